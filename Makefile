@@ -1,0 +1,50 @@
+# Every command sets itself up: `make report` and `make test` work in a fresh clone.
+PYTHON ?= python3
+STUDY  ?= demo
+DATA   ?=
+PDF    ?= 1
+BIN    := .venv/bin
+READY  := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup report lab test test-slow clean
+
+help:  ## say what there is
+	@echo "make report [STUDY=demo] [DATA=folder] [PDF=0]   train what is not up to date, then HTML and PDF"
+	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make test        lint, types, tests, notebooks (about 8 minutes on 2 cores)"
+	@echo "make test-slow   what takes longer"
+	@echo "make setup       .venv from requirements.lock, and a browser for the PDF (the others call it)"
+	@echo "make clean       remove .venv and caches; what was run stays in reports/"
+	@echo "studies: $(sort $(patsubst params/%.yaml,%,$(wildcard params/*.yaml params/*/*.yaml)))"
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m labkit.reporting.browser --optional
+	@touch $(READY)
+
+report: $(READY)
+	$(BIN)/labkit report $(STUDY) $(if $(DATA),--data "$(DATA)") $(if $(filter 0,$(PDF)),--no-pdf)
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -m "not slow"
+	LABKIT_REPORTS=$(CURDIR)/reports/.test $(BIN)/labkit run tiny
+	LABKIT_REPORTS=$(CURDIR)/reports/.test $(BIN)/python -m pytest --nbval notebooks
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf .venv reports/.test reports/.cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

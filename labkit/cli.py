@@ -1,0 +1,71 @@
+"""The shell's door: ``labkit run`` and ``labkit report``. Errors are one line; exit codes: 1 a run failed, 2 wrong use,
+3 the report is there but its PDF is not."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from labkit.params import PROJECT, ParameterError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="labkit", description="Reproducible lab reports for image classifiers in medicine.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    study = argparse.ArgumentParser(add_help=False)
+    study.add_argument("study", help="a file in params/, without .yaml")
+    study.add_argument("--data", help="folder of your images, or demo: replaces the data of the compared runs")
+    run = commands.add_parser("run", parents=[study], help="make the runs of a study that are not up to date")
+    run.add_argument("--dry-run", action="store_true", help="say what would be run and why, and stop")
+    report = commands.add_parser("report", parents=[study], help="make the runs, then the report")
+    report.add_argument("--no-pdf", action="store_true", help="HTML only")
+    arguments = parser.parse_args(argv)
+    try:
+        return _run(arguments) if arguments.command == "run" else _report(arguments)
+    except (ParameterError, ValueError, OSError, RuntimeError) as error:
+        print(f"labkit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nlabkit: stopped; the same command goes on after the last full epoch", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from labkit.study import open_study
+
+    runner = open_study(arguments.study, arguments.data)
+    if arguments.dry_run:
+        print(*runner.dry_run(), sep="\n")
+        return 0
+    runner.run_all()
+    return 1 if runner.failed else 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from labkit.study import open_study
+
+    runner = open_study(arguments.study, arguments.data)
+    runner.run_all()
+    html, pdf = runner.report(pdf=False)
+    print(f"report: {_shown(html)}")
+    if not arguments.no_pdf:
+        from labkit.reporting.browser import BrowserMissing
+
+        try:
+            _, pdf = runner.report()
+        except BrowserMissing as error:
+            print(f"labkit: no PDF: {error}", file=sys.stderr)
+            return 3
+        print(f"        {_shown(pdf)}")
+    for name, error in runner.failed.items():
+        print(f"labkit: {name} failed: {error}", file=sys.stderr)
+    return 1 if runner.failed else 0
+
+
+def _shown(path: Path | None) -> str:
+    """As short as it can be clicked or pasted."""
+    return str(path.relative_to(PROJECT) if path and path.is_relative_to(PROJECT) else path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

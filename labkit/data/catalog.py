@@ -1,0 +1,119 @@
+"""The facts of every data set, each stated once; readers check what lies on the disk against them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+GRADES = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR")
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What is known of a data set before its files are opened.
+
+    `counts` holds the images per class of the full release, by split, in the order of `classes`; `totals` the
+    images per split, also where the classes are unknown (unlabelled images, releases we could not count).
+    """
+
+    name: str
+    title: str
+    task: Literal["grades", "classes"]  # grades are ordered: an error of two grades is worse than one of one
+    classes: tuple[str, ...]
+    score: Literal["qwk", "macro_f1"]  # what a run is chosen by
+    group_name: str = "group"  # what one group is: a patient, a subject
+    group_pattern: str | None = None  # on the file stem; named groups `group` and, if there is one, `side`
+    counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    totals: dict[str, int] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)  # other spellings of a class, in lower case
+    licence: str = "not verified; see the data set's own page"
+    source: str = ""
+    course_split_note: str = ""
+
+
+def _facts(**known) -> DatasetFacts:
+    totals = {split: sum(counts) for split, counts in known.get("counts", {}).items()}
+    return DatasetFacts(**{**known, "totals": totals | known.get("totals", {})})
+
+
+CATALOG: dict[str, DatasetFacts] = {
+    "retinopathy": _facts(
+        name="retinopathy",
+        title="Diabetic retinopathy grades (EyePACS fundus photographs, Kaggle 2015)",
+        task="grades",
+        classes=GRADES,
+        score="qwk",
+        group_name="patient",
+        group_pattern=r"^(?P<group>\d+)_(?P<side>left|right)$",
+        # counted in the course's four label files; the same ids and labels as Kaggle's trainLabels.csv
+        counts={"train": (20656, 1955, 4210, 698, 581), "test": (5154, 488, 1082, 175, 127)},
+        licence="Kaggle competition data (the competition's rules apply)",
+        source="Diabetic Retinopathy Detection, Kaggle 2015, https://www.kaggle.com/c/diabetic-retinopathy-detection",
+        course_split_note="The course splits by image: 5,618 of its 7,026 test images (80.0 %) "
+        "show a patient whose other eye is in train.",
+    ),
+    "leukemia": _facts(
+        name="leukemia",
+        title="Leukemia cells (C-NMC 2019: ALL against normal)",
+        task="classes",
+        classes=("HEM", "ALL"),
+        score="macro_f1",
+        group_name="subject",
+        # 36 files of the release spell UID_h3_…, so the reader matches any case and upper-cases the subject
+        group_pattern=r"^UID_(?P<group>H?\d+)_\d+_\d+_(?:all|hem)$",
+        counts={"train": (2542, 5453), "val": (508, 1091)},
+        totals={"unlabeled": 1067},
+        aliases={"normal": "HEM"},
+        source="C-NMC 2019, the training set of the ISBI 2019 challenge",
+        course_split_note="The course's 7,995 + 1,599 + 1,067 images are C-NMC's 10,661 labelled training images, "
+        "split again by image and renamed, so the subject is lost; each subject has one label only.",
+    ),
+    "retinamnist": _facts(
+        name="retinamnist",
+        title="RetinaMNIST (diabetic retinopathy grades, 28 × 28 pixels)",
+        task="grades",
+        classes=GRADES,
+        score="qwk",
+        group_name="patient",
+        # counted in retinamnist.npz, md5 bd4c0672f1bba3e3a89f0e4e876791e4 (MedMNIST's own)
+        counts={
+            "train": (486, 128, 206, 194, 66),
+            "val": (54, 12, 28, 20, 6),
+            "test": (174, 46, 92, 68, 20),
+        },
+        licence="CC BY 4.0",
+        source="MedMNIST v2, https://github.com/MedMNIST/MedMNIST/",
+    ),
+    "bloodmnist": _facts(
+        name="bloodmnist",
+        title="BloodMNIST (eight kinds of blood cell, 28 × 28 pixels)",
+        task="classes",
+        # names and order: medmnist/info.py of MedMNIST 2.1.0, which appends the three stages to the fourth
+        classes=(
+            "basophil",
+            "eosinophil",
+            "erythroblast",
+            "immature granulocytes",
+            "lymphocyte",
+            "monocyte",
+            "neutrophil",
+            "platelet",
+        ),
+        score="macro_f1",
+        group_name="patient",
+        totals={"train": 11959, "val": 1712, "test": 3421},
+        licence="CC BY 4.0",
+        source="MedMNIST v2, https://github.com/MedMNIST/MedMNIST/",
+    ),
+}
+
+CUSTOM = "custom"  # any other data: the classes come from the data
+
+
+def facts(name: str) -> DatasetFacts:
+    """The facts of data set `name`; `custom` has no classes yet. ValueError lists the names there are."""
+    if name == CUSTOM:
+        return DatasetFacts(name=CUSTOM, title="Custom data", task="classes", classes=(), score="macro_f1")
+    try:
+        return CATALOG[name]
+    except KeyError:
+        known = ", ".join([*CATALOG, CUSTOM])
+        raise ValueError(f"unknown data set {name!r}; known are: {known}") from None

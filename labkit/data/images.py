@@ -1,0 +1,83 @@
+"""One image: decoded to RGB, hashed, or named with the reason why it cannot be."""
+
+import os
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+
+ARRAY_PATH = re.compile(r"(?P<file>.+\.npz)#(?P<split>[a-z]+)/(?P<index>\d+)")
+
+_LOCK = threading.Lock()
+
+
+def load_image(path: str) -> Image.Image:
+    """The image as RGB, upright by its EXIF tag; `file.npz#train/17` reads a row of an array file.
+
+    Gray, palette, CMYK and 16-bit images are converted, transparent ones laid on black, of an animation the first frame
+    is taken. OSError names the file and the reason, also where Pillow suspects a decompression bomb.
+    """
+    try:
+        if array := ARRAY_PATH.fullmatch(path):
+            return Image.fromarray(array_image(array["file"], array["split"], int(array["index"]))).convert("RGB")
+        with Image.open(path) as image:
+            image.load()
+            return _as_rgb(ImageOps.exif_transpose(image))
+    # a damaged file may raise anything: SyntaxError, struct.error, ValueError, DecompressionBombError …
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OSError(f"{path}: {reason or type(error).__name__}") from error
+
+
+def try_load(path: str) -> Image.Image | str:
+    """The image, or the reason why it cannot be decoded."""
+    try:
+        return load_image(path)
+    except OSError as error:
+        return str(error).removeprefix(f"{path}: ")
+
+
+def unreadable(table: pd.DataFrame) -> pd.DataFrame:
+    """The images of an image table that cannot be decoded: `image_id, path, reason`. Decodes every image once."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        reasons = list(pool.map(_reason, table["path"]))
+    listed = table[["image_id", "path"]].assign(reason=pd.array(reasons, dtype="string"))
+    return listed.dropna(subset=["reason"]).reset_index(drop=True)
+
+
+def _reason(path: str) -> str | None:
+    result = try_load(path)
+    return result if isinstance(result, str) else None
+
+
+def array_image(file: str, split: str, index: int) -> np.ndarray:
+    """(h, w) or (h, w, 3) uint8 from an array file; each of its arrays is read once and kept in memory."""
+    with _LOCK:  # else threads that come at once would each read the whole array
+        images = _array(file, f"{split}_images", Path(file).stat().st_mtime_ns)
+    if images.dtype != np.uint8:
+        raise ValueError(f"{split}_images are {images.dtype}, not uint8")
+    image = images[index]
+    return image[..., 0] if image.shape[-1] == 1 and image.ndim == 3 else image
+
+
+@lru_cache(maxsize=6)  # two files of three splits; the time of change makes a rewritten file a new one
+def _array(file: str, member: str, mtime_ns: int) -> np.ndarray:
+    with np.load(file, allow_pickle=False) as arrays:
+        return arrays[member]
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits (Pillow's I;16, or I where it was widened): 65535 becomes 255
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((values.clip(0, 65535) // 257 if values.max() > 255 else values).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+    return image.convert("RGB")

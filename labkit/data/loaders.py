@@ -1,0 +1,124 @@
+"""From the image table and the store to batches: a torch Dataset and DataLoader whose workers need no state."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from labkit.data.augment import Augment, centre_crop
+from labkit.data.store import Store
+from labkit.params import RunParams
+
+Batch = dict[
+    str, torch.Tensor
+]  # images (B, H, W, 3) uint8, labels (B,) int64 (-1: none), index (B,) int64, angles (B,)
+
+
+class StoreDataset(Dataset):
+    """Images of one split. Its keys are (epoch, index) pairs, so that draws need no state in the workers."""
+
+    def __init__(self, table: pd.DataFrame, store: Store, crop_size: int, augment: Augment | None = None):
+        self.store = store
+        self.rows = np.array([store.rows[name] for name in table["image_id"]], np.int64)
+        self.labels = table["label"].fillna(-1).to_numpy(np.int64)
+        self.crop_size = crop_size
+        self.augment = augment
+        self._images: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getstate__(self) -> dict:
+        """Workers open the memory map themselves: pickled, it would be copied whole."""
+        return self.__dict__ | {"_images": None}
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        return self.__getitems__([key])
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
+        """A whole batch at once, in the order of the keys; all of one epoch."""
+        if self._images is None:
+            self._images = self.store.images
+        epoch, index = keys[0][0], np.array([key[1] for key in keys])
+        rows = self.rows[index]
+        angles = np.zeros(len(keys), np.float32)
+        if self.augment is None:
+            images = centre_crop(self._images[rows], self.crop_size)
+        else:
+            draws = self.augment.draws(epoch, len(self), index)
+            angles = self.augment.angles(draws)
+            images = self.augment([self._images[row] for row in rows], draws)
+        return {
+            "images": torch.from_numpy(np.ascontiguousarray(images)),
+            "labels": torch.from_numpy(self.labels[index]),
+            "index": torch.from_numpy(index),
+            "angles": torch.from_numpy(angles),
+        }
+
+
+class EpochSampler(Sampler):
+    """(epoch, index) pairs, shuffled by (seed, epoch) or in order."""
+
+    def __init__(self, count: int, seed: int | None):
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.arange(self.count)
+        if self.seed is not None:
+            np.random.Generator(np.random.Philox(key=[self.seed, 2**32 + self.epoch])).shuffle(order)
+        return ((self.epoch, int(index)) for index in order)
+
+
+class EpochLoader(DataLoader):
+    """A DataLoader that knows its epoch; ``set_epoch`` before each pass decides order and draws."""
+
+    def __init__(self, dataset: StoreDataset, *, batch_size: int, seed: int | None, num_workers: int, drop_last: bool):
+        self.epoch_sampler = EpochSampler(len(dataset), seed)
+        super().__init__(
+            dataset,
+            batch_sampler=BatchSampler(self.epoch_sampler, batch_size, drop_last),
+            collate_fn=_as_it_is,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(0),  # its own, so that workers do not shift the global one
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch_sampler.epoch = epoch
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: str = "cpu") -> dict[str, EpochLoader]:
+    """Loaders by split (train, val, test, unlabeled: those that the table holds); only ``train`` is shuffled and augmented.
+
+    A last batch of one image is dropped in training: BatchNorm has no variance of one.
+    """
+    loaders = {}
+    for split, part in table.groupby("split", sort=False):
+        train = split == "train"
+        augment = Augment(
+            params.input_size,
+            params.horizontal_flip,
+            params.vertical_flip,
+            params.rotation,
+            params.seed,
+            rotate_batches=device != "cpu",
+        )
+        dataset = StoreDataset(part.reset_index(drop=True), store, params.input_size, augment if train else None)
+        loaders[str(split)] = EpochLoader(
+            dataset,
+            batch_size=params.batch_size if train else max(64, params.batch_size),
+            seed=params.seed if train else None,
+            num_workers=params.num_workers,
+            drop_last=train and len(part) % params.batch_size == 1,
+        )
+    return loaders

@@ -1,0 +1,142 @@
+"""Who is trained on, who is chosen by, who is judged by: splits by group, or as the data came."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from labkit.data.deal import deal
+
+PARTS = ("train", "val", "test")
+
+
+def assign_splits(
+    table: pd.DataFrame,
+    *,
+    hashes: pd.Series | None = None,
+    split: Literal["group", "given"],
+    split_seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    select_on: Literal["val", "test"] = "val",
+) -> pd.DataFrame:
+    """A copy of the image table with `split` filled; what was decided on the way is in its `.attrs["notes"]`.
+
+    `group`: labelled images are dealt anew, all images of a group (patient) to one part, `val_fraction` and
+    `test_fraction` of the images, every class alike; an image without a group is a group of its own. `select_on` does
+    not matter here, so that both ways of selecting are judged by the same test part.
+
+    `hashes` (SHA-256 by image_id): images with the same bytes are dealt as one group, whoever they are said to be of.
+
+    `given`: the data's own parts. Without a val part, `val_fraction` of train is cut off as one, by group; where the
+    test part does the selecting (`select_on="test"`, the courses' protocol) train stays whole and there is no val.
+    Where the data has train and val but no labelled test, val serves as test and the above holds for train.
+
+    Unlabelled images stay `unlabeled`. The result depends on `split_seed`, neither on the order of rows nor on anything
+    else. ValueError: fractions that leave nothing to train on, data without a split of its own, too few groups.
+    """
+    if split not in ("group", "given"):
+        raise ValueError(f"split is {split!r}; it can be group or given")
+    if select_on not in ("val", "test"):
+        raise ValueError(f"select_on is {select_on!r}; it can be val or test")
+    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+        raise ValueError(
+            f"val_fraction {val_fraction} and test_fraction {test_fraction}: both at least 0, together less than 1"
+        )
+    if val_fraction == 0 and select_on == "val":
+        raise ValueError("val_fraction 0 leaves no val part to select on; raise it, or select_on: test")
+    done = table.copy()
+    done.attrs = {**table.attrs, "notes": []}
+    done.loc[table["label"].isna(), "split"] = "unlabeled"
+    labelled = table["label"].notna().to_numpy(bool)
+    if hashes is not None:
+        table = table.assign(group=with_copies(table, hashes))
+    if split == "group":
+        fractions = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
+        done.loc[labelled, "split"] = deal(table.loc[labelled], fractions, split_seed)
+    else:
+        groups = done["group"]
+        done["group"] = table["group"]
+        _keep_given(done, labelled, split_seed, val_fraction, select_on)
+        done["group"] = groups
+    done["split"] = done["split"].astype("string")
+    return done
+
+
+def with_copies(table: pd.DataFrame, hashes: pd.Series) -> pd.Series:
+    """Each row's group, joined (under the first one's name) with every group that holds a file of the same bytes."""
+    names = table["group"].astype("string").fillna("image " + table["image_id"].astype("string"))
+    sha = pd.Series(hashes.reindex(table["image_id"]).to_numpy(object), index=table.index)
+    copied = (sha.notna() & sha.duplicated(keep=False)).to_numpy(bool)
+    if not copied.any():
+        return pd.Series(table["group"], dtype="string")
+    leader = {name: name for name in names.loc[copied].tolist()}
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    for _, same in names.loc[copied].groupby(sha.loc[copied]):
+        first, *others = sorted({find(name) for name in same})
+        for other in others:
+            leader[other] = first
+    joined = [find(name) if name in leader else group for name, group in zip(names, table["group"], strict=True)]
+    return pd.Series(joined, index=table.index, dtype="string")
+
+
+def _keep_given(done: pd.DataFrame, labelled: np.ndarray, split_seed: int, val_fraction: float, select_on: str) -> None:
+    given = done.loc[labelled, "split"]
+    if not given.isin(PARTS).all() or not {"train"} < set(given):
+        has = ", ".join(map(str, given.dropna().unique())) or "none"
+        raise ValueError(f"split: given needs the data's own train and test parts (it has: {has}); use split: group")
+    notes = done.attrs["notes"]
+    if "test" not in set(given):
+        done["split"] = done["split"].replace({"val": "test"})
+        notes.append("the data's own validation part serves as test")
+    elif "val" in set(given):
+        return
+    if select_on == "test":
+        return
+    train = (done["split"] == "train").fillna(False).to_numpy(bool)
+    done.loc[train, "split"] = deal(done.loc[train], {"train": 1 - val_fraction, "val": val_fraction}, split_seed)
+    notes[:] = ["; ".join([*notes, f"validation is cut from train, by group ({val_fraction:.0%} of it)"])]
+
+
+def split_counts(table: pd.DataFrame, classes: tuple[str, ...] | list[str]) -> pd.DataFrame:
+    """Images per class (rows, and their Total) and part (columns), each beside its percentage of the part."""
+    names = np.array([*classes, "no label"], dtype=object)
+    label = names[table["label"].fillna(len(classes)).to_numpy(np.int64)]
+    split = table["split"].fillna("no split").to_numpy(object)
+    rows = [*classes] + ["no label"] * ("no label" in label)
+    columns = [*PARTS] + [name for name in ("unlabeled", "no split") if name in split]
+    counts = pd.crosstab(label, split).reindex(index=rows, columns=columns, fill_value=0)
+    counts["total"] = counts.sum(axis=1)
+    counts.loc["Total"] = counts.sum()
+    shown = {}
+    for name in counts:
+        shown[name] = counts[name]
+        shown[f"{name} %"] = (100 * counts[name] / max(1, counts[name]["Total"])).round(1)
+    return pd.DataFrame(shown).rename_axis("class")
+
+
+def shared_groups(table: pd.DataFrame) -> dict[str, int | float]:
+    """Groups with images both in train or val and in test, and the test images that are theirs.
+
+    `test_share` is the part of all test images; `unknown` counts the images of the three parts whose group is unknown,
+    for which nothing can be said.
+    """
+    of_test = table.loc[table["split"].isin(["test"]), "group"]
+    of_fitted = table.loc[table["split"].isin(["train", "val"]), "group"]
+    in_test, in_fitted = set(of_test.dropna()), set(of_fitted.dropna())
+    shared = in_test & in_fitted
+    touched = int(of_test.isin(list(shared)).to_numpy().sum())
+    return {
+        "groups_train": len(in_fitted),
+        "groups_test": len(in_test),
+        "groups_shared": len(shared),
+        "test_images": len(of_test),
+        "test_images_shared": touched,
+        "test_share": touched / max(1, len(of_test)),
+        "unknown": int(of_test.isna().to_numpy().sum() + of_fitted.isna().to_numpy().sum()),
+    }

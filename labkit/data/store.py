@@ -1,0 +1,119 @@
+"""Decode once: every image, resized and cropped to a square, as one memory-mapped uint8 array.
+
+A store is keyed by the images' SHA-256 and the geometry, so studies that split or label the same images differently share
+it, and a changed file makes a new one. Afterwards a batch is a gather of bytes.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from labkit.data.readers import load_image
+
+VERSION = 1  # of the geometry below; a change makes every store anew
+MAX_UNREADABLE = 0.01
+
+
+class UnreadableImages(ValueError):
+    """More than one image in a hundred cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """``path`` of an array (n, size, size, 3) uint8, the row of every image_id, and the images that cannot be decoded."""
+
+    path: Path
+    size: int
+    rows: dict[str, int]
+    unreadable: pd.DataFrame  # image_id, path, reason
+
+    @property
+    def images(self) -> np.ndarray:
+        """The memory-mapped array; cheap to open, so it is opened where it is used (a pickle would copy it)."""
+        return np.load(self.path, mmap_mode="r")
+
+    def keep_readable(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table without its unreadable images; raises UnreadableImages if those are over 1 %."""
+        bad = table["image_id"].isin(self.unreadable["image_id"])
+        if bad.mean() > MAX_UNREADABLE:
+            first = "; ".join(f"{row.path}: {row.reason}" for row in self.unreadable.head(5).itertuples())
+            raise UnreadableImages(
+                f"{bad.sum():,} of {len(table):,} images cannot be decoded, more than {MAX_UNREADABLE:.0%}; "
+                f"replace or remove them. The first: {first}"
+            )
+        return table[~bad].reset_index(drop=True)
+
+
+def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) -> Store:
+    """The store of a table's images at ``size`` pixels a side, made if it is not there.
+
+    ``hashes`` holds each image_id's SHA-256. The shorter side is resized to ``size`` (bicubic, antialiased) and the middle
+    kept. Images that cannot be decoded are listed, with the reason, in ``unreadable``. Raises OSError where the disk
+    cannot hold it.
+    """
+    wanted = table.assign(sha256=table["image_id"].map(hashes)).dropna(subset=["sha256"])
+    unique = wanted.drop_duplicates("sha256").sort_values("sha256", ignore_index=True)
+    key = hashlib.sha256(f"{VERSION} {size} {' '.join(unique['sha256'])}".encode()).hexdigest()[:16]
+    folder = cache / "store" / f"{size}px-{key}"
+    if not (folder / "index.json").is_file():
+        _build(unique, size, folder)
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    row_of = {sha: row for row, sha in enumerate(index["sha256"])}
+    reasons = wanted["sha256"].map(index["unreadable"])
+    unreadable = wanted.assign(reason=reasons).loc[reasons.notna(), ["image_id", "path", "reason"]]
+    rows = dict(zip(wanted["image_id"], wanted["sha256"].map(row_of), strict=True))
+    return Store(folder / "images.npy", size, rows, unreadable.reset_index(drop=True))
+
+
+def _build(unique: pd.DataFrame, size: int, folder: Path) -> None:
+    """Decode into a temporary folder and rename it: a store is whole or not there."""
+    count, size_in_bytes = len(unique), len(unique) * size * size * 3
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder.parent).free
+    if size_in_bytes > 0.95 * free:
+        raise OSError(
+            f"{folder.parent}: {size_in_bytes / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; set LABKIT_CACHE"
+        )
+    print(f"Decoding {count:,} images once to {size} px ({size_in_bytes / 1e6:,.0f} MB in {folder.parent})")
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, (count, size, size, 3))
+        unreadable: dict[str, str] = {}
+
+        def decode(row: int) -> None:
+            path = unique["path"][row]
+            try:
+                images[row] = to_square(load_image(path), size)
+            except OSError as error:
+                unreadable[unique["sha256"][row]] = str(error).removeprefix(f"{path}: ")
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside Python's lock
+            for _ in tqdm(pool.map(decode, range(count)), total=count, disable=None, desc="decoding"):
+                pass
+        images.flush()
+        index = {"sha256": unique["sha256"].tolist(), "unreadable": dict(sorted(unreadable.items()))}
+        (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
+        if not (folder / "index.json").is_file():  # another process may have been quicker
+            temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def to_square(image: Image.Image, size: int) -> np.ndarray:
+    """(size, size, 3) uint8: shorter side resized to ``size``, the middle cut out."""
+    scale = size / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)

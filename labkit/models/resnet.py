@@ -1,0 +1,149 @@
+"""ResNet-18/34/50/101/152, written by hand (He et al. 2015, arXiv:1512.03385).
+
+A plain deep stack is hard to train: each layer has to pass on what the ones before it found. A residual block only
+learns a *correction* F(x) and adds it to its input, y = ReLU(F(x) + x), so "change nothing" costs nothing and the
+gradient reaches the first layer through the additions.
+
+    image (N, 3, H, W) -> conv1 bn1 relu maxpool -> layer1 … layer4 -> avgpool -> fc -> logits (N, num_classes)
+
+Attributes and state-dict names are torchvision's, so weights go back and forth between the two unchanged.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    # No bias anywhere before a BatchNorm: it subtracts the mean, and a bias with it.
+    return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
+
+
+def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
+
+
+def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    """The shortcut where a block changes the shape of its input; None where x itself can be added (option B)."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions: the block of ResNet-18 and -34. (N, in, H, W) -> (N, channels, H/stride, W/stride)."""
+
+    expansion = 1  # channels out = channels * expansion
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(in_channels, channels, stride)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = conv3x3(channels, channels)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = projection(in_channels, channels * self.expansion, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))  # no ReLU here: a correction must be able to be negative
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)
+
+
+class Bottleneck(nn.Module):
+    """1x1 narrows, 3x3 works, 1x1 widens fourfold: the block of ResNet-50, -101 and -152.
+
+    The stride sits on the 3x3, not on the first 1x1 as in the paper ("ResNet v1.5", as torchvision and NVIDIA do it):
+    a strided 1x1 never sees three quarters of its input. It costs about 0.3 × 10⁹ more multiply-adds at 224 px.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = conv1x1(in_channels, channels)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = conv3x3(channels, channels, stride)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = conv1x1(channels, channels * self.expansion)
+        self.bn3 = nn.BatchNorm2d(channels * self.expansion)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = projection(in_channels, channels * self.expansion, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)
+
+
+class ResNet(nn.Module):
+    """Images (N, 3, H, W), normalised float -> logits (N, num_classes). Any H, W from 32 px on (it divides by 32)."""
+
+    def __init__(
+        self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, int, int, int], num_classes: int = 1000
+    ) -> None:
+        super().__init__()
+        # The stem: from the photograph to 64 channels at a quarter of its width.
+        self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        # Four stages: each of the last three halves the width and doubles the channels.
+        self.layer1 = stage(block, 64, 64, depths[0], stride=1)
+        self.layer2 = stage(block, 64 * block.expansion, 128, depths[1], stride=2)
+        self.layer3 = stage(block, 128 * block.expansion, 256, depths[2], stride=2)
+        self.layer4 = stage(block, 256 * block.expansion, 512, depths[3], stride=2)
+        # The head: the mean over what is left of the image, then one linear layer.
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(512 * block.expansion, num_classes)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = torch.flatten(self.avgpool(x), 1)
+        return self.fc(x)
+
+
+def stage(
+    block: type[BasicBlock] | type[Bottleneck], in_channels: int, channels: int, depth: int, stride: int
+) -> nn.Sequential:
+    """`depth` blocks in a row; only the first changes the shape."""
+    blocks: list[nn.Module] = [block(in_channels, channels, stride)]
+    blocks += [block(channels * block.expansion, channels) for _ in range(depth - 1)]
+    return nn.Sequential(*blocks)
+
+
+def initialise(model: nn.Module) -> None:
+    """He initialisation (arXiv:1502.01852) in torchvision's order, so that equal seeds give equal networks."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+# The name counts conv1, the blocks' convolutions and fc: 18 = 1 + 2·(2+2+2+2) + 1, 50 = 1 + 3·(3+4+6+3) + 1.
+def resnet18(num_classes: int = 1000) -> ResNet:
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes)
+
+
+def resnet34(num_classes: int = 1000) -> ResNet:
+    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes)
+
+
+def resnet50(num_classes: int = 1000) -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes)
+
+
+def resnet101(num_classes: int = 1000) -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes)
+
+
+def resnet152(num_classes: int = 1000) -> ResNet:
+    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes)

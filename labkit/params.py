@@ -1,0 +1,361 @@
+"""What one run is: typed parameters, and the study file that holds a table of runs.
+
+Papermill accepts misspelt names and wrong types with no more than a log line, so every notebook's first cell after its
+parameters hands them to :func:`from_cells`, which stops on anything that is not a parameter or is out of range.
+"""
+
+import ast
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+PROJECT = Path(__file__).resolve().parents[1]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # run and study names are folder names
+
+Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+
+
+class ParameterError(ValueError):
+    """A parameter that cannot be: the message names the field, the value and what is allowed."""
+
+
+class Parameters(BaseModel):
+    """Base of every notebook's parameters: unknown names and wrong types are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_as_meant(cls, value: Any, info) -> Any:
+        """Papermill hands lists over as strings, YAML reads ``None`` as one, and Python takes True for 1."""
+        annotation = cls.model_fields[info.field_name].annotation
+        if isinstance(value, str):
+            text = value.strip()
+            if text.lower() in {"none", "null"} and type(None) in get_args(annotation):
+                return None
+            if text.startswith("["):
+                try:
+                    return ast.literal_eval(text)
+                except (SyntaxError, ValueError):
+                    return value
+        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
+            raise ValueError("True and False are not numbers")
+        return value
+
+    @classmethod
+    def of(cls, values: dict[str, Any], where: str = "") -> Self:
+        """Validated parameters from a plain dict; raises ParameterError with one line a mistake."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            lines = dict.fromkeys(_explain(cls, mistake) for mistake in error.errors())
+            raise ParameterError((f"{where}: " if where else "") + "\n".join(lines)) from None
+
+    @classmethod
+    def from_cells(cls, cells: Sequence[str]) -> Self:
+        """Parameters as set in the executed cells of a notebook (IPython's ``In``).
+
+        Cells that begin with ``# Parameters`` are the notebook's own and the one that Papermill injects; every name in
+        them must be a parameter. Cells in between that hold nothing but literals may override, so that a person can
+        change a value in a cell of their own. Running the notebook's parameters cell again starts afresh.
+        """
+        return cls.of(assigned_literals(cells, set(cls.model_fields)), "notebook parameters")
+
+    def changed(self) -> dict[str, Any]:
+        """The parameters that differ from the defaults."""
+        return {
+            name: value
+            for name, field in type(self).model_fields.items()
+            if (value := getattr(self, name)) != field.default
+        }
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            f"<tr><th scope='row'>{name}</th><td>{escape(str(getattr(self, name)))}</td>"
+            f"<td>{escape(field.description or '')}</td></tr>"
+            for name, field in type(self).model_fields.items()
+            if field.description
+        )
+        return f"<table class='parameters'><tbody>{rows}</tbody></table>"
+
+
+class RunParams(Parameters):
+    """Everything that decides what one run computes. Field descriptions are the documentation."""
+
+    study: str = Field("adhoc", pattern=NAME, description="study the run belongs to; a folder under reports/")
+    run: str | None = Field(None, pattern=NAME, description="name of the run; None: arch and fingerprint")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of weights, order and augmentation")
+
+    dataset: str = Field("retinopathy", description="an entry of the catalog, or custom")
+    data: str = Field("demo", description="folder of the images, or a built-in phantom set")
+    split: Literal["group", "given"] = Field("group", description="by patient, or as the data came")
+    split_seed: int = Field(
+        0, ge=0, le=2**31 - 1, description="seed of the split alone: paired seeds share one test set"
+    )
+    val_fraction: float = Field(0.15, gt=0, lt=0.5, description="part of the images kept for validation")
+    test_fraction: float = Field(0.2, gt=0, lt=0.8, description="part kept for test, under split: group")
+    select_on: Literal["val", "test"] = Field("val", description="split on which the epoch is chosen")
+
+    image_size: int = Field(64, ge=16, le=2048, description="pixels a side, after resize and centre crop")
+    crop_size: int | None = Field(None, ge=16, le=2048, description="random crop in training, centre crop otherwise")
+    horizontal_flip: bool = Field(True, description="mirror at random in training")
+    vertical_flip: bool = Field(True, description="turn upside down at random in training")
+    rotation: float = Field(0.0, ge=0, le=180, description="rotate by up to this many degrees either way in training")
+    normalize: Literal["imagenet", "half", "unit"] = Field(
+        "imagenet", description="imagenet: its mean and deviation; half: to [-1, 1]; unit: to [0, 1]"
+    )
+
+    arch: Arch = Field("resnet18", description="residual network")
+    weights: str | None = Field(
+        None, description="None (from scratch), IMAGENET1K_V1, IMAGENET1K_V2, a file, or run:<name>"
+    )
+    parent: str | None = Field(None, description="fingerprint of the run that weights come from (set by the study)")
+    head: Literal["new", "keep"] = Field("new", description="the classifier of loaded weights: new, or kept")
+    freeze_epochs: int = Field(0, ge=0, le=10_000, description="first epochs in which only the head learns")
+
+    epochs: int = Field(1, ge=1, le=10_000, description="passes over the training images")
+    batch_size: int = Field(32, ge=2, le=8192, description="images a step")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="sgd uses momentum")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="at the start of the schedule")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="of the optimizer")
+    schedule: Literal["constant", "step", "cosine"] = Field("cosine", description="of the learning rate")
+    step_size: int = Field(10, ge=1, le=10_000, description="epochs between the drops of schedule: step")
+    gamma: float = Field(0.1, gt=0, le=1, description="factor of each drop of schedule: step")
+    class_weights: Literal["none", "balanced"] | list[float] = Field(
+        "none", description="of the cross entropy: none, balanced (N / (C n_c)), or one number a class"
+    )
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, MPS or CPU")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, else fp32")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: all cores")
+    num_workers: int = Field(0, ge=0, le=256, description="loader processes; the result does not depend on them")
+
+    @field_validator("class_weights")
+    @classmethod
+    def _positive_weights(cls, value: Any) -> Any:
+        if isinstance(value, list) and (not value or min(value) <= 0):
+            raise ValueError("class weights are positive numbers, one a class")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.crop_size is not None and self.crop_size > self.image_size:
+            raise ValueError(f"crop_size: got {self.crop_size}, allowed: at most image_size ({self.image_size})")
+        if self.freeze_epochs > self.epochs:
+            raise ValueError(f"freeze_epochs: got {self.freeze_epochs}, allowed: at most epochs ({self.epochs})")
+        if self.freeze_epochs and self.weights is None:
+            raise ValueError("freeze_epochs: a frozen backbone needs weights; set weights, or freeze_epochs to 0")
+        if self.val_fraction + self.test_fraction >= 0.9:
+            raise ValueError("val_fraction + test_fraction: they must leave at least a tenth for training")
+        return self
+
+    @property
+    def input_size(self) -> int:
+        """Pixels a side of what the network sees."""
+        return self.crop_size or self.image_size
+
+
+class ExploreParams(Parameters):
+    """What explore.ipynb looks at: the part of RunParams that concerns the data."""
+
+    study: str = Field("adhoc", pattern=NAME, description="study the exploration belongs to")
+    dataset: str = RunParams.model_fields["dataset"]
+    data: str = RunParams.model_fields["data"]
+    split: Literal["group", "given"] = RunParams.model_fields["split"]
+    split_seed: int = RunParams.model_fields["split_seed"]
+    val_fraction: float = RunParams.model_fields["val_fraction"]
+    test_fraction: float = RunParams.model_fields["test_fraction"]
+    select_on: Literal["val", "test"] = RunParams.model_fields["select_on"]
+    image_size: int = RunParams.model_fields["image_size"]
+    crop_size: int | None = RunParams.model_fields["crop_size"]
+    horizontal_flip: bool = RunParams.model_fields["horizontal_flip"]
+    vertical_flip: bool = RunParams.model_fields["vertical_flip"]
+    rotation: float = RunParams.model_fields["rotation"]
+
+
+class AnalysisParams(Parameters):
+    """What analysis.ipynb reads: the finished runs of one study."""
+
+    study: str = Field("tiny", pattern=NAME, description="study whose runs are compared")
+
+
+class PredictParams(Parameters):
+    """What predict.ipynb needs: a finished run and images."""
+
+    study: str = Field("tiny", pattern=NAME, description="study of the run")
+    run: str | None = Field(None, description="run folder's name; None: the study's best on validation")
+    images: str | None = Field(None, description="an image or a folder of images; None: some of the run's own data")
+
+
+def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:
+    """Names and literal values set by the parameter cells among ``cells``, in the order they were executed."""
+    values: dict[str, Any] = {}
+    started = False
+    for source in cells:
+        marked = source.startswith("# Parameters")
+        injected = source.startswith("# Parameters\n")  # Papermill's comment, to the letter
+        if marked and not injected:
+            values, started = {}, True
+        if marked or started:
+            literals = _literals(source, strict=marked)
+            values |= literals if marked else {name: v for name, v in literals.items() if name in fields}
+    return values
+
+
+def _literals(source: str, strict: bool) -> dict[str, Any]:
+    """Assignments ``name = literal`` of a cell; {} (or an error, if strict) where it holds anything else."""
+    values: dict[str, Any] = {}
+    try:
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.Assign) and len(node.targets) == 1:
+                target, value = node.targets[0], node.value
+            elif isinstance(node, ast.AnnAssign) and node.value is not None:
+                target, value = node.target, node.value
+            else:
+                raise ValueError(ast.unparse(node))
+            if not isinstance(target, ast.Name):
+                raise ValueError(ast.unparse(node))
+            values[target.id] = ast.literal_eval(value)
+    except (SyntaxError, ValueError) as error:
+        if strict:
+            raise ParameterError(f"a parameters cell holds `name = literal` lines and no more, not: {error}") from None
+        return {}
+    return values
+
+
+def _explain(cls: type[Parameters], mistake) -> str:
+    """One line for one pydantic mistake: field, value, what is allowed."""
+    name = str(mistake["loc"][0]) if mistake["loc"] else ""
+    if mistake["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, cls.model_fields, 1)
+        hint = f"did you mean {close[0]}?" if close else "allowed: " + ", ".join(cls.model_fields)
+        return f"{name}: got {mistake['input']!r}, but there is no such parameter; {hint}"
+    if not name:
+        return mistake["msg"].removeprefix("Value error, ")
+    reason = mistake["msg"].removeprefix("Value error, ") + "; " if mistake["type"] == "value_error" else ""
+    return f"{name}: got {mistake['input']!r}, {reason}allowed: {allowed(cls, name)}"
+
+
+def allowed(cls: type[Parameters], name: str) -> str:
+    """What a field accepts, in words: ``one of resnet18, …`` or ``a whole number, at least 1, at most 10000``."""
+    field = cls.model_fields[name]
+    words = [_type_in_words(field.annotation)]
+    bounds = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    for constraint in field.metadata:
+        words += [f"{text} {getattr(constraint, key):g}" for key, text in bounds.items() if hasattr(constraint, key)]
+        if getattr(constraint, "pattern", None) == NAME:
+            words.append("letters, digits, dots, dashes and underscores")
+    return ", ".join(words)
+
+
+def _type_in_words(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) is list:
+        return "a list of numbers"
+    names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}
+    if annotation in names:
+        return names[annotation]
+    return " or ".join(_type_in_words(part) for part in get_args(annotation))
+
+
+class Study(BaseModel):
+    """A study file: ``defaults`` and a table of runs that override a few of them.
+
+    ``sources`` are trained first and serve as ``weights: run:<name>`` only; they are no part of the comparison.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    question: str
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = Field(min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+
+    def run_params(self, data: str | None = None) -> list[RunParams]:
+        """Every run, parents before children; ``data`` replaces the data of the compared runs (and theirs alone)."""
+        table = {name: self.defaults | keys for name, keys in (self.sources | self.runs).items()}
+        if data is not None:
+            for name, keys in self.runs.items():
+                if "data" not in keys:
+                    table[name]["data"] = data
+        runs = []
+        for name in _parents_first(table, self.name):
+            seeds = self.seeds[:1] if name in self.sources else self.seeds
+            for seed in [table[name]["seed"]] if "seed" in table[name] else seeds:
+                values = table[name] | {"study": self.name, "run": name, "seed": seed}
+                runs.append(RunParams.of(values, f"params/{self.name}.yaml, run {name}"))
+        return runs
+
+
+def load_study(name: str) -> Study:
+    """The study ``params/<name>.yaml``; raises ParameterError that names the file and what is wrong in it."""
+    path = PROJECT / "params" / f"{name}.yaml"
+    if not path.is_file():
+        names = sorted(str(p.relative_to(path.parent).with_suffix("")) for p in path.parent.rglob("*.yaml"))
+        raise ParameterError(f"no study {name!r}: {path} does not exist; there are {', '.join(names)}")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StudyLoader)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"params/{name}.yaml is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ParameterError(f"params/{name}.yaml: expected keys such as title, defaults and runs")
+    try:
+        study = Study(name=name, **content)
+    except (ValidationError, TypeError) as error:
+        mistakes = error.errors() if isinstance(error, ValidationError) else []
+        lines = [f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in mistakes] or [str(error)]
+        raise ParameterError(f"params/{name}.yaml: " + "; ".join(lines)) from None
+    if both := set(study.sources) & set(study.runs):
+        raise ParameterError(f"params/{name}.yaml: {', '.join(sorted(both))} stands under sources and under runs")
+    return study
+
+
+class _StudyLoader(yaml.SafeLoader):
+    """YAML 1.2 numbers (``1e-3`` is one; PyYAML follows 1.1 and reads a string) and no key given twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := {str(key) for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_StudyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _parents_first(table: dict[str, dict[str, Any]], study: str) -> list[str]:
+    """Run names, each after the run that its weights come from; raises on a missing parent or a cycle."""
+    order: list[str] = []
+
+    def visit(name: str, children: tuple[str, ...]) -> None:
+        if name in children:
+            raise ParameterError(f"params/{study}.yaml: weights go in a circle: {' → '.join((*children, name))}")
+        weights = str(table[name].get("weights"))
+        if weights.startswith("run:"):
+            parent = weights.removeprefix("run:")
+            if parent not in table:
+                raise ParameterError(
+                    f"params/{study}.yaml, run {name}: weights: {weights}, but the study has no run {parent!r}; "
+                    f"it has {', '.join(table)}"
+                )
+            visit(parent, (*children, name))
+        if name not in order:
+            order.append(name)
+
+    for name in table:
+        visit(name, ())
+    return order

@@ -1,0 +1,192 @@
+"""What a reader should see of executed notebooks: refuse unfinished ones, join them, clean their cells."""
+
+import ast
+import base64
+import copy
+import io
+import re
+import struct
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from PIL import Image
+
+DROPPED_TAGS = frozenset({"hide", "remove_cell"})
+CODELESS_TAGS = frozenset({"hide_input", "remove_input"})
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CSS_PIXELS_PER_INCH = 96
+
+
+class RenderError(RuntimeError):
+    """A notebook that must not be shown as a finished report; names the file, the cell and the cure."""
+
+
+def read_executed(path: Path, allow_errors: bool = False) -> NotebookNode:
+    """Read an executed notebook; RenderError when it is missing, cut short, not run to its end or failed.
+
+    Papermill saves a notebook whose kernel was killed with every cell marked "completed", so the status
+    it wrote is not believed: every code cell that says something must have been counted by the kernel.
+    """
+    path = Path(path)
+    try:
+        nb = nbformat.read(path, as_version=4)
+    except FileNotFoundError as error:
+        raise RenderError(f"{path}: no such notebook; run it first") from error
+    except (ValueError, OSError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
+        raise RenderError(f"{path}: not a readable notebook ({_first_line(error)}); run it again") from error
+    if not allow_errors:
+        refuse_unfinished(nb, path)
+    return nb
+
+
+def refuse_unfinished(nb: NotebookNode, path: Path) -> None:
+    """RenderError for the first code cell (empty ones do not count) that failed or was never run."""
+    for number, cell in enumerate(nb.cells, start=1):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        where = f"{path}: cell {number} ({_first_line(cell.source)!r})"
+        for output in cell.outputs:
+            if output.output_type == "error":
+                what = f"{output.get('ename', 'error')}: {_first_line(output.get('evalue', ''))}"
+                raise RenderError(f"{where} failed with {what}; correct it and run the notebook again")
+        if cell.execution_count is None:
+            raise RenderError(f"{where} was not run (was the kernel killed?); run the notebook again")
+
+
+def join(notebooks: list[tuple[Path, NotebookNode]]) -> NotebookNode:
+    """One notebook with all cells in order; each cell remembers its folder, for pictures beside it.
+
+    A cell of the first notebook that is tagged with another's name (`explore` for explore.ipynb) gives its place to
+    that one's cells, so that the data can stand between introduction and results; its H1 then gives way.
+    """
+    first = notebooks[0][1]
+    metadata = {key: first.metadata[key] for key in ("kernelspec", "language_info") if key in first.metadata}
+    inserted = {path.stem: _below_title(_with_folder(path, nb)) for path, nb in notebooks[1:]}
+    cells = []
+    for cell in _with_folder(*notebooks[0]):
+        names = [tag for tag in cell.metadata.get("tags", []) if tag in inserted]
+        cells += inserted.pop(names[0]) if names else [cell]
+    for path, nb in notebooks[1:]:
+        if path.stem in inserted:
+            cells += _with_folder(path, nb)
+    joined = nbformat.v4.new_notebook(metadata=metadata)
+    joined.cells = cells
+    return joined
+
+
+def _with_folder(path: Path, nb: NotebookNode) -> list[NotebookNode]:
+    for cell in nb.cells:
+        cell.metadata["folder"] = str(Path(path).parent)
+    return nb.cells
+
+
+def _below_title(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """Cells whose H1 is a section of another notebook now: every heading one level down."""
+    lowered = []
+    for cell in copy.deepcopy(cells):
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"^(#{1,5}) ", r"#\1 ", cell.source, flags=re.MULTILINE)
+        lowered.append(cell)
+    return lowered
+
+
+def clean(nb: NotebookNode) -> NotebookNode:
+    """Change cells in place to what a reader should see (see the functions below); returns the notebook."""
+    cells: list[NotebookNode] = []
+    parameters: list[NotebookNode] = []  # the last `parameters` cell, until an injected one replaces it
+    for cell in nb.cells:
+        tags = set(cell.metadata.get("tags", []))
+        if tags & DROPPED_TAGS or not cell.source.strip():
+            continue
+        if cell.cell_type != "code":
+            cells.append(cell)
+            continue
+        if "injected-parameters" in tags:
+            cells = [kept for kept in cells if not any(kept is old for old in parameters)]
+        if tags & {"parameters", "injected-parameters"}:
+            cell.metadata["parameters"] = assignments(cell.source)
+            parameters = [cell] if "parameters" in tags else []
+            cell.outputs = []
+        else:
+            cell.outputs = clean_outputs(cell.outputs)
+        if tags & CODELESS_TAGS:
+            cell.metadata["codeless"] = True
+        if cells and _silent(cells[-1]) and not tags & CODELESS_TAGS and "parameters" not in cell.metadata:
+            cell.source = f"{cells.pop().source}\n\n{cell.source}"  # one "Show code", not three in a row
+        cells.append(cell)
+    nb.cells = cells
+    return nb
+
+
+def assignments(source: str) -> list[tuple[str, str]]:
+    """(name, value as written) of each assignment in a parameters cell; [] when it cannot be parsed."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return []
+    found: dict[str, str] = {}
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets = [node.target]
+        for target in targets:
+            if isinstance(target, ast.Name) and isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+                found[target.id] = ast.get_source_segment(source, node.value) or ast.unparse(node.value)
+    return list(found.items())
+
+
+def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Without stderr (warnings, progress bars) and widgets; stdout joined and overwritten lines collapsed."""
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream":
+            if output.name != "stdout":
+                continue
+            if kept and kept[-1].output_type == "stream":
+                kept[-1].text += output.text
+            else:
+                kept.append(output)
+        elif output.output_type == "error" or WIDGET not in output.data:
+            kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = collapse(output.text)
+        elif output.output_type != "error":
+            _size_png(output)
+    return [o for o in kept if o.output_type != "stream" or o.text.strip()]
+
+
+def collapse(text: str) -> str:
+    r"""What a terminal shows in the end of text whose lines were overwritten with `\r`."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join(next((part for part in reversed(line.split("\r")) if part), "") for line in lines)
+
+
+def _size_png(output: NotebookNode) -> None:
+    """Give a PNG its size in CSS pixels from the dots per inch written in it, where the kernel gave none.
+
+    So a 7 in figure is 7 in wide whatever its resolution, and the page does not jump while it loads.
+    """
+    if "image/png" not in output.data:
+        return
+    meta = output.metadata.setdefault("image/png", {})
+    if not isinstance(meta, dict) or "width" in meta:
+        return
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as image:
+            dpi = image.info.get("dpi", (CSS_PIXELS_PER_INCH, CSS_PIXELS_PER_INCH))
+            scale = CSS_PIXELS_PER_INCH / dpi[0] if dpi[0] else 1.0
+            meta["width"], meta["height"] = (max(1, round(side * scale)) for side in image.size)
+    except (OSError, ValueError, struct.error):
+        return  # a picture that cannot be opened keeps the size the browser finds, if any
+
+
+def _silent(cell: NotebookNode) -> bool:
+    """A code cell that shows code and nothing else."""
+    metadata = cell.metadata
+    return cell.cell_type == "code" and not cell.outputs and "parameters" not in metadata and "codeless" not in metadata
+
+
+def _first_line(text: object) -> str:
+    return next((line.strip()[:80] for line in str(text).splitlines() if line.strip()), "")

@@ -1,0 +1,168 @@
+"""From a study's run folders to what its report is made of; every number comes from ``predictions.csv``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labkit import runs
+from labkit.evaluation.decide import decide
+from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group
+from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
+from labkit.params import RunParams, Study, load_study
+from labkit.reporting.style import Palette
+
+# Parameters that do not make two runs different variants: names, machine, and what follows from ``weights``.
+NOT_A_FACTOR = {"study", "run", "seed", "parent", "device", "precision", "threads", "num_workers"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two variants that differ in one thing: ``b - a`` of one metric on the same test images, with its interval."""
+
+    a: str
+    b: str
+    factor: str  # the parameter that differs, or 'start' (from scratch or from weights)
+    metric: str
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """The finished runs of a study's comparison.
+
+    ``runs``: one dict a run and seed, with ``run, seed, n``, every score of ``metrics.evaluate``, ``intervals``
+    (metric: estimate, low, high), ``answers`` (share of its most frequent answer), ``minutes, images_per_second,
+    parameters, flops, device, start, params``. ``tests``: each run's test predictions (its first seed), decided.
+    ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: runs of the study that are not finished,
+    with their state and error. ``baseline``: the scores of always answering train's most frequent class.
+    """
+
+    study: Study
+    runs: list[dict[str, Any]]
+    tests: dict[str, pd.DataFrame]
+    history: pd.DataFrame
+    unfinished: pd.DataFrame
+    baseline: dict[str, Any]
+    classes: list[str]
+    score: str
+    palette: Palette
+    stamps: list[str] = field(default_factory=list)
+
+    @property
+    def stamp(self) -> str:
+        """What every caption must carry where test was leaked into or selected on; empty on an honest protocol."""
+        return "".join(f" ⚠ {stamp}." for stamp in self.stamps)
+
+    @property
+    def majority_class(self) -> str:
+        return self.classes[self.baseline["class"]]
+
+    @property
+    def train_counts(self) -> list[int]:
+        return self.runs[0]["train_counts"]
+
+    def comparisons(self) -> Iterator[Comparison]:
+        """Every pair of variants that differs in just one factor, on the score and on accuracy (first seeds)."""
+        params = {run["run"]: _factors(run["params"]) for run in reversed(self.runs)}
+        names = [name for name in self.study.runs if name in self.tests]
+        for a, b in combinations(names, 2):
+            differing = [key for key in params[a] if params[a][key] != params[b][key]]
+            if len(differing) == 1:
+                for metric in (self.score, "accuracy"):
+                    row = _difference(self.tests[a], self.tests[b], len(self.classes)).loc[metric]
+                    yield Comparison(a, b, differing[0], metric, row["difference"], row["low"], row["high"])
+
+
+def collect(study_name: str) -> StudyResults:
+    """Read a study's run folders; raises ValueError where none is finished or the runs do not belong together."""
+    study = load_study(study_name)
+    folders = runs.run_folders(study_name)
+    compared = folders[folders["run"].isin(study.runs)]
+    order = {name: place for place, name in enumerate(study.runs)}
+    compared = compared.sort_values(["run", "seed"], key=lambda c: c.map(order) if c.name == "run" else c)
+    done = compared[compared["state"] == "finished"]
+    if done.empty:
+        raise ValueError(f"study {study_name}: no run is finished in {runs.reports_root() / study_name}; run it first")
+    results, tests, histories, labels = [], {}, [], None
+    for folder in done["folder"]:
+        result, test, history = _read_run(folder)
+        results.append(result)
+        histories.append(history)
+        tests.setdefault(result["run"], test)
+        if labels is None:
+            labels = test.set_index("image_id")["label"]
+        elif not test.set_index("image_id")["label"].equals(labels):
+            raise ValueError(f"{folder.name} was tested on other images than {done['name'].iloc[0]}; they cannot be compared")
+    first = results[0]
+    train_labels = np.repeat(np.arange(len(first["classes"])), first["train_counts"])
+    return StudyResults(
+        study=study,
+        runs=results,
+        tests=tests,
+        history=pd.concat(histories, ignore_index=True),
+        unfinished=_unfinished(study, folders),
+        baseline=majority_baseline(train_labels, labels, len(first["classes"])),
+        classes=first["classes"],
+        score=first["score"],
+        palette=Palette(list(study.runs), dashed=[run["run"] for run in results if run["start"] == "from scratch"]),
+        stamps=list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
+    )
+
+
+def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    """A run's facts and scores, its decided test predictions, and its history."""
+    manifest, params = runs.read_json(folder / "run.json"), runs.read_params(folder)
+    decided = decide(runs.read_predictions(folder))
+    test = decided[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
+    intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(manifest["classes"]))
+    seconds = manifest["epoch_seconds"]
+    result = manifest | evaluate(test, manifest["classes"])
+    result |= {
+        "params": params,
+        "intervals": intervals,
+        "answers": majority_share(test),
+        "minutes": manifest["seconds"] / 60,
+        "images_per_second": manifest["n_images"]["train"] / float(np.median(seconds)),
+    }
+    history = pd.read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
+    history["chosen"] = history["epoch"] == manifest["best_epoch"]
+    return result, test, history
+
+
+def _unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
+    """Columns run, state, error: of the compared runs and of those they start from."""
+    rows = []
+    for name in [*study.sources, *study.runs]:
+        mine = folders[folders["run"] == name]
+        if mine.empty:
+            rows.append({"run": name, "state": "not run", "error": ""})
+        for row in mine[mine["state"] != "finished"].itertuples():
+            error = runs.read_json(Path(str(row.folder)) / "run.json").get("error") or ""
+            rows.append({"run": row.name, "state": row.state, "error": error})
+    return pd.DataFrame(rows, columns=["run", "state", "error"])
+
+
+def _factors(params: RunParams) -> dict[str, Any]:
+    """What may make a run a variant; where it starts counts as one factor, since other networks need other weights."""
+    factors = {key: value for key, value in params.model_dump().items() if key not in NOT_A_FACTOR}
+    factors["start"] = "from scratch" if factors.pop("weights") is None else "from weights"
+    return factors
+
+
+def _difference(a: pd.DataFrame, b: pd.DataFrame, n_classes: int) -> pd.DataFrame:
+    return difference_by_group(
+        a["label"],
+        a["prediction"],
+        b["prediction"],
+        a["group"],
+        n_classes,
+        image_ids_a=a["image_id"],
+        image_ids_b=b["image_id"],
+    )

@@ -1,0 +1,30 @@
+"""All figures of the report in one place: `from labkit.reporting import plots`. Arrays in, Figure out."""
+
+from labkit.reporting.plots_blocks import residual_blocks
+from labkit.reporting.plots_confusion import confusion_matrices, confusion_matrix, row_shares
+from labkit.reporting.plots_data import augmentation_grid, class_histogram, image_grid
+from labkit.reporting.plots_results import result_dots, sensitivity_dots
+from labkit.reporting.plots_training import (
+    cost,
+    learning_curves,
+    learning_rate_schedule,
+    score_curves,
+)
+from labkit.reporting.style import Palette
+
+__all__ = [
+    "Palette",
+    "augmentation_grid",
+    "class_histogram",
+    "confusion_matrices",
+    "confusion_matrix",
+    "cost",
+    "image_grid",
+    "learning_curves",
+    "learning_rate_schedule",
+    "residual_blocks",
+    "result_dots",
+    "row_shares",
+    "score_curves",
+    "sensitivity_dots",
+]

@@ -1,0 +1,159 @@
+"""Confusion matrices: rows true, columns predicted, coloured by the share of the row."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import seaborn as sns
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from labkit.reporting.labels import wrap
+from labkit.reporting.numbers import fixed, percent, whole
+from labkit.reporting.style import WIDTH, contrast, new_figure, styled
+
+SIZE, SMALL = 8.5, 7.0  # points
+LETTER = 0.073  # inches: mean width of a letter of 8.5 points
+PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
+
+
+@styled
+def confusion_matrix(
+    matrix: np.ndarray, classes: Sequence[str], title: str = "", *, normalize: bool | None = None
+) -> Figure:
+    """One confusion matrix; `matrix`: counts (C, C), rows true, columns predicted.
+
+    Each cell shows the count and below it the percentage of its row (images of that true class);
+    `normalize=False` shows counts only, `normalize=True` percentages only.
+    """
+    matrix = _checked(matrix, classes)
+    cell = float(np.clip(5.0 / len(classes), 0.62, 0.95))
+    fig = new_figure(height=cell * len(classes) * 0.85 + 1.0, width=min(WIDTH, cell * len(classes) + 2.0))
+    ax = fig.subplots()
+    _heatmap(ax, matrix, normalize, size=8 if len(classes) > 6 else 9)
+    totals = matrix.sum(axis=1)
+    ax.set_xticks(ax.get_xticks(), [wrap(name, 13) for name in classes], rotation=0 if len(classes) < 6 else 45)
+    if len(classes) >= 6:
+        for tick in ax.get_xticklabels():
+            tick.set(ha="right", rotation_mode="anchor")
+    rows = [f"{wrap(name, 16)}\nn = {whole(total)}" for name, total in zip(classes, totals, strict=True)]
+    ax.set_yticks(ax.get_yticks(), rows, rotation=0)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
+    if title:
+        ax.set_title(title)
+    return fig
+
+
+@styled
+def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str], *, normalize: bool = True) -> Figure:
+    """Small multiples, one matrix (C, C) of counts per variant, all on one colour scale (share of the row).
+
+    Cells show row percentages, or counts with `normalize=False`; small cells leave out the percent sign or the
+    thousands separator. Rows of panels wrap so that the text stays readable: eight matrices of eight classes with
+    four-digit counts are then taller than a page and are better shown normalised.
+    """
+    if not matrices:
+        raise ValueError("confusion_matrices got no matrix")
+    checked = {name: _checked(matrix, classes) for name, matrix in matrices.items()}
+    left = LETTER * max(len(line) for name in classes for line in wrap(name, 14).split("\n")) + 0.4
+    columns, panel, size = _layout(checked, normalize, WIDTH - left)
+    lines = -(-len(matrices) // columns)
+    titles = [wrap(name, int(panel * 11)) for name in matrices]
+    title_height = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.12
+    # Upright where names hang beside another panel, which slanted ones would reach into.
+    rotation = 45 if len(matrices) % columns == 0 else 90
+    bottom = (0.72 if rotation == 45 else 1) * LETTER * max(map(len, classes)) + 0.4
+    fig = new_figure(height=lines * (panel + title_height) + bottom, width=panel * columns + left)
+    axes = fig.subplots(lines, columns, squeeze=False)
+    for ax in axes.flat[len(matrices) :]:
+        ax.set_axis_off()
+    for place, (ax, matrix) in enumerate(zip(axes.flat, checked.values(), strict=False)):
+        _heatmap(ax, matrix, normalize, size, sign=size == SIZE)
+        ax.set_aspect("equal")
+        ax.set_title(titles[place])
+        ax.set_xticks([])
+        ax.set_yticks(ax.get_yticks(), [wrap(name, 14) for name in classes] if place % columns == 0 else [], rotation=0)
+        if place + columns >= len(matrices):
+            # Above an empty place the names hang into it; the layout must not make room for them between the rows.
+            _names_below(ax, classes, rotation, in_layout=place // columns == lines - 1)
+    fig.supxlabel("predicted", fontsize=9)
+    fig.supylabel("true", fontsize=9)
+    return fig
+
+
+def _layout(matrices: Mapping[str, np.ndarray], normalize: bool, width: float) -> tuple[int, float, float]:
+    """Panels per row, width of a panel (inches) and size of its text, such that the longest number fits its cell."""
+    classes, number = len(next(iter(matrices.values()))), len(matrices)
+    largest = max(int(matrix.max()) for matrix in matrices.values())
+    columns, panel, size = 1, 2.7, SIZE
+    for size, text in ((SIZE, "100 %" if normalize else whole(largest)), (SMALL, "100" if normalize else str(largest))):
+        needed = classes * (0.64 * size * len(text) + 3) / 72  # a digit is 0.64 em wide in DejaVu Sans
+        columns = int(np.clip(width // needed, 1, 4 if classes <= 2 else 3))
+        lines = -(-number // columns)
+        columns = -(-number // lines)
+        page = (PAGE - 1.2) / lines - 0.44
+        panel = max(needed, min(width / columns, page, 2.7))
+        if page >= needed:
+            break
+    return columns, panel, size
+
+
+def _names_below(ax: Axes, names: Sequence[str], rotation: float, in_layout: bool) -> None:
+    for place, name in enumerate(names):
+        ax.annotate(
+            name,
+            (place + 0.5, 0),
+            xycoords=ax.get_xaxis_transform(),
+            xytext=(2 if rotation == 45 else 0, -4),
+            textcoords="offset points",
+            rotation=rotation,
+            rotation_mode="anchor",
+            ha="right",
+            va="top" if rotation == 45 else "center",
+            fontsize=8.5,
+            annotation_clip=False,
+        ).set_in_layout(in_layout)
+
+
+def row_shares(matrix: np.ndarray) -> np.ndarray:
+    """Counts (C, C) -> share of each row; a row without images is all zero."""
+    totals = matrix.sum(axis=1, keepdims=True)
+    return np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+
+
+def _checked(matrix: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    matrix = np.asarray(matrix)
+    if matrix.shape != (len(classes), len(classes)):
+        raise ValueError(f"a confusion matrix of {len(classes)} classes is square of that size, not {matrix.shape}")
+    return matrix
+
+
+def _heatmap(ax: Axes, matrix: np.ndarray, normalize: bool | None, size: float, sign: bool = True) -> None:
+    shares = row_shares(matrix)
+    texts = [_cell(count, share, normalize, sign) for count, share in zip(matrix.flat, shares.flat, strict=True)]
+    sns.heatmap(
+        shares,
+        ax=ax,
+        annot=np.reshape(texts, matrix.shape),
+        fmt="",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        cbar=False,
+        linewidths=1,
+        linecolor="white",
+        annot_kws={"size": size, "linespacing": 1.1},
+    )
+    # seaborn turns to white text too early: at a share of 0.5 its contrast is below 3.
+    for text, share in zip(list(ax.texts), shares.flat, strict=True):
+        text.set_color("white" if contrast(colormaps["Blues"](share), (1, 1, 1)) > 4.5 else "black")
+    ax.tick_params(length=0)
+
+
+def _cell(count: float, share: float, normalize: bool | None, sign: bool) -> str:
+    if normalize is None:
+        return f"{whole(count)}\n{percent(share)}"
+    if normalize:
+        return percent(share, 0) if sign else fixed(share * 100, 0)
+    return whole(count) if sign else str(int(count))

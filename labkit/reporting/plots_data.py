@@ -1,0 +1,145 @@
+"""Figures of the data: how many images of each class, what they look like, what augmentation does to them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from labkit.reporting.frames import floats
+from labkit.reporting.labels import wrap
+from labkit.reporting.numbers import percent, plural, whole
+from labkit.reporting.style import COLORS, WIDTH, new_figure, styled, value_axis
+
+
+@styled
+def class_histogram(counts: pd.DataFrame) -> Figure:
+    """Images per class and split: a bar for each class's share, with its count and percentage written on it.
+
+    `counts`: one row per class (index: class names), one column per split, integers. Splits of different size
+    share one scale because the bars are shares of their split. Splits without (labelled) images are left out;
+    raises ValueError when that leaves none.
+    """
+    numbers = {str(split): floats(counts, split) for split in counts.columns}
+    numbers = {split: values for split, values in numbers.items() if values.sum() > 0}
+    if not numbers:
+        raise ValueError("class_histogram got no labelled image in any split")
+    columns = len(numbers) if len(numbers) <= 3 else 2
+    lines = -(-len(numbers) // columns)
+    fig = new_figure(height=lines * (0.55 + (0.36 if columns == 3 else 0.3) * len(counts)) + 0.3)
+    axes = fig.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(numbers) :]:
+        ax.set_axis_off()
+    for ax, (split, values) in zip(axes.flat, numbers.items(), strict=False):
+        shares = values / values.sum()
+        ax.barh(range(len(counts)), shares, height=0.62, color=COLORS[5])
+        for row, (count, share) in enumerate(zip(values, shares, strict=True)):
+            text = f"{whole(count)}\n{percent(share)}" if columns == 3 else f"{whole(count)} ({percent(share)})"
+            ax.annotate(text, (share, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8.5)
+        ax.set_title(f"{split}: {plural(values.sum(), 'image')}")
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+    # The text at the end of the longest bar needs this many inches.
+    text_width = 0.55 if columns == 3 else 1.15
+    panel = (WIDTH - 1.3) / columns
+    top = max(float(values.max() / values.sum()) for values in numbers.values())
+    first = axes[0, 0]
+    first.set_xlim(0, top * panel / (panel - text_width))
+    value_axis(first.xaxis, in_percent=True, ticks=4)
+    ticks = [tick for tick in first.get_xticks() if tick <= top + 0.02]  # no tick under the text
+    first.set_xticks(ticks)
+    first.set_yticks(range(len(counts)), [wrap(str(name)) for name in counts.index])
+    first.invert_yaxis()
+    fig.supxlabel("share of the split's images", fontsize=9)
+    return fig
+
+
+@styled
+def image_grid(
+    images: np.ndarray | Sequence[np.ndarray],
+    titles: Sequence[str] | None = None,
+    rows: Sequence[str] | None = None,
+    columns: int = 5,
+) -> Figure:
+    """Images as they are, in a grid; with `rows` (a name per image) one row of the grid for each name.
+
+    `images`: uint8, (N, H, W, 3) or a list of (H, W, 3) of any sizes; `titles`: one per image, written above it.
+    A row with more than `columns` images goes on in the next. Raises ValueError when lengths or types do not fit.
+    """
+    images = [_checked(image) for image in images]
+    for name, texts in (("titles", titles), ("rows", rows)):
+        if texts is not None and len(texts) != len(images):
+            raise ValueError(f"image_grid got {len(images)} images but {len(texts)} {name}; give one per image")
+    if not images:
+        raise ValueError("image_grid got no images")
+    lines = _lines(rows or [""] * len(images), columns)
+    width = max(len(line) for _, line in lines)
+    cell = min((WIDTH - (0.9 if rows else 0)) / width, 1.6)
+    per_line = max(3, int(cell * 15))
+    titles = [wrap(title, per_line) for title in titles] if titles else None
+    title_height = 0.15 * max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
+    fig = new_figure(len(lines) * (cell + title_height), cell * width + (0.9 if rows else 0))
+    _tight(fig)
+    axes = fig.subplots(len(lines), width, squeeze=False)
+    for (name, line), row in zip(lines, axes, strict=True):
+        for ax in row[len(line) :]:
+            ax.set_axis_off()
+        for place, ax in zip(line, row, strict=False):
+            _picture(ax, images[place], titles[place] if titles else "")
+        if name:
+            row[0].set_ylabel(wrap(name, 13), rotation=0, ha="right", va="center", labelpad=5)
+    return fig
+
+
+@styled
+def augmentation_grid(originals: np.ndarray, augmented: np.ndarray) -> Figure:
+    """Each original (first column) beside k augmented versions of it.
+
+    `originals`: uint8 (N, H, W, 3); `augmented`: uint8 (N, K, H', W', 3).
+    """
+    if len(originals) != len(augmented):
+        raise ValueError(f"{len(originals)} originals but augmented versions of {len(augmented)}")
+    number, versions = np.shape(augmented)[:2]
+    cell = min(WIDTH / (versions + 1.15), 1.5)
+    fig = new_figure(number * cell * 0.94 + 0.2, cell * (versions + 1.15))
+    _tight(fig)
+    axes = fig.subplots(number, versions + 2, squeeze=False, width_ratios=[1, 0.15, *[1] * versions])
+    for row, line in enumerate(axes):
+        _picture(line[0], _checked(originals[row]), "original" if row == 0 else "", bold=True)
+        line[1].set_axis_off()
+        for k, ax in enumerate(line[2:]):
+            _picture(ax, _checked(augmented[row][k]), "augmented" if row == 0 and k == 0 else "")
+    return fig
+
+
+def _tight(fig: Figure) -> None:
+    fig.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01))
+
+
+def _lines(rows: Sequence[str], columns: int) -> list[tuple[str, list[int]]]:
+    """Row names in order of appearance, each with the places of at most `columns` of its images."""
+    lines = []
+    for name in dict.fromkeys(rows):
+        places = [place for place, row in enumerate(rows) if row == name]
+        for start in range(0, len(places), columns):
+            lines.append((name if start == 0 else "", places[start : start + columns]))
+    return lines
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"an image to draw is uint8 (height, width, 3), not {image.dtype} {image.shape}")
+    return image
+
+
+def _picture(ax: Axes, image: np.ndarray, title: str, bold: bool = False) -> None:
+    ax.imshow(image, interpolation="nearest" if image.shape[0] < 64 else "antialiased")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    if title:
+        ax.set_title(title, fontsize=8.5, fontweight="bold" if bold else "normal", loc="center", pad=2)

@@ -1,0 +1,145 @@
+"""Put figures, tables and sentences into a notebook, so that a reader of the page or of the PDF gets all of them.
+
+A figure is one output (`image/png`, with its alternative text in the output's metadata, where nbconvert's
+templates look for it) followed by one caption output; a table carries its caption inside. Captions have the
+class `caption` and `data-kind` (figure or table), so that a renderer can number them.
+"""
+
+import base64
+import html
+import io
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from labkit.reporting.numbers import DASH, fixed
+
+Format = str | Callable[[Any], str]
+_NUMBER = re.compile(r"^[\u2212\u2013+-]?\d|^\u2013$")
+CSS_PIXELS_PER_INCH = 96
+
+
+def show(fig: Figure, *, alt: str, caption: str = "") -> None:
+    """Display `fig`, then its caption, and close it. `alt` says in words what is to be seen.
+
+    Raises ValueError if `alt` is empty: a figure that a blind reader cannot read is not finished.
+    """
+    if not alt or not alt.strip():
+        raise ValueError("show(fig, alt=...) needs a text that says what the figure shows; it is empty")
+    width, height = (round(inches * CSS_PIXELS_PER_INCH) for inches in fig.get_size_inches())
+    display(
+        {"image/png": png(fig), "text/plain": f"[Figure: {alt}]"},
+        metadata={"image/png": {"alt": alt, "width": width, "height": height}},
+        raw=True,
+    )
+    if caption:
+        _caption(caption)
+    if "matplotlib.pyplot" in sys.modules:  # our own figures are unknown to pyplot, a guest's may not be
+        sys.modules["matplotlib.pyplot"].close(fig)
+
+
+def png(fig: Figure) -> str:
+    """The figure as base64 PNG; the same figure gives the same bytes (no date, no version inside)."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _caption(text: str) -> None:
+    paragraph = f'<p class="caption" data-kind="figure">{html.escape(text)}</p>'
+    display({"text/html": paragraph, "text/plain": text}, metadata={"labkit": {"caption": "figure"}}, raw=True)
+
+
+def show_table(
+    table: pd.DataFrame,
+    *,
+    caption: str = "",
+    formats: Mapping[str, Format] | None = None,
+    align: Mapping[str, str] | None = None,
+) -> None:
+    """Display a DataFrame as an HTML table with its caption, and as plain text.
+
+    `formats` maps a column to a format such as '{:.1%}' or to a function; `align` overrides a column's
+    alignment ('left' or 'right'; by default columns of numbers, also of numbers in strings, stand right).
+    Raises ValueError for a column in either that the table lacks.
+    """
+    for name in [*(formats or {}), *(align or {})]:
+        if name not in table.columns:
+            raise ValueError(f"no column {name!r} to format; the table has {', '.join(map(str, table.columns))}")
+    plain = f"{caption}\n{table.to_string(index=not _trivial(table.index))}".strip()
+    display(
+        {"text/html": table_html(table, caption=caption, formats=formats, align=align), "text/plain": plain},
+        metadata={"labkit": {"caption": "table"}} if caption else {},
+        raw=True,
+    )
+
+
+def table_html(
+    table: pd.DataFrame,
+    *,
+    caption: str = "",
+    formats: Mapping[str, Format] | None = None,
+    align: Mapping[str, str] | None = None,
+) -> str:
+    """The `<table class="table">` of `show_table`: escaped, `scope` on every header, index hidden if it only counts."""
+    index = not _trivial(table.index)
+    cells = {name: [_cell(value, (formats or {}).get(name)) for value in table[name]] for name in table.columns}
+    sides = {name: (align or {}).get(name) or _side(cells[name]) for name in table.columns}
+
+    head = [_tag("th", table.index.name or "", "left", "col")] if index else []
+    head += [_tag("th", name, sides[name], "col") for name in table.columns]
+    rows = []
+    for place, label in enumerate(table.index):
+        row = [_tag("th", label, "left", "row")] if index else []
+        row += [_tag("td", cells[name][place], sides[name]) for name in table.columns]
+        rows.append(f"<tr>{''.join(row)}</tr>")
+    title = f'<caption class="caption" data-kind="table">{html.escape(caption)}</caption>\n' if caption else ""
+    body = "\n".join(rows)
+    return f'<table class="table">\n{title}<thead><tr>{"".join(head)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+
+
+def _tag(name: str, content: object, side: str, scope: str = "") -> str:
+    attributes = f' scope="{scope}"' if scope else ""
+    # The side is also given inline, because JupyterLab has no style sheet of ours.
+    return f'<{name}{attributes} class="{side}" style="text-align:{side}">{html.escape(str(content))}</{name}>'
+
+
+def _cell(value: Any, form: Format | None) -> str:
+    if not isinstance(value, str) and (value is None or (pd.api.types.is_scalar(value) and pd.isna(value))):
+        return DASH
+    if callable(form):
+        return form(value)
+    if form:
+        return form.format(value)
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return fixed(int(value), 0)
+    return fixed(float(value), 3) if isinstance(value, float | np.floating) else str(value)
+
+
+def _side(cells: list[str]) -> str:
+    filled = [cell for cell in cells if cell not in ("", DASH)]
+    return "right" if filled and all(_NUMBER.match(cell) for cell in filled) else "left"
+
+
+def _trivial(index: pd.Index) -> bool:
+    return index.name is None and list(index) == list(range(len(index)))
+
+
+def note(text: str) -> None:
+    """Display the sentence(s) that read the figure or table above, as a Markdown paragraph."""
+    display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
+def banner(text: str) -> None:
+    """Display a warning that must not be overlooked (class `banner`), such as a leak or a selection on test."""
+    style = "border-left:4px solid #D55E00;background:#fdf0e7;padding:0.5em 1em;margin:0.5em 0"
+    box = f'<div class="banner" role="note" style="{style}">{html.escape(text)}</div>'
+    display({"text/html": box, "text/plain": f"WARNING: {text}"}, raw=True)

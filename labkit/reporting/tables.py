@@ -1,0 +1,214 @@
+"""Tables ready to print: one row a variant, numbers written out; `show.show_table` displays them.
+
+A *run dict* is flat: `run`, `seed` (0 if absent), the scores of `evaluation.metrics.evaluate` (`n`, `accuracy`, …;
+None or absent = unknown) and, where there are any, `intervals`: a DataFrame with columns metric, low, high,
+or a dict metric -> (low, high). Rows of one `run` with several seeds become one row, mean ± standard deviation.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from labkit.reporting.frames import floats, mean, parts
+from labkit.reporting.numbers import DASH, METRICS, fixed, metric, missing, percent, whole, with_interval
+
+RESULT_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "qwk", "macro_auroc")
+COST = {  # column -> header, divisor, digits
+    "minutes": ("training (min)", 1, 1),
+    "images_per_second": ("images/s", 1, 0),
+    "parameters": ("parameters (M)", 1e6, 1),
+    "flops": ("FLOPs (G)", 1e9, 2),
+}
+BASELINE = "majority class"
+
+Run = Mapping[str, Any]
+
+
+def estimates(runs: Iterable[Run], metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """Run dicts -> one row a run, seed and metric: columns run, seed, metric, estimate, low, high.
+
+    This is what `plots.result_dots` and the sentences read. Unknown scores are left out; unknown ends are NaN.
+    """
+    rows = []
+    for run in runs:
+        ends = _intervals(run.get("intervals"))
+        for name in metrics or [key for key in METRICS if key in run]:
+            value: Any = run.get(name)
+            if not missing(value):
+                low, high = ends.get(name, (float("nan"), float("nan")))
+                rows.append((str(run["run"]), run.get("seed", 0), name, float(value), float(low), float(high)))
+    return pd.DataFrame(rows, columns=pd.Index(["run", "seed", "metric", "estimate", "low", "high"]))
+
+
+def _intervals(given: Any) -> dict[str, tuple[float, float]]:
+    if given is None:
+        return {}
+    if isinstance(given, pd.DataFrame):
+        names = given["metric"] if "metric" in given.columns else given.index
+        return dict(zip(map(str, names), zip(floats(given, "low"), floats(given, "high"), strict=True), strict=True))
+    return {name: tuple(ends) for name, ends in given.items()}
+
+
+def sensitivities(runs: Iterable[Run], classes: Sequence[str], images: Sequence[int] | None = None) -> pd.DataFrame:
+    """Run dicts -> one row a run, seed and class: columns run, seed, class, sensitivity, [images: of that class].
+
+    `run["sensitivity"]` is a list in the order of `classes` or a dict by class name; None is unknown.
+    """
+    rows = []
+    for run in runs:
+        values = run.get("sensitivity") or [None] * len(classes)
+        for place, name in enumerate(classes):
+            value = values.get(name) if isinstance(values, Mapping) else values[place]
+            row = {"run": str(run["run"]), "seed": run.get("seed", 0), "class": name}
+            row["sensitivity"] = float("nan") if value is None else float(value)
+            rows.append(row | ({"images": images[place]} if images is not None else {}))
+    return pd.DataFrame(rows)
+
+
+def results_table(
+    runs: Sequence[Run],
+    baseline: Run | None = None,
+    metrics: Sequence[str] = RESULT_METRICS,
+    with_intervals: Sequence[str] = ("accuracy", "qwk"),
+) -> pd.DataFrame:
+    """Columns variant, n, [seeds], and one per metric; the last row is the majority baseline, if given.
+
+    `baseline`: scores by metric, `n` if known. Intervals are written for the metrics in `with_intervals`.
+    """
+    names = list(dict.fromkeys(str(run["run"]) for run in runs))
+    several = len(runs) > len(names)
+    rows = []
+    for name in names:
+        mine = [run for run in runs if str(run["run"]) == name]
+        row = {"variant": name, "n": whole(mine[0].get("n"))} | ({"seeds": str(len(mine))} if several else {})
+        for key in metrics:
+            row[metric(key).short] = _estimate(estimates(mine, [key]), key, key in with_intervals)
+        rows.append(row)
+    if baseline is not None:
+        row = {"variant": BASELINE, "n": whole(baseline.get("n"))} | ({"seeds": ""} if several else {})
+        rows.append(row | {metric(key).short: metric(key).text(baseline.get(key)) for key in metrics})
+    return pd.DataFrame(rows)
+
+
+def _estimate(table: pd.DataFrame, key: str, interval: bool) -> str:
+    values, low, high = (floats(table, name) for name in ("estimate", "low", "high"))
+    if len(values) == 0:
+        return DASH
+    if len(values) > 1:
+        return f"{metric(key).text(values.mean())} ± {metric(key).text(values.std(ddof=1), unit=False)}"
+    return with_interval(key, values[0], *((low[0], high[0]) if interval else ()))
+
+
+def sensitivity_table(sensitivity: pd.DataFrame) -> pd.DataFrame:
+    """Variants by classes. `sensitivity`: columns run, class, sensitivity, [images: of the class], [seed: averaged]."""
+    columns = parts(sensitivity, "class")
+    rows = []
+    for name, run in parts(sensitivity, "run").items():
+        row = {"variant": name}
+        for label, part in columns.items():
+            images = f" (n = {whole(floats(part, 'images')[0])})" if "images" in part else ""
+            of_class = parts(run, "class").get(label)
+            value = None if of_class is None else mean(floats(of_class, "sensitivity"))
+            row[f"{label}{images}"] = percent(value)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cost_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Columns variant, training (min), images/s, parameters (M), FLOPs (G), device: those that any run knows.
+
+    Each run: `run`, [minutes], [images_per_second], [parameters], [flops: multiply-adds of one image], [device]; seeds
+    are averaged.
+    """
+    known = [key for key in COST if any(not missing(run.get(key)) for run in runs)]
+    rows = []
+    for name in dict.fromkeys(str(run["run"]) for run in runs):
+        mine = [run for run in runs if str(run["run"]) == name]
+        row = {"variant": name}
+        for key in known:
+            head, divisor, digits = COST[key]
+            value = mean(float(run[key]) for run in mine if not missing(run.get(key)))
+            row[head] = fixed(value / divisor, digits)
+        if any(run.get("device") for run in runs):
+            row["device"] = ", ".join(dict.fromkeys(str(run["device"]) for run in mine if run.get("device"))) or DASH
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def differences_table(
+    runs: Mapping[str, Run], defaults: Run, ignore: Sequence[str] = ("run", "study", "seed")
+) -> pd.DataFrame:
+    """What makes each run a variant: one column per parameter in which any run differs from `defaults`.
+
+    `runs`: name -> its parameters (all, or only those it overrides). The first row holds the defaults; an empty
+    cell means "as the defaults".
+    """
+    changed = [
+        key
+        for key in dict.fromkeys([*defaults, *(key for run in runs.values() for key in run)])
+        if key not in ignore and any(key in run and run[key] != defaults.get(key) for run in runs.values())
+    ]
+    rows = [{"variant": "defaults"} | {key: _parameter(defaults.get(key)) for key in changed}]
+    for name, run in runs.items():
+        cells = {key: _parameter(run[key]) if key in run and run[key] != defaults.get(key) else "" for key in changed}
+        rows.append({"variant": name} | cells)
+    return pd.DataFrame(rows)
+
+
+def _parameter(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(_parameter, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def class_counts_table(counts: pd.DataFrame) -> pd.DataFrame:
+    """Counts (rows: classes, columns: splits) -> 'count (percent of the split)', with a row of totals."""
+    table = {"class": [*map(str, counts.index), "all"]}
+    for split in counts.columns:
+        numbers = floats(counts, split)
+        total = numbers.sum()
+        cells = [f"{whole(count)} ({percent(count / total)})" if total else "0" for count in numbers]
+        table[str(split)] = [*cells, whole(total)]
+    return pd.DataFrame(table)
+
+
+def comparison_table(comparisons: Iterable[Run]) -> pd.DataFrame:
+    """Paired differences. Each: `a`, `b`, `metric`, `difference` (b - a), `low`, `high`, [`p`]."""
+    rows = []
+    for one in comparisons:
+        named = metric(one["metric"])
+        value, low, high = (_signed_difference(one.get(name), named.percent) for name in ("difference", "low", "high"))
+        row = {"variant": one["b"], "against": one["a"], "metric": named.name, "difference": value}
+        row["95 % interval"] = DASH if DASH in (low, high) else f"{low} to {high}"
+        if named.percent and value != DASH:
+            row["difference"] += " points"
+        rows.append(row | ({"p": p_value(one["p"])} if "p" in one else {}))
+    return pd.DataFrame(rows)
+
+
+def _signed_difference(value: float | None, in_percent: bool) -> str:
+    if value is None or missing(value):
+        return DASH
+    return signed(value * 100, 1) if in_percent else signed(value, 3)
+
+
+def signed(value: float, digits: int) -> str:
+    """0.0123 -> '+0.012'; zero has no sign."""
+    text = fixed(value, digits)
+    return f"+{text}" if round(float(value), digits) > 0 else text
+
+
+def p_value(p: float | None) -> str:
+    """0.0312 -> '0.031', below a thousandth '< 0.001'."""
+    return fixed(p, 3) if missing(p) or float(p) >= 0.001 else "< 0.001"  # type: ignore[arg-type]
+
+
+def versions_table(versions: Mapping[str, Any]) -> pd.DataFrame:
+    """Environment: name -> version or value; an unknown one is shown as a dash."""
+    cells = [DASH if value in (None, "") else str(value) for value in versions.values()]
+    return pd.DataFrame({"component": list(map(str, versions)), "version": cells})

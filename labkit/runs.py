@@ -1,0 +1,382 @@
+"""What one run leaves behind: a folder with its parameters, manifest, history, predictions and weights (no torch here).
+
+Files appear whole or not at all. ``run.json`` decides whether a run is finished; an executed notebook does not, because
+one whose kernel was killed looks complete. No clock, host or path enters history, predictions, metrics or weights, so that
+the same run gives the same bytes; timings live in ``run.json``.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from filelock import FileLock, Timeout
+
+from labkit.params import PROJECT, ParameterError, RunParams
+
+# Rooms whose code decides a run's numbers; evaluation and reporting only decide what is said about them.
+CODE = ("params.py", "data", "models", "training")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "accelerate",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "pillow",
+    "papermill",
+    "nbconvert",
+)
+# Parameters that name a run or place it, or that its results do not depend on.
+NOT_FINGERPRINTED = {"study", "run", "data", "num_workers"}
+
+
+def reports_root() -> Path:
+    """Where everything that was run is kept: ``LABKIT_REPORTS`` or ``reports/`` of the project."""
+    return Path(os.environ.get("LABKIT_REPORTS") or PROJECT / "reports").resolve()
+
+
+def cache_root() -> Path:
+    """Decoded images and built-in phantoms, shared by all studies: ``LABKIT_CACHE`` or ``reports/.cache``."""
+    return Path(os.environ.get("LABKIT_CACHE") or PROJECT / "reports" / ".cache").resolve()
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Call ``write(temporary path)`` and rename: a reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """CSV with nine significant digits: enough to give back every float32 exactly."""
+    write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The file's content, {} where there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+# --- what makes a run stale -------------------------------------------------------------------------------------------
+
+
+def data_fingerprint(table: pd.DataFrame, hashes: pd.Series) -> str:
+    """SHA-256 of an image table's ids, labels, groups and splits with its files' SHA-256 (``hashes`` by image_id)."""
+    columns = table[["image_id", "label", "group", "split"]].astype("string").fillna("")
+    columns["sha256"] = table["image_id"].map(hashes).astype("string").fillna("")
+    text = columns.sort_values("image_id").to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def code_fingerprint(*names: str, notebook: Path | None = None) -> str:
+    """SHA-256 of syntax trees without docstrings of labkit's files and folders, and of a notebook's code cells."""
+    digest = hashlib.sha256()
+    for name in names:
+        path = PROJECT / "labkit" / name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.suffix == ".py":
+                digest.update(f"{file.relative_to(PROJECT)}\n{_code(file.read_text(encoding='utf-8'))}\n".encode())
+            elif file.is_file() and file.suffix in {".j2", ".css", ".js"}:
+                digest.update(file.read_bytes())
+    if notebook is not None:
+        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
+                digest.update("".join(cell["source"]).encode())
+    return digest.hexdigest()
+
+
+def _code(source: str) -> str:
+    """The syntax tree as text: comments, layout and docstrings do not change it."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
+    """What decides a run's numbers: its parameters (the parent's fingerprint among them), data and code."""
+    values = {key: value for key, value in params.model_dump().items() if key not in NOT_FINGERPRINTED}
+    if params.parent is not None:
+        values.pop("weights")  # a path; the parent's fingerprint says what lies there
+    elif params.weights and Path(params.weights).is_file():
+        values["weights"] = hashlib.sha256(Path(params.weights).read_bytes()).hexdigest()
+    code = code_fingerprint(*CODE, notebook=PROJECT / "notebooks" / "train.ipynb")
+    return values | {"data": data, "code": code}
+
+
+def fingerprint_of(inputs: Any) -> str:
+    """SHA-256 of anything JSON can hold."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def why_run(folder: Path, inputs: dict[str, Any]) -> str | None:
+    """Why a run has to be made (again), in words; None if its folder holds just what these inputs give."""
+    manifest = read_json(folder / "run.json")
+    if not manifest:
+        return "not run yet"
+    if manifest["fingerprint"] != fingerprint_of(inputs):
+        before = manifest.get("inputs", {})
+        changed = sorted(key for key in before.keys() | inputs.keys() if before.get(key) != inputs.get(key))
+        return "changed since it was run: " + ", ".join(changed)
+    if manifest["status"] != "finished":
+        epochs = len(manifest.get("epoch_seconds", []))
+        return f"{state(folder)} after {epochs} full epochs" if epochs else f"{state(folder)} in its first epoch"
+    if not notebook_complete(folder / "train.ipynb"):
+        return "finished, but its notebook was cut short"
+    return None
+
+
+def notebook_complete(path: Path) -> bool:
+    """True if every code cell was executed without an error: Papermill saves a dead kernel's notebook as if it were."""
+    if not path.is_file():
+        return False
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except ValueError:
+        return False
+    code = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
+    errors = [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
+    return bool(code) and not errors and all(cell["execution_count"] is not None for cell in code)
+
+
+# --- the run folder ---------------------------------------------------------------------------------------------------
+
+
+def run_folder(params: RunParams, fingerprint: str) -> Path:
+    """``reports/<study>/runs/<run>-seed<k>``; a run started by hand is named after its architecture and fingerprint."""
+    name = params.run or f"{params.arch}-{fingerprint[:8]}"
+    return reports_root() / params.study / "runs" / f"{name}-seed{params.seed}"
+
+
+def resolve_weights(params: RunParams) -> RunParams:
+    """Turn ``weights: run:<name>`` into that run's weights file (same seed, else seed 0) and its fingerprint.
+
+    Raises ParameterError where no such run is finished, or where a run's weights are no longer the ones that
+    ``parent`` speaks of.
+    """
+    if params.parent is not None and params.weights is not None:
+        manifest = read_json(Path(params.weights).parent / "run.json")
+        if manifest.get("fingerprint") != params.parent:
+            raise ParameterError(
+                f"parent: got {params.parent}, but {params.weights} comes from another run; run it again"
+            )
+        return params
+    if not (params.weights or "").startswith("run:"):
+        return params
+    name = str(params.weights).removeprefix("run:")
+    runs = reports_root() / params.study / "runs"
+    for seed in dict.fromkeys((params.seed, 0)):
+        folder = runs / f"{name}-seed{seed}"
+        if (manifest := read_json(folder / "run.json")).get("status") == "finished":
+            changes = {"weights": str(folder / "model.safetensors"), "parent": manifest["fingerprint"]}
+            return params.model_copy(update=changes)
+    raise ParameterError(f"weights: got {params.weights}, but {runs / name}-seed{params.seed} holds no finished run")
+
+
+def weights_in_words(params: RunParams) -> str:
+    """Where a network starts, said with what the weights were trained on: never a bare ``pretrained``."""
+    if params.weights is None:
+        return "from scratch"
+    if params.parent is None:
+        return f"from {params.weights}"
+    folder = Path(params.weights).parent
+    parent = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    return f"from {folder.name}, trained on {parent['dataset']} ({parent['data']})"
+
+
+@dataclass
+class Run:
+    """An open run folder; the process holds its lock. Made by :func:`open_run`."""
+
+    folder: Path
+    params: RunParams
+    fingerprint: str
+    lock: FileLock
+    manifest: dict[str, Any]
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def finished(self) -> bool:
+        return self.manifest["status"] == "finished"
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def record(self, **facts: Any) -> None:
+        """Write facts into ``run.json``."""
+        self.manifest |= facts
+        write_json(self.path("run.json"), self.manifest)
+
+    def count_test_prediction(self) -> None:
+        """Looking at the test set is written down before it happens, so that a crash cannot hide it."""
+        self.record(test_predictions=self.manifest.get("test_predictions", 0) + 1)
+
+    def finish(self, **facts: Any) -> None:
+        """The last word on a run; replaying a finished run changes nothing."""
+        if not self.finished:
+            seconds = self.manifest.get("seconds", 0.0) + time.monotonic() - self.started
+            self.path("checkpoint.pt").unlink(missing_ok=True)
+            self.record(status="finished", seconds=round(seconds, 1), **facts)
+
+
+_open: dict[Path, FileLock] = {}
+
+
+def open_run(params: RunParams, inputs: dict[str, Any]) -> Run:
+    """Lock the run's folder and start, continue or replay it.
+
+    A folder with the same fingerprint is continued from its checkpoint, or replayed if it is finished; one with another
+    fingerprint is stale and is emptied first. Raises ParameterError if another process is working in it.
+    """
+    fingerprint = fingerprint_of(inputs)
+    folder = run_folder(params, fingerprint)
+    folder.mkdir(parents=True, exist_ok=True)
+    _lock(folder)
+    manifest = read_json(folder / "run.json")
+    if manifest.get("fingerprint") != fingerprint:
+        _empty(folder)
+        name = folder.name.removesuffix(f"-seed{params.seed}")
+        manifest = {"study": params.study, "run": name, "seed": params.seed, "fingerprint": fingerprint, "inputs": inputs}
+    run = Run(folder, params, fingerprint, _open[folder], manifest)
+    if manifest.get("status") != "finished":
+        run.record(status="running", attempts=manifest.get("attempts", 0) + 1, error=None, **environment())
+        write_text(folder / "params.yaml", yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True))
+    return run
+
+
+def _lock(folder: Path) -> None:
+    """One run folder a kernel: a cell that is run again takes the lock it has, another run's lock is given back."""
+    for other in [path for path in _open if path != folder]:
+        _open.pop(other).release()
+    if folder not in _open:
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=5)  # a kernel outlives a killed Papermill by a second or two
+        except Timeout:
+            raise ParameterError(f"{folder} is being worked in by another process; wait for it or stop it") from None
+        _open[folder] = lock
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name not in {".lock", "train.ipynb"}:  # Papermill is writing the notebook that this runs in
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: str) -> None:
+    """Write down that a run failed, and why; its checkpoint stays, so that a mended run goes on from there."""
+    manifest = read_json(folder / "run.json")
+    if manifest.get("fingerprint") != fingerprint_of(inputs):
+        manifest = {"study": params.study, "run": params.run, "seed": params.seed}
+        manifest |= {"fingerprint": fingerprint_of(inputs), "inputs": inputs}
+    write_json(folder / "run.json", manifest | {"status": "failed", "error": error})
+
+
+def state(folder: Path) -> str:
+    """``finished``, ``failed``, ``interrupted``, ``running`` or ``not run``."""
+    status = read_json(folder / "run.json").get("status", "not run")
+    if status != "running":
+        return status
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return "running"
+    lock.release()
+    return "interrupted"
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and commit, for the manifest."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "versions": versions,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "git_commit": git_commit(),
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the project, ``+changes`` where the work tree differs, None outside a repository."""
+    try:
+        command = [
+            "git",
+            "-C",
+            str(PROJECT),
+            "describe",
+            "--always",
+            "--dirty=+changes",
+            "--abbrev=12",
+            "--exclude=*",
+        ]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def run_folders(study: str) -> pd.DataFrame:
+    """One row a run folder of a study: ``run, seed, name, folder, state`` (all states; the report shows what failed)."""
+    rows = []
+    for folder in sorted((reports_root() / study / "runs").glob("*")):
+        manifest = read_json(folder / "run.json")
+        if manifest:
+            rows.append(
+                {
+                    "run": manifest["run"],
+                    "seed": manifest["seed"],
+                    "name": folder.name,
+                    "folder": folder,
+                    "state": state(folder),
+                }
+            )
+    return pd.DataFrame(rows, columns=["run", "seed", "name", "folder", "state"])
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """``predictions.csv`` with its column types: ids, groups and sides are text, labels are nullable integers."""
+    types = {"image_id": "string", "group": "string", "side": "string", "split": "string", "label": "Int64"}
+    return pd.read_csv(folder / "predictions.csv", dtype=types)  # pyright: ignore[reportArgumentType]
+
+
+def read_params(folder: Path) -> RunParams:
+    return RunParams.of(
+        yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")), f"{folder / 'params.yaml'}"
+    )

@@ -1,0 +1,207 @@
+"""Running a study: its table of runs through Papermill, one after another, then the report; skips what is up to date."""
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from labkit import runs
+from labkit.data.source import open_data
+from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, Study, load_study
+
+NOTEBOOKS = PROJECT / "notebooks"
+# Everything that decides what the report says; study.py and cli.py decide only when it is made.
+REPORT_CODE = ("params.py", "runs.py", "audit.py", "data", "models", "training", "evaluation", "reporting")
+
+
+@dataclass
+class Plan:
+    """One run of a study: its parameters, what decides its numbers, and why it has to be made (None: it has not)."""
+
+    params: RunParams
+    inputs: dict[str, Any]
+    folder: Path
+    reason: str | None
+
+
+@dataclass
+class StudyRunner:
+    """Runs a study; ``say`` gets every line for the terminal."""
+
+    study: Study
+    data: str | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    _data_fingerprints: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return runs.reports_root() / self.study.name
+
+    def run_all(self) -> None:
+        """Make every run that is not up to date; one that fails does not stop the others (but those that start from it)."""
+        table = self.study.run_params(self.data)
+        for number, params in enumerate(table, 1):
+            name = f"{params.run}, seed {params.seed}" if len(self.study.seeds) > 1 else str(params.run)
+            label = f"[{number}/{len(table)}] {name}"
+            try:
+                plan = self.plan(params)
+            except ParameterError as error:
+                self._note_failure(name, str(error), label)
+                continue
+            if plan.reason is None:
+                print(f"{label}: up to date")
+                continue
+            print(f"{label}: {plan.reason}", flush=True)
+            if error := self.train(plan):
+                self._note_failure(name, error, label)
+
+    def plan(self, params: RunParams) -> Plan:
+        """What one run would need; raises ParameterError where its parent is not finished or its data cannot be read."""
+        params = runs.resolve_weights(params)
+        inputs = runs.run_inputs(params, self.data_fingerprint(params.dataset, params.data))
+        folder = runs.run_folder(params, runs.fingerprint_of(inputs))
+        return Plan(params, inputs, folder, runs.why_run(folder, inputs))
+
+    def dry_run(self) -> Iterator[str]:
+        """One line a run: what would be made and why. A child of a run that would be made is made too."""
+        remade: set[str] = set()
+        for params in self.study.run_params(self.data):
+            parent = (params.weights or "").removeprefix("run:")
+            if parent in remade:
+                reason: str | None = f"starts from {parent}, which is run again"
+            else:
+                reason = self.plan(params).reason
+            if reason:
+                remade.add(str(params.run))
+            yield f"{params.run}-seed{params.seed}: {'would run, ' + reason if reason else 'up to date'}"
+
+    def data_fingerprint(self, dataset: str, data: str) -> str:
+        if (dataset, data) not in self._data_fingerprints:
+            images, hashes = open_data(dataset, data, runs.cache_root())
+            self._data_fingerprints[dataset, data] = runs.data_fingerprint(images.table, hashes)
+        return self._data_fingerprints[dataset, data]
+
+    def train(self, plan: Plan) -> str | None:
+        """Execute train.ipynb into the run folder; the error in one line if it fails. The manifest decides, not Papermill."""
+        started = time.monotonic()
+        error = execute(NOTEBOOKS / "train.ipynb", plan.folder / "train.ipynb", plan.params.model_dump())
+        manifest = runs.read_json(plan.folder / "run.json")
+        if error is None and manifest.get("status") != "finished":
+            error = "the kernel ended before the run was finished"
+        if error is not None:
+            runs.mark_failed(plan.folder, plan.params, plan.inputs, error)
+            return error
+        from labkit.reporting.render import render_notebook
+
+        title = f"{plan.params.run}, seed {plan.params.seed}"
+        render_notebook(plan.folder / "train.ipynb", plan.folder / "train.html", title=title)
+        print(f"    finished in {(time.monotonic() - started) / 60:.1f} min")
+        return None
+
+    def _note_failure(self, name: str, error: str, label: str) -> None:
+        self.failed[name] = error
+        print(f"{label}: FAILED: {error}", file=sys.stderr, flush=True)
+
+    def report(self, pdf: bool = True) -> tuple[Path, Path | None]:
+        """Execute explore and analysis where they are stale and render them; returns the HTML's and the PDF's path.
+
+        Raises RuntimeError with the cell's error if a notebook fails, BrowserMissing if there is none to print with.
+        """
+        from labkit.reporting.render import render_pdf, render_report
+
+        html, pdf_path = self.folder / "report.html", self.folder / "report.pdf"
+        code = runs.code_fingerprint(*REPORT_CODE)
+        explore_params = self._explore_params()
+        data = self.data_fingerprint(explore_params["dataset"], explore_params["data"])
+        explore = self._notebook("explore", explore_params, [code, data])
+        manifests = [runs.read_json(folder / "run.json") for folder in sorted((self.folder / "runs").glob("*"))]
+        states = [[m.get("run"), m.get("seed"), m.get("fingerprint"), m.get("status")] for m in manifests]
+        study = (PROJECT / "params" / f"{self.study.name}.yaml").read_text(encoding="utf-8")
+        analysis = self._notebook("analysis", {"study": self.study.name}, [code, states, study])
+        stamps = runs.read_json(self.folder / "report.json")
+        made = runs.fingerprint_of([stamps["explore"], stamps["analysis"], code])
+        if stamps.get("html") != made or not html.is_file():
+            links = {
+                folder.name: f"runs/{folder.name}/train.html"
+                for folder in sorted((self.folder / "runs").glob("*"))
+                if (folder / "train.html").is_file()
+            }
+            render_report([analysis, explore], html, title=self.study.title, subtitle=self.study.question, links=links)
+            self._stamp("html", made)
+        if not pdf:
+            return html, None
+        if stamps.get("pdf") != made or not pdf_path.is_file():
+            render_pdf(html, pdf_path)
+            self._stamp("pdf", made)
+        return html, pdf_path
+
+    def _explore_params(self) -> dict[str, Any]:
+        """The data's part of the parameters, of the first compared run."""
+        first = next(params for params in self.study.run_params(self.data) if params.run in self.study.runs)
+        return {name: value for name, value in first.model_dump().items() if name in ExploreParams.model_fields}
+
+    def _notebook(self, name: str, params: dict[str, Any], inputs: list[Any]) -> Path:
+        """The executed notebook, executed again only if anything that it depends on has changed."""
+        source, target = NOTEBOOKS / f"{name}.ipynb", self.folder / f"{name}.ipynb"
+        made = runs.fingerprint_of([params, inputs, source.read_text(encoding="utf-8")])
+        if runs.read_json(self.folder / "report.json").get(name) != made or not runs.notebook_complete(target):
+            print(f"{name}.ipynb", flush=True)
+            if error := execute(source, target, params, echo=False):
+                raise RuntimeError(f"{source.relative_to(PROJECT)} failed: {error}; see {target}")
+            self._stamp(name, made)
+        return target
+
+    def _stamp(self, name: str, made: str) -> None:
+        path = self.folder / "report.json"
+        runs.write_json(path, runs.read_json(path) | {name: made})
+
+
+def open_study(name: str, data: str | None = None) -> StudyRunner:
+    """A study by name; ``data`` (a folder or a phantom set) replaces the data of its compared runs."""
+    return StudyRunner(load_study(name), data)
+
+
+def execute(source: Path, target: Path, params: dict[str, Any], echo: bool = True) -> str | None:
+    """Run a notebook through Papermill from the project's root; None, or its error in one line."""
+    import papermill
+    from jupyter_client.manager import KernelManager
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            params,
+            cwd=str(PROJECT),
+            progress_bar=False,
+            config=Config({KernelManager.__name__: {"transport_encryption": "auto"}}),  # else every kernel warns
+            stdout_file=_Indented() if echo else None,
+        )
+    except PapermillExecutionError as error:
+        return f"{error.ename}: {error.evalue}"
+    except DeadKernelError:
+        return "the kernel died; was it killed, or out of memory?"
+    return None
+
+
+class _Indented:
+    """A text stream that shows a kernel's lines under the run's own."""
+
+    def write(self, text: str) -> None:
+        for line in text.splitlines():
+            print(f"    {line}", flush=True)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def study_yaml(name: str) -> dict[str, Any]:
+    """A study file as it stands, for the report's appendix."""
+    return yaml.safe_load((PROJECT / "params" / f"{name}.yaml").read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""Learning: the loop, its checkpoint, and the one place where a trained model is run."""

@@ -1,0 +1,52 @@
+"""What a killed run needs to go on as if nothing had happened, and the weights that a finished one leaves."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from labkit.runs import write_whole
+
+
+@dataclass
+class Progress:
+    """How far a run is: history rows, and the best epoch's score and weights so far."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float = float("-inf")
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def consider(self, epoch: int, score: float, model: nn.Module) -> None:
+        """Keep a copy of the weights if this epoch is better; of two equal epochs the earlier stays."""
+        if score > self.best_score or not self.best_epoch:
+            self.best_epoch, self.best_score = epoch, score
+            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def save_checkpoint(path: Path, fingerprint: str, progress: Progress, model: nn.Module, optimizer: Any) -> None:
+    """Everything after a full epoch; schedules and draws are functions of the epoch and need no state."""
+    content = {
+        "fingerprint": fingerprint,
+        "progress": vars(progress),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    write_whole(path, lambda temporary: torch.save(content, temporary))
+
+
+def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The checkpoint, or None where there is none, or one of other parameters, data or code."""
+    if not path.is_file():
+        return None
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return content if content["fingerprint"] == fingerprint else None
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], arch: str) -> None:
+    """safetensors; one metadata key only, since several are written in random order and would change the bytes."""
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+    write_whole(path, lambda temporary: save_file(tensors, temporary, metadata={"arch": arch}))

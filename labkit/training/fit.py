@@ -1,0 +1,199 @@
+"""The training loop: epochs, freezing, schedules, and the choice of the epoch."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from labkit.data.augment import rotate, to_float
+from labkit.data.loaders import Batch, EpochLoader
+from labkit.models.build import freeze_backbone, head_parameters, train_mode, unfreeze_backbone
+from labkit.params import ParameterError, RunParams
+from labkit.runs import Run, write_csv
+from labkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
+from labkit.training.predict import predict
+from labkit.training.progress import fit_steps
+
+Score = Callable[[np.ndarray, np.ndarray], float]
+
+
+def fit(
+    model: nn.Module,
+    loaders: dict[str, EpochLoader],
+    params: RunParams,
+    accelerator: Accelerator,
+    run: Run,
+    score: Score,
+    score_name: str,
+) -> pd.DataFrame:
+    """Train, leave the chosen epoch's weights in ``model`` and in the run folder, and return the history.
+
+    The history has one row an epoch: ``epoch, phase, learning_rate, train_loss, train_accuracy`` and, for every split
+    that is watched, ``<split>_loss, <split>_accuracy, <split>_<score_name>``. Watched are val, and test only under
+    ``select_on: test``. Training loss and accuracy are those of the augmented images while the epoch runs. The epoch
+    with the best ``score(labels, logits)`` on ``params.select_on`` is chosen, the earlier of two equal ones.
+
+    A run that was interrupted goes on after its last full epoch; a finished one is replayed from its folder. Raises
+    FloatingPointError when the loss is no longer a number.
+    """
+    if run.finished:
+        return replay(model, run)
+    watched = ["val"] if params.select_on == "val" else [split for split in ("val", "test") if split in loaders]
+    labels = {split: loaders[split].dataset.labels for split in ("train", *watched)}  # pyright: ignore
+    num_classes = model.fc.out_features  # pyright: ignore
+    weights = class_weights(labels["train"], params.class_weights, num_classes)
+    criterion = nn.CrossEntropyLoss(None if weights is None else torch.tensor(weights)).to(accelerator.device)
+    model = accelerator.prepare_model(model.to(memory_format=torch.channels_last))
+    progress, optimizer = _resume(model, params, accelerator, run)
+    for epoch in range(len(progress.history) + 1, params.epochs + 1):
+        started = time.monotonic()
+        frozen = epoch <= params.freeze_epochs
+        if epoch == params.freeze_epochs + 1 and epoch > 1:
+            optimizer = make_optimizer(model, params, accelerator, frozen=False)  # the head's own optimizer ends here
+        torch.manual_seed(params.seed * 100_003 + epoch)  # an epoch needs no state from the one before
+        loaders["train"].set_epoch(epoch)
+        train_mode(model, frozen)  # pyright: ignore
+        steps = fit_steps(loaders["train"], epoch, params.epochs, announce=not progress.history)
+        row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
+        row["learning_rate"] = learning_rate_at(params, epoch - 1)
+        row |= train_one_epoch(model, steps, len(loaders["train"]), epoch, criterion, optimizer, params, accelerator)
+        for split in watched:
+            if split == "test":
+                run.count_test_prediction()
+            row |= evaluate(
+                split, labels[split], predict(model, loaders[split], params.normalize), weights, score, score_name
+            )
+        progress.history.append(row)
+        progress.consider(epoch, row[f"{params.select_on}_{score_name}"], accelerator.unwrap_model(model))
+        _keep(run, progress, model, optimizer, accelerator, time.monotonic() - started)
+        print(epoch_line(row, params.epochs, watched, score_name, time.monotonic() - started), flush=True)
+    accelerator.unwrap_model(model).load_state_dict(progress.best_weights)
+    save_weights(run.path("model.safetensors"), progress.best_weights, params.arch)
+    run.record(best_epoch=progress.best_epoch)
+    return pd.DataFrame(progress.history)
+
+
+def train_one_epoch(model, steps, step_count, epoch, criterion, optimizer, params, accelerator) -> dict[str, float]:
+    """One pass; returns ``train_loss`` (mean an image) and ``train_accuracy``. Nothing is copied to the host in the loop."""
+    device = accelerator.device
+    totals = torch.zeros(3, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
+    for step, batch in enumerate(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(params, epoch - 1 + step / step_count)
+        images, labels = to_device(batch, params, device)
+        logits = model(images)
+        loss = criterion(logits, labels)
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        correct = (logits.detach().argmax(1) == labels).sum()
+        totals += torch.stack([loss.detach() * len(labels), correct, torch.tensor(len(labels), device=device)])
+    loss, correct, count = totals.tolist()
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"epoch {epoch}: the training loss is no longer a number; lower learning_rate (it is {params.learning_rate:g})"
+        )
+    return {"train_loss": loss / count, "train_accuracy": correct / count}
+
+
+def to_device(batch: Batch, params: RunParams, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalised images and labels on the device; rotated there in one warp unless it is a CPU."""
+    images = batch["images"].to(device, non_blocking=True)
+    if params.rotation and device.type != "cpu":
+        images = rotate(images, batch["angles"].to(device, non_blocking=True))
+    return to_float(images, params.normalize), batch["labels"].to(device, non_blocking=True)
+
+
+def evaluate(split, labels, logits, weights, score: Score, score_name: str) -> dict[str, float]:
+    """Loss (the training criterion's), accuracy and score of one split, over all of its images at once."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    return {
+        f"{split}_loss": float(np.average(losses, weights=None if weights is None else np.array(weights)[labels])),
+        f"{split}_accuracy": float((logits.argmax(axis=1) == labels).mean()),
+        f"{split}_{score_name}": float(score(labels, logits)),
+    }
+
+
+def learning_rate_at(params: RunParams, epoch: float) -> float:
+    """Learning rate after ``epoch`` epochs (a fraction within one): a function, so that a resumed run needs no state."""
+    if params.schedule == "step":
+        return params.learning_rate * params.gamma ** (int(epoch) // params.step_size)
+    if params.schedule == "cosine":  # Loshchilov & Hutter 2017, without restarts
+        return params.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / params.epochs))
+    return params.learning_rate
+
+
+def make_optimizer(model: nn.Module, params: RunParams, accelerator: Accelerator, frozen: bool):
+    """The optimizer of a phase: the head's parameters alone while the backbone is frozen, else all."""
+    if frozen:
+        freeze_backbone(model)  # pyright: ignore
+    else:
+        unfreeze_backbone(model)  # pyright: ignore
+    learning = head_parameters(model) if frozen else model.parameters()  # pyright: ignore
+    settings = {"lr": params.learning_rate, "weight_decay": params.weight_decay}
+    if params.optimizer == "sgd":
+        optimizer = torch.optim.SGD(learning, momentum=params.momentum, **settings)
+    else:
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[params.optimizer]
+        optimizer = kind(learning, **settings)
+    return accelerator.prepare_optimizer(optimizer)
+
+
+def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: int) -> list[float] | None:
+    """Weights of the cross entropy; ``balanced`` is N / (C n_c) (King & Zeng 2001, as in scikit-learn), 0 for no image."""
+    if choice == "none":
+        return None
+    if choice == "balanced":
+        counts = np.bincount(labels, minlength=num_classes)
+        return [float(len(labels) / (num_classes * n)) if n else 0.0 for n in counts]
+    if len(choice) != num_classes:
+        raise ParameterError(f"class_weights: got {choice}, allowed: one number for each of the {num_classes} classes")
+    return [float(weight) for weight in choice]
+
+
+def epoch_line(row: dict[str, Any], epochs: int, watched: list[str], score_name: str, seconds: float) -> str:
+    """``epoch  3/15  train loss 0.812 accuracy 0.734  val loss …``: one line, no carriage return."""
+    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
+    parts.append(f"train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}")
+    for split in watched:
+        values = (row[f"{split}_loss"], row[f"{split}_accuracy"], row[f"{split}_{score_name}"])
+        parts.append("{} loss {:.3f} accuracy {:.3f} {} {:.3f}".format(split, *values[:2], score_name, values[2]))
+    return "  |  ".join([*parts, f"{seconds:.0f} s"])
+
+
+def replay(model: nn.Module, run: Run) -> pd.DataFrame:
+    """History and weights of a finished run."""
+    from safetensors.torch import load_file
+
+    print(f"{run.folder.name} is finished: its history is replayed from {run.folder}")
+    model.load_state_dict(load_file(run.path("model.safetensors")))
+    return pd.read_csv(run.path("history.csv"))
+
+
+def _resume(model: nn.Module, params: RunParams, accelerator: Accelerator, run: Run):
+    """Progress and optimizer: from the checkpoint if there is one, else new."""
+    checkpoint = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
+    done = len(checkpoint["progress"]["history"]) if checkpoint else 0
+    optimizer = make_optimizer(model, params, accelerator, frozen=max(done, 1) <= params.freeze_epochs)
+    if checkpoint is None:
+        return Progress(), optimizer
+    accelerator.unwrap_model(model).load_state_dict(checkpoint["model"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    print(f"going on after epoch {done}, from {run.path('checkpoint.pt')}")
+    return Progress(**checkpoint["progress"]), optimizer
+
+
+def _keep(run: Run, progress: Progress, model, optimizer, accelerator: Accelerator, seconds: float) -> None:
+    """History and checkpoint after a full epoch; its seconds go into the manifest, not into the history."""
+    write_csv(run.path("history.csv"), pd.DataFrame(progress.history))
+    unwrapped = accelerator.unwrap_model(model)
+    save_checkpoint(run.path("checkpoint.pt"), run.fingerprint, progress, unwrapped, optimizer)
+    before = run.manifest.get("epoch_seconds", [])[: len(progress.history) - 1]
+    run.record(epoch_seconds=[*before, round(seconds, 2)])

@@ -1,0 +1,59 @@
+"""Device, precision, threads and seeds of a run, decided once and written into its manifest."""
+
+import os
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from labkit.params import ParameterError, RunParams
+
+
+def set_up(params: RunParams) -> Accelerator:
+    """Set threads and seeds and choose device and precision; raises ParameterError where the device is not there.
+
+    Deterministic algorithms are asked for: bit-equality is promised for equal threads, device and versions.
+    """
+    torch.set_num_threads(params.threads or os.cpu_count() or 1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    seed_everything(params.seed)
+    device = choose_device(params.device)
+    precision = params.precision
+    if precision == "auto":
+        precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if precision == "fp16" and device == "cpu":
+        raise ParameterError("precision: got 'fp16', but a CPU trains in fp32 or bf16; allowed here: auto, fp32, bf16")
+    # Accelerate keeps its first settings for the life of a process; a notebook may be run again with others.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+
+
+def choose_device(device: str) -> str:
+    """``auto`` is CUDA, else Apple's MPS, else the CPU."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[device]:
+        names = ", ".join(name for name, found in there.items() if found)
+        raise ParameterError(f"device: got {device!r}, which this machine does not have; allowed here: auto, {names}")
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy's global state and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 -- libraries may still read the global state
+    torch.manual_seed(seed)
+
+
+def machine_facts(accelerator: Accelerator) -> dict[str, Any]:
+    """What the manifest says of the machine: device by name, precision, threads."""
+    device = accelerator.device.type
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+    precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    return {"device": name, "precision": precision, "threads": torch.get_num_threads()}

@@ -1,0 +1,28 @@
+"""The one place where a trained model is run."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from labkit.data.augment import to_float
+from labkit.data.loaders import EpochLoader
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, loader: EpochLoader, normalize: str) -> np.ndarray:
+    """Logits (n, classes) float32 of a loader's images in its table's order; the model is left in eval mode."""
+    model.eval()
+    device = next(model.parameters()).device
+    logits = [model(to_float(batch["images"].to(device, non_blocking=True), normalize)).float() for batch in loader]
+    return torch.cat(logits).cpu().numpy()
+
+
+def predictions_table(tables: dict[str, pd.DataFrame], logits: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The predictions table: ``image_id, group, side, split, label, logit_0 …`` of several splits, one after another."""
+    parts = []
+    for split, values in logits.items():
+        part = tables[split][["image_id", "group", "side", "split", "label"]].reset_index(drop=True)
+        columns = {f"logit_{k}": values[:, k] for k in range(values.shape[1])}
+        parts.append(pd.concat([part, pd.DataFrame(columns)], axis=1))
+    return pd.concat(parts, ignore_index=True)

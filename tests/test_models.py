@@ -1,0 +1,404 @@
+"""Our residual networks against torchvision's, where weights come from, and what freezing means."""
+
+from __future__ import annotations
+
+import urllib.error
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import nn
+
+from labkit.models import (
+    ARCHS,
+    WeightsError,
+    architecture_table,
+    backbone_parameters,
+    build_model,
+    flops,
+    freeze_backbone,
+    head_parameters,
+    layer_table,
+    load_weights,
+    parameters,
+    train_mode,
+    unfreeze_backbone,
+)
+
+# torchvision's published counts; multiply-adds in 10⁹ from table 1 of the ResNet paper.
+PARAMETERS = {"resnet18": 11_689_512, "resnet50": 25_557_032, "resnet152": 60_192_808}
+PAPER_FLOPS = {"resnet18": 1.8, "resnet34": 3.6, "resnet101": 7.6, "resnet152": 11.3}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A stand-in for a trained ResNet-18 of three classes: nothing in it has its initial value."""
+    model = build_model("resnet18", 3, seed=1)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]:
+            tensor.add_(torch.rand(tensor.shape, generator=generator) * 0.01)
+    return model.eval()
+
+
+def meta(arch: str, num_classes: int = 1000) -> nn.Module:
+    with torch.device("meta"):
+        return ARCHS[arch](num_classes)
+
+
+# --- the architecture -------------------------------------------------------------------------------------------------
+
+
+# At 224 px one network of each kind of block is enough.
+@pytest.mark.parametrize(("arch", "size"), [*((arch, 64) for arch in ARCHS), ("resnet18", 224), ("resnet50", 224)])
+def test_logits_equal_torchvisions_with_its_state_dict(arch, size):
+    torch.manual_seed(0)
+    theirs = torchvision.models.get_model(arch, weights=None, num_classes=10)
+    ours = ARCHS[arch](10)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    x = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        for training in (True, False):  # train first, so that the running statistics in eval are not the initial ones
+            ours.train(training)
+            theirs.train(training)
+            torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-5)
+    for (name, ours_now), theirs_now in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours_now, theirs_now, msg=f"{name} differs after a forward pass in train mode")
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+def test_equal_seeds_give_torchvisions_initial_weights(arch):
+    torch.manual_seed(7)
+    theirs = torchvision.models.get_model(arch, weights=None, num_classes=5).state_dict()
+    for name, tensor in build_model(arch, 5, seed=7).state_dict().items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_parameter_counts_are_torchvisions(arch):
+    with torch.device("meta"):
+        theirs = torchvision.models.get_model(arch, weights=None)
+    assert parameters(meta(arch)) == sum(p.numel() for p in theirs.parameters())
+    assert parameters(meta(arch)) == PARAMETERS.get(arch, parameters(meta(arch)))
+
+
+# --- what it costs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("arch", "billions"), PAPER_FLOPS.items())
+def test_flops_are_the_papers(arch, billions):
+    assert flops(meta(arch), 224) / 1e9 == pytest.approx(billions, rel=0.04)
+
+
+def test_flops_equal_a_count_by_hooks_on_convolutions_and_the_head():
+    model, counted = build_model("resnet50", 5).eval(), []
+
+    def convolution(layer, _inputs, output):
+        per_value = layer.in_channels // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
+        counted.append(output[0].numel() * per_value)
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(convolution)
+        elif isinstance(module, nn.Linear):
+            module.register_forward_hook(lambda layer, _i, _o: counted.append(layer.in_features * layer.out_features))
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 64, 64))
+    by_hand = sum(counted)  # before flops() runs the hooks again
+    assert len(counted) == 54  # 53 convolutions (four of them shortcuts) and the head
+    assert flops(model, 64) == by_hand
+
+
+def test_describing_a_model_leaves_it_as_it_was(trained):
+    trained.train()
+    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    flops(trained, 32)
+    layer_table(trained, 32)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trained.state_dict().items())
+    assert trained.training
+    assert not any(module._forward_hooks for module in trained.modules())
+    trained.eval()
+
+
+def test_layer_table_adds_up_to_the_whole_network():
+    model = meta("resnet50", 5)
+    table = layer_table(model, 64)
+    assert table["parameters"].sum() == parameters(model)
+    assert table["multiply-adds"].sum() == flops(model, 64)
+    first = table.iloc[0]
+    assert list(first) == ["conv1", "Conv2d", (64, 32, 32), 7 * 7 * 3 * 64, 7 * 7 * 3 * 64 * 32 * 32]
+    assert list(table.iloc[-1]) == ["fc", "Linear", (5,), 2048 * 5 + 5, 2048 * 5]
+
+
+def test_layer_table_counts_a_layer_that_is_used_twice_once():
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    model = nn.Sequential(shared, nn.ReLU(), shared)
+    table = layer_table(model, 8)
+    assert list(table["type"]) == ["Conv2d", "ReLU", "Conv2d"]
+    assert list(table["parameters"]) == [84, 0, 0]
+    assert table["multiply-adds"].sum() == flops(model, 8) == 2 * 3 * 3 * 9 * 64
+
+
+def test_architecture_table_is_table_1_of_the_paper():
+    table = architecture_table(224, 1000)
+    assert list(table.columns) == ["layer name", "output size", *(f"{n}-layer" for n in (18, 34, 50, 101, 152))]
+    assert list(table["output size"]) == ["112×112", "56×56", "56×56", "28×28", "14×14", "7×7", "1×1", "", ""]
+    assert list(table["50-layer"]) == [
+        "7×7, 64, stride 2",
+        "3×3 max pool, stride 2",
+        "[1×1, 64; 3×3, 64; 1×1, 256] × 3",
+        "[1×1, 128; 3×3, 128; 1×1, 512] × 4",
+        "[1×1, 256; 3×3, 256; 1×1, 1024] × 6",
+        "[1×1, 512; 3×3, 512; 1×1, 2048] × 3",
+        "average pool, 1000-d fc, softmax",
+        "25,557,032",
+        "4.1×10⁹",
+    ]
+    assert table["34-layer"][4] == "[3×3, 256; 3×3, 256] × 6"
+    assert table["152-layer"][4].endswith("× 36")
+
+
+def test_architecture_table_follows_image_size_and_classes():
+    table = architecture_table(64, 5, archs=("resnet18",))
+    assert list(table.columns) == ["layer name", "output size", "18-layer"]
+    assert table["output size"][5] == "2×2"
+    assert table["18-layer"][6] == "average pool, 5-d fc, softmax"
+    assert table["18-layer"][8] == "0.15×10⁹"  # 1.8 × (64/224)²
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_seed_alone_decides_a_new_head_and_the_global_random_state_is_left_alone(trained):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    first = build_model("resnet18", 5, trained.state_dict(), seed=4)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(10)
+    again, other, scratch = (
+        build_model("resnet18", 5, trained.state_dict(), seed=4),
+        build_model("resnet18", 5, trained.state_dict(), seed=5),
+        build_model("resnet18", 5, seed=4),
+    )
+    assert torch.equal(first.fc.weight, again.fc.weight)
+    assert torch.equal(first.fc.weight, scratch.fc.weight)
+    assert not torch.equal(first.fc.weight, other.fc.weight)
+    assert torch.equal(first.layer4[1].conv2.weight, trained.layer4[1].conv2.weight)
+    assert torch.equal(first.bn1.running_var, trained.bn1.running_var)
+
+
+def test_a_new_head_replaces_one_of_the_same_size(trained):
+    model = build_model("resnet18", 3, trained.state_dict(), head="new", seed=4)
+    assert not torch.equal(model.fc.weight, trained.fc.weight)
+
+
+def test_keeping_the_head_keeps_the_answers(trained, images):
+    model = build_model("resnet18", 3, trained.state_dict(), head="keep").eval()
+    assert torch.equal(model(images), trained(images))
+
+
+def test_keeping_a_head_of_another_size_is_refused(trained):
+    with pytest.raises(WeightsError, match=r"fc\.weight in shape \(5, 512\).*\(3, 512\).*head: new"):
+        build_model("resnet18", 5, trained.state_dict(), head="keep")
+
+
+def test_keeping_a_head_that_is_not_there_is_refused(trained):
+    backbone = {name: tensor for name, tensor in trained.state_dict().items() if not name.startswith("fc.")}
+    assert build_model("resnet18", 3, backbone).fc.out_features == 3
+    with pytest.raises(WeightsError, match=r"fc\.weight.*do not have.*head: new"):
+        build_model("resnet18", 3, backbone, head="keep")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("resnet20", 5), "resnet20.*resnet18, resnet34, resnet50, resnet101, resnet152"),
+        (("resnet18", 1), "num_classes: 1"),
+        (("resnet18", 5, None, "old"), "'old' is not one of 'new', 'keep'"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(*arguments)
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_weights_are_said_to_be_from_scratch():
+    assert load_weights(None, "resnet18") == (None, "from scratch")
+
+
+def test_every_kind_of_file_gives_the_same_network(trained, images, tmp_path):
+    plain = trained.state_dict()
+    save_file(plain, tmp_path / "plain.safetensors")
+    torch.save(plain, tmp_path / "plain.pth")
+    torch.save({"model": plain, "epoch": 3}, tmp_path / "model.pt")
+    torch.save({"state_dict": {f"module.{k}": v for k, v in plain.items()}, "epoch": 3}, tmp_path / "parallel.pt")
+    torch.save({k: v for k, v in plain.items() if "num_batches" not in k}, tmp_path / "old.pth")
+    expected = trained(images)
+    for file in sorted(tmp_path.iterdir()):
+        state_dict, where = load_weights(file, "resnet18")
+        assert torch.equal(build_model("resnet18", 3, state_dict, head="keep").eval()(images), expected), file.name
+        assert where == str(file)
+
+
+def test_weights_of_another_architecture_are_refused_with_the_tensor_and_the_cure(trained, tmp_path):
+    save_file(trained.state_dict(), tmp_path / "model.safetensors")
+    for arch, mismatch in [
+        ("resnet34", r"layer1\.2\.conv1\.weight is missing"),
+        ("resnet50", r"layer1\.0\.conv1\.wei"),
+    ]:
+        with pytest.raises(WeightsError, match=rf"model\.safetensors.*{arch}: {mismatch}.*set arch: resnet18"):
+            load_weights(tmp_path / "model.safetensors", arch)
+
+
+def test_a_deeper_networks_weights_are_refused_although_all_of_ours_are_in_it(tmp_path):
+    save_file(build_model("resnet34", 2).state_dict(), tmp_path / "deep.safetensors")
+    with pytest.raises(WeightsError, match=r"does not fit resnet18.*set arch: resnet34"):
+        load_weights(tmp_path / "deep.safetensors", "resnet18")
+
+
+def test_files_without_a_state_dict_are_refused_by_name(trained, tmp_path):
+    (tmp_path / "text.safetensors").write_text("not weights")
+    (tmp_path / "text.pt").write_text("not weights")
+    torch.save(trained, tmp_path / "whole.pt")
+    torch.save({"epoch": 3}, tmp_path / "empty.pt")
+    save_file({"weight": torch.zeros(2)}, tmp_path / "linear.safetensors")
+    (tmp_path / "model.onnx").touch()
+    for file, message in {
+        "text.safetensors": "cannot be read",
+        "text.pt": "damaged",
+        "whole.pt": "holds Python objects.*state_dict",
+        "empty.pt": "no state dict",
+        "linear.safetensors": "conv1.weight is missing; give weights of this architecture",
+        "model.onnx": "'.onnx'",
+        "absent.pt": "is not a file.*IMAGENET1K_V1",
+    }.items():
+        with pytest.raises(WeightsError, match=f"{file}.*{message}"):
+            load_weights(tmp_path / file, "resnet18")
+
+
+def test_a_run_is_left_to_the_study():
+    with pytest.raises(WeightsError, match="'run:scratch' names a run of a study"):
+        load_weights("run:scratch", "resnet18")
+
+
+def test_a_version_that_was_never_published_lists_those_that_were():
+    with pytest.raises(WeightsError, match=r"IMAGENET1K_V2 does not exist for resnet18; there is IMAGENET1K_V1$"):
+        load_weights("IMAGENET1K_V2", "resnet18")
+
+
+def test_without_a_network_the_message_says_which_file_belongs_where(tmp_path, monkeypatch):
+    def offline(*_args, **_kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    file = tmp_path / "hub" / "checkpoints" / "resnet50-11ad3fa6.pth"
+    with pytest.raises(WeightsError) as refused:
+        load_weights("IMAGENET1K_V2", "resnet50")
+    assert str(file) in str(refused.value)
+    assert "no route to host" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_downloaded_imagenet_weights_lose_their_head_of_a_thousand_classes(tmp_path, monkeypatch):
+    imagenet = build_model("resnet18", 1000, seed=9)
+    hash_prefixes = []
+
+    def download(url, path, hash_prefix, progress):
+        hash_prefixes.append(hash_prefix)
+        torch.save(imagenet.state_dict(), path)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    state_dict, where = load_weights("IMAGENET1K_V1", "resnet18")
+    assert where == "torchvision IMAGENET1K_V1 (resnet18-f37072fd.pth)"
+    assert hash_prefixes == ["f37072fd"]  # torch.hub compares the sha256 with it
+    model = build_model("resnet18", 5, state_dict)
+    assert model.fc.out_features == 5
+    assert torch.equal(model.conv1.weight, imagenet.conv1.weight)
+
+
+def test_a_damaged_file_in_torch_home_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(build_model("resnet18", 1000).state_dict(), file)
+    with pytest.raises(WeightsError, match=r"resnet18-f37072fd\.pth is damaged.*remove it"):
+        load_weights("IMAGENET1K_V1", "resnet18")
+
+
+# --- freezing ---------------------------------------------------------------------------------------------------------
+
+
+def graph_of(tensor: torch.Tensor) -> set[str]:
+    names, queue = set(), [tensor.grad_fn]
+    while queue:
+        if (node := queue.pop()) is not None:
+            names.add(node.name())
+            queue += [parent for parent, _ in node.next_functions]
+    return names
+
+
+def test_backbone_and_head_are_all_parameters_and_share_none():
+    model = build_model("resnet18", 5)
+    assert len(backbone_parameters(model)) + len(head_parameters(model)) == len(list(model.parameters()))
+    assert {p.shape for p in head_parameters(model)} == {(5, 512), (5,)}
+
+
+def test_a_frozen_backbone_stays_the_same_to_the_bit_while_the_head_learns(trained, images):
+    model = build_model("resnet18", 5, trained.state_dict())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    train_mode(model, frozen=False)
+    model(images).sum().backward()
+    optimizer.step()  # momentum and gradients are there before freezing
+    freeze_backbone(model)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for _ in range(2):
+        train_mode(model, frozen=True)
+        optimizer.zero_grad(set_to_none=False)  # the harder case: momentum would move what has a gradient of zero
+        model(images).square().sum().backward()
+        optimizer.step()
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_a_forward_pass_through_a_frozen_backbone_keeps_no_graph(images):
+    model = build_model("resnet18", 5)
+    features = []
+    model.avgpool.register_forward_hook(lambda _module, _inputs, output: features.append(output))
+    freeze_backbone(model)
+    train_mode(model, frozen=True)
+    logits = model(images)
+    assert features[0].grad_fn is None
+    assert graph_of(logits) == {"AddmmBackward0", "TBackward0", "torch::autograd::AccumulateGrad"}
+
+
+def test_unfreezing_lets_everything_learn_again(images):
+    model = build_model("resnet18", 5)
+    freeze_backbone(model)
+    train_mode(model, frozen=True)
+    assert not model.bn1.training and not model.layer4[0].bn2.training and model.fc.training
+    unfreeze_backbone(model)
+    train_mode(model, frozen=False)
+    assert all(module.training for module in model.modules())
+    model(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert model.bn1.num_batches_tracked == 1

@@ -1,0 +1,329 @@
+"""Figures: readable (no text over text, none clipped, none tiny), stable in colour, closed after showing."""
+
+import base64
+import itertools
+import struct
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from labkit.reporting import plots, style
+from labkit.reporting import show as showing
+from labkit.reporting.labels import spread, wrap
+from labkit.reporting.plots import Palette
+
+RUNS = [
+    "resnet18-imagenet",
+    "resnet18-scratch",
+    "resnet50-imagenet",
+    "resnet50-scratch",
+    "resnet18-imagenet-no-augmentation",
+    "resnet50-imagenet-weighted",
+    "resnet152-imagenet",
+    "resnet18-frozen-five-epochs",
+]
+GRADES = ["No DR", "Mild", "Moderate", "Severe", "Proliferative DR"]
+CELLS = ["HEM (normal)", "ALL"]
+BLOOD = ["basophil", "eosinophil", "erythroblast", "immature granulocyte"]
+BLOOD += ["lymphocyte", "monocyte", "neutrophil", "platelet"]
+
+
+def history(runs: list[str], epochs: int, seeds: int = 1, test: bool = False) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for place, run in enumerate(runs):
+        for seed, epoch in itertools.product(range(seeds), range(1, epochs + 1)):
+            learnt = 0.003 if "scratch" in run else (0.08 + 0.02 * (place % 3)) * (1 - np.exp(-epoch / 4))
+            row = {"run": run, "seed": seed, "epoch": epoch, "train_accuracy": 0.735 + learnt}
+            row["val_accuracy"] = 0.735 + 0.7 * learnt + rng.normal(0, 0.003)
+            row |= {"train_loss": 0.9 - learnt, "val_loss": 1 - learnt, "val_qwk": 6 * learnt}
+            rows.append(row | ({"test_accuracy": row["val_accuracy"] - 0.01} if test else {}))
+    return pd.DataFrame(rows)
+
+
+def results(runs: list[str], metrics: list[str], seeds: int = 1, intervals: bool = True) -> pd.DataFrame:
+    rows = []
+    for (place, run), name, seed in itertools.product(enumerate(runs), metrics, range(seeds)):
+        row = {"run": run, "seed": seed, "metric": name, "estimate": 0.735 + 0.01 * place + 0.002 * seed}
+        rows.append(row | ({"low": row["estimate"] - 0.009, "high": row["estimate"] + 0.009} if intervals else {}))
+    return pd.DataFrame(rows)
+
+
+def matrix(classes: int, n: int = 7026) -> np.ndarray:
+    return np.random.default_rng(0).multinomial(n // classes, np.full(classes, 1 / classes), classes) + np.eye(
+        classes, dtype=int
+    ) * (n // 3)
+
+
+def sensitivity(runs: list[str], classes: list[str]) -> pd.DataFrame:
+    pairs = itertools.product(runs, enumerate(classes))
+    return pd.DataFrame(
+        [{"run": run, "class": name, "sensitivity": 0.9 - 0.1 * place, "images": 1082} for run, (place, name) in pairs]
+    )
+
+
+def costs(runs: list[str]) -> pd.DataFrame:
+    minutes = [21, 20, 60, 58, 19, 61, 300, 12][: len(runs)]
+    scores = [0.74, 0.01, 0.78, 0.02, 0.73, 0.79, 0.80, 0.6][: len(runs)]
+    return pd.DataFrame({"run": runs, "minutes": minutes, "qwk": scores, "parameters": 11_200_000})
+
+
+def counts(classes: list[str], splits: int) -> pd.DataFrame:
+    names = ["train", "val", "test", "unlabeled"][:splits]
+    return pd.DataFrame({name: [20656, *range(2000, 2000 - len(classes) + 1, -1)] for name in names}, index=classes)
+
+
+BASELINE = {"accuracy": 0.7336, "qwk": 0.0}
+PIXELS = np.random.default_rng(0).integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)
+FIGURES = {
+    "histogram of 5 classes": lambda: plots.class_histogram(counts(GRADES, 3)),
+    "histogram of 2 classes": lambda: plots.class_histogram(counts(CELLS, 2)),
+    "histogram of 8 classes and 4 splits": lambda: plots.class_histogram(counts(BLOOD, 4)),
+    "grid by class": lambda: plots.image_grid(
+        PIXELS, titles=[f"{number}_left" for number in range(23)], rows=[GRADES[k // 5] for k in range(23)]
+    ),
+    "mistakes": lambda: plots.image_grid(PIXELS[:8], ["true Proliferative DR, said No DR (97 %)"] * 8, columns=4),
+    "augmentation": lambda: plots.augmentation_grid(PIXELS[:3], PIXELS[:15].reshape(3, 5, 32, 32, 3)),
+    "curves of 6": lambda: plots.learning_curves(history(RUNS[:6], 12), baseline=0.7336, score="val_qwk"),
+    "curves of 8 with test": lambda: plots.learning_curves(history(RUNS, 30, test=True), baseline={"test": 0.73}),
+    "curves of 1 epoch": lambda: plots.learning_curves(history(RUNS[:3], 1), baseline=0.7336, score="val_qwk"),
+    "curves of 3 seeds": lambda: plots.learning_curves(history(RUNS[:3], 9, seeds=3), score="val_qwk"),
+    "losses": lambda: plots.learning_curves(history(RUNS[:6], 12), quantity="loss"),
+    "score": lambda: plots.score_curves(history(RUNS[:6], 12), score="val_qwk"),
+    "results of 6": lambda: plots.result_dots(results(RUNS[:6], ["accuracy", "qwk"]), baseline=BASELINE),
+    "results of 8, 3 seeds": lambda: plots.result_dots(results(RUNS, ["accuracy", "qwk"], seeds=3), baseline=BASELINE),
+    "results in 3 metrics": lambda: plots.result_dots(
+        results(RUNS, ["accuracy", "qwk", "macro_auroc"], intervals=False), baseline=BASELINE
+    ),
+    "sensitivity, 5 classes": lambda: plots.sensitivity_dots(sensitivity(RUNS, GRADES)),
+    "sensitivity, 8 classes": lambda: plots.sensitivity_dots(sensitivity(RUNS[:3], BLOOD)),
+    "matrix of 5": lambda: plots.confusion_matrix(matrix(5), GRADES, "resnet18"),
+    "matrix of 2": lambda: plots.confusion_matrix(matrix(2), CELLS, "resnet18"),
+    "matrix of 8": lambda: plots.confusion_matrix(matrix(8), BLOOD, "resnet18"),
+    "8 matrices of 5": lambda: plots.confusion_matrices(dict.fromkeys(RUNS, matrix(5)), GRADES),
+    "6 matrices of 5, counts": lambda: plots.confusion_matrices(
+        dict.fromkeys(RUNS[:6], matrix(5)), GRADES, normalize=False
+    ),
+    "6 matrices of 2": lambda: plots.confusion_matrices(dict.fromkeys(RUNS[:6], matrix(2)), CELLS),
+    "8 matrices of 8": lambda: plots.confusion_matrices(dict.fromkeys(RUNS, matrix(8)), BLOOD),
+    "cost of 6": lambda: plots.cost(costs(RUNS[:6])),
+    "cost of 8": lambda: plots.cost(costs(RUNS)),
+    "learning rates": lambda: plots.learning_rate_schedule(
+        pd.DataFrame(
+            {"run": ["cosine"] * 3 + ["step-half"] * 3, "epoch": [1, 2, 3] * 2, "learning_rate": [1e-3, 5e-4, 1e-5] * 2}
+        )
+    ),
+    "blocks": plots.residual_blocks,
+}
+
+
+def drawn_texts(fig, monkeypatch) -> list[Text]:
+    """The Text objects that the renderer is really asked to draw (not ticks outside the axes)."""
+    texts = {}
+    draw = Text.draw
+
+    def record(self, renderer):
+        if self.get_visible() and self.get_text().strip():
+            texts[id(self)] = self
+        return draw(self, renderer)
+
+    monkeypatch.setattr(Text, "draw", record)
+    FigureCanvasAgg(fig).draw()
+    return list(texts.values())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_is_clipped_covered_or_tiny_and_the_figure_fits_the_page(name, monkeypatch):
+    fig = FIGURES[name]()
+    texts = drawn_texts(fig, monkeypatch)
+    assert texts
+    assert fig.get_figwidth() <= style.WIDTH + 1e-6
+    assert fig.get_figheight() <= 9.8
+    assert min(text.get_fontsize() for text in texts) >= 7
+    width, height = fig.canvas.get_width_height()
+    boxes = [(text.get_text(), Text.get_window_extent(text), text.get_rotation() % 90) for text in texts]
+    for text, box, _ in boxes:
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, f"{text!r} is clipped"
+    # The box round slanted text says little about what it covers.
+    for (one, box, _), (other, against, _) in itertools.combinations([b for b in boxes if b[2] == 0], 2):
+        apart = (
+            min(box.x1, against.x1) - max(box.x0, against.x0) < 1
+            or min(box.y1, against.y1) - max(box.y0, against.y0) < 1
+        )
+        assert apart, f"{one!r} and {other!r} overlap"
+
+
+@pytest.mark.parametrize(("classes", "normalize"), [(GRADES, False), (GRADES, True), (BLOOD, True), (BLOOD, False)])
+def test_numbers_of_small_confusion_matrices_stay_inside_their_cells(classes, normalize):
+    fig = plots.confusion_matrices(dict.fromkeys(RUNS[:6], matrix(len(classes))), classes, normalize=normalize)
+    FigureCanvasAgg(fig).draw()
+    for ax in fig.axes:
+        cell = ax.get_window_extent().width / len(classes)
+        numbers = [text for text in ax.texts if text.get_text()[:1].isdigit()]
+        assert max(Text.get_window_extent(text).width for text in numbers) < cell or not numbers
+
+
+def test_figures_do_not_stay_in_pyplots_memory():
+    plots.result_dots(results(RUNS[:2], ["accuracy"]))
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or pyplot.get_fignums() == []
+
+
+def test_drawing_leaves_the_callers_rcparams_alone():
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    plots.residual_blocks()
+    assert dict(mpl.rcParams) == before
+
+
+def line_colors(fig, panel: int = 0) -> set[str]:
+    return {line.get_color() for line in fig.axes[panel].lines}
+
+
+def test_colours_are_the_same_in_every_figure_and_when_a_run_is_missing():
+    palette = Palette(RUNS, dashed=[run for run in RUNS if "scratch" in run])
+    kept = [RUNS[0], RUNS[3]]
+    expected = {palette[run].color for run in kept}
+    assert line_colors(plots.learning_curves(history(kept, 3), palette)) == expected
+    assert line_colors(plots.result_dots(results(kept, ["accuracy"]), palette)) == expected
+    assert line_colors(plots.cost(costs(RUNS).query("run in @kept"), palette)) == expected
+    assert len(expected) == 2
+    assert palette[RUNS[3]].linestyle == "--" and palette[RUNS[0]].linestyle == "-"
+
+
+def test_every_variant_of_a_study_of_sixteen_looks_different():
+    palette = Palette([f"run{number}" for number in range(16)])
+    assert len({(palette[name].color, palette[name].marker) for name in palette.names}) == 16
+
+
+def test_label_colours_have_enough_contrast_on_white():
+    palette = Palette(RUNS)
+    for name in palette.names:
+        ink = palette[name].ink
+        rgb = tuple(int(ink[place : place + 2], 16) / 255 for place in (1, 3, 5))
+        assert style.contrast(rgb, (1, 1, 1)) >= 4.4
+
+
+def test_palette_dashes_runs_without_weights_unless_all_are_from_scratch():
+    mixed = Palette.from_params([{"run": "a", "weights": None}, {"run": "b", "weights": "IMAGENET1K_V1"}])
+    assert (mixed["a"].linestyle, mixed["b"].linestyle) == ("--", "-")
+    alike = Palette.from_params([{"run": "a", "weights": None}, {"run": "b", "weights": None}])
+    assert (alike["a"].linestyle, alike["b"].linestyle) == ("-", "-")
+
+
+def test_palette_refuses_an_unknown_run_and_names_those_it_knows():
+    with pytest.raises(ValueError, match=r"'resnet34'.*resnet18-imagenet"):
+        Palette(RUNS)["resnet34"]
+
+
+def test_curves_draw_the_numbers_they_were_given_and_mark_the_first_best_epoch():
+    table = history(["a"], 4).assign(val_qwk=[0.1, 0.5, 0.5, 0.2])
+    fig = plots.learning_curves(table, score="val_qwk")
+    curve, ring = fig.axes[1].lines
+    assert list(curve.get_ydata()) == list(table["val_accuracy"])
+    assert list(ring.get_xdata()) == [2]
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["training", "validation"]
+
+
+def test_curves_prefer_the_marked_epoch_over_the_best_score():
+    table = history(["a"], 4).assign(chosen=[False, False, False, True])
+    ring = plots.learning_curves(table, score="val_qwk").axes[0].lines[1]
+    assert list(ring.get_xdata()) == [4]
+
+
+def test_curves_without_validation_show_training_and_test_only():
+    table = history(["a"], 3, test=True).assign(val_accuracy=np.nan)
+    assert [ax.get_title(loc="left") for ax in plots.learning_curves(table).axes] == ["training", "test"]
+
+
+def test_curves_without_any_accuracy_say_which_columns_they_need():
+    with pytest.raises(ValueError, match="train_accuracy"):
+        plots.learning_curves(pd.DataFrame({"run": ["a"], "epoch": [1]}))
+
+
+def test_confusion_cells_hold_count_and_row_percentage_and_empty_rows_are_zero():
+    fig = plots.confusion_matrix(np.array([[3, 1], [0, 0]]), CELLS)
+    assert [text.get_text() for text in fig.axes[0].texts] == ["3\n75.0\u00a0%", "1\n25.0\u00a0%"] + [
+        "0\n0.0\u00a0%"
+    ] * 2
+    assert plots.row_shares(np.array([[3, 1], [0, 0]])).tolist() == [[0.75, 0.25], [0, 0]]
+
+
+def test_confusion_matrix_of_the_wrong_shape_is_refused():
+    with pytest.raises(ValueError, match="2 classes"):
+        plots.confusion_matrix(np.zeros((3, 3)), CELLS)
+
+
+def test_image_grid_keeps_every_pixel_and_refuses_floats():
+    fig = plots.image_grid(PIXELS[:2])
+    assert [np.array_equal(ax.images[0].get_array(), PIXELS[k]) for k, ax in enumerate(fig.axes)] == [True, True]
+    with pytest.raises(ValueError, match="uint8"):
+        plots.image_grid([PIXELS[0] / 255.0])
+    with pytest.raises(ValueError, match="2 images but 1 titles"):
+        plots.image_grid(PIXELS[:2], titles=["one"])
+
+
+def test_histogram_bars_are_shares_of_their_split():
+    fig = plots.class_histogram(pd.DataFrame({"train": [30, 10], "test": [0, 0]}, index=CELLS))
+    assert [bar.get_width() for bar in fig.axes[0].patches] == [0.75, 0.25]
+    assert len(fig.axes) == 1
+    with pytest.raises(ValueError, match="no labelled image"):
+        plots.class_histogram(pd.DataFrame({"test": [0, 0]}, index=CELLS))
+
+
+def test_spread_moves_labels_apart_as_little_as_possible():
+    assert spread([0, 10], [2, 2], -100, 100).tolist() == [0, 10]
+    assert spread([5, 5], [2, 2], -100, 100).tolist() == [4, 6]
+    assert spread([6, 5, 20], [2, 2, 2], 0, 10).tolist() == [6.5, 4.5, 9]
+    places = spread(np.zeros(9), np.ones(9), 0, 3)
+    assert np.diff(np.sort(places)).min() == pytest.approx(1)
+
+
+def test_wrap_breaks_names_after_hyphens_and_underscores_and_loses_nothing():
+    assert wrap("resnet18-imagenet-no-augmentation") == "resnet18-imagenet-\nno-augmentation"
+    assert wrap("a_very_long_name_of_a_run").replace("\n", "") == "a_very_long_name_of_a_run"
+    assert wrap("Proliferative DR", 14) == "Proliferative\nDR"
+    assert wrap("supercalifragilistic") == "supercalifragilistic"
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    outputs = []
+    monkeypatch.setattr(
+        showing, "display", lambda data, metadata=None, raw=False: outputs.append((data, metadata or {}))
+    )
+    return outputs
+
+
+@pytest.mark.parametrize("alt", ["", "   "])
+def test_show_refuses_a_figure_without_alternative_text(alt, displayed):
+    with pytest.raises(ValueError, match="alt"):
+        showing.show(plots.residual_blocks(), alt=alt)
+    assert displayed == []
+
+
+def test_show_puts_out_a_png_with_alt_and_then_one_escaped_caption(displayed):
+    showing.show(plots.residual_blocks(), alt="two blocks", caption="Blocks: 3 < 4")
+    (figure, metadata), (caption, about) = displayed
+    image = base64.b64decode(figure["image/png"])
+    assert image[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">I", image[16:20])[0] == 990  # 6.6 in at 150 dpi
+    assert metadata["image/png"]["alt"] == "two blocks"
+    assert caption["text/html"] == '<p class="caption" data-kind="figure">Blocks: 3 &lt; 4</p>'
+    assert about == {"labkit": {"caption": "figure"}}
+
+
+def test_show_gives_the_same_bytes_for_the_same_figure():
+    assert showing.png(plots.residual_blocks()) == showing.png(plots.residual_blocks())
+
+
+def test_show_closes_a_figure_made_with_pyplot(displayed):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    fig, _ = pyplot.subplots()
+    showing.show(fig, alt="empty axes")
+    assert not pyplot.fignum_exists(fig.number)

@@ -1,0 +1,174 @@
+import json
+import multiprocessing
+
+import pandas as pd
+import pytest
+
+from labkit import runs
+from labkit.params import ParameterError, RunParams
+
+PARAMS = RunParams(study="s", run="a")
+INPUTS = {"epochs": 1, "data": "d", "code": "c"}
+
+
+@pytest.fixture(autouse=True)
+def locks_are_given_back():
+    yield
+    for lock in list(runs._open.values()):
+        lock.release()
+    runs._open.clear()
+
+
+def test_a_run_folder_says_running_until_it_is_finished():
+    run = runs.open_run(PARAMS, INPUTS)
+    assert runs.read_json(run.path("run.json"))["status"] == "running"
+    run.finish(classes=["a", "b"])
+    manifest = runs.read_json(run.path("run.json"))
+    assert manifest["status"] == "finished" and manifest["seconds"] >= 0 and manifest["classes"] == ["a", "b"]
+
+
+def test_a_finished_run_is_replayed_and_not_changed():
+    run = runs.open_run(PARAMS, INPUTS)
+    run.finish()
+    before = run.path("run.json").read_bytes()
+    again = runs.open_run(PARAMS, INPUTS)
+    assert again.finished
+    again.finish(classes=[])
+    assert again.path("run.json").read_bytes() == before
+
+
+def test_other_inputs_empty_a_stale_folder():
+    run = runs.open_run(PARAMS, INPUTS)
+    run.finish()
+    run.path("history.csv").write_text("old")
+    again = runs.open_run(PARAMS, INPUTS | {"epochs": 2})
+    assert not again.finished and not again.path("history.csv").exists()
+
+
+def test_runs_by_hand_never_overwrite_one_another():
+    folders = {runs.open_run(RunParams(), INPUTS | {"epochs": n}).folder for n in (1, 2)}
+    assert len(folders) == 2 and all((folder / "run.json").is_file() for folder in folders)
+
+
+def test_the_manifest_tells_why_a_run_is_repeated():
+    run = runs.open_run(PARAMS, INPUTS)
+    assert runs.why_run(run.folder / "elsewhere", INPUTS) == "not run yet"
+    assert "first epoch" in str(runs.why_run(run.folder, INPUTS))
+    run.record(epoch_seconds=[1.0, 1.0])
+    assert "after 2 full epochs" in str(runs.why_run(run.folder, INPUTS))
+    run.finish()
+    assert runs.why_run(run.folder, INPUTS) == "finished, but its notebook was cut short"
+    assert runs.why_run(run.folder, INPUTS | {"code": "new"}) == "changed since it was run: code"
+
+
+def test_a_dead_kernels_notebook_is_not_complete(tmp_path):
+    def notebook(*counts, error=False):
+        outputs = [{"output_type": "error", "ename": "E", "evalue": "", "traceback": []}] if error else []
+        cells = [
+            {"cell_type": "code", "source": "1", "outputs": outputs, "execution_count": count, "metadata": {}}
+            for count in counts
+        ]
+        path = tmp_path / "n.ipynb"
+        path.write_text(json.dumps({"cells": cells}))
+        return runs.notebook_complete(path)
+
+    assert notebook(1, 2)
+    assert not notebook(1, None)
+    assert not notebook(1, 2, error=True)
+    assert not notebook()
+    assert not runs.notebook_complete(tmp_path / "none.ipynb")
+    (tmp_path / "n.ipynb").write_text('{"cells": [')
+    assert not runs.notebook_complete(tmp_path / "n.ipynb")
+
+
+def _hold(folder, held, done):
+    runs._lock(folder)
+    held.set()
+    done.wait(60)
+
+
+def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    folder = runs.run_folder(PARAMS, "f")
+    folder.mkdir(parents=True)
+    runs.write_json(folder / "run.json", {"status": "running", "run": "a", "seed": 0})
+    other = context.Process(target=_hold, args=(folder, held, done))
+    other.start()
+    assert held.wait(60)
+    assert runs.state(folder) == "running"
+    with pytest.raises(ParameterError, match="another process"):
+        runs.open_run(PARAMS, INPUTS)
+    other.kill()  # as a killed kernel would be: the lock goes with the process
+    other.join()
+    assert runs.state(folder) == "interrupted"
+
+
+def test_code_fingerprint_ignores_comments_and_docstrings_and_sees_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    file = tmp_path / "labkit" / "a.py"
+    file.parent.mkdir()
+
+    def fingerprint(text):
+        file.write_text(text)
+        return runs.code_fingerprint("a.py")
+
+    plain = fingerprint("def f():\n    return 1\n")
+    assert fingerprint('"""Doc."""\n\n\ndef f():\n    """Says 1."""\n    return 1  # one\n') == plain
+    assert fingerprint("def f():\n    return 2\n") != plain
+
+
+def test_fingerprint_of_data_sees_bytes_labels_and_groups_but_not_the_order_of_rows():
+    table = pd.DataFrame({"image_id": ["a", "b"], "label": pd.array([0, None], "Int64"), "group": ["p", None]})
+    table["split"] = ["train", "unlabeled"]
+    hashes = pd.Series({"a": "1", "b": "2"})
+    one = runs.data_fingerprint(table, hashes)
+    assert runs.data_fingerprint(table[::-1], hashes) == one
+    assert runs.data_fingerprint(table, pd.Series({"a": "1", "b": "3"})) != one
+    assert runs.data_fingerprint(table.assign(label=pd.array([1, None], "Int64")), hashes) != one
+    assert runs.data_fingerprint(table.assign(group=["q", None]), hashes) != one
+
+
+def test_name_place_and_workers_do_not_change_a_run_but_its_seed_does():
+    inputs = runs.run_inputs(PARAMS, "d")
+    same = PARAMS.model_copy(update={"study": "t", "run": "b", "data": "elsewhere", "num_workers": 4})
+    assert runs.run_inputs(same, "d") == inputs
+    assert runs.run_inputs(PARAMS.model_copy(update={"seed": 1}), "d") != inputs
+    assert runs.run_inputs(PARAMS, "other data") != inputs
+
+
+def test_weights_of_a_run_are_found_by_seed_then_seed_0_then_refused():
+    child = RunParams(study="s", run="c", weights="run:a", seed=5)
+    with pytest.raises(ParameterError, match="no finished run"):
+        runs.resolve_weights(child)
+    runs.open_run(PARAMS, INPUTS).finish()
+    resolved = runs.resolve_weights(child)
+    assert resolved.weights is not None and resolved.weights.endswith("a-seed0/model.safetensors")
+    assert resolved.parent == runs.fingerprint_of(INPUTS)
+    assert runs.resolve_weights(resolved) == resolved
+    runs.open_run(PARAMS, INPUTS | {"epochs": 7}).finish()
+    with pytest.raises(ParameterError, match="comes from another run"):
+        runs.resolve_weights(resolved)
+
+
+def test_predictions_come_back_bit_for_bit(tmp_path, predictions):
+    exact = predictions.astype({f"logit_{k}": "float32" for k in range(3)})
+    runs.write_csv(tmp_path / "predictions.csv", exact)
+    back = runs.read_predictions(tmp_path)
+    for k in range(3):
+        assert (back[f"logit_{k}"].astype("float32") == exact[f"logit_{k}"]).all()
+    assert list(back["group"]) == list(predictions["group"])
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    runs.write_text(path, "old")
+
+    def half(temporary):
+        temporary.write_text("ha")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        runs.write_whole(path, half)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.glob("*a.txt*")] + [p.name for p in tmp_path.glob(".*")] == ["a.txt"]

@@ -1,0 +1,187 @@
+"""Tables: exact cells, and HTML that a screen reader and a style sheet can use."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from labkit.reporting import show as showing
+from labkit.reporting import tables
+
+NAN = float("nan")
+RUNS = [
+    {
+        "run": "r18",
+        "n": 7026,
+        "accuracy": 0.8191,
+        "qwk": 0.74,
+        "macro_auroc": None,
+        "sensitivity": [0.9, None, 0.1],
+        "intervals": {"accuracy": (0.81, 0.828)},
+        "minutes": 20.34,
+        "parameters": 11_178_051,
+        "flops": 1.81e9,
+        "device": "CPU",
+    },
+    {"run": "r50", "seed": 0, "n": 7026, "accuracy": 0.82, "qwk": 0.75, "minutes": 60.0, "device": "CPU"},
+    {"run": "r50", "seed": 1, "n": 7026, "accuracy": 0.83, "qwk": 0.76, "minutes": 62.0, "device": "CPU"},
+]
+
+
+def plain(table: pd.DataFrame) -> list[dict[str, str]]:
+    return [{key: value.replace("\u00a0", " ") for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def test_estimates_are_long_and_leave_out_what_is_unknown():
+    table = tables.estimates(RUNS)
+    assert list(table.columns) == ["run", "seed", "metric", "estimate", "low", "high"]
+    assert list(zip(table["run"], table["seed"], table["metric"], table["estimate"], strict=True)) == [
+        ("r18", 0, "accuracy", 0.8191),
+        ("r18", 0, "qwk", 0.74),
+        ("r50", 0, "accuracy", 0.82),
+        ("r50", 0, "qwk", 0.75),
+        ("r50", 1, "accuracy", 0.83),
+        ("r50", 1, "qwk", 0.76),
+    ]
+    assert tuple(table.loc[0, ["low", "high"]]) == (0.81, 0.828)
+    assert table["low"].isna().sum() == 5
+
+
+def test_estimates_take_the_bootstraps_table_with_metrics_in_its_index():
+    ends = pd.DataFrame({"low": [0.1], "high": [0.3]}, index=pd.Index(["qwk"], name="metric"))
+    table = tables.estimates([{"run": "a", "qwk": 0.2, "intervals": ends}])
+    assert table.to_dict("records") == [
+        {"run": "a", "seed": 0, "metric": "qwk", "estimate": 0.2, "low": 0.1, "high": 0.3}
+    ]
+
+
+def test_results_table_has_intervals_for_one_seed_and_deviations_for_several():
+    rows = plain(tables.results_table(RUNS, {"n": 7026, "accuracy": 0.7336, "qwk": 0.0}, ["accuracy", "qwk"]))
+    assert rows == [
+        {"variant": "r18", "n": "7,026", "seeds": "1", "Accuracy": "81.9 % [81.0–82.8]", "QWK": "0.740"},
+        {"variant": "r50", "n": "7,026", "seeds": "2", "Accuracy": "82.5 % ± 0.7", "QWK": "0.755 ± 0.007"},
+        {"variant": "majority class", "n": "7,026", "seeds": "", "Accuracy": "73.4 %", "QWK": "0.000"},
+    ]
+
+
+def test_results_table_of_single_seeds_has_no_column_for_seeds_and_a_dash_for_unknowns():
+    rows = plain(tables.results_table(RUNS[:1], metrics=["accuracy", "macro_auroc"]))
+    assert rows == [{"variant": "r18", "n": "7,026", "Accuracy": "81.9 % [81.0–82.8]", "Macro AUROC": "–"}]
+
+
+def test_sensitivity_table_has_a_column_a_class_with_its_images():
+    table = tables.sensitivities(RUNS, ["No DR", "Mild", "Moderate"], [5154, 488, 1])
+    assert plain(tables.sensitivity_table(table)) == [
+        {"variant": "r18", "No DR (n = 5,154)": "90.0 %", "Mild (n = 488)": "–", "Moderate (n = 1)": "10.0 %"},
+        {"variant": "r50", "No DR (n = 5,154)": "–", "Mild (n = 488)": "–", "Moderate (n = 1)": "–"},
+    ]
+
+
+def test_cost_table_averages_seeds_and_leaves_out_unknown_columns():
+    assert plain(tables.cost_table(RUNS)) == [
+        {
+            "variant": "r18",
+            "training (min)": "20.3",
+            "parameters (M)": "11.2",
+            "FLOPs (G)": "1.81",
+            "device": "CPU",
+        },
+        {"variant": "r50", "training (min)": "61.0", "parameters (M)": "–", "FLOPs (G)": "–", "device": "CPU"},
+    ]
+
+
+def test_differences_table_shows_only_what_differs_from_the_defaults():
+    defaults = {"arch": "resnet18", "weights": "IMAGENET1K_V1", "learning_rate": 1e-4, "epochs": 5, "seed": 0}
+    runs = {
+        "plain": {"arch": "resnet18"},
+        "deep": {"arch": "resnet50", "weights": None, "learning_rate": 1e-3, "seed": 3},
+        "weighted": {**defaults, "class_weights": [1.2, 1.0], "augment": True},
+    }
+    table = tables.differences_table(runs, defaults)
+    assert list(table.columns) == ["variant", "arch", "weights", "learning_rate", "class_weights", "augment"]
+    assert [tuple(row) for row in table.itertuples(index=False)] == [
+        ("defaults", "resnet18", "IMAGENET1K_V1", "0.0001", "none", "none"),
+        ("plain", "", "", "", "", ""),
+        ("deep", "resnet50", "none", "0.001", "", ""),
+        ("weighted", "", "", "", "1.2, 1", "on"),
+    ]
+
+
+def test_class_counts_table_has_percentages_of_each_split_and_totals():
+    counts = pd.DataFrame({"train": [20656, 581], "test": [0, 0]}, index=["No DR", "Severe"])
+    assert plain(tables.class_counts_table(counts)) == [
+        {"class": "No DR", "train": "20,656 (97.3 %)", "test": "0"},
+        {"class": "Severe", "train": "581 (2.7 %)", "test": "0"},
+        {"class": "all", "train": "21,237", "test": "0"},
+    ]
+
+
+def test_comparison_table_signs_differences_in_points_or_units():
+    comparisons = [
+        {"a": "x", "b": "y", "metric": "accuracy", "difference": 0.012, "low": -0.001, "high": 0.02, "p": 0.0001},
+        {"a": "x", "b": "y", "metric": "qwk", "difference": NAN, "low": NAN, "high": NAN, "p": 0.2},
+    ]
+    first, second = plain(tables.comparison_table(comparisons))
+    assert first == {
+        "variant": "y",
+        "against": "x",
+        "metric": "accuracy",
+        "difference": "+1.2 points",
+        "95 % interval": "−0.1 to +2.0",
+        "p": "< 0.001",
+    }
+    assert (second["difference"], second["95 % interval"], second["p"]) == ("–", "–", "0.200")
+
+
+def test_versions_table_shows_the_unknown_as_a_dash():
+    table = tables.versions_table({"torch": "2.14.1", "git commit": None})
+    assert list(table["version"]) == ["2.14.1", "–"]
+
+
+def test_html_escapes_scopes_and_aligns_and_has_no_style_block():
+    table = pd.DataFrame({"variant": ["<b>", "r50"], "n": [7026, 5], "score": [0.12345, NAN], "share": ["1.0 %", "–"]})
+    text = showing.table_html(table, caption="n < 9")
+    assert '<caption class="caption" data-kind="table">n &lt; 9</caption>' in text
+    assert "&lt;b&gt;" in text and "<b>" not in text and "<style" not in text
+    assert '<th scope="col" class="left" style="text-align:left">variant</th>' in text
+    assert text.count('<th scope="col" class="right"') == 3
+    for cell in ("7,026", "0.123", "–"):
+        assert f'<td class="right" style="text-align:right">{cell}</td>' in text
+    assert text.count('<th scope="row"') == 0
+
+
+def test_html_shows_an_index_that_says_something_as_row_headers():
+    text = showing.table_html(pd.DataFrame({"n": [1]}, index=pd.Index(["No DR"], name="class")))
+    assert '<th scope="col" class="left" style="text-align:left">class</th>' in text
+    assert '<th scope="row" class="left" style="text-align:left">No DR</th>' in text
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    outputs = []
+    monkeypatch.setattr(showing, "display", lambda data, metadata=None, raw=False: outputs.append(data))
+    return outputs
+
+
+def test_show_table_puts_table_and_caption_into_one_bundle(displayed):
+    showing.show_table(pd.DataFrame({"a": [0.5], "b": [True]}), caption="Results", formats={"a": "{:.1%}"})
+    (bundle,) = displayed
+    assert ">50.0%</td>" in bundle["text/html"] and ">yes</td>" in bundle["text/html"]
+    assert bundle["text/plain"].startswith("Results\n")
+
+
+def test_show_table_refuses_formats_for_columns_it_lacks(displayed):
+    with pytest.raises(ValueError, match="no column 'accurracy'"):
+        showing.show_table(pd.DataFrame({"accuracy": [0.5]}), formats={"accurracy": "{:.1%}"})
+
+
+def test_show_table_takes_numpy_values_and_functions_as_formats(displayed):
+    showing.show_table(pd.DataFrame({"a": np.array([3], dtype=np.int64)}), formats={"a": lambda value: f"{value}!"})
+    assert ">3!</td>" in displayed[0]["text/html"]
+
+
+def test_note_is_markdown_and_banner_is_escaped_html(displayed):
+    showing.note("r18 is *better*.")
+    showing.banner("train & test share patients")
+    assert displayed[0]["text/markdown"] == "r18 is *better*."
+    assert 'class="banner"' in displayed[1]["text/html"] and "train &amp; test" in displayed[1]["text/html"]
+    assert displayed[1]["text/plain"] == "WARNING: train & test share patients"
