@@ -370,6 +370,20 @@ def run_folders(study: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "seed", "name", "folder", "state"])
 
 
+def best_on_validation(study: str) -> Path:
+    """Folder of the finished run whose chosen epoch scores best on validation; the test score plays no part."""
+    folders = run_folders(study)
+    best: tuple[float, Path] | None = None
+    for folder in folders.loc[folders["state"] == "finished", "folder"]:
+        manifest, history = read_json(folder / "run.json"), pd.read_csv(folder / "history.csv")
+        column = f"val_{manifest['score']}"
+        if column in history and (best is None or history[column].max() > best[0]):
+            best = float(history[column].max()), folder
+    if best is None:
+        raise ParameterError(f"study: got {study!r}, but no run of it is finished; first: make report STUDY={study}")
+    return best[1]
+
+
 def read_predictions(folder: Path) -> pd.DataFrame:
     """``predictions.csv`` with its column types: ids, groups and sides are text, labels are nullable integers."""
     types = {"image_id": "string", "group": "string", "side": "string", "split": "string", "label": "Int64"}

@@ -109,6 +109,7 @@ FIGURES = {
         dict.fromkeys(RUNS[:6], matrix(5)), GRADES, normalize=False
     ),
     "6 matrices of 2": lambda: plots.confusion_matrices(dict.fromkeys(RUNS[:6], matrix(2)), CELLS),
+    "3 matrices of 8": lambda: plots.confusion_matrices(dict.fromkeys(RUNS[:3], matrix(8)), BLOOD),
     "8 matrices of 8": lambda: plots.confusion_matrices(dict.fromkeys(RUNS, matrix(8)), BLOOD),
     "cost of 6": lambda: plots.cost(costs(RUNS[:6])),
     "cost of 8": lambda: plots.cost(costs(RUNS)),

@@ -76,7 +76,7 @@ def test_seeds_are_averaged_and_named():
 
 
 def test_a_metric_where_less_is_better_is_won_by_the_lowest():
-    assert best(scores("ece", a=(0.2, NAN, NAN), b=(0.1, NAN, NAN)), None) == (
+    assert best(scores("ece", a=(0.2, NAN, NAN), b=(0.1, NAN, NAN)), None, metric_name="ece") == (
         "b has the lowest expected calibration error on the test images, 0.100."
     )
 

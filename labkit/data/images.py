@@ -34,6 +34,17 @@ def load_image(path: str) -> Image.Image:
         raise OSError(f"{path}: {reason or type(error).__name__}") from error
 
 
+def find_images(place: str | Path) -> list[str]:
+    """The image file, or every image file below the folder, sorted; ValueError where there is none."""
+    path = Path(place).expanduser()
+    if path.is_file():
+        return [path.as_posix()]
+    found = sorted(file.as_posix() for file in path.rglob("*") if is_image(file.name))
+    if not found:
+        raise ValueError(f"{path}: {'no image below this folder' if path.is_dir() else 'no such file or folder'}")
+    return found
+
+
 def try_load(path: str) -> Image.Image | str:
     """The image, or the reason why it cannot be decoded."""
     try:

@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from labkit.data.readers import load_image
+from labkit.data.images import try_load
 
 VERSION = 1  # of the geometry below; a change makes every store anew
 MAX_UNREADABLE = 0.01
@@ -91,11 +91,11 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> None:
         unreadable: dict[str, str] = {}
 
         def decode(row: int) -> None:
-            path = unique["path"][row]
-            try:
-                images[row] = to_square(load_image(path), size)
-            except OSError as error:
-                unreadable[unique["sha256"][row]] = str(error).removeprefix(f"{path}: ")
+            image = try_load(str(unique["path"][row]))
+            if isinstance(image, str):
+                unreadable[str(unique["sha256"][row])] = image
+            else:
+                images[row] = to_square(image, size)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside Python's lock
             for _ in tqdm(pool.map(decode, range(count)), total=count, disable=None, desc="decoding"):
@@ -117,3 +117,15 @@ def to_square(image: Image.Image, size: int) -> np.ndarray:
         image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
     left, top = (width - size) // 2, (height - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
+
+
+def load_square(paths: list[str], size: int) -> tuple[np.ndarray, dict[str, str]]:
+    """New images as the store would hold them, (n, size, size, 3) uint8, and why others cannot be decoded, by path."""
+    squares, failed = [], {}
+    for path in paths:
+        image = try_load(path)
+        if isinstance(image, str):
+            failed[path] = image
+        else:
+            squares.append(to_square(image, size))
+    return np.stack(squares) if squares else np.empty((0, size, size, 3), np.uint8), failed

@@ -61,9 +61,11 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
     lines = -(-len(matrices) // columns)
     titles = [wrap(name, int(panel * 11)) for name in matrices]
     title_height = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.12
-    # Upright where names hang beside another panel, which slanted ones would reach into.
-    rotation = 45 if len(matrices) % columns == 0 else 90
-    bottom = (0.72 if rotation == 45 else 1) * LETTER * max(map(len, classes)) + 0.4
+    # Slanted names reach to the left: upright where that is into another panel.
+    rotation = 45 if len(matrices) % columns == 0 and len(classes) <= 5 else 90
+    name_size = 8.5 if panel / len(classes) > 0.28 else 7.5
+    reach = LETTER * name_size / 8.5 * max(map(len, classes))
+    bottom = (0.72 if rotation == 45 else 0.9) * reach + 0.35
     fig = new_figure(height=lines * (panel + title_height) + bottom, width=panel * columns + left)
     axes = fig.subplots(lines, columns, squeeze=False)
     for ax in axes.flat[len(matrices) :]:
@@ -73,12 +75,16 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
         ax.set_aspect("equal")
         ax.set_title(titles[place])
         ax.set_xticks([])
-        ax.set_yticks(ax.get_yticks(), [wrap(name, 14) for name in classes] if place % columns == 0 else [], rotation=0)
+        names = [wrap(name, 14) for name in classes] if place % columns == 0 else []
+        ax.set_yticks(ax.get_yticks(), names, rotation=0, fontsize=name_size)
         if place + columns >= len(matrices):
             # Above an empty place the names hang into it; the layout must not make room for them between the rows.
-            _names_below(ax, classes, rotation, in_layout=place // columns == lines - 1)
+            _names_below(ax, classes, rotation, name_size, in_layout=place // columns == lines - 1)
     fig.supxlabel("predicted", fontsize=9)
     fig.supylabel("true", fontsize=9)
+    for _ in range(3):  # panels of fixed aspect: each pass gets closer to the final layout
+        fig.draw_without_rendering()
+    fig.set_layout_engine("none")
     return fig
 
 
@@ -99,7 +105,7 @@ def _layout(matrices: Mapping[str, np.ndarray], normalize: bool, width: float) -
     return columns, panel, size
 
 
-def _names_below(ax: Axes, names: Sequence[str], rotation: float, in_layout: bool) -> None:
+def _names_below(ax: Axes, names: Sequence[str], rotation: float, size: float, in_layout: bool) -> None:
     for place, name in enumerate(names):
         ax.annotate(
             name,
@@ -111,7 +117,7 @@ def _names_below(ax: Axes, names: Sequence[str], rotation: float, in_layout: boo
             rotation_mode="anchor",
             ha="right",
             va="top" if rotation == 45 else "center",
-            fontsize=8.5,
+            fontsize=size,
             annotation_clip=False,
         ).set_in_layout(in_layout)
 

@@ -81,7 +81,7 @@ def _curves(
     axes[0].set_xlim(epochs.min() - pad, epochs.max() + pad)
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].set_ylabel(named.name)
-    value_axis(axes[0].yaxis, named.percent, ticks=8)
+    value_axis(axes[0].yaxis, named.percent, ticks=10)
     if marked:
         axes[-1].set_title(CHOSEN, loc="right", fontweight="normal", fontsize=8.5, color=GREY)
     last = list(columns)[-1]
@@ -190,7 +190,7 @@ def cost(costs: pd.DataFrame, palette: Palette | None = None, *, score: str = "q
         _logarithmic(ax)
     ax.set_xlabel("training time (minutes)")
     ax.set_ylabel(metric(score).name)
-    value_axis(ax.yaxis, metric(score).percent, ticks=8)
+    value_axis(ax.yaxis, metric(score).percent, ticks=10)
     ax.grid()
     texts = [wrap(run, 22) + _parameters(means[run][2]) for run in runs]
     points = np.array([means[run][:2] for run in runs]).reshape(-1, 2)

@@ -115,18 +115,13 @@ def majority_sentence(
     for name in names:
         if name not in constant:
             mean = means[name]
-            groups["not above" if mean.estimate <= baseline else "noise" if mean.low <= baseline else "above"].append(
-                name
-            )
+            side = "not above" if mean.estimate <= baseline else "noise" if mean.low <= baseline else "above"
+            groups[side].append(name)
     sentences = [text]
     if constant:
-        one = len(constant) == 1
-        sentences.append(
-            f"{_all(constant, names)} {'does' if one else 'do'} no better: {_blindness(constant, answers)}."
-        )
-    for words, group in zip(
-        ("above it", "above it only within noise"), (groups["above"], groups["noise"]), strict=True
-    ):
+        verb = "does" if len(constant) == 1 else "do"
+        sentences.append(f"{_all(constant, names)} {verb} no better: {_blindness(constant, answers)}.")
+    for words, group in (("above it", groups["above"]), ("above it only within noise", groups["noise"])):
         if group:
             sentences.append(f"{_all(group, names)} {'is' if len(group) == 1 else 'are'} {words}.")
     if groups["not above"]:

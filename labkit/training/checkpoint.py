@@ -13,9 +13,10 @@ from labkit.runs import write_whole
 
 @dataclass
 class Progress:
-    """How far a run is: history rows, and the best epoch's score and weights so far."""
+    """How far a run is: a history row and the seconds of every epoch, and the best epoch's score and weights so far."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
     best_epoch: int = 0
     best_score: float = float("-inf")
     best_weights: dict[str, Tensor] = field(default_factory=dict)

@@ -71,11 +71,12 @@ def fit(
             )
         progress.history.append(row)
         progress.consider(epoch, row[f"{params.select_on}_{score_name}"], accelerator.unwrap_model(model))
-        _keep(run, progress, model, optimizer, accelerator, time.monotonic() - started)
-        print(epoch_line(row, params.epochs, watched, score_name, time.monotonic() - started), flush=True)
+        progress.seconds.append(round(time.monotonic() - started, 2))
+        _keep(run, progress, accelerator.unwrap_model(model), optimizer)
+        print(epoch_line(row, params.epochs, watched, score_name, progress.seconds[-1]), flush=True)
     accelerator.unwrap_model(model).load_state_dict(progress.best_weights)
     save_weights(run.path("model.safetensors"), progress.best_weights, params.arch)
-    run.record(best_epoch=progress.best_epoch)
+    run.record(best_epoch=progress.best_epoch, epoch_seconds=progress.seconds)
     return pd.DataFrame(progress.history)
 
 
@@ -190,10 +191,8 @@ def _resume(model: nn.Module, params: RunParams, accelerator: Accelerator, run: 
     return Progress(**checkpoint["progress"]), optimizer
 
 
-def _keep(run: Run, progress: Progress, model, optimizer, accelerator: Accelerator, seconds: float) -> None:
+def _keep(run: Run, progress: Progress, model, optimizer) -> None:
     """History and checkpoint after a full epoch; its seconds go into the manifest, not into the history."""
     write_csv(run.path("history.csv"), pd.DataFrame(progress.history))
-    unwrapped = accelerator.unwrap_model(model)
-    save_checkpoint(run.path("checkpoint.pt"), run.fingerprint, progress, unwrapped, optimizer)
-    before = run.manifest.get("epoch_seconds", [])[: len(progress.history) - 1]
-    run.record(epoch_seconds=[*before, round(seconds, 2)])
+    save_checkpoint(run.path("checkpoint.pt"), run.fingerprint, progress, model, optimizer)
+    run.record(epoch_seconds=progress.seconds)

@@ -1,5 +1,7 @@
 """The one place where a trained model is run."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import torch
@@ -9,12 +11,22 @@ from labkit.data.augment import to_float
 from labkit.data.loaders import EpochLoader
 
 
-@torch.inference_mode()
 def predict(model: nn.Module, loader: EpochLoader, normalize: str) -> np.ndarray:
     """Logits (n, classes) float32 of a loader's images in its table's order; the model is left in eval mode."""
+    return _run(model, (batch["images"] for batch in loader), normalize)
+
+
+def predict_images(model: nn.Module, images: np.ndarray, normalize: str, batch_size: int = 64) -> np.ndarray:
+    """Logits (n, classes) of uint8 images (n, H, W, 3), cropped as for the network."""
+    batches = (torch.from_numpy(images[start : start + batch_size]) for start in range(0, len(images), batch_size))
+    return _run(model, batches, normalize)
+
+
+@torch.inference_mode()
+def _run(model: nn.Module, batches: Iterable[torch.Tensor], normalize: str) -> np.ndarray:
     model.eval()
     device = next(model.parameters()).device
-    logits = [model(to_float(batch["images"].to(device, non_blocking=True), normalize)).float() for batch in loader]
+    logits = [model(to_float(images.to(device, non_blocking=True), normalize)).float() for images in batches]
     return torch.cat(logits).cpu().numpy()
 
 

@@ -1,0 +1,174 @@
+"""Store, augmentation and loaders: decoded once, drawn by (seed, epoch, image), the same for any number of workers."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from labkit.data import store as store_room
+from labkit.data.augment import IMAGENET_MEAN, IMAGENET_STD, Augment, centre_crop, rotate, to_float
+from labkit.data.loaders import make_loaders
+from labkit.data.readers import file_hashes, read
+from labkit.data.splits import assign_splits
+from labkit.data.store import UnreadableImages, build_store, to_square
+from labkit.params import RunParams
+
+
+@pytest.fixture
+def eyes(image_folder, tmp_path):
+    table = read("retinopathy", image_folder).table
+    hashes = file_hashes(table, tmp_path)
+    return table, hashes
+
+
+def split(table):
+    return assign_splits(table, split="group", split_seed=0, val_fraction=0.15, test_fraction=0.2)
+
+
+def passes(table, store, params, epochs=2):
+    """Every training batch of some epochs, as one list of arrays."""
+    loader = make_loaders(split(table), store, params)["train"]
+    batches = []
+    for epoch in range(1, epochs + 1):
+        loader.set_epoch(epoch)
+        batches += [(batch["images"].numpy(), batch["labels"].numpy(), batch["index"].numpy()) for batch in loader]
+    return batches
+
+
+def test_a_store_is_built_once_and_found_again(eyes, tmp_path, capsys):
+    table, hashes = eyes
+    first = build_store(table, hashes, 16, tmp_path)
+    assert first.images.shape == (80, 16, 16, 3) and "Decoding 80 images" in capsys.readouterr().out
+    again = build_store(table.sample(frac=1, random_state=1), hashes, 16, tmp_path)
+    assert again.path == first.path and again.rows == first.rows and not capsys.readouterr().out
+
+
+def test_the_store_holds_what_pillow_decodes_resized_and_cut_square(eyes, tmp_path):
+    table, hashes = eyes
+    store = build_store(table, hashes, 24, tmp_path)
+    row = table.iloc[3]
+    picture = np.asarray(Image.open(row.path).convert("RGB"))[:, 3:27]  # 30 × 24, the middle
+    assert np.array_equal(store.images[store.rows[row.image_id]], picture)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (50, 50), (33, 77)])
+def test_the_shorter_side_is_kept_whole(size):
+    picture = Image.new("RGB", size)
+    middle = [side // 2 for side in size]
+    picture.putpixel((middle[0], middle[1]), (255, 255, 255))
+    square = to_square(picture, 50)
+    assert square.shape == (50, 50, 3)
+    brightest = np.unravel_index(square[..., 0].argmax(), (50, 50))
+    assert abs(brightest[0] - 25) <= 1 and abs(brightest[1] - 25) <= 1
+
+
+def test_unreadable_images_are_listed_and_left_out(eyes, image_folder, tmp_path, monkeypatch):
+    table, _ = eyes
+    broken = image_folder / "images" / "100_left.jpeg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    store = build_store(table, file_hashes(table, tmp_path), 16, tmp_path)
+    assert list(store.unreadable["image_id"]) == ["100_left"]
+    assert str(tmp_path) not in store.unreadable["reason"][0]
+    with pytest.raises(UnreadableImages, match=r"1 of 80 images.*100_left"):
+        store.keep_readable(table)  # 1.25 %
+    monkeypatch.setattr(store_room, "MAX_UNREADABLE", 0.02)
+    assert len(store.keep_readable(table)) == 79
+
+
+def test_a_full_disk_is_named_before_decoding(eyes, tmp_path, monkeypatch):
+    table, hashes = eyes
+    usage = store_room.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(store_room.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match="free; set LABKIT_CACHE"):
+        build_store(table, hashes, 16, tmp_path)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_batches_do_not_depend_on_workers(eyes, tmp_path, workers):
+    table, hashes = eyes
+    store = build_store(table, hashes, 24, tmp_path)
+    params = RunParams(image_size=24, crop_size=20, rotation=30, batch_size=8)
+    alone = passes(table, store, params)
+    shared = passes(table, store, params.model_copy(update={"num_workers": workers}))
+    assert len(alone) == len(shared)
+    for one, other in zip(alone, shared, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_epochs_and_seeds_draw_differently_and_every_image_comes_once(eyes, tmp_path):
+    table, hashes = eyes
+    store = build_store(table, hashes, 24, tmp_path)
+    params = RunParams(image_size=24, batch_size=8)
+    batches = passes(table, store, params)
+    half = len(batches) // 2
+    first, second = (np.concatenate([batch[2] for batch in part]) for part in (batches[:half], batches[half:]))
+    assert sorted(first) == sorted(second) == list(range(len(first)))
+    assert not np.array_equal(first, second)
+    other = passes(table, store, params.model_copy(update={"seed": 1}))
+    assert not np.array_equal(first, np.concatenate([batch[2] for batch in other[:half]]))
+
+
+def test_an_images_draw_does_not_depend_on_its_batch():
+    augment = Augment(20, horizontal_flip=True, vertical_flip=True, rotation=20, seed=3)
+    images = list(np.random.default_rng(0).integers(0, 256, (6, 24, 24, 3), np.uint8))
+    rows = np.arange(6)
+    together = augment(images, augment.draws(5, 6, rows))
+    alone = augment([images[4]], augment.draws(5, 6, np.array([4])))
+    assert np.array_equal(together[4], alone[0])
+
+
+def test_only_training_images_are_augmented(eyes, tmp_path):
+    table, hashes = eyes
+    store = build_store(table, hashes, 24, tmp_path)
+    loaders = make_loaders(split(table), store, RunParams(image_size=24, crop_size=20, rotation=40))
+    for name in ("val", "test"):
+        batch = next(iter(loaders[name]))
+        names = split(table).query("split == @name")["image_id"].iloc[batch["index"].numpy()]
+        original = store.images[[store.rows[image] for image in names]]
+        assert np.array_equal(batch["images"].numpy(), centre_crop(original, 20))
+
+
+def test_flips_are_flips_and_nothing_else():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    turned = {"neither": image, "mirror": image[:, ::-1], "turn": image[::-1], "both": image[::-1, ::-1]}
+    augment = Augment(8, horizontal_flip=True, vertical_flip=True)
+    seen = set()
+    for epoch in range(40):
+        out = augment([image], augment.draws(epoch, 1, np.array([0])))[0]
+        seen |= {name for name, wanted in turned.items() if np.array_equal(out, wanted)}
+    assert seen == set(turned)
+    plain = Augment(8)
+    assert np.array_equal(plain([image], plain.draws(0, 1, np.array([0])))[0], image)
+
+
+def test_the_batched_warp_turns_as_pillow_does():
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((64, 64), Image.Resampling.BICUBIC)
+    angles = np.array([0, 17, -60, 90], np.float32)
+    expected = np.stack([np.asarray(coarse.rotate(float(a), Image.Resampling.BILINEAR)) for a in angles])
+    images = torch.from_numpy(np.stack([np.asarray(coarse)] * 4))
+    turned = rotate(images, torch.from_numpy(angles)).numpy()
+    inner = np.abs(turned.astype(int) - expected)[:, 8:-8, 8:-8]
+    assert inner.mean() < 1.5 and inner[0].max() <= 1
+
+
+def test_normalisation_equals_torchvisions():
+    from torchvision.transforms import v2
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3), np.uint8)
+    reference = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    expected = reference(torch.from_numpy(images).permute(0, 3, 1, 2))
+    ours = to_float(torch.from_numpy(images), "imagenet")
+    assert torch.allclose(ours, expected, atol=1e-6)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    half = to_float(torch.tensor([[[[0, 255, 0]]]], dtype=torch.uint8), "half").flatten()
+    assert torch.allclose(half, torch.tensor([-1.0, 1.0, -1.0]))
+
+
+def test_a_last_batch_of_one_is_left_out_in_training_only(eyes, tmp_path):
+    table, hashes = eyes
+    store = build_store(table, hashes, 16, tmp_path)
+    parts = split(table)
+    count = int((parts["split"] == "train").sum())
+    loaders = make_loaders(parts, store, RunParams(image_size=16, batch_size=count - 1))
+    assert [len(batch["labels"]) for batch in loaders["train"]] == [count - 1]
