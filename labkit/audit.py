@@ -90,9 +90,9 @@ def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str],
     `group_name` is what the sentences call a group ('patient', 'subject'; 's' makes it plural).
     Raises ValueError on rows without a split, repeated image ids and images without a hash.
     """
-    repeated = table[table["image_id"].duplicated()]
-    if len(repeated):
-        raise ValueError(f"image table: image_id {repeated['image_id'].iloc[0]!r} occurs twice; ids must be unique")
+    repeated = table.loc[table["image_id"].duplicated(), "image_id"].tolist()
+    if repeated:
+        raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")
     missing = _count(table["split"].isna())
     if missing:
         raise ValueError(f"image table: {missing} of {len(table)} rows have no split; assign the splits first")
@@ -105,7 +105,7 @@ def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str],
 
 
 def stamps(findings: Findings, select_on: str) -> list[str]:
-    """What every table and figure of a run must carry: that test was leaked into, or that the epoch was chosen on it."""
+    """What every table and figure of a run must carry: that test was leaked into, or the epoch chosen on it."""
     found = []
     groups, duplicates = findings.groups, findings.duplicates
     if groups.n_shared:
@@ -166,10 +166,9 @@ def exact_duplicates(table: pd.DataFrame, hashes: pd.Series) -> Duplicates:
     files = table[["image_id", "split", "label"]].merge(
         hashes.rename("sha256"), how="left", left_on="image_id", right_index=True
     )
-    lost = files[files["sha256"].isna()]
-    if len(lost):
-        first = lost["image_id"].iloc[0]
-        raise ValueError(f"hashes: {len(lost)} images have none, the first is {first!r}; hash the whole table")
+    lost = files.loc[files["sha256"].isna(), "image_id"].tolist()
+    if lost:
+        raise ValueError(f"hashes: {len(lost)} images have none, the first is {lost[0]!r}; hash the whole table")
     files = files.loc[files["sha256"].duplicated(keep=False), ["sha256", "image_id", "split", "label"]]
     files = files.sort_values(by=["sha256", "image_id"], ignore_index=True)
     surplus = files[files.duplicated(["sha256", "split"])]

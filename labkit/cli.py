@@ -10,7 +10,9 @@ from labkit.params import PROJECT, ParameterError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="labkit", description="Reproducible lab reports for image classifiers in medicine.")
+    parser = argparse.ArgumentParser(
+        prog="labkit", description="Reproducible lab reports for image classifiers in medicine."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     study = argparse.ArgumentParser(add_help=False)
     study.add_argument("study", help="a file in params/, without .yaml")

@@ -163,22 +163,27 @@ class RunParams(Parameters):
         return self.crop_size or self.image_size
 
 
+def _as_in_runs(name: str) -> Any:
+    """RunParams' own field: default, limits and description (Any, as pydantic's ``Field`` says, too)."""
+    return RunParams.model_fields[name]
+
+
 class ExploreParams(Parameters):
     """What explore.ipynb looks at: the part of RunParams that concerns the data."""
 
     study: str = Field("adhoc", pattern=NAME, description="study the exploration belongs to")
-    dataset: str = RunParams.model_fields["dataset"]
-    data: str = RunParams.model_fields["data"]
-    split: Literal["group", "given"] = RunParams.model_fields["split"]
-    split_seed: int = RunParams.model_fields["split_seed"]
-    val_fraction: float = RunParams.model_fields["val_fraction"]
-    test_fraction: float = RunParams.model_fields["test_fraction"]
-    select_on: Literal["val", "test"] = RunParams.model_fields["select_on"]
-    image_size: int = RunParams.model_fields["image_size"]
-    crop_size: int | None = RunParams.model_fields["crop_size"]
-    horizontal_flip: bool = RunParams.model_fields["horizontal_flip"]
-    vertical_flip: bool = RunParams.model_fields["vertical_flip"]
-    rotation: float = RunParams.model_fields["rotation"]
+    dataset: str = _as_in_runs("dataset")
+    data: str = _as_in_runs("data")
+    split: Literal["group", "given"] = _as_in_runs("split")
+    split_seed: int = _as_in_runs("split_seed")
+    val_fraction: float = _as_in_runs("val_fraction")
+    test_fraction: float = _as_in_runs("test_fraction")
+    select_on: Literal["val", "test"] = _as_in_runs("select_on")
+    image_size: int = _as_in_runs("image_size")
+    crop_size: int | None = _as_in_runs("crop_size")
+    horizontal_flip: bool = _as_in_runs("horizontal_flip")
+    vertical_flip: bool = _as_in_runs("vertical_flip")
+    rotation: float = _as_in_runs("rotation")
 
 
 class AnalysisParams(Parameters):

@@ -1,8 +1,8 @@
 """What one run leaves behind: a folder with its parameters, manifest, history, predictions and weights (no torch here).
 
 Files appear whole or not at all. ``run.json`` decides whether a run is finished; an executed notebook does not, because
-one whose kernel was killed looks complete. No clock, host or path enters history, predictions, metrics or weights, so that
-the same run gives the same bytes; timings live in ``run.json``.
+one whose kernel was killed looks complete. No clock, host or path enters history, predictions, metrics or weights, so
+that the same run gives the same bytes; timings live in ``run.json``.
 """
 
 import ast
@@ -13,12 +13,13 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
@@ -88,8 +89,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def data_fingerprint(table: pd.DataFrame, hashes: pd.Series) -> str:
     """SHA-256 of an image table's ids, labels, groups and splits with its files' SHA-256 (``hashes`` by image_id)."""
-    columns = table[["image_id", "label", "group", "split"]].astype("string").fillna("")
-    columns["sha256"] = table["image_id"].map(hashes).astype("string").fillna("")
+    columns = table.loc[:, ["image_id", "label", "group", "split"]].astype("string").fillna("")
+    columns["sha256"] = table["image_id"].map(hashes.to_dict().get).astype("string").fillna("")
     text = columns.sort_values("image_id").to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -206,17 +207,6 @@ def resolve_weights(params: RunParams) -> RunParams:
     raise ParameterError(f"weights: got {params.weights}, but {runs / name}-seed{params.seed} holds no finished run")
 
 
-def weights_in_words(params: RunParams) -> str:
-    """Where a network starts, said with what the weights were trained on: never a bare ``pretrained``."""
-    if params.weights is None:
-        return "from scratch"
-    if params.parent is None:
-        return f"from {params.weights}"
-    folder = Path(params.weights).parent
-    parent = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    return f"from {folder.name}, trained on {parent['dataset']} ({parent['data']})"
-
-
 @dataclass
 class Run:
     """An open run folder; the process holds its lock. Made by :func:`open_run`."""
@@ -269,7 +259,8 @@ def open_run(params: RunParams, inputs: dict[str, Any]) -> Run:
     if manifest.get("fingerprint") != fingerprint:
         _empty(folder)
         name = folder.name.removesuffix(f"-seed{params.seed}")
-        manifest = {"study": params.study, "run": name, "seed": params.seed, "fingerprint": fingerprint, "inputs": inputs}
+        manifest = {"study": params.study, "run": name, "seed": params.seed}
+        manifest |= {"fingerprint": fingerprint, "inputs": inputs}
     run = Run(folder, params, fingerprint, _open[folder], manifest)
     if manifest.get("status") != "finished":
         run.record(status="running", attempts=manifest.get("attempts", 0) + 1, error=None, **environment())
@@ -353,7 +344,7 @@ def git_commit() -> str | None:
 
 
 def run_folders(study: str) -> pd.DataFrame:
-    """One row a run folder of a study: ``run, seed, name, folder, state`` (all states; the report shows what failed)."""
+    """One row a run folder of a study, failed ones too: ``run, seed, name, folder, state``."""
     rows = []
     for folder in sorted((reports_root() / study / "runs").glob("*")):
         manifest = read_json(folder / "run.json")
@@ -377,8 +368,11 @@ def best_on_validation(study: str) -> Path:
     for folder in folders.loc[folders["state"] == "finished", "folder"]:
         manifest, history = read_json(folder / "run.json"), pd.read_csv(folder / "history.csv")
         column = f"val_{manifest['score']}"
-        if column in history and (best is None or history[column].max() > best[0]):
-            best = float(history[column].max()), folder
+        if column not in history:
+            continue
+        reached = float(np.nanmax(history[column]))
+        if best is None or reached > best[0]:
+            best = reached, folder
     if best is None:
         raise ParameterError(f"study: got {study!r}, but no run of it is finished; first: make report STUDY={study}")
     return best[1]
@@ -386,8 +380,9 @@ def best_on_validation(study: str) -> Path:
 
 def read_predictions(folder: Path) -> pd.DataFrame:
     """``predictions.csv`` with its column types: ids, groups and sides are text, labels are nullable integers."""
-    types = {"image_id": "string", "group": "string", "side": "string", "split": "string", "label": "Int64"}
-    return pd.read_csv(folder / "predictions.csv", dtype=types)  # pyright: ignore[reportArgumentType]
+    types: dict[Hashable, str] = dict.fromkeys(("image_id", "group", "side", "split"), "string")
+    types["label"] = "Int64"
+    return pd.read_csv(folder / "predictions.csv", dtype=types)
 
 
 def read_params(folder: Path) -> RunParams:

@@ -1,4 +1,4 @@
-"""Running a study: its table of runs through Papermill, one after another, then the report; skips what is up to date."""
+"""Running a study: its runs through Papermill, one after another, then the report; skips what is up to date."""
 
 import sys
 import time
@@ -42,7 +42,7 @@ class StudyRunner:
         return runs.reports_root() / self.study.name
 
     def run_all(self) -> None:
-        """Make every run that is not up to date; one that fails does not stop the others (but those that start from it)."""
+        """Make every run that is not up to date; one that fails stops only those that start from it."""
         table = self.study.run_params(self.data)
         for number, params in enumerate(table, 1):
             name = f"{params.run}, seed {params.seed}" if len(self.study.seeds) > 1 else str(params.run)
@@ -60,7 +60,7 @@ class StudyRunner:
                 self._note_failure(name, error, label)
 
     def plan(self, params: RunParams) -> Plan:
-        """What one run would need; raises ParameterError where its parent is not finished or its data cannot be read."""
+        """What one run needs; raises ParameterError where its parent is not finished, DataError where data is amiss."""
         params = runs.resolve_weights(params)
         inputs = runs.run_inputs(params, self.data_fingerprint(params.dataset, params.data))
         folder = runs.run_folder(params, runs.fingerprint_of(inputs))
@@ -86,7 +86,7 @@ class StudyRunner:
         return self._data_fingerprints[dataset, data]
 
     def train(self, plan: Plan) -> str | None:
-        """Execute train.ipynb into the run folder; the error in one line if it fails. The manifest decides, not Papermill."""
+        """Execute train.ipynb into the run folder; its error in one line, if any. The manifest has the last word."""
         started = time.monotonic()
         error = execute(NOTEBOOKS / "train.ipynb", plan.folder / "train.ipynb", plan.params.model_dump())
         manifest = runs.read_json(plan.folder / "run.json")

@@ -1,15 +1,12 @@
 """Splits: no group on two sides, every class alike, and the same split however the rows lie."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedGroupKFold
 from test_readers import real
 
-from labkit.data.readers import read
-from labkit.data.splits import assign_splits, shared_groups, split_counts
+from labkit.data.splits import assign_splits, split_counts
 
 GROUP = {"split": "group", "split_seed": 0, "val_fraction": 0.1, "test_fraction": 0.2, "select_on": "val"}
 GIVEN = GROUP | {"split": "given"}
@@ -51,7 +48,6 @@ def test_no_group_is_in_two_splits_and_every_row_has_one(seed):
     done = assign_splits(table, **GROUP | {"split_seed": seed})
     assert done["split"].isin(["train", "val", "test"]).all()
     assert done.groupby("group")["split"].nunique().max() == 1
-    assert shared_groups(done)["groups_shared"] == 0
 
 
 def test_every_class_is_divided_in_the_wanted_proportions():
@@ -217,27 +213,3 @@ def test_split_counts_have_classes_parts_and_percentages():
     assert counts.loc["sick", ["train", "val", "test", "total"]].tolist() == [1, 0, 2, 3]
     assert counts.loc["well", "train %"] == 50 and counts.loc["well", "total %"] == 20
     assert counts.loc["Total", ["train", "val", "test", "unlabeled", "total"]].tolist() == [2, 0, 2, 1, 5]
-
-
-def test_shared_groups_counts_groups_and_test_images_on_both_sides():
-    splits = ["train", "test", "test", "val", "test", "test", "unlabeled"]
-    table = make_table(["a", "a", "a", "b", "b", pd.NA, "a"], [0] * 7, splits)
-    found = shared_groups(table)
-    assert found == {
-        "groups_train": 2,
-        "groups_test": 2,
-        "groups_shared": 2,
-        "test_images": 4,
-        "test_images_shared": 3,
-        "test_share": 0.75,
-        "unknown": 1,
-    }
-
-
-def test_the_courses_split_shares_80_percent_of_its_test_images_with_train():
-    root: Path = real("labels/retinopathy")
-    table = read("retinopathy", root, require_images=False).table
-    found = shared_groups(assign_splits(table, **GIVEN | {"select_on": "test"}))
-    assert (found["groups_train"], found["groups_test"], found["groups_shared"]) == (16_859, 6_322, 5_618)
-    assert (found["test_images_shared"], found["test_images"]) == (5_618, 7_026)
-    assert shared_groups(assign_splits(table, **GROUP))["test_images_shared"] == 0

@@ -89,21 +89,17 @@ def test_cost_table_averages_seeds_and_leaves_out_unknown_columns():
     ]
 
 
-def test_differences_table_shows_only_what_differs_from_the_defaults():
-    defaults = {"arch": "resnet18", "weights": "IMAGENET1K_V1", "learning_rate": 1e-4, "epochs": 5, "seed": 0}
+def test_variants_table_shows_only_what_differs_and_every_cell_of_it():
     runs = {
-        "plain": {"arch": "resnet18"},
-        "deep": {"arch": "resnet50", "weights": None, "learning_rate": 1e-3, "seed": 3},
-        "weighted": {**defaults, "class_weights": [1.2, 1.0], "augment": True},
+        "plain": {"arch": "resnet18", "learning_rate": 1e-4, "epochs": 5, "seed": 0},
+        "deep": {"arch": "resnet50", "learning_rate": 1e-3, "epochs": 5, "seed": 3, "class_weights": [1.2, 1.0]},
     }
-    table = tables.differences_table(runs, defaults)
-    assert list(table.columns) == ["variant", "arch", "weights", "learning_rate", "class_weights", "augment"]
-    assert [tuple(row) for row in table.itertuples(index=False)] == [
-        ("defaults", "resnet18", "IMAGENET1K_V1", "0.0001", "none", "none"),
-        ("plain", "", "", "", "", ""),
-        ("deep", "resnet50", "none", "0.001", "", ""),
-        ("weighted", "", "", "", "1.2, 1", "on"),
+    table = tables.variants_table(runs, ignore=("seed",))
+    assert plain(table) == [
+        {"variant": "plain", "arch": "resnet18", "learning_rate": "0.0001", "class_weights": "none"},
+        {"variant": "deep", "arch": "resnet50", "learning_rate": "0.001", "class_weights": "1.2, 1"},
     ]
+    assert list(tables.variants_table({"alone": {"arch": "resnet18"}}).columns) == ["variant"]
 
 
 def test_class_counts_table_has_percentages_of_each_split_and_totals():
@@ -147,6 +143,31 @@ def test_html_escapes_scopes_and_aligns_and_has_no_style_block():
     for cell in ("7,026", "0.123", "–"):
         assert f'<td class="right" style="text-align:right">{cell}</td>' in text
     assert text.count('<th scope="row"') == 0
+
+
+NUMBERS = [
+    "7,026",
+    "−0.012",
+    "+1.2 points",
+    "11.7\u00a0M",
+    "1e-05",
+    "82.3\u00a0% [81.4–83.2]",
+    "0.005 [−0.010 to 0.020]",
+    "20,656 (97.3\u00a0%)",
+    "0.123 ± 0.004",
+    "< 0.001",
+    "16×16",
+]
+
+
+@pytest.mark.parametrize("cell", NUMBERS)
+def test_numbers_with_units_deviations_and_intervals_stand_right(cell):
+    assert '<td class="right"' in showing.table_html(pd.DataFrame({"a": [cell, "–", ""]}))
+
+
+@pytest.mark.parametrize("cell", ["92480_right", "100_left.jpeg", "3f9c2a", "2.14.1+cu130", "2 of 5", "1" * 60 + "_"])
+def test_names_that_begin_with_a_digit_stand_left(cell):
+    assert '<td class="left"' in showing.table_html(pd.DataFrame({"a": ["92480", cell]}))
 
 
 def test_html_shows_an_index_that_says_something_as_row_headers():

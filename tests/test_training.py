@@ -19,7 +19,9 @@ from labkit.training.fit import class_weights, evaluate, fit, learning_rate_at
 from labkit.training.machine import choose_device, set_up
 from labkit.training.predict import predict, predictions_table
 
-BASE = RunParams(study="t", run="r", image_size=24, batch_size=16, epochs=3, threads=1, device="cpu", learning_rate=1e-3)
+BASE = RunParams(
+    study="t", run="r", image_size=24, batch_size=16, epochs=3, threads=1, device="cpu", learning_rate=1e-3
+)
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def train(data, params=BASE, inputs=None):
 
 
 def test_training_learns_what_there_is_to_learn(data):
-    run, _, history, _ = train(data, BASE.model_copy(update={"run": "long", "epochs": 8}))
+    _, _, history, _ = train(data, BASE.model_copy(update={"run": "long", "epochs": 8}))
     assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
     assert history["val_qwk"].max() > 0.5  # brightness tells the grade
     assert list(history["epoch"]) == list(range(1, 9))

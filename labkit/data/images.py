@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
+from labkit.data.folders import is_image
+
 ARRAY_PATH = re.compile(r"(?P<file>.+\.npz)#(?P<split>[a-z]+)/(?P<index>\d+)")
 
 _LOCK = threading.Lock()

@@ -1,6 +1,7 @@
 """From the image table and the store to batches: a torch Dataset and DataLoader whose workers need no state."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,8 @@ from labkit.data.augment import Augment, centre_crop
 from labkit.data.store import Store
 from labkit.params import RunParams
 
-Batch = dict[
-    str, torch.Tensor
-]  # images (B, H, W, 3) uint8, labels (B,) int64 (-1: none), index (B,) int64, angles (B,)
+# images (B, H, W, 3) uint8, labels (B,) int64 (-1: none), index (B,) int64, angles (B,) float32
+Batch = dict[str, torch.Tensor]
 
 
 class StoreDataset(Dataset):
@@ -77,6 +77,8 @@ class EpochSampler(Sampler):
 class EpochLoader(DataLoader):
     """A DataLoader that knows its epoch; ``set_epoch`` before each pass decides order and draws."""
 
+    dataset: StoreDataset
+
     def __init__(self, dataset: StoreDataset, *, batch_size: int, seed: int | None, num_workers: int, drop_last: bool):
         self.epoch_sampler = EpochSampler(len(dataset), seed)
         super().__init__(
@@ -89,16 +91,22 @@ class EpochLoader(DataLoader):
             generator=torch.Generator().manual_seed(0),  # its own, so that workers do not shift the global one
         )
 
+    @property
+    def labels(self) -> np.ndarray:
+        """(n,) int64 in the table's order, -1 where there is none."""
+        return self.dataset.labels
+
     def set_epoch(self, epoch: int) -> None:
         self.epoch_sampler.epoch = epoch
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
+    """A Batch: torch expects a list of items here, but the dataset answers for a whole batch at once."""
     return batch
 
 
 def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: str = "cpu") -> dict[str, EpochLoader]:
-    """Loaders by split (train, val, test, unlabeled: those that the table holds); only ``train`` is shuffled and augmented.
+    """Loaders of the table's splits (of train, val, test, unlabeled); only ``train`` is shuffled and augmented.
 
     A last batch of one image is dropped in training: BatchNorm has no variance of one.
     """

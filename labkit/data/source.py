@@ -8,7 +8,11 @@ from labkit.data.phantoms import phantom
 from labkit.data.readers import ImageData, file_hashes, read
 from labkit.params import PROJECT
 
-PHANTOMS = ("demo", "demo-source", "tiny")
+PHANTOMS = {  # built-in sets of synthetic images, in words
+    "demo": "the synthetic demo set",
+    "demo-source": "a differently drawn, balanced phantom source set",
+    "tiny": "a handful of synthetic images",
+}
 
 
 def open_data(dataset: str, data: str, cache: Path) -> tuple[ImageData, pd.Series]:

@@ -118,25 +118,3 @@ def split_counts(table: pd.DataFrame, classes: tuple[str, ...] | list[str]) -> p
         shown[name] = counts[name]
         shown[f"{name} %"] = (100 * counts[name] / max(1, counts[name]["Total"])).round(1)
     return pd.DataFrame(shown).rename_axis("class")
-
-
-def shared_groups(table: pd.DataFrame) -> dict[str, int | float]:
-    """Groups with images both in train or val and in test, and the test images that are theirs.
-
-    `test_share` is the part of all test images; `unknown` counts the images of the three parts whose group is unknown,
-    for which nothing can be said.
-    """
-    of_test = table.loc[table["split"].isin(["test"]), "group"]
-    of_fitted = table.loc[table["split"].isin(["train", "val"]), "group"]
-    in_test, in_fitted = set(of_test.dropna()), set(of_fitted.dropna())
-    shared = in_test & in_fitted
-    touched = int(of_test.isin(list(shared)).to_numpy().sum())
-    return {
-        "groups_train": len(in_fitted),
-        "groups_test": len(in_test),
-        "groups_shared": len(shared),
-        "test_images": len(of_test),
-        "test_images_shared": touched,
-        "test_share": touched / max(1, len(of_test)),
-        "unknown": int(of_test.isna().to_numpy().sum() + of_fitted.isna().to_numpy().sum()),
-    }

@@ -1,7 +1,7 @@
 """Decode once: every image, resized and cropped to a square, as one memory-mapped uint8 array.
 
-A store is keyed by the images' SHA-256 and the geometry, so studies that split or label the same images differently share
-it, and a changed file makes a new one. Afterwards a batch is a gather of bytes.
+A store is keyed by the images' SHA-256 and the geometry, so studies that split or label the same images differently
+share it, and a changed file makes a new one. Afterwards a batch is a gather of bytes.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class UnreadableImages(ValueError):
 
 @dataclass(frozen=True)
 class Store:
-    """``path`` of an array (n, size, size, 3) uint8, the row of every image_id, and the images that cannot be decoded."""
+    """``path`` of an array (n, size, size, 3) uint8, the row of every image_id, and what cannot be decoded."""
 
     path: Path
     size: int
@@ -44,24 +44,25 @@ class Store:
 
     def keep_readable(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table without its unreadable images; raises UnreadableImages if those are over 1 %."""
-        bad = table["image_id"].isin(self.unreadable["image_id"])
+        bad = table["image_id"].isin(self.unreadable["image_id"]).to_numpy(bool)
         if bad.mean() > MAX_UNREADABLE:
-            first = "; ".join(f"{row.path}: {row.reason}" for row in self.unreadable.head(5).itertuples())
+            listed = self.unreadable[["path", "reason"]].head(5).to_numpy().tolist()
+            first = "; ".join(f"{path}: {reason}" for path, reason in listed)
             raise UnreadableImages(
                 f"{bad.sum():,} of {len(table):,} images cannot be decoded, more than {MAX_UNREADABLE:.0%}; "
                 f"replace or remove them. The first: {first}"
             )
-        return table[~bad].reset_index(drop=True)
+        return table.loc[~bad].reset_index(drop=True)
 
 
 def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) -> Store:
     """The store of a table's images at ``size`` pixels a side, made if it is not there.
 
-    ``hashes`` holds each image_id's SHA-256. The shorter side is resized to ``size`` (bicubic, antialiased) and the middle
-    kept. Images that cannot be decoded are listed, with the reason, in ``unreadable``. Raises OSError where the disk
-    cannot hold it.
+    ``hashes`` holds each image_id's SHA-256. The shorter side is resized to ``size`` (bicubic, antialiased) and the
+    middle kept. Images that cannot be decoded are listed, with the reason, in ``unreadable``. Raises OSError where the
+    disk cannot hold it.
     """
-    wanted = table.assign(sha256=table["image_id"].map(hashes)).dropna(subset=["sha256"])
+    wanted = table.assign(sha256=table["image_id"].map(hashes.to_dict().get)).dropna(subset=["sha256"])
     unique = wanted.drop_duplicates("sha256").sort_values("sha256", ignore_index=True)
     key = hashlib.sha256(f"{VERSION} {size} {' '.join(unique['sha256'])}".encode()).hexdigest()[:16]
     folder = cache / "store" / f"{size}px-{key}"
@@ -71,7 +72,7 @@ def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) 
     row_of = {sha: row for row, sha in enumerate(index["sha256"])}
     reasons = wanted["sha256"].map(index["unreadable"])
     unreadable = wanted.assign(reason=reasons).loc[reasons.notna(), ["image_id", "path", "reason"]]
-    rows = dict(zip(wanted["image_id"], wanted["sha256"].map(row_of), strict=True))
+    rows = {name: row_of[sha] for name, sha in zip(wanted["image_id"], wanted["sha256"], strict=True)}
     return Store(folder / "images.npy", size, rows, unreadable.reset_index(drop=True))
 
 

@@ -62,6 +62,11 @@ def join(notebooks: list[tuple[Path, NotebookNode]]) -> NotebookNode:
     """
     first = notebooks[0][1]
     metadata = {key: first.metadata[key] for key in ("kernelspec", "language_info") if key in first.metadata}
+    if len(notebooks) > 1:  # a report says in its own words what was set; a notebook by itself shows its parameters
+        for _, nb in notebooks:
+            nb.cells = [
+                c for c in nb.cells if not {"parameters", "injected-parameters"} & set(c.metadata.get("tags", []))
+            ]
     inserted = {path.stem: _below_title(_with_folder(path, nb)) for path, nb in notebooks[1:]}
     cells = []
     for cell in _with_folder(*notebooks[0]):

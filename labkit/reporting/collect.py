@@ -40,7 +40,7 @@ class StudyResults:
     ``runs``: one dict a run and seed, with ``run, seed, n``, every score of ``metrics.evaluate``, ``intervals``
     (metric: estimate, low, high), ``answers`` (share of its most frequent answer), ``minutes, images_per_second,
     parameters, flops, device, start, params``. ``tests``: each run's test predictions (its first seed), decided.
-    ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: runs of the study that are not finished,
+    ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
     with their state and error. ``baseline``: the scores of always answering train's most frequent class.
     """
 
@@ -84,22 +84,22 @@ def collect(study_name: str) -> StudyResults:
     """Read a study's run folders; raises ValueError where none is finished or the runs do not belong together."""
     study = load_study(study_name)
     folders = runs.run_folders(study_name)
-    compared = folders[folders["run"].isin(study.runs)]
+    compared = folders.loc[folders["run"].isin(study.runs)]
     order = {name: place for place, name in enumerate(study.runs)}
     compared = compared.sort_values(["run", "seed"], key=lambda c: c.map(order) if c.name == "run" else c)
-    done = compared[compared["state"] == "finished"]
+    done = compared.loc[compared["state"] == "finished"]
     if done.empty:
         raise ValueError(f"study {study_name}: no run is finished in {runs.reports_root() / study_name}; run it first")
-    results, tests, histories, labels = [], {}, [], None
+    results, tests, histories, labels = [], {}, [], []
     for folder in done["folder"]:
         result, test, history = _read_run(folder)
         results.append(result)
         histories.append(history)
         tests.setdefault(result["run"], test)
-        if labels is None:
-            labels = test.set_index("image_id")["label"]
-        elif not test.set_index("image_id")["label"].equals(labels):
-            raise ValueError(f"{folder.name} was tested on other images than {done['name'].iloc[0]}; they cannot be compared")
+        labels.append(test.set_index("image_id").loc[:, "label"])
+        if not labels[-1].equals(labels[0]):
+            first_name = done["name"].tolist()[0]
+            raise ValueError(f"{folder.name} was tested on other images than {first_name}; they cannot be compared")
     first = results[0]
     train_labels = np.repeat(np.arange(len(first["classes"])), first["train_counts"])
     return StudyResults(
@@ -108,7 +108,7 @@ def collect(study_name: str) -> StudyResults:
         tests=tests,
         history=pd.concat(histories, ignore_index=True),
         unfinished=_unfinished(study, folders),
-        baseline=majority_baseline(train_labels, labels, len(first["classes"])),
+        baseline=majority_baseline(train_labels, labels[0], len(first["classes"])),
         classes=first["classes"],
         score=first["score"],
         palette=Palette(list(study.runs), dashed=[run["run"] for run in results if run["start"] == "from scratch"]),
@@ -120,7 +120,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     """A run's facts and scores, its decided test predictions, and its history."""
     manifest, params = runs.read_json(folder / "run.json"), runs.read_params(folder)
     decided = decide(runs.read_predictions(folder))
-    test = decided[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
+    test = decided.loc[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
     intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(manifest["classes"]))
     seconds = manifest["epoch_seconds"]
     result = manifest | evaluate(test, manifest["classes"])
@@ -140,12 +140,12 @@ def _unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
     """Columns run, state, error: of the compared runs and of those they start from."""
     rows = []
     for name in [*study.sources, *study.runs]:
-        mine = folders[folders["run"] == name]
+        mine = folders.loc[folders["run"] == name, ["folder", "name", "state"]]
         if mine.empty:
             rows.append({"run": name, "state": "not run", "error": ""})
-        for row in mine[mine["state"] != "finished"].itertuples():
-            error = runs.read_json(Path(str(row.folder)) / "run.json").get("error") or ""
-            rows.append({"run": row.name, "state": row.state, "error": error})
+        for folder, folder_name, state in mine.loc[mine["state"] != "finished"].itertuples(index=False):
+            error = runs.read_json(folder / "run.json").get("error") or ""
+            rows.append({"run": folder_name, "state": state, "error": error})
     return pd.DataFrame(rows, columns=["run", "state", "error"])
 
 

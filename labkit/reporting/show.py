@@ -21,7 +21,9 @@ from matplotlib.figure import Figure
 from labkit.reporting.numbers import DASH, fixed
 
 Format = str | Callable[[Any], str]
-_NUMBER = re.compile(r"^[\u2212\u2013+-]?\d|^\u2013$")
+# A whole cell: 7,026 or 11.7 M or 0.123 ± 0.004 or 82.3 % [81.4–83.2], but no 92480_right, which is a name.
+_VALUE = r"[<>]?\s*[\u2212\u2013+-]?\d[\d,.]*(?:[eE][\u2212+-]?\d+)?(?:\s*(?:%|[kMG]|[MG]B|px|s|min|h|points?))?"
+_NUMBER = re.compile(rf"{_VALUE}(?:(?:\s*(?:±|\u2013|to|/|×)\s*|\s*[\[(]){_VALUE}[\])]?)*")
 CSS_PIXELS_PER_INCH = 96
 
 
@@ -126,7 +128,7 @@ def _cell(value: Any, form: Format | None) -> str:
 
 def _side(cells: list[str]) -> str:
     filled = [cell for cell in cells if cell not in ("", DASH)]
-    return "right" if filled and all(_NUMBER.match(cell) for cell in filled) else "left"
+    return "right" if filled and all(_NUMBER.fullmatch(cell) for cell in filled) else "left"
 
 
 def _trivial(index: pd.Index) -> bool:

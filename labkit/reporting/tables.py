@@ -136,23 +136,11 @@ def cost_table(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def differences_table(
-    runs: Mapping[str, Run], defaults: Run, ignore: Sequence[str] = ("run", "study", "seed")
-) -> pd.DataFrame:
-    """What makes each run a variant: one column per parameter in which any run differs from `defaults`.
-
-    `runs`: name -> its parameters (all, or only those it overrides). The first row holds the defaults; an empty
-    cell means "as the defaults".
-    """
-    changed = [
-        key
-        for key in dict.fromkeys([*defaults, *(key for run in runs.values() for key in run)])
-        if key not in ignore and any(key in run and run[key] != defaults.get(key) for run in runs.values())
-    ]
-    rows = [{"variant": "defaults"} | {key: _parameter(defaults.get(key)) for key in changed}]
-    for name, run in runs.items():
-        cells = {key: _parameter(run[key]) if key in run and run[key] != defaults.get(key) else "" for key in changed}
-        rows.append({"variant": name} | cells)
+def variants_table(runs: Mapping[str, Run], ignore: Sequence[str] = ()) -> pd.DataFrame:
+    """What makes each run a variant: `runs` is name -> parameters; one column per parameter in which any two differ."""
+    keys = dict.fromkeys(key for run in runs.values() for key in run if key not in ignore)
+    differing = [key for key in keys if len({_parameter(run.get(key)) for run in runs.values()}) > 1]
+    rows = [{"variant": name} | {key: _parameter(run.get(key)) for key in differing} for name, run in runs.items()]
     return pd.DataFrame(rows)
 
 

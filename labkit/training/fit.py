@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from torch import nn
 from labkit.data.augment import rotate, to_float
 from labkit.data.loaders import Batch, EpochLoader
 from labkit.models.build import freeze_backbone, head_parameters, train_mode, unfreeze_backbone
+from labkit.models.resnet import ResNet
 from labkit.params import ParameterError, RunParams
 from labkit.runs import Run, write_csv
 from labkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
@@ -24,7 +25,7 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 
 
 def fit(
-    model: nn.Module,
+    model: ResNet,
     loaders: dict[str, EpochLoader],
     params: RunParams,
     accelerator: Accelerator,
@@ -45,11 +46,11 @@ def fit(
     if run.finished:
         return replay(model, run)
     watched = ["val"] if params.select_on == "val" else [split for split in ("val", "test") if split in loaders]
-    labels = {split: loaders[split].dataset.labels for split in ("train", *watched)}  # pyright: ignore
-    num_classes = model.fc.out_features  # pyright: ignore
-    weights = class_weights(labels["train"], params.class_weights, num_classes)
+    labels = {split: loaders[split].labels for split in ("train", *watched)}
+    weights = class_weights(labels["train"], params.class_weights, model.fc.out_features)
     criterion = nn.CrossEntropyLoss(None if weights is None else torch.tensor(weights)).to(accelerator.device)
-    model = accelerator.prepare_model(model.to(memory_format=torch.channels_last))
+    # In one process Accelerate hands the network itself back; only several would wrap it.
+    model = cast(ResNet, accelerator.prepare_model(model.to(memory_format=torch.channels_last)))
     progress, optimizer = _resume(model, params, accelerator, run)
     for epoch in range(len(progress.history) + 1, params.epochs + 1):
         started = time.monotonic()
@@ -58,7 +59,7 @@ def fit(
             optimizer = make_optimizer(model, params, accelerator, frozen=False)  # the head's own optimizer ends here
         torch.manual_seed(params.seed * 100_003 + epoch)  # an epoch needs no state from the one before
         loaders["train"].set_epoch(epoch)
-        train_mode(model, frozen)  # pyright: ignore
+        train_mode(model, frozen)
         steps = fit_steps(loaders["train"], epoch, params.epochs, announce=not progress.history)
         row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
         row["learning_rate"] = learning_rate_at(params, epoch - 1)
@@ -80,8 +81,17 @@ def fit(
     return pd.DataFrame(progress.history)
 
 
-def train_one_epoch(model, steps, step_count, epoch, criterion, optimizer, params, accelerator) -> dict[str, float]:
-    """One pass; returns ``train_loss`` (mean an image) and ``train_accuracy``. Nothing is copied to the host in the loop."""
+def train_one_epoch(
+    model: nn.Module,
+    steps: Iterable[Batch],
+    step_count: int,
+    epoch: int,
+    criterion: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    params: RunParams,
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """One pass; gives ``train_loss`` (mean an image) and ``train_accuracy``; the loop copies nothing to the host."""
     device = accelerator.device
     totals = torch.zeros(3, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
     for step, batch in enumerate(steps):
@@ -98,7 +108,8 @@ def train_one_epoch(model, steps, step_count, epoch, criterion, optimizer, param
     loss, correct, count = totals.tolist()
     if not math.isfinite(loss):
         raise FloatingPointError(
-            f"epoch {epoch}: the training loss is no longer a number; lower learning_rate (it is {params.learning_rate:g})"
+            f"epoch {epoch}: the training loss is no longer a number; "
+            f"lower learning_rate (it is {params.learning_rate:g})"
         )
     return {"train_loss": loss / count, "train_accuracy": correct / count}
 
@@ -111,7 +122,14 @@ def to_device(batch: Batch, params: RunParams, device: torch.device) -> tuple[to
     return to_float(images, params.normalize), batch["labels"].to(device, non_blocking=True)
 
 
-def evaluate(split, labels, logits, weights, score: Score, score_name: str) -> dict[str, float]:
+def evaluate(
+    split: str,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    weights: Sequence[float] | None,
+    score: Score,
+    score_name: str,
+) -> dict[str, float]:
     """Loss (the training criterion's), accuracy and score of one split, over all of its images at once."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
@@ -123,7 +141,7 @@ def evaluate(split, labels, logits, weights, score: Score, score_name: str) -> d
 
 
 def learning_rate_at(params: RunParams, epoch: float) -> float:
-    """Learning rate after ``epoch`` epochs (a fraction within one): a function, so that a resumed run needs no state."""
+    """Learning rate after ``epoch`` epochs (also parts of one): a function, so that a resumed run needs no state."""
     if params.schedule == "step":
         return params.learning_rate * params.gamma ** (int(epoch) // params.step_size)
     if params.schedule == "cosine":  # Loshchilov & Hutter 2017, without restarts
@@ -131,24 +149,24 @@ def learning_rate_at(params: RunParams, epoch: float) -> float:
     return params.learning_rate
 
 
-def make_optimizer(model: nn.Module, params: RunParams, accelerator: Accelerator, frozen: bool):
+def make_optimizer(model: ResNet, params: RunParams, accelerator: Accelerator, frozen: bool) -> torch.optim.Optimizer:
     """The optimizer of a phase: the head's parameters alone while the backbone is frozen, else all."""
     if frozen:
-        freeze_backbone(model)  # pyright: ignore
+        freeze_backbone(model)
     else:
-        unfreeze_backbone(model)  # pyright: ignore
-    learning = head_parameters(model) if frozen else model.parameters()  # pyright: ignore
-    settings = {"lr": params.learning_rate, "weight_decay": params.weight_decay}
+        unfreeze_backbone(model)
+    learning = head_parameters(model) if frozen else model.parameters()
+    rate, decay = params.learning_rate, params.weight_decay
     if params.optimizer == "sgd":
-        optimizer = torch.optim.SGD(learning, momentum=params.momentum, **settings)
+        optimizer = torch.optim.SGD(learning, lr=rate, momentum=params.momentum, weight_decay=decay)
     else:
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[params.optimizer]
-        optimizer = kind(learning, **settings)
+        optimizer = kind(learning, lr=rate, weight_decay=decay)
     return accelerator.prepare_optimizer(optimizer)
 
 
 def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: int) -> list[float] | None:
-    """Weights of the cross entropy; ``balanced`` is N / (C n_c) (King & Zeng 2001, as in scikit-learn), 0 for no image."""
+    """Weights of the cross entropy; ``balanced``: N / (C n_c) (King & Zeng 2001, as scikit-learn), 0 for no image."""
     if choice == "none":
         return None
     if choice == "balanced":
@@ -178,7 +196,9 @@ def replay(model: nn.Module, run: Run) -> pd.DataFrame:
     return pd.read_csv(run.path("history.csv"))
 
 
-def _resume(model: nn.Module, params: RunParams, accelerator: Accelerator, run: Run):
+def _resume(
+    model: ResNet, params: RunParams, accelerator: Accelerator, run: Run
+) -> tuple[Progress, torch.optim.Optimizer]:
     """Progress and optimizer: from the checkpoint if there is one, else new."""
     checkpoint = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
     done = len(checkpoint["progress"]["history"]) if checkpoint else 0
@@ -191,7 +211,7 @@ def _resume(model: nn.Module, params: RunParams, accelerator: Accelerator, run: 
     return Progress(**checkpoint["progress"]), optimizer
 
 
-def _keep(run: Run, progress: Progress, model, optimizer) -> None:
+def _keep(run: Run, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """History and checkpoint after a full epoch; its seconds go into the manifest, not into the history."""
     write_csv(run.path("history.csv"), pd.DataFrame(progress.history))
     save_checkpoint(run.path("checkpoint.pt"), run.fingerprint, progress, model, optimizer)

@@ -31,7 +31,7 @@ def _run(model: nn.Module, batches: Iterable[torch.Tensor], normalize: str) -> n
 
 
 def predictions_table(tables: dict[str, pd.DataFrame], logits: dict[str, np.ndarray]) -> pd.DataFrame:
-    """The predictions table: ``image_id, group, side, split, label, logit_0 …`` of several splits, one after another."""
+    """The predictions table of several splits in turn: ``image_id, group, side, split, label, logit_0 …``."""
     parts = []
     for split, values in logits.items():
         part = tables[split][["image_id", "group", "side", "split", "label"]].reset_index(drop=True)

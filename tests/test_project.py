@@ -1,0 +1,182 @@
+"""What the project promises about itself: one list of packages, clean notebooks, a README whose commands are real."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from labkit.params import PROJECT, AnalysisParams, ExploreParams, PredictParams, RunParams, load_study
+
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+CONDA_NAMES = {"pytorch": "torch", "playwright-python": "playwright"}
+
+
+def named(requirement: str) -> str:
+    return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower()
+
+
+def project_packages() -> dict[str, str]:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    listed = project["dependencies"] + project["optional-dependencies"]["dev"]
+    return {named(requirement): requirement for requirement in listed}
+
+
+def locked() -> dict[str, str]:
+    lines = (PROJECT / "requirements.lock").read_text().splitlines()
+    return {named(line): line.split("==")[1] for line in lines if "==" in line and not line.startswith("#")}
+
+
+def test_environment_yml_names_the_packages_of_pyproject():
+    listed = yaml.safe_load((PROJECT / "environment.yml").read_text())["dependencies"]
+    conda = {CONDA_NAMES.get(named(name), named(name)) for name in listed if isinstance(name, str)}
+    dev = {
+        named(r)
+        for r in tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
+    }
+    assert conda - {"python", "pip"} == set(project_packages()) - dev
+
+
+def test_the_lock_holds_every_package_in_the_range_that_pyproject_gives():
+    from packaging.requirements import Requirement
+
+    versions = locked()
+    for name, requirement in project_packages().items():
+        assert Requirement(requirement).specifier.contains(versions[name]), requirement
+    assert versions["torch"] == "2.14.1" and versions["torchvision"] == "0.29.1"
+
+
+def test_every_package_has_its_reason_in_a_comment():
+    for file, pattern in (("pyproject.toml", r'^    "[A-Za-z].*[<>]=.*"'), ("environment.yml", r"^  - [a-z].*>=")):
+        for line in (PROJECT / file).read_text().splitlines():
+            if re.match(pattern, line) and "python>=" not in line.replace("playwright-python", ""):
+                assert "# " in line, f"{file}: {line}"
+
+
+def test_ranges_are_the_same_for_conda_and_pip():
+    wanted = {
+        name: requirement.split(">=")[1] for name, requirement in project_packages().items() if ">=" in requirement
+    }
+    for line in yaml.safe_load((PROJECT / "environment.yml").read_text())["dependencies"]:
+        if isinstance(line, str) and ">=" in line and not line.startswith("python>"):
+            name, version = line.split(">=")
+            assert wanted[CONDA_NAMES.get(name, name)] == version, line
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_without_outputs_and_open_alike(path):
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    opening = "".join(cells[0]["source"])
+    assert opening.startswith("# ") and "**" in opening and "?" in opening  # a title and a question
+    assert "parameters" in code[0]["metadata"]["tags"]
+    assert "from_cells(In)" in "".join(code[1]["source"])
+    long = ["".join(cell["source"]) for cell in code[1:] if len("".join(cell["source"]).splitlines()) > 16]
+    assert not long, f"a cell of {path.name} is long: {long[0][:60]}" if long else ""
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [("train", RunParams), ("explore", ExploreParams), ("analysis", AnalysisParams), ("predict", PredictParams)],
+)
+def test_the_parameters_cell_lists_every_parameter_and_is_valid(name, params):
+    cells = json.loads((PROJECT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    source = next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    chosen = params.from_cells([source])
+    assert {line.split(" = ")[0] for line in source.splitlines() if " = " in line} == set(params.model_fields)
+    assert chosen is not None
+
+
+def test_notebooks_take_only_the_first_step_from_papermills_marker():
+    from papermill.translators import PythonTranslator
+
+    assert PythonTranslator.codify({"epochs": 1}).startswith("# Parameters\n")
+
+
+README = (PROJECT / "README.md").read_text() if (PROJECT / "README.md").exists() else ""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def shell_lines() -> list[str]:
+    return [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+def test_every_make_target_in_the_readme_exists():
+    targets = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    used = {
+        word for line in shell_lines() if line.startswith("make ") for word in shlex.split(line)[1:] if "=" not in word
+    }
+    assert used and used <= set(targets)
+
+
+def test_every_study_in_the_readme_exists():
+    for name in re.findall(r"STUDY=([\w/-]+)", README):
+        if name != "mine":
+            assert load_study(name).runs
+
+
+def test_papermill_commands_in_the_readme_have_valid_parameters():
+    commands = [shlex.split(line) for line in shell_lines() if line.startswith("papermill ")]
+    assert commands
+    for words in commands:
+        assert (PROJECT / words[1]).is_file()
+        pairs = [words[i + 1 : i + 3] for i, word in enumerate(words) if word == "-p"]
+        RunParams.of(dict(pairs))
+
+
+def test_every_path_in_the_readme_exists():
+    paths = re.findall(r"`((?:labkit|notebooks|params|tests|reports)/[\w./-]*)`", README) + re.findall(
+        r"\]\(([\w./-]+)\)", README
+    )
+    made = {"reports/demo/report.html", "reports/demo/report.pdf"}
+    for path in set(paths) - made:
+        assert (PROJECT / path).exists(), path
+
+
+def test_make_help_lists_the_targets_and_the_studies():
+    said = subprocess.run(["make", "-C", PROJECT, "help"], capture_output=True, text=True, check=True).stdout
+    for word in ("make report", "make lab", "make test", "make clean", "make setup", "demo", "retinopathy-small"):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["report", "dmeo"], "no study 'dmeo'"),
+        (["run", "tiny", "--data", "/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_the_command_line_fails_in_one_line(arguments, words, own_reports):
+    done = subprocess.run([sys.executable, "-m", "labkit.cli", *arguments], capture_output=True, text=True, cwd=PROJECT)
+    assert done.returncode != 0 and words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_importing_the_command_line_needs_no_torch():
+    code = "import sys, labkit.cli, labkit.study; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
+
+
+def test_rooms_import_from_the_left_only():
+    order = ["params", "runs", "data", "models", "training", "evaluation", "audit", "reporting", "study", "cli"]
+    for path in sorted((PROJECT / "labkit").rglob("*.py")):
+        room = path.relative_to(PROJECT / "labkit").parts[0].removesuffix(".py")
+        if room not in order:
+            continue
+        for other in re.findall(r"^\s*(?:from|import) labkit\.(\w+)", path.read_text(), re.MULTILINE):
+            assert order.index(other) <= order.index(room), f"{path.name} imports labkit.{other}"
+
+
+def test_nothing_is_written_into_the_project_by_tests(own_reports: Path):
+    from labkit import runs
+
+    assert runs.reports_root() == own_reports.resolve()

@@ -1,0 +1,157 @@
+"""The whole way, for real: Papermill, kernels, kills and a browser. `make test-slow` runs these."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from check_report import check
+
+from labkit import runs
+from labkit.params import PROJECT
+from labkit.reporting.browser import find_browser
+
+pytestmark = pytest.mark.slow
+PAPERMILL = [sys.executable, "-m", "papermill", "--no-progress-bar"]
+DATA = PROJECT.parent / "shared" / "data"
+
+
+def labkit(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "labkit.cli", *arguments]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=check)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The tiny study with its report, made once for this file."""
+    root = tmp_path_factory.mktemp("finished")
+    environment = os.environ | {"LABKIT_REPORTS": str(root / "reports"), "LABKIT_CACHE": str(root / "cache")}
+    command = [sys.executable, "-m", "labkit.cli", "report", "tiny", *([] if find_browser() else ["--no-pdf"])]
+    subprocess.run(command, cwd=PROJECT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return root
+
+
+@pytest.fixture
+def in_finished(finished, monkeypatch) -> Path:
+    monkeypatch.setenv("LABKIT_REPORTS", str(finished / "reports"))
+    monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
+    return finished / "reports" / "tiny"
+
+
+def test_the_report_holds_what_it_must(in_finished):
+    if not find_browser():
+        pytest.skip("no browser to print a PDF with")
+    assert check(in_finished) == []
+
+
+def test_a_second_call_executes_and_renders_nothing(in_finished):
+    before = {
+        path: path.stat().st_mtime_ns for path in in_finished.rglob("*") if path.is_file() and path.name != ".lock"
+    }
+    said = labkit("report", "tiny", *([] if find_browser() else ["--no-pdf"])).stdout
+    assert said.count("up to date") == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_run_folder_repeats_itself_from_its_own_params(in_finished, tmp_path):
+    """`papermill train.ipynb out.ipynb -f params.yaml` gives the same bytes, in another study's place."""
+    params = (in_finished / "runs" / "resnet18-scratch-seed0" / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("study: tiny", "study: again"))
+    subprocess.run(
+        [*PAPERMILL, "notebooks/train.ipynb", tmp_path / "out.ipynb", "-f", tmp_path / "params.yaml"],
+        cwd=PROJECT,
+        check=True,
+    )
+    again = in_finished.parent / "again" / "runs" / "resnet18-scratch-seed0"
+    for name in ("history.csv", "predictions.csv", "metrics.json", "model.safetensors"):
+        assert (again / name).read_bytes() == (in_finished / "runs" / again.name / name).read_bytes(), name
+
+
+def test_a_notebook_cut_short_is_executed_again_on_the_finished_run(in_finished):
+    folder = in_finished / "runs" / "resnet18-scratch-seed0"
+    predictions, manifest = (folder / "predictions.csv").read_bytes(), runs.read_json(folder / "run.json")
+    notebook = json.loads((folder / "train.ipynb").read_text())
+    notebook["cells"][-1]["execution_count"] = None  # as Papermill saves one whose kernel was killed
+    (folder / "train.ipynb").write_text(json.dumps(notebook))
+    said = labkit("run", "tiny").stdout
+    assert "its notebook was cut short" in said and "is replayed" in said
+    assert runs.notebook_complete(folder / "train.ipynb")
+    assert (folder / "predictions.csv").read_bytes() == predictions
+    after = runs.read_json(folder / "run.json")
+    assert after["test_predictions"] == manifest["test_predictions"] == 1
+
+
+@pytest.mark.parametrize(("name", "value", "word"), [
+    ("epoch", "9", "did you mean epochs"),
+    ("epochs", "two", "a whole number"),
+    ("arch", "resnet51", "resnet152"),
+    ("learning_rate", "-1", "above 0"),
+])  # fmt: skip
+def test_papermill_stops_at_a_wrong_parameter(name, value, word, tmp_path):
+    command = [*PAPERMILL, "notebooks/train.ipynb", tmp_path / "out.ipynb", "-p", name, value]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert name in last and value in last and word in last
+
+
+@pytest.mark.parametrize("arch", ["resnet34", "resnet50", "resnet101", "resnet152"])
+def test_papermill_trains_every_depth_as_the_readme_says(arch, finished, monkeypatch, tmp_path, own_reports):
+    monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
+    command = [*PAPERMILL, "notebooks/train.ipynb", tmp_path / "out.ipynb", "-p", "arch", arch]
+    subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+    (folder,) = (own_reports / "adhoc" / "runs").glob(f"{arch}-*-seed0")
+    assert runs.state(folder) == "finished" and not (folder / "checkpoint.pt").exists()
+
+
+def test_leukemia_cells_train_too(finished, monkeypatch, tmp_path, own_reports):
+    monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
+    changed = ["-p", "dataset", "leukemia", "-p", "image_size", "32", "-p", "rotation", "90"]
+    command = [*PAPERMILL, "notebooks/train.ipynb", tmp_path / "out.ipynb", *changed]
+    subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+    (folder,) = (own_reports / "adhoc" / "runs").glob("*")
+    predictions = runs.read_predictions(folder)
+    assert set(predictions["split"]) == {"val", "test", "unlabeled"}
+    assert predictions.loc[predictions["split"] == "unlabeled", "label"].isna().all()
+
+
+def test_kill_9_in_the_middle_then_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch, finished):
+    """Killed after its first full epoch (the kernel outlives Papermill by a second), a run ends as if it never was."""
+    monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
+    changed = ["-p", "run", "r", "-p", "epochs", "3", "-p", "batch_size", "8", "-p", "rotation", "20"]
+    results = {}
+    for study, killed in (("whole", False), ("killed", True)):
+        command = [*PAPERMILL, "notebooks/train.ipynb", tmp_path / f"{study}.ipynb", "-p", "study", study, *changed]
+        folder = runs.reports_root() / study / "runs" / "r-seed0"
+        if killed:
+            process = subprocess.Popen(command, cwd=PROJECT, start_new_session=True, stderr=subprocess.DEVNULL)
+            while not (folder / "history.csv").exists():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.1)
+                assert process.returncode is None, "it ended before it could be killed"
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            assert runs.read_json(folder / "run.json")["status"] == "running"
+        subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+        assert runs.state(folder) == "finished"
+        results[study] = {
+            name: (folder / name).read_bytes() for name in ("history.csv", "predictions.csv", "model.safetensors")
+        }
+    assert runs.read_json(runs.reports_root() / "killed" / "runs" / "r-seed0" / "run.json")["attempts"] == 2
+    assert results["whole"] == results["killed"]
+
+
+def test_real_fundus_photographs_train_and_say_what_they_are_worth(tmp_path, own_reports):
+    folder = Path(os.environ.get("LABKIT_TEST_DATA", DATA)) / "retinopathy"
+    if not folder.is_dir():
+        pytest.skip(f"no real photographs at {folder}; set LABKIT_TEST_DATA")
+    changed = ["-p", "data", folder, "-p", "image_size", "32", "-p", "run", "real"]
+    command = [*PAPERMILL, "notebooks/train.ipynb", tmp_path / "out.ipynb", *map(str, changed)]
+    subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+    manifest = runs.read_json(own_reports / "adhoc" / "runs" / "real-seed0" / "run.json")
+    assert sum(manifest["n_images"].values()) == 6742 and manifest["stamps"] == []
+    assert "majority" in (tmp_path / "out.ipynb").read_text()

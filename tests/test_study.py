@@ -1,0 +1,113 @@
+"""Running a study: skips what is up to date, goes on after a failure, never takes a dead kernel for a finished run."""
+
+import nbformat
+import pytest
+
+from labkit import runs
+from labkit import study as study_room
+from labkit.params import RunParams, Study
+from labkit.study import StudyRunner, execute
+
+TABLE = {
+    "title": "t",
+    "question": "q",
+    "defaults": {"data": "tiny"},
+    "sources": {"start": {}},
+    "runs": {"scratch": {}, "child": {"weights": "run:start"}},
+}
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    """A study whose notebooks are not executed: what a kernel would leave behind is written at once."""
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, dataset, data: f"bytes of {data}")
+    monkeypatch.setattr("labkit.reporting.render.render_notebook", lambda *args, **kwargs: None)
+    runner = StudyRunner(Study(name="s", **TABLE))
+    runner.executed, runner.broken = [], set()
+
+    def kernel(source, target, params, echo=True):
+        params = RunParams.of(params)
+        runner.executed.append(params.run)
+        if params.run in runner.broken:
+            return "ValueError: broken on purpose"
+        run = runs.open_run(params, runs.run_inputs(params, f"bytes of {params.data}"))
+        run.finish()
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", execution_count=1)])
+        nbformat.write(notebook, target)
+        run.lock.release()
+        runs._open.clear()
+        return None
+
+    monkeypatch.setattr(study_room, "execute", kernel)
+    return runner
+
+
+def test_parents_run_first_and_a_second_call_runs_nothing(runner):
+    runner.run_all()
+    assert runner.executed == ["start", "scratch", "child"] and not runner.failed
+    runner.run_all()
+    assert runner.executed == ["start", "scratch", "child"]
+
+
+def test_a_failed_run_stops_its_children_and_no_others(runner, capsys):
+    runner.broken = {"start"}
+    runner.run_all()
+    assert runner.executed == ["start", "scratch"]
+    assert set(runner.failed) == {"start", "child"}
+    folder = runs.reports_root() / "s" / "runs" / "start-seed0"
+    assert runs.state(folder) == "failed" and "broken on purpose" in runs.read_json(folder / "run.json")["error"]
+    assert "FAILED: ValueError: broken on purpose" in capsys.readouterr().err
+
+
+def test_a_mended_run_and_its_children_are_made_the_next_time(runner):
+    runner.broken = {"start"}
+    runner.run_all()
+    runner.broken, runner.failed = set(), {}
+    runner.run_all()
+    assert runner.executed == ["start", "scratch", "start", "child"] and not runner.failed
+
+
+def test_changed_parameters_repeat_their_run_and_what_starts_from_it(runner, capsys):
+    runner.run_all()
+    changed = TABLE | {"sources": {"start": {"epochs": 2}}}
+    again = StudyRunner(Study(name="s", **changed))
+    lines = list(again.dry_run())
+    assert lines[0].startswith("start-seed0: would run, changed since it was run: epochs")
+    assert lines[1] == "scratch-seed0: up to date"
+    assert "child-seed0: would run, starts from start" in lines[2]
+    runner.executed.clear()
+    again.run_all()
+    assert runner.executed == ["start", "child"]
+
+
+def test_changed_data_repeats_every_run_that_reads_it(runner, monkeypatch):
+    runner.run_all()
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, dataset, data: "other bytes")
+    assert all("would run" in line for line in runner.dry_run())
+
+
+def notebook(tmp_path, *sources):
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    path = tmp_path / "in.ipynb"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+def test_a_killed_kernel_is_a_failure_and_its_notebook_is_not_complete(tmp_path):
+    source = notebook(tmp_path, "x = 1", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "y = 2")
+    error = execute(source, tmp_path / "out.ipynb", {})
+    assert error is not None and "kernel" in error.lower()
+    assert not runs.notebook_complete(tmp_path / "out.ipynb")
+
+
+def test_a_cells_error_is_said_in_one_line(tmp_path):
+    source = notebook(tmp_path, "x = 1", "raise ValueError('the name, the value and the cure')")
+    assert execute(source, tmp_path / "out.ipynb", {}) == "ValueError: the name, the value and the cure"
+
+
+def test_a_kernels_lines_are_shown_while_it_runs(tmp_path, capsys):
+    source = notebook(tmp_path, "x = 1", "print('epoch', x)")
+    assert execute(source, tmp_path / "out.ipynb", {"x": 7}) is None
+    assert "    epoch 7\n" in capsys.readouterr().out
