@@ -78,7 +78,7 @@ class Parameters(BaseModel):
         from html import escape
 
         rows = "".join(
-            f"<tr><th scope='row'>{name}</th><td>{escape(str(getattr(self, name)))}</td>"
+            f"<tr><th scope='row'>{name}</th><td style='overflow-wrap:anywhere'>{escape(str(getattr(self, name)))}</td>"
             f"<td>{escape(field.description or '')}</td></tr>"
             for name, field in type(self).model_fields.items()
             if field.description

@@ -12,7 +12,7 @@ from labkit.data.catalog import CATALOG, facts
 from labkit.data.phantoms import phantom
 from labkit.data.readers import COLUMNS, DataError, read, submission_lists, submission_order
 
-DATA = Path(os.environ.get("LABKIT_TEST_DATA", Path(__file__).resolve().parents[1] / "../shared/data"))
+DATA = Path(os.environ.get("LABKIT_TEST_DATA", Path(__file__).resolve().parents[2] / "data")).resolve()
 
 
 def real(folder: str) -> Path:

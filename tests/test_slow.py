@@ -1,6 +1,7 @@
 """The whole way, for real: Papermill, kernels, kills and a browser. `make test-slow` runs these."""
 
 import contextlib
+import copy
 import json
 import os
 import signal
@@ -8,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 from check_report import check
+from nbclient import NotebookClient
 
 from labkit import runs
 from labkit.params import PROJECT
@@ -17,7 +20,7 @@ from labkit.reporting.browser import find_browser
 
 pytestmark = pytest.mark.slow
 PAPERMILL = [sys.executable, "-m", "papermill", "--no-progress-bar"]
-DATA = PROJECT.parent / "shared" / "data"
+DATA = Path(os.environ.get("LABKIT_TEST_DATA", PROJECT.parent / "data")).resolve()
 
 
 def labkit(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
@@ -85,6 +88,30 @@ def test_a_notebook_cut_short_is_executed_again_on_the_finished_run(in_finished)
     assert after["test_predictions"] == manifest["test_predictions"] == 1
 
 
+@pytest.mark.parametrize("name", ["train", "explore", "analysis", "predict"])
+def test_a_notebook_runs_from_top_to_bottom_and_again_in_the_same_kernel(name, in_finished):
+    """As a person does in JupyterLab: every cell, and then every cell once more."""
+    notebook = nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", as_version=4)
+    again = copy.deepcopy(notebook.cells)
+    for cell in again:
+        cell["id"] += "-again"
+    notebook.cells += again
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(PROJECT / "notebooks")}})
+    client.execute()
+    assert not [
+        output for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "error"
+    ]
+
+
+def test_without_a_browser_the_html_is_made_and_the_cure_is_one_line(in_finished, monkeypatch):
+    monkeypatch.setenv("LABKIT_CHROME", "/no/such/browser")
+    (in_finished / "report.pdf").unlink(missing_ok=True)
+    done = labkit("report", "tiny", check=False)
+    assert done.returncode == 3 and "report.html" in done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1 and "/no/such/browser" in done.stderr
+    assert labkit("report", "tiny", "--no-pdf").returncode == 0
+
+
 @pytest.mark.parametrize(("name", "value", "word"), [
     ("epoch", "9", "did you mean epochs"),
     ("epochs", "two", "a whole number"),
@@ -146,7 +173,7 @@ def test_kill_9_in_the_middle_then_the_same_command_gives_the_same_bytes(tmp_pat
 
 
 def test_real_fundus_photographs_train_and_say_what_they_are_worth(tmp_path, own_reports):
-    folder = Path(os.environ.get("LABKIT_TEST_DATA", DATA)) / "retinopathy"
+    folder = DATA / "retinopathy"
     if not folder.is_dir():
         pytest.skip(f"no real photographs at {folder}; set LABKIT_TEST_DATA")
     changed = ["-p", "data", folder, "-p", "image_size", "32", "-p", "run", "real"]

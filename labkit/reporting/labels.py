@@ -28,7 +28,11 @@ class EndLabel:
 
 
 def wrap(text: str, width: int = 18) -> str:
-    """Break a name after spaces, '-' and '_' into lines of at most `width` characters, where it has any."""
+    """Break each line of a name after spaces, '-' and '_' into lines of at most `width` characters, where it can."""
+    return "\n".join(_wrap_line(line, width) for line in text.split("\n"))
+
+
+def _wrap_line(text: str, width: int) -> str:
     lines = [""]
     for piece in re.findall(r"[^\s_-]+[\s_-]*|[\s_-]+", text):
         if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:

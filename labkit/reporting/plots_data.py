@@ -79,8 +79,8 @@ def image_grid(
     cell = min((WIDTH - (0.9 if rows else 0)) / width, 1.6)
     per_line = max(3, int(cell * 15))
     titles = [wrap(title, per_line) for title in titles] if titles else None
-    title_height = 0.15 * max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
-    fig = new_figure(len(lines) * (cell + title_height), cell * width + (0.9 if rows else 0))
+    title_height = 0.17 * max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
+    fig = new_figure(len(lines) * (cell + title_height) + (0.1 if titles else 0), cell * width + (0.9 if rows else 0))
     _tight(fig)
     axes = fig.subplots(len(lines), width, squeeze=False)
     for (name, line), row in zip(lines, axes, strict=True):

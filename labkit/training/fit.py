@@ -19,7 +19,7 @@ from labkit.params import ParameterError, RunParams
 from labkit.runs import Run, write_csv
 from labkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
 from labkit.training.predict import predict
-from labkit.training.progress import fit_steps
+from labkit.training.progress import Estimate, fit_steps
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 
@@ -52,6 +52,7 @@ def fit(
     # In one process Accelerate hands the network itself back; only several would wrap it.
     model = cast(ResNet, accelerator.prepare_model(model.to(memory_format=torch.channels_last)))
     progress, optimizer = _resume(model, params, accelerator, run)
+    estimate = Estimate((params.epochs - len(progress.history)) * len(loaders["train"]))
     for epoch in range(len(progress.history) + 1, params.epochs + 1):
         started = time.monotonic()
         frozen = epoch <= params.freeze_epochs
@@ -60,7 +61,7 @@ def fit(
         torch.manual_seed(params.seed * 100_003 + epoch)  # an epoch needs no state from the one before
         loaders["train"].set_epoch(epoch)
         train_mode(model, frozen)
-        steps = fit_steps(loaders["train"], epoch, params.epochs, announce=not progress.history)
+        steps = fit_steps(loaders["train"], epoch, params.epochs, estimate)
         row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
         row["learning_rate"] = learning_rate_at(params, epoch - 1)
         row |= train_one_epoch(model, steps, len(loaders["train"]), epoch, criterion, optimizer, params, accelerator)

@@ -17,13 +17,21 @@ def interactive() -> bool:
     return "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules or sys.stderr.isatty()
 
 
-def fit_steps(batches: EpochLoader, epoch: int, epochs: int, announce: bool) -> Iterator[Batch]:
-    """The batches of one training epoch, with a bar if interactive; ``announce``: say the estimated minutes, once."""
-    total = len(batches)
-    bar = tqdm(batches, desc=f"epoch {epoch}/{epochs}", leave=False, disable=not interactive())
-    started = time.monotonic()
-    for step, batch in enumerate(bar):
-        if announce and step == ESTIMATE_AFTER:
-            minutes = (time.monotonic() - started) / step * total * (epochs - epoch + 1) / 60
-            print(f"about {minutes:.1f} minutes to go, by the first {step} steps", flush=True)
+class Estimate:
+    """Says once, after the first steps of a run, how many minutes the rest of its ``steps`` will take."""
+
+    def __init__(self, steps: int):
+        self.steps, self.done, self.started = steps, 0, time.monotonic()
+
+    def step(self) -> None:
+        self.done += 1
+        if self.done == ESTIMATE_AFTER < self.steps:
+            minutes = (time.monotonic() - self.started) / self.done * (self.steps - self.done) / 60
+            print(f"about {minutes:.1f} minutes to go, by the first {self.done} steps", flush=True)
+
+
+def fit_steps(batches: EpochLoader, epoch: int, epochs: int, estimate: Estimate) -> Iterator[Batch]:
+    """The batches of one training epoch, with a bar if a person is watching, counted by ``estimate``."""
+    for batch in tqdm(batches, desc=f"epoch {epoch}/{epochs}", leave=False, disable=not interactive()):
         yield batch
+        estimate.step()
