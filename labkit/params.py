@@ -147,8 +147,7 @@ class RunParams(Parameters):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.crop_size is not None and self.crop_size > self.image_size:
-            raise ValueError(f"crop_size: got {self.crop_size}, allowed: at most image_size ({self.image_size})")
+        _check_crop(self.crop_size, self.image_size)
         if self.freeze_epochs > self.epochs:
             raise ValueError(f"freeze_epochs: got {self.freeze_epochs}, allowed: at most epochs ({self.epochs})")
         if self.freeze_epochs and self.weights is None:
@@ -184,6 +183,16 @@ class ExploreParams(Parameters):
     horizontal_flip: bool = _as_in_runs("horizontal_flip")
     vertical_flip: bool = _as_in_runs("vertical_flip")
     rotation: float = _as_in_runs("rotation")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_crop(self.crop_size, self.image_size)
+        return self
+
+
+def _check_crop(crop_size: int | None, image_size: int) -> None:
+    if crop_size is not None and crop_size > image_size:
+        raise ValueError(f"crop_size: got {crop_size}, allowed: at most image_size ({image_size})")
 
 
 class AnalysisParams(Parameters):

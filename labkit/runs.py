@@ -185,6 +185,8 @@ def run_folder(params: RunParams, fingerprint: str) -> Path:
 def resolve_weights(params: RunParams) -> RunParams:
     """Turn ``weights: run:<name>`` into that run's weights file (same seed, else seed 0) and its fingerprint.
 
+    A weights file of one's own is taken relative to the project, wherever the kernel was started.
+
     Raises ParameterError where no such run is finished, or where a run's weights are no longer the ones that
     ``parent`` speaks of.
     """
@@ -195,8 +197,10 @@ def resolve_weights(params: RunParams) -> RunParams:
                 f"parent: got {params.parent}, but {params.weights} comes from another run; run it again"
             )
         return params
-    if not (params.weights or "").startswith("run:"):
+    if params.weights is None or params.weights.startswith("IMAGENET1K_"):
         return params
+    if not params.weights.startswith("run:"):
+        return params.model_copy(update={"weights": str(PROJECT / Path(params.weights).expanduser())})
     name = str(params.weights).removeprefix("run:")
     runs = reports_root() / params.study / "runs"
     for seed in dict.fromkeys((params.seed, 0)):
@@ -216,6 +220,7 @@ class Run:
     fingerprint: str
     lock: FileLock
     manifest: dict[str, Any]
+    seconds_before: float
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -226,8 +231,9 @@ class Run:
         return self.folder / name
 
     def record(self, **facts: Any) -> None:
-        """Write facts into ``run.json``."""
-        self.manifest |= facts
+        """Write facts into ``run.json``, with the seconds spent so far, summed over attempts."""
+        seconds = self.seconds_before + time.monotonic() - self.started
+        self.manifest |= facts | {"seconds": round(seconds, 1)}
         write_json(self.path("run.json"), self.manifest)
 
     def count_test_prediction(self) -> None:
@@ -237,9 +243,8 @@ class Run:
     def finish(self, **facts: Any) -> None:
         """The last word on a run; replaying a finished run changes nothing."""
         if not self.finished:
-            seconds = self.manifest.get("seconds", 0.0) + time.monotonic() - self.started
             self.path("checkpoint.pt").unlink(missing_ok=True)
-            self.record(status="finished", seconds=round(seconds, 1), **facts)
+            self.record(status="finished", **facts)
 
 
 _open: dict[Path, FileLock] = {}
@@ -261,7 +266,7 @@ def open_run(params: RunParams, inputs: dict[str, Any]) -> Run:
         name = folder.name.removesuffix(f"-seed{params.seed}")
         manifest = {"study": params.study, "run": name, "seed": params.seed}
         manifest |= {"fingerprint": fingerprint, "inputs": inputs}
-    run = Run(folder, params, fingerprint, _open[folder], manifest)
+    run = Run(folder, params, fingerprint, _open[folder], manifest, manifest.get("seconds", 0.0))
     if manifest.get("status") != "finished":
         run.record(status="running", attempts=manifest.get("attempts", 0) + 1, error=None, **environment())
         write_text(folder / "params.yaml", yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True))

@@ -134,12 +134,11 @@ def test_papermill_commands_in_the_readme_have_valid_parameters():
 
 
 def test_every_path_in_the_readme_exists():
-    paths = re.findall(r"`((?:labkit|notebooks|params|tests|reports)/[\w./-]*)`", README) + re.findall(
-        r"\]\(([\w./-]+)\)", README
-    )
-    made = {"reports/demo/report.html", "reports/demo/report.pdf"}
-    for path in set(paths) - made:
-        assert (PROJECT / path).exists(), path
+    quoted = re.findall(r"`((?:labkit|notebooks|params|tests|reports)/[\w./-]*)`", README)
+    linked = re.findall(r"\]\(([\w./-]+)\)", README)
+    made = re.compile(r"reports/(demo|adhoc|retinopathy-small)/")  # by the commands that stand beside them
+    for path in {*quoted, *linked}:
+        assert made.match(path) or (PROJECT / path).exists(), path
 
 
 def test_make_help_lists_the_targets_and_the_studies():

@@ -46,6 +46,10 @@ def code(source: str, *outputs, tags=(), count: int | None = 1):
     return new_code_cell(source, outputs=list(outputs), execution_count=count, metadata={"tags": list(tags)})
 
 
+def md(source: str):
+    return nbformat.v4.new_markdown_cell(source)
+
+
 def stream(text: str, name: str = "stdout"):
     return new_output("stream", name=name, text=text)
 
@@ -168,10 +172,25 @@ def test_formulas_become_mathml_and_dollars_elsewhere_stay(soup):
     assert "$5 and $10" in text and "$HOME/$x" in text and "\\kappa" not in text and "$$" not in text
 
 
-def test_injected_parameters_are_a_table_and_defaults_are_gone(soup):
-    rows = [[cell.get_text() for cell in row.find_all(["th", "td"])] for row in soup.select(".parameters tbody tr")]
+def test_injected_parameters_are_a_table_and_defaults_are_gone(notebooks, tmp_path):
+    pages = [render_notebook(path, tmp_path / f"{path.stem}.html", title="A").read_text("utf-8") for path in notebooks]
+    tables = [table for page in pages for table in BeautifulSoup(page, "html.parser").select(".parameters tbody")]
+    rows = [[cell.get_text() for cell in row.find_all(["th", "td"])] for row in tables[0].select("tr")]
     assert rows == [["seed", "3"], ["archs", '["resnet18", "<i>"]']]
-    assert "the default" not in soup.get_text()
+    assert not any("the default" in page for page in pages)
+
+
+def test_a_joined_report_has_no_parameter_tables(soup):
+    assert not soup.select(".parameters")
+
+
+def test_a_tagged_cell_gives_its_place_to_the_notebook_of_that_name(tmp_path):
+    place = nbformat.v4.new_markdown_cell("## Data\n\nSee explore.ipynb.", metadata={"tags": ["explore"]})
+    outer = write(tmp_path / "analysis.ipynb", md("# Results"), md("## Before"), place, md("## After"))
+    inner = write(tmp_path / "explore.ipynb", md("# Data"), md("## Images"))
+    page = render_report([outer, inner], tmp_path / "r.html", title="T").read_text("utf-8")
+    heads = [(head.name, head.get_text()) for head in BeautifulSoup(page, "html.parser").main.select("h2, h3")]
+    assert heads == [("h2", "Before"), ("h2", "Data"), ("h3", "Images"), ("h2", "After")]
 
 
 def test_parameters_without_injection_are_shown_as_they_ran(tmp_path):
@@ -207,7 +226,7 @@ def test_html_in_values_is_text(soup):
 
 
 def test_columns_of_numbers_stand_right_and_words_do_not(soup):
-    for table in soup.select("table")[1:3]:  # pandas' own and Styler's
+    for table in soup.select("table")[0:2]:  # pandas' own and Styler's
         heads = {head.get_text(): "num" in head.get("class", []) for head in table.select("thead th")}
         assert (heads["image"], heads["n"], heads["kappa"]) == (False, True, True)
     assert not soup.find("style", attrs={"scoped": True})

@@ -37,6 +37,16 @@ def test_a_finished_run_is_replayed_and_not_changed():
     assert again.path("run.json").read_bytes() == before
 
 
+def test_seconds_are_summed_over_attempts():
+    run = runs.open_run(PARAMS, INPUTS)
+    run.started -= 100
+    run.record(epoch_seconds=[1.0])  # and then it is killed
+    run = runs.open_run(PARAMS, INPUTS)
+    run.started -= 10
+    run.finish()
+    assert 110 <= run.manifest["seconds"] < 120
+
+
 def test_other_inputs_empty_a_stale_folder():
     run = runs.open_run(PARAMS, INPUTS)
     run.finish()
@@ -135,6 +145,13 @@ def test_name_place_and_workers_do_not_change_a_run_but_its_seed_does():
     assert runs.run_inputs(same, "d") == inputs
     assert runs.run_inputs(PARAMS.model_copy(update={"seed": 1}), "d") != inputs
     assert runs.run_inputs(PARAMS, "other data") != inputs
+
+
+def test_a_weights_file_is_found_relative_to_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    resolved = runs.resolve_weights(RunParams(weights="weights/a.safetensors"))
+    assert resolved.weights == str(runs.PROJECT / "weights" / "a.safetensors")
+    assert runs.resolve_weights(RunParams(weights="IMAGENET1K_V1")).weights == "IMAGENET1K_V1"
 
 
 def test_weights_of_a_run_are_found_by_seed_then_seed_0_then_refused():

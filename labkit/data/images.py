@@ -41,7 +41,10 @@ def find_images(place: str | Path) -> list[str]:
     path = Path(place).expanduser()
     if path.is_file():
         return [path.as_posix()]
-    found = sorted(file.as_posix() for file in path.rglob("*") if is_image(file.name))
+    files = (file for file in path.rglob("*") if is_image(file.name))
+    found = sorted(
+        file.as_posix() for file in files if not any(p.startswith(".") for p in file.relative_to(path).parts)
+    )
     if not found:
         raise ValueError(f"{path}: {'no image below this folder' if path.is_dir() else 'no such file or folder'}")
     return found

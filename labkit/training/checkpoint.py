@@ -1,5 +1,6 @@
 """What a killed run needs to go on as if nothing had happened, and the weights that a finished one leaves."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,24 @@ class Progress:
 
     def consider(self, epoch: int, score: float, model: nn.Module) -> None:
         """Keep a copy of the weights if this epoch is better; of two equal epochs the earlier stays."""
-        if score > self.best_score or not self.best_epoch:
+        if not self.best_epoch or score > self.best_score or math.isnan(self.best_score):
             self.best_epoch, self.best_score = epoch, score
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
-def save_checkpoint(path: Path, fingerprint: str, progress: Progress, model: nn.Module, optimizer: Any) -> None:
-    """Everything after a full epoch; schedules and draws are functions of the epoch and need no state."""
+def save_checkpoint(
+    path: Path, fingerprint: str, progress: Progress, model: nn.Module, optimizer: Any, scaler: Any = None
+) -> None:
+    """Everything after a full epoch; schedules and draws are functions of the epoch and need no state.
+
+    ``scaler`` is fp16's gradient scaler, None for other precisions.
+    """
     content = {
         "fingerprint": fingerprint,
         "progress": vars(progress),
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler and scaler.state_dict(),
     }
     write_whole(path, lambda temporary: torch.save(content, temporary))
 

@@ -74,7 +74,7 @@ def fit(
         progress.history.append(row)
         progress.consider(epoch, row[f"{params.select_on}_{score_name}"], accelerator.unwrap_model(model))
         progress.seconds.append(round(time.monotonic() - started, 2))
-        _keep(run, progress, accelerator.unwrap_model(model), optimizer)
+        _keep(run, progress, accelerator.unwrap_model(model), optimizer, accelerator.scaler)
         print(epoch_line(row, params.epochs, watched, score_name, progress.seconds[-1]), flush=True)
     accelerator.unwrap_model(model).load_state_dict(progress.best_weights)
     save_weights(run.path("model.safetensors"), progress.best_weights, params.arch)
@@ -134,8 +134,9 @@ def evaluate(
     """Loss (the training criterion's), accuracy and score of one split, over all of its images at once."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    of_image = np.ones(len(labels)) if weights is None else np.array(weights)[labels]
     return {
-        f"{split}_loss": float(np.average(losses, weights=None if weights is None else np.array(weights)[labels])),
+        f"{split}_loss": float((losses * of_image).sum() / of_image.sum()) if of_image.any() else math.nan,
         f"{split}_accuracy": float((logits.argmax(axis=1) == labels).mean()),
         f"{split}_{score_name}": float(score(labels, logits)),
     }
@@ -208,12 +209,14 @@ def _resume(
         return Progress(), optimizer
     accelerator.unwrap_model(model).load_state_dict(checkpoint["model"])
     optimizer.load_state_dict(checkpoint["optimizer"])
+    if accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(checkpoint["scaler"])
     print(f"going on after epoch {done}, from {run.path('checkpoint.pt')}")
     return Progress(**checkpoint["progress"]), optimizer
 
 
-def _keep(run: Run, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _keep(run: Run, progress: Progress, model: nn.Module, optimizer: Any, scaler: Any) -> None:
     """History and checkpoint after a full epoch; its seconds go into the manifest, not into the history."""
     write_csv(run.path("history.csv"), pd.DataFrame(progress.history))
-    save_checkpoint(run.path("checkpoint.pt"), run.fingerprint, progress, model, optimizer)
+    save_checkpoint(run.path("checkpoint.pt"), run.fingerprint, progress, model, optimizer, scaler)
     run.record(epoch_seconds=progress.seconds)

@@ -27,6 +27,8 @@ def _run(model: nn.Module, batches: Iterable[torch.Tensor], normalize: str) -> n
     model.eval()
     device = next(model.parameters()).device
     logits = [model(to_float(images.to(device, non_blocking=True), normalize)).float() for images in batches]
+    if not logits:
+        raise ValueError("there are no images to predict")
     return torch.cat(logits).cpu().numpy()
 
 
