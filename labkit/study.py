@@ -192,10 +192,14 @@ def execute(source: Path, target: Path, params: dict[str, Any], echo: bool = Tru
 
 
 class _Indented:
-    """A text stream that shows a kernel's lines under the run's own."""
+    """A text stream that shows a kernel's full lines under the run's own."""
+
+    def __init__(self) -> None:
+        self.unfinished = ""
 
     def write(self, text: str) -> None:
-        for line in text.splitlines():
+        *lines, self.unfinished = (self.unfinished + text).split("\n")
+        for line in lines:
             print(f"    {line}", flush=True)
 
     def flush(self) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from labkit.audit import audit
+from labkit.audit import audit, stamps
 
 GRADES = ["No DR", "Mild", "Moderate", "Severe", "Proliferative DR"]
 
@@ -211,3 +211,11 @@ def test_the_courses_own_split_leaks_four_in_five_test_images():
     assert found.fellow_eye is not None and found.fellow_eye.n_copied == 5618
     assert np.round([found.fellow_eye.accuracy, found.fellow_eye.qwk], 3).tolist() == [0.847, 0.723]
     assert np.round(found.fellow_eye.majority_accuracy, 4) == 0.7336
+
+
+def test_stamps_name_a_leak_and_a_selection_on_test_and_nothing_on_an_honest_protocol():
+    leaky = audit(eyes("1_left train 0\n2_left train 1\n1_right test 0\n3_left test 1"), None, GRADES, "patient")
+    assert stamps(leaky, "val") == ["50.0% of the test images share a patient with the training images"]
+    sound = audit(eyes("1_left train 0\n2_left train 1\n3_right test 0\n4_left test 1"), None, GRADES, "patient")
+    assert stamps(sound, "val") == []
+    assert stamps(sound, "test") == ["the epoch was chosen on the test images"]

@@ -135,6 +135,28 @@ def test_papermill_trains_every_depth_as_the_readme_says(arch, finished, monkeyp
     assert runs.state(folder) == "finished" and not (folder / "checkpoint.pt").exists()
 
 
+def test_the_courses_protocol_runs_and_is_stamped(finished, monkeypatch, tmp_path, own_reports):
+    """Given split, epoch chosen on test: the numbers can be had, but not without what is wrong with them."""
+    monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
+    command = [
+        *PAPERMILL,
+        "notebooks/train.ipynb",
+        tmp_path / "out.ipynb",
+        "-p",
+        "split",
+        "given",
+        "-p",
+        "select_on",
+        "test",
+    ]
+    subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+    (folder,) = (own_reports / "adhoc" / "runs").glob("*")
+    stamps = " ".join(runs.read_json(folder / "run.json")["stamps"])
+    assert "of the test images share a patient" in stamps and "chosen on the test images" in stamps
+    assert "test_qwk" in (folder / "history.csv").read_text()
+    assert 'class=\\"banner\\"' in (tmp_path / "out.ipynb").read_text()
+
+
 def test_leukemia_cells_train_too(finished, monkeypatch, tmp_path, own_reports):
     monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
     changed = ["-p", "dataset", "leukemia", "-p", "image_size", "32", "-p", "rotation", "90"]

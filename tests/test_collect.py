@@ -1,0 +1,117 @@
+"""From run folders to the report's numbers: all of them from predictions.csv, failures shown, nothing mixed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from labkit import runs
+from labkit.params import RunParams, Study
+from labkit.reporting import collect as collect_room
+from labkit.reporting.collect import collect
+
+CLASSES = ["a", "b", "c"]
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """Runs 'constant' and 'good' on the same 60 test images of 30 patients; 'deep' is not run yet."""
+    table = {"title": "t", "question": "q", "runs": {"constant": {}, "good": {}, "deep": {}}}
+    monkeypatch.setattr(collect_room, "load_study", lambda name: Study(name=name, **table))
+    make_run("constant", np.zeros(60, int))
+    make_run("good", labels())
+    yield
+    for lock in list(runs._open.values()):
+        lock.release()
+    runs._open.clear()
+
+
+def labels() -> np.ndarray:
+    return np.array([0] * 40 + [1] * 12 + [2] * 8)
+
+
+def make_run(name: str, answers: np.ndarray, stamps=(), ids="i", **changes) -> None:
+    params = RunParams(study="s", run=name, **changes)
+    run = runs.open_run(params, {"name": name, "stamps": list(stamps)} | changes)
+    table = pd.DataFrame({"image_id": [f"{ids}{k:02d}" for k in range(60)], "group": [f"g{k // 2}" for k in range(60)]})
+    table["side"], table["split"], table["label"] = "left", "test", labels()
+    logits = 3.0 * np.eye(3)[answers]
+    table = table.assign(**{f"logit_{k}": logits[:, k] for k in range(3)})
+    runs.write_csv(run.path("predictions.csv"), table)
+    history = {"epoch": [1, 2], "train_accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.7], "val_qwk": [0.1, 0.3]}
+    runs.write_csv(run.path("history.csv"), pd.DataFrame(history))
+    run.finish(
+        classes=CLASSES, score="qwk", n_images={"train": 100, "val": 20, "test": 60}, train_counts=[70, 20, 10],
+        best_epoch=2, epoch_seconds=[1.0, 2.0], start="from scratch", parameters=10, flops=20, device="cpu",
+        stamps=list(stamps),
+    )  # fmt: skip
+
+
+def test_scores_and_baseline_come_from_the_predictions(study):
+    results = collect("s")
+    good = next(run for run in results.runs if run["run"] == "good")
+    constant = next(run for run in results.runs if run["run"] == "constant")
+    assert good["accuracy"] == 1 and good["qwk"] == 1 and good["n"] == 60 and good["n_groups"] == 30
+    assert constant["accuracy"] == results.baseline["accuracy"] == pytest.approx(40 / 60)
+    assert constant["answers"] == 1 and results.majority_class == "a"
+    assert list(results.history.loc[results.history["chosen"], "epoch"]) == [2, 2]
+
+
+def test_one_changed_prediction_moves_every_number(study):
+    before = collect("s")
+    path = runs.run_folder(RunParams(study="s", run="good"), "") / "predictions.csv"
+    table = pd.read_csv(path)
+    table.loc[59, ["logit_0", "logit_2"]] = [9.0, 0.0]
+    table.to_csv(path, index=False)
+    after = collect("s")
+    old, new = (next(run for run in results.runs if run["run"] == "good") for results in (before, after))
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "qwk", "mcc", "weighted_f1", "macro_auroc"):
+        assert new[name] < old[name], name
+    assert new["sensitivity"][2] == pytest.approx(7 / 8)
+    assert new["intervals"].loc["accuracy", "low"] < old["intervals"].loc["accuracy", "low"]
+    assert after.tests["good"]["prediction"].tolist()[-1] == 0
+
+
+def test_a_run_that_is_not_finished_is_listed_with_its_error_and_left_out(study):
+    params = RunParams(study="s", run="deep")
+    folder = runs.run_folder(params, "")
+    runs.mark_failed(folder, params, {"name": "deep"}, "ValueError: too deep")
+    results = collect("s")
+    assert [run["run"] for run in results.runs] == ["constant", "good"]
+    assert results.unfinished.to_dict("records") == [
+        {"run": "deep-seed0", "state": "failed", "error": "ValueError: too deep"}
+    ]
+
+
+def test_a_run_that_was_never_started_is_listed(study):
+    assert collect("s").unfinished.to_dict("records") == [{"run": "deep", "state": "not run", "error": ""}]
+
+
+def test_runs_on_other_test_images_are_not_mixed(study):
+    make_run("deep", labels(), ids="other")
+    with pytest.raises(ValueError, match="deep-seed0 was tested on other images"):
+        collect("s")
+
+
+def test_only_variants_that_differ_in_one_thing_are_compared(study):
+    make_run("deep", labels(), arch="resnet50", epochs=3)
+    assert list(collect("s").comparisons()) == []  # the same parameters, or two that differ
+    make_run("good", labels(), arch="resnet50")
+    pairs = list(collect("s").comparisons())
+    assert {(pair.a, pair.b, pair.factor) for pair in pairs} == {
+        ("constant", "good", "arch"),
+        ("good", "deep", "epochs"),
+    }
+    gain = next(pair for pair in pairs if pair.b == "good" and pair.metric == "accuracy")
+    assert gain.difference == pytest.approx(20 / 60) and gain.low < 20 / 60 < gain.high
+
+
+def test_a_stamp_of_one_run_stands_on_every_caption(study):
+    assert collect("s").stamp == ""
+    make_run("good", labels(), stamps=["80.0% of the test images share a patient with the training images"])
+    assert "80.0% of the test images share a patient" in collect("s").stamp
+
+
+def test_a_study_without_a_finished_run_says_what_to_do(study, monkeypatch):
+    monkeypatch.setenv("LABKIT_REPORTS", "/nonexistent")
+    with pytest.raises(ValueError, match="no run is finished"):
+        collect("s")
