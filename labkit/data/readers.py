@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 COLUMNS = ["image_id", "path", "label", "group", "side", "split"]
+RELEASE = "the full release"  # how a note speaks of it
 LAYOUTS = """  train_img.csv, train_label.csv, test_img.csv, test_label.csv (no header row) and a folder of .jpeg files
   trainLabels.csv (image,level) and a folder of .jpeg files
   train.csv, valid.csv (Path,label) and *_test.csv (Path)
@@ -164,16 +165,16 @@ def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
         return []
     if set(table["split"].dropna()) <= {"unlabeled"}:  # no split of its own
         total = sum(known.totals.values())
-        return [] if len(table) == total else [f"{len(table):,} images here, the full release has {total:,}"]
+        return [] if len(table) == total else [f"{len(table):,} images here, {RELEASE} has {total:,}"]
     notes = []
     for split, total in known.totals.items():
         part = table.loc[table["split"] == split, "label"]
         if len(part) != total:
-            notes.append(f"{len(part):,} {split} images here, the full release has {total:,}")
+            notes.append(f"{len(part):,} {split} images here, {RELEASE} has {total:,}")
         elif split in known.counts:
             counts = tuple(int((part == number).sum()) for number in range(len(known.classes)))
             if counts != known.counts[split]:
-                notes.append(f"{split} labels here {counts}, in the full release {known.counts[split]}")
+                notes.append(f"{split} labels here {counts}, in {RELEASE} {known.counts[split]}")
     return notes
 
 

@@ -1,11 +1,12 @@
 """From the two parameters ``dataset`` and ``data`` to an image table and its files' hashes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from labkit.data.phantoms import phantom
-from labkit.data.readers import ImageData, file_hashes, read
+from labkit.data.readers import RELEASE, ImageData, file_hashes, read
 from labkit.params import PROJECT
 
 PHANTOMS = {  # built-in sets of synthetic images, in words
@@ -21,6 +22,20 @@ def open_data(dataset: str, data: str, cache: Path) -> tuple[ImageData, pd.Serie
     A relative folder is relative to the project, wherever the kernel was started. Raises DataError where the folder
     cannot be read as an image table.
     """
-    folder = phantom(dataset, data, cache) if data in PHANTOMS else (PROJECT / Path(data).expanduser()).resolve()
-    images = read(dataset, folder)
+    if data in PHANTOMS:
+        images = as_synthetic(read(dataset, phantom(dataset, data, cache)), data)
+    else:
+        images = read(dataset, (PROJECT / Path(data).expanduser()).resolve())
     return images, file_hashes(images.table, cache)
+
+
+def as_synthetic(images: ImageData, data: str) -> ImageData:
+    """Phantoms are read as the data set that they imitate; what is said of its origin is not true of them."""
+    facts = replace(
+        images.facts,
+        title=f"Synthetic images ({PHANTOMS[data]}), in the layout of: {images.facts.title}",
+        source="drawn by labkit; they depict nobody",
+        licence="none needed",
+        course_split_note="",
+    )
+    return replace(images, facts=facts, notes=[note for note in images.notes if RELEASE not in note])
