@@ -1,12 +1,15 @@
 """Small data made in fixtures; everything runs on a CPU without a network."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+
+from labkit import runs
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
@@ -17,6 +20,15 @@ def own_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LABKIT_REPORTS", str(tmp_path / "reports"))
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "reports"
+
+
+@pytest.fixture(autouse=True)
+def locks_are_given_back() -> Iterator[None]:
+    """A run folder stays locked as long as its process lives; here one process plays many."""
+    yield
+    for lock in list(runs._open.values()):
+        lock.release()
+    runs._open.clear()
 
 
 @pytest.fixture

@@ -19,10 +19,6 @@ def study(monkeypatch):
     monkeypatch.setattr(collect_room, "load_study", lambda name: Study(name=name, **table))
     make_run("constant", np.zeros(60, int))
     make_run("good", labels())
-    yield
-    for lock in list(runs._open.values()):
-        lock.release()
-    runs._open.clear()
 
 
 def labels() -> np.ndarray:

@@ -11,14 +11,6 @@ PARAMS = RunParams(study="s", run="a")
 INPUTS = {"epochs": 1, "data": "d", "code": "c"}
 
 
-@pytest.fixture(autouse=True)
-def locks_are_given_back():
-    yield
-    for lock in list(runs._open.values()):
-        lock.release()
-    runs._open.clear()
-
-
 def test_a_run_folder_says_running_until_it_is_finished():
     run = runs.open_run(PARAMS, INPUTS)
     assert runs.read_json(run.path("run.json"))["status"] == "running"

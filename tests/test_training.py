@@ -32,14 +32,6 @@ def data(image_folder, tmp_path):
     return table, store
 
 
-@pytest.fixture(autouse=True)
-def locks_are_given_back():
-    yield
-    for lock in list(runs._open.values()):
-        lock.release()
-    runs._open.clear()
-
-
 def train(data, params=BASE, inputs=None):
     table, store = data
     accelerator = set_up(params)
