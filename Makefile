@@ -32,7 +32,7 @@ report: $(READY)
 	$(BIN)/labkit report $(STUDY) $(if $(DATA),--data "$(DATA)") $(if $(filter 0,$(PDF)),--no-pdf)
 
 lab: $(READY)
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
 
 test: $(READY)
 	$(BIN)/ruff check .

@@ -104,18 +104,53 @@ def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str],
     )
 
 
-def stamps(findings: Findings, select_on: str) -> list[str]:
-    """What every table and figure of a run must carry: that test was leaked into, or the epoch chosen on it."""
+def stamps(findings: Findings, select_on: str, inherited: int = 0) -> list[str]:
+    """What every table and figure of a run must carry: what is wrong, or cannot be checked, about its test images.
+
+    ``inherited``: test images that the weights it starts from have met (``inherited_leak``).
+    """
     found = []
-    groups, duplicates = findings.groups, findings.duplicates
+    groups, duplicates, name = findings.groups, findings.duplicates, findings.group_name
+    if not groups.checked:
+        found.append(f"{name}s are unknown: whether test shares them with training cannot be checked")
     if groups.n_shared:
         share = groups.n_test_touched / groups.n_test_images
-        found.append(f"{share:.1%} of the test images share a {findings.group_name} with the training images")
+        found.append(f"{share:.1%} of the test images share a {name} with the training images")
     if duplicates.n_test_touched:
-        found.append(f"{_are(duplicates.n_test_touched, 'test image')} copied in the training images, byte for byte")
+        found.append(f"{_are(duplicates.n_test_touched, 'test image')} in the training images, too, byte for byte")
+    if inherited:
+        share = inherited / groups.n_test_images
+        found.append(f"the weights it starts from have met {share:.1%} of the test images or their {name}s")
     if select_on == "test":
         found.append("the epoch was chosen on the test images")
     return found
+
+
+def in_caption(found: Sequence[str]) -> str:
+    """Stamps as the end of a caption; empty where there are none."""
+    return "".join(f" ⚠ {stamp[0].upper()}{stamp[1:]}." for stamp in found)
+
+
+def learnt_from(table: pd.DataFrame, hashes: pd.Series, source: str, before: pd.DataFrame) -> pd.DataFrame:
+    """Every image and group that a network has learnt from or been chosen by: this run's, and its parents' ``before``.
+
+    Columns sha256 and group; a group is named with its ``source``, since numbers of other data mean other people.
+    """
+    met = table.loc[table["split"].isin(LEARNT_FROM)]
+    own = pd.DataFrame({"sha256": met["image_id"].map(hashes), "group": _named(met["group"], source)}, dtype="string")
+    return pd.concat([own, before], ignore_index=True).drop_duplicates(ignore_index=True)
+
+
+def inherited_leak(table: pd.DataFrame, hashes: pd.Series, source: str, before: pd.DataFrame) -> int:
+    """How many test images the weights have met before this run, by bytes or by group."""
+    test = table.loc[table["split"] == "test"]
+    by_bytes = test["image_id"].map(hashes).isin(before["sha256"].dropna())
+    by_group = _named(test["group"], source).isin(before["group"].dropna())
+    return int(np.count_nonzero(by_bytes | by_group))
+
+
+def _named(groups: pd.Series, source: str) -> pd.Series:
+    return groups.astype("string").map(lambda name: f"{source}/{name}", na_action="ignore")
 
 
 def shared_groups(table: pd.DataFrame) -> SharedGroups:

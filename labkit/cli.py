@@ -39,28 +39,29 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(*runner.dry_run(), sep="\n")
         return 0
-    runner.run_all()
+    with runner.alone():
+        runner.run_all()
     return 1 if runner.failed else 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from labkit.reporting.browser import BrowserMissing
     from labkit.study import open_study
 
     runner = open_study(arguments.study, arguments.data)
-    runner.run_all()
-    html, pdf = runner.report(pdf=False)
-    print(f"report: {_shown(html)}")
-    if not arguments.no_pdf:
-        from labkit.reporting.browser import BrowserMissing
-
-        try:
-            _, pdf = runner.report()
-        except BrowserMissing as error:
-            print(f"labkit: no PDF: {error}", file=sys.stderr)
-            return 3
-        print(f"        {_shown(pdf)}")
-    for name, error in runner.failed.items():
-        print(f"labkit: {name} failed: {error}", file=sys.stderr)
+    with runner.alone():
+        runner.run_all()
+        html, _ = runner.report(pdf=False)
+        print(f"report: {_shown(html)}")
+        for name, error in runner.failed.items():
+            print(f"labkit: {name} failed: {error}", file=sys.stderr)
+        if not arguments.no_pdf:
+            try:
+                _, pdf = runner.report()
+            except BrowserMissing as error:
+                print(f"labkit: no PDF: {error}", file=sys.stderr)
+                return 3
+            print(f"        {_shown(pdf)}")
     return 1 if runner.failed else 0
 
 

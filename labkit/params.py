@@ -7,7 +7,7 @@ parameters hands them to :func:`from_cells`, which stops on anything that is not
 import ast
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 PROJECT = Path(__file__).resolve().parents[1]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # run and study names are folder names
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # run names are folder names
+STUDY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # studies may lie in folders of params/
 
 Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
@@ -89,7 +90,7 @@ class Parameters(BaseModel):
 class RunParams(Parameters):
     """Everything that decides what one run computes. Field descriptions are the documentation."""
 
-    study: str = Field("adhoc", pattern=NAME, description="study the run belongs to; a folder under reports/")
+    study: str = Field("adhoc", pattern=STUDY, description="study the run belongs to; a folder under reports/")
     run: str | None = Field(None, pattern=NAME, description="name of the run; None: arch and fingerprint")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of weights, order and augmentation")
 
@@ -170,7 +171,7 @@ def _as_in_runs(name: str) -> Any:
 class ExploreParams(Parameters):
     """What explore.ipynb looks at: the part of RunParams that concerns the data."""
 
-    study: str = Field("adhoc", pattern=NAME, description="study the exploration belongs to")
+    study: str = Field("adhoc", pattern=STUDY, description="study the exploration belongs to")
     dataset: str = _as_in_runs("dataset")
     data: str = _as_in_runs("data")
     split: Literal["group", "given"] = _as_in_runs("split")
@@ -198,13 +199,13 @@ def _check_crop(crop_size: int | None, image_size: int) -> None:
 class AnalysisParams(Parameters):
     """What analysis.ipynb reads: the finished runs of one study."""
 
-    study: str = Field("tiny", pattern=NAME, description="study whose runs are compared")
+    study: str | None = Field(None, pattern=STUDY, description="study whose runs are compared; None: the last one run")
 
 
 class PredictParams(Parameters):
     """What predict.ipynb needs: a finished run and images."""
 
-    study: str = Field("tiny", pattern=NAME, description="study of the run")
+    study: str | None = Field(None, pattern=STUDY, description="study of the run; None: the last one run")
     run: str | None = Field(None, description="run folder's name; None: the study's best on validation")
     images: str | None = Field(None, description="an image or a folder of images; None: some of the run's own data")
 
@@ -220,8 +221,22 @@ def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:
             values, started = {}, True
         if marked or started:
             literals = _literals(source, strict=marked)
+            if not marked:
+                _refuse_near_misses(literals, fields)
             values |= literals if marked else {name: v for name, v in literals.items() if name in fields}
+    if not started:
+        raise ParameterError(
+            "no parameters cell was run: run the notebook's cell that begins with `# Parameters` first"
+        )
     return values
+
+
+def _refuse_near_misses(names: Iterable[str], fields: set[str]) -> None:
+    """A cell of one's own may hold other names, but hardly ``epoch = 9`` where ``epochs`` was meant."""
+    for name in names:
+        close = difflib.get_close_matches(name, fields, 1, cutoff=0.85)
+        if close and name not in fields:
+            raise ParameterError(f"{name}: there is no such parameter; did you mean {close[0]}? (rename it if not)")
 
 
 def _literals(source: str, strict: bool) -> dict[str, Any]:
@@ -265,7 +280,7 @@ def allowed(cls: type[Parameters], name: str) -> str:
     bounds = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     for constraint in field.metadata:
         words += [f"{text} {getattr(constraint, key):g}" for key, text in bounds.items() if hasattr(constraint, key)]
-        if getattr(constraint, "pattern", None) == NAME:
+        if getattr(constraint, "pattern", None) in (NAME, STUDY):
             words.append("letters, digits, dots, dashes and underscores")
     return ", ".join(words)
 
@@ -298,7 +313,10 @@ class Study(BaseModel):
     seeds: list[int] = Field(default=[0], min_length=1)
 
     def run_params(self, data: str | None = None) -> list[RunParams]:
-        """Every run, parents before children; ``data`` replaces the data of the compared runs (and theirs alone)."""
+        """Every run, parents before children; ``data`` replaces the data of the compared runs (and theirs alone).
+
+        Sources are trained with the first seed only; other parents with each seed, as their children are.
+        """
         table = {name: self.defaults | keys for name, keys in (self.sources | self.runs).items()}
         if data is not None:
             for name, keys in self.runs.items():
@@ -309,8 +327,17 @@ class Study(BaseModel):
             seeds = self.seeds[:1] if name in self.sources else self.seeds
             for seed in [table[name]["seed"]] if "seed" in table[name] else seeds:
                 values = table[name] | {"study": self.name, "run": name, "seed": seed}
+                if parent := parent_of(values.get("weights")):
+                    own = table[parent].get("seed", self.seeds[0] if parent in self.sources else seed)
+                    values["weights"] = f"run:{parent}-seed{own}"
                 runs.append(RunParams.of(values, f"params/{self.name}.yaml, run {name}"))
         return runs
+
+
+def parent_of(weights: object) -> str | None:
+    """The run's name in ``run:<name>`` or ``run:<name>-seed<k>``, None for other weights."""
+    match = re.fullmatch(r"run:(.+?)(-seed\d+)?", str(weights))
+    return match[1] if match else None
 
 
 def load_study(name: str) -> Study:
@@ -358,12 +385,11 @@ def _parents_first(table: dict[str, dict[str, Any]], study: str) -> list[str]:
     def visit(name: str, children: tuple[str, ...]) -> None:
         if name in children:
             raise ParameterError(f"params/{study}.yaml: weights go in a circle: {' → '.join((*children, name))}")
-        weights = str(table[name].get("weights"))
-        if weights.startswith("run:"):
-            parent = weights.removeprefix("run:")
+        parent = parent_of(table[name].get("weights"))
+        if parent is not None:
             if parent not in table:
                 raise ParameterError(
-                    f"params/{study}.yaml, run {name}: weights: {weights}, but the study has no run {parent!r}; "
+                    f"params/{study}.yaml, run {name}: weights: run:{parent}, but the study has no run {parent!r}; "
                     f"it has {', '.join(table)}"
                 )
             visit(parent, (*children, name))

@@ -19,12 +19,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
-from labkit.params import PROJECT, ParameterError, RunParams
+from labkit.params import PROJECT, ParameterError, RunParams, load_study, parent_of
 
 # Rooms whose code decides a run's numbers; evaluation and reporting only decide what is said about them.
 CODE = ("params.py", "data", "models", "training")
@@ -133,9 +132,14 @@ def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
     if params.parent is not None:
         values.pop("weights")  # a path; the parent's fingerprint says what lies there
     elif params.weights and Path(params.weights).is_file():
-        values["weights"] = hashlib.sha256(Path(params.weights).read_bytes()).hexdigest()
+        values["weights"] = sha256(Path(params.weights))
     code = code_fingerprint(*CODE, notebook=PROJECT / "notebooks" / "train.ipynb")
     return values | {"data": data, "code": code}
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint_of(inputs: Any) -> str:
@@ -183,32 +187,34 @@ def run_folder(params: RunParams, fingerprint: str) -> Path:
 
 
 def resolve_weights(params: RunParams) -> RunParams:
-    """Turn ``weights: run:<name>`` into that run's weights file (same seed, else seed 0) and its fingerprint.
+    """Turn ``weights: run:<name>-seed<k>`` into that run's weights file and its fingerprint.
 
-    A weights file of one's own is taken relative to the project, wherever the kernel was started.
-
-    Raises ParameterError where no such run is finished, or where a run's weights are no longer the ones that
-    ``parent`` speaks of.
+    ``run:<name>`` alone means the same seed or, by hand, seed 0. A weights file of one's own is taken relative to the
+    project, wherever the kernel was started. Raises ParameterError where no such run is finished, or where a run's
+    weights are no longer the ones that ``parent`` speaks of.
     """
-    if params.parent is not None and params.weights is not None:
+    if params.weights is None or params.weights.startswith("IMAGENET1K_"):
+        return params
+    if params.parent is not None:
         manifest = read_json(Path(params.weights).parent / "run.json")
+        if not manifest:
+            raise ParameterError(f"weights: got {params.weights}, which is not there any more; run the study again")
         if manifest.get("fingerprint") != params.parent:
             raise ParameterError(
                 f"parent: got {params.parent}, but {params.weights} comes from another run; run it again"
             )
         return params
-    if params.weights is None or params.weights.startswith("IMAGENET1K_"):
-        return params
     if not params.weights.startswith("run:"):
         return params.model_copy(update={"weights": str(PROJECT / Path(params.weights).expanduser())})
-    name = str(params.weights).removeprefix("run:")
-    runs = reports_root() / params.study / "runs"
-    for seed in dict.fromkeys((params.seed, 0)):
-        folder = runs / f"{name}-seed{seed}"
+    name, parent = params.weights.removeprefix("run:"), str(parent_of(params.weights))
+    folders = [name] if name != parent else [f"{name}-seed{seed}" for seed in dict.fromkeys((params.seed, 0))]
+    for folder in (reports_root() / params.study / "runs" / folder for folder in folders):
         if (manifest := read_json(folder / "run.json")).get("status") == "finished":
             changes = {"weights": str(folder / "model.safetensors"), "parent": manifest["fingerprint"]}
             return params.model_copy(update=changes)
-    raise ParameterError(f"weights: got {params.weights}, but {runs / name}-seed{params.seed} holds no finished run")
+    raise ParameterError(
+        f"weights: got {params.weights}, but {reports_root() / params.study} holds no finished run of it"
+    )
 
 
 @dataclass
@@ -260,6 +266,8 @@ def open_run(params: RunParams, inputs: dict[str, Any]) -> Run:
     folder = run_folder(params, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
     _lock(folder)
+    for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+        leftover.unlink()
     manifest = read_json(folder / "run.json")
     if manifest.get("fingerprint") != fingerprint:
         _empty(folder)
@@ -293,12 +301,19 @@ def _empty(folder: Path) -> None:
 
 
 def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: str) -> None:
-    """Write down that a run failed, and why; its checkpoint stays, so that a mended run goes on from there."""
+    """Write down that a run failed, and why; its checkpoint stays, so that a mended run goes on from there.
+
+    A run whose predictions are finished stays finished, whatever its notebook met afterwards: a plot that fails must
+    not cost an epoch. A folder that another process works in is left alone.
+    """
+    if state(folder) == "running":
+        return
     manifest = read_json(folder / "run.json")
     if manifest.get("fingerprint") != fingerprint_of(inputs):
         manifest = {"study": params.study, "run": params.run, "seed": params.seed}
         manifest |= {"fingerprint": fingerprint_of(inputs), "inputs": inputs}
-    write_json(folder / "run.json", manifest | {"status": "failed", "error": error})
+    status = "finished" if manifest.get("status") == "finished" else "failed"
+    write_json(folder / "run.json", manifest | {"status": status, "error": error})
 
 
 def state(folder: Path) -> str:
@@ -366,21 +381,52 @@ def run_folders(study: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "seed", "name", "folder", "state"])
 
 
-def best_on_validation(study: str) -> Path:
-    """Folder of the finished run whose chosen epoch scores best on validation; the test score plays no part."""
+def latest_study() -> str:
+    """The study with the run that was finished last; raises ParameterError if nothing has been run yet."""
+    manifests = sorted(reports_root().rglob("runs/*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for manifest in map(read_json, manifests):
+        if manifest.get("status") == "finished" and (PROJECT / "params" / f"{manifest['study']}.yaml").is_file():
+            return manifest["study"]
+    raise ParameterError(f"study: none has been run yet in {reports_root()}; first: make report (or STUDY=…)")
+
+
+def current_runs(study: str) -> pd.DataFrame:
+    """``run_folders`` as the study's last call planned them: what was made from other parameters is ``out of date``.
+
+    A study that was never called as a whole (its runs were started by hand) is taken as it lies there.
+    """
     folders = run_folders(study)
+    planned = read_json(reports_root() / study / "report.json").get("runs")
+    if planned is not None:
+        made = [read_json(folder / "run.json").get("fingerprint") for folder in folders["folder"]]
+        wanted = [planned.get(name) for name in folders["name"]]
+        stale = [is_made != is_wanted for is_made, is_wanted in zip(made, wanted, strict=True)]
+        folders.loc[pd.Series(stale, dtype=bool) & (folders["state"] == "finished"), "state"] = "out of date"
+    return folders
+
+
+def best_on_validation(study: str) -> Path:
+    """Folder of the compared run whose chosen epoch scores best on validation; the test score plays no part."""
+    folders = current_runs(study)
     best: tuple[float, Path] | None = None
-    for folder in folders.loc[folders["state"] == "finished", "folder"]:
+    chosen = (folders["state"] == "finished") & folders["run"].isin(load_study(study).runs)
+    for folder in folders.loc[chosen, "folder"].tolist():
         manifest, history = read_json(folder / "run.json"), pd.read_csv(folder / "history.csv")
         column = f"val_{manifest['score']}"
-        if column not in history:
-            continue
-        reached = float(np.nanmax(history[column]))
-        if best is None or reached > best[0]:
+        reached = max(history[column].tolist()) if column in history else None
+        if reached is not None and (best is None or reached > best[0]):
             best = reached, folder
     if best is None:
         raise ParameterError(f"study: got {study!r}, but no run of it is finished; first: make report STUDY={study}")
     return best[1]
+
+
+def learnt_before(params: RunParams) -> pd.DataFrame:
+    """What the run that the weights come from had learnt from (``learnt_from.csv``: sha256, group); else no row."""
+    path = Path(str(params.weights)).parent / "learnt_from.csv"
+    if params.parent is None or not path.is_file():
+        return pd.DataFrame({"sha256": [], "group": []}, dtype="string")
+    return pd.read_csv(path, dtype="string")
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:

@@ -3,11 +3,12 @@
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from filelock import FileLock, Timeout
 
 from labkit import runs
 from labkit.data.source import open_data
@@ -30,37 +31,58 @@ class Plan:
 
 @dataclass
 class StudyRunner:
-    """Runs a study; ``say`` gets every line for the terminal."""
+    """Runs a study and makes its report. ``failed``: run -> error; ``planned``: run -> fingerprint, None if refused."""
 
     study: Study
     data: str | None = None
     failed: dict[str, str] = field(default_factory=dict)
+    planned: dict[str, str | None] = field(default_factory=dict)
     _data_fingerprints: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
         return runs.reports_root() / self.study.name
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One call works on a study at a time; a second one is refused, and not after it has overwritten something."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ParameterError(f"study {self.study.name} is being run by another process; wait for it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def run_all(self) -> None:
         """Make every run that is not up to date; one that fails stops only those that start from it."""
         table = self.study.run_params(self.data)
         for number, params in enumerate(table, 1):
-            name = f"{params.run}, seed {params.seed}" if len(self.study.seeds) > 1 else str(params.run)
-            label = f"[{number}/{len(table)}] {name}"
+            name = f"{params.run}-seed{params.seed}"
+            label = f"[{number}/{len(table)}] {name if len(self.study.seeds) > 1 else params.run}"
+            self.planned[name] = None
             try:
                 plan = self.plan(params)
             except ParameterError as error:
                 self._note_failure(name, str(error), label)
                 continue
+            self.planned[name] = runs.fingerprint_of(plan.inputs)
             if plan.reason is None:
                 print(f"{label}: up to date")
                 continue
             print(f"{label}: {plan.reason}", flush=True)
             if error := self.train(plan):
                 self._note_failure(name, error, label)
+        self._stamp("runs", self.planned)
 
     def plan(self, params: RunParams) -> Plan:
         """What one run needs; raises ParameterError where its parent is not finished, DataError where data is amiss."""
+        parent = (params.weights or "").removeprefix("run:")
+        if parent in self.failed:
+            raise ParameterError(f"starts from {parent}, which failed")
         params = runs.resolve_weights(params)
         inputs = runs.run_inputs(params, self.data_fingerprint(params.dataset, params.data))
         folder = runs.run_folder(params, runs.fingerprint_of(inputs))
@@ -70,14 +92,11 @@ class StudyRunner:
         """One line a run: what would be made and why. A child of a run that would be made is made too."""
         remade: set[str] = set()
         for params in self.study.run_params(self.data):
-            parent = (params.weights or "").removeprefix("run:")
-            if parent in remade:
-                reason: str | None = f"starts from {parent}, which is run again"
-            else:
-                reason = self.plan(params).reason
+            name, parent = f"{params.run}-seed{params.seed}", (params.weights or "").removeprefix("run:")
+            reason = f"starts from {parent}, which is run again" if parent in remade else self.plan(params).reason
             if reason:
-                remade.add(str(params.run))
-            yield f"{params.run}-seed{params.seed}: {'would run, ' + reason if reason else 'up to date'}"
+                remade.add(name)
+            yield f"{name}: {'would run, ' + reason if reason else 'up to date'}"
 
     def data_fingerprint(self, dataset: str, data: str) -> str:
         if (dataset, data) not in self._data_fingerprints:
@@ -87,18 +106,15 @@ class StudyRunner:
 
     def train(self, plan: Plan) -> str | None:
         """Execute train.ipynb into the run folder; its error in one line, if any. The manifest has the last word."""
+        if runs.state(plan.folder) == "running":
+            return f"{plan.folder} is being worked in by another process"
         started = time.monotonic()
         error = execute(NOTEBOOKS / "train.ipynb", plan.folder / "train.ipynb", plan.params.model_dump())
-        manifest = runs.read_json(plan.folder / "run.json")
-        if error is None and manifest.get("status") != "finished":
+        if error is None and runs.read_json(plan.folder / "run.json").get("status") != "finished":
             error = "the kernel ended before the run was finished"
         if error is not None:
             runs.mark_failed(plan.folder, plan.params, plan.inputs, error)
             return error
-        from labkit.reporting.render import render_notebook
-
-        title = f"{plan.params.run}, seed {plan.params.seed}"
-        render_notebook(plan.folder / "train.ipynb", plan.folder / "train.html", title=title)
         print(f"    finished in {(time.monotonic() - started) / 60:.1f} min")
         return None
 
@@ -115,22 +131,18 @@ class StudyRunner:
 
         html, pdf_path = self.folder / "report.html", self.folder / "report.pdf"
         code = runs.code_fingerprint(*REPORT_CODE)
+        folders = [self.folder / "runs" / name for name in self.planned]
+        pages = {folder.name: page for folder in folders if (page := self._page(folder, code))}
         explore_params = self._explore_params()
         data = self.data_fingerprint(explore_params["dataset"], explore_params["data"])
         explore = self._notebook("explore", explore_params, [code, data])
-        manifests = [runs.read_json(folder / "run.json") for folder in sorted((self.folder / "runs").glob("*"))]
-        states = [[m.get("run"), m.get("seed"), m.get("fingerprint"), m.get("status")] for m in manifests]
         study = (PROJECT / "params" / f"{self.study.name}.yaml").read_text(encoding="utf-8")
-        analysis = self._notebook("analysis", {"study": self.study.name}, [code, states, study])
+        made_of = [code, study, self.planned, {folder.name: _contents(folder) for folder in folders}]
+        analysis = self._notebook("analysis", {"study": self.study.name}, made_of)
         stamps = runs.read_json(self.folder / "report.json")
-        made = runs.fingerprint_of([stamps["explore"], stamps["analysis"], code])
+        made = runs.fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
         if stamps.get("html") != made or not html.is_file():
-            links = {
-                folder.name: f"runs/{folder.name}/train.html"
-                for folder in sorted((self.folder / "runs").glob("*"))
-                if (folder / "train.html").is_file()
-            }
-            render_report([analysis, explore], html, title=self.study.title, subtitle=self.study.question, links=links)
+            render_report([analysis, explore], html, title=self.study.title, subtitle=self.study.question, links=pages)
             self._stamp("html", made)
         if not pdf:
             return html, None
@@ -138,6 +150,21 @@ class StudyRunner:
             render_pdf(html, pdf_path)
             self._stamp("pdf", made)
         return html, pdf_path
+
+    def _page(self, folder: Path, code: str) -> str | None:
+        """A run's notebook as a page beside it, relative to the report; None where the notebook is not complete."""
+        from labkit.reporting.render import render_notebook
+
+        notebook, page = folder / "train.ipynb", folder / "train.html"
+        if not runs.notebook_complete(notebook):
+            return None
+        made = runs.fingerprint_of([code, runs.sha256(notebook)])
+        pages = runs.read_json(self.folder / "report.json").get("pages", {})
+        if pages.get(folder.name) != made or not page.is_file():
+            manifest = runs.read_json(folder / "run.json")
+            render_notebook(notebook, page, title=f"{manifest['run']}, seed {manifest['seed']}")
+            self._stamp("pages", pages | {folder.name: made})
+        return f"runs/{folder.name}/train.html"
 
     def _explore_params(self) -> dict[str, Any]:
         """The data's part of the parameters, of the first compared run."""
@@ -155,9 +182,15 @@ class StudyRunner:
             self._stamp(name, made)
         return target
 
-    def _stamp(self, name: str, made: str) -> None:
+    def _stamp(self, name: str, made: Any) -> None:
         path = self.folder / "report.json"
         runs.write_json(path, runs.read_json(path) | {name: made})
+
+
+def _contents(folder: Path) -> list[str | None]:
+    """What the report reads of a run, as SHA-256: a run made again elsewhere may differ under the same fingerprint."""
+    names = ("run.json", "history.csv", "predictions.csv")
+    return [runs.sha256(folder / name) if (folder / name).is_file() else None for name in names]
 
 
 def open_study(name: str, data: str | None = None) -> StudyRunner:
@@ -204,8 +237,3 @@ class _Indented:
 
     def flush(self) -> None:
         sys.stdout.flush()
-
-
-def study_yaml(name: str) -> dict[str, Any]:
-    """A study file as it stands, for the report's appendix."""
-    return yaml.safe_load((PROJECT / "params" / f"{name}.yaml").read_text(encoding="utf-8"))

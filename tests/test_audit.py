@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from labkit.audit import audit, stamps
+from labkit.audit import audit, in_caption, inherited_leak, learnt_from, stamps
 
 GRADES = ["No DR", "Mild", "Moderate", "Severe", "Proliferative DR"]
 
@@ -219,3 +219,26 @@ def test_stamps_name_a_leak_and_a_selection_on_test_and_nothing_on_an_honest_pro
     sound = audit(eyes("1_left train 0\n2_left train 1\n3_right test 0\n4_left test 1"), None, GRADES, "patient")
     assert stamps(sound, "val") == []
     assert stamps(sound, "test") == ["the epoch was chosen on the test images"]
+    assert stamps(sound, "val", 1) == ["the weights it starts from have met 50.0% of the test images or their patients"]
+    assert in_caption(stamps(sound, "test")) == " ⚠ The epoch was chosen on the test images."
+    assert in_caption([]) == ""
+
+
+def test_unknown_groups_are_stamped_as_unchecked():
+    table = eyes("1_left train 0\n2_left test 1").assign(group=pd.NA)
+    (stamp,) = stamps(audit(table, None, GRADES, "subject"), "val")
+    assert "subjects are unknown" in stamp and "cannot be checked" in stamp
+
+
+def test_weights_that_have_met_test_images_or_their_patients_are_found():
+    parent = eyes("1_left train 0\n2_left val 0\n3_left test 0")
+    hashes = pd.Series({name: f"sha of {name}" for name in ("1_left", "2_left", "3_left", "1_right", "4_left")})
+    none = pd.DataFrame({"sha256": [], "group": []}, dtype="string")
+    met = learnt_from(parent, hashes, "eyepacs", none)
+    assert set(met["group"]) == {"eyepacs/1", "eyepacs/2"}
+    child = eyes("3_left train 0\n1_right test 0\n2_left test 0\n4_left test 0")
+    assert inherited_leak(child, hashes, "eyepacs", met) == 2  # the other eye of 1, and the very image of 2
+    assert inherited_leak(child, hashes, "other data", met) == 1  # numbers of other data are other people
+    assert inherited_leak(child, hashes, "eyepacs", none) == 0
+    grandchild = learnt_from(child, hashes, "eyepacs", met)
+    assert set(grandchild["group"]) == {"eyepacs/1", "eyepacs/2", "eyepacs/3"}

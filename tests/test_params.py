@@ -65,6 +65,16 @@ def test_a_cell_of_ones_own_may_change_a_parameter_and_hold_other_names():
     }
 
 
+def test_without_a_parameters_cell_nothing_runs_on_defaults():
+    with pytest.raises(ParameterError, match="no parameters cell was run"):
+        RunParams.from_cells(["epochs = 50\narch = 'resnet50'"])
+
+
+def test_a_near_miss_in_a_cell_of_ones_own_is_refused():
+    with pytest.raises(ParameterError, match="did you mean epochs"):
+        RunParams.from_cells([DEFAULTS, "epoch = 9"])
+
+
 def test_a_parameters_cell_that_computes_is_refused():
     with pytest.raises(ParameterError, match="name = literal"):
         RunParams.from_cells(["# Parameters: x\nepochs = 1 + len('a')"])
@@ -101,6 +111,18 @@ def test_numbers_with_an_exponent_are_numbers(study_file):
 def test_data_from_the_command_line_leaves_the_sources_alone(study_file):
     study = study_file("sources:\n  s: {data: demo-source}\nruns:\n  a: {weights: 'run:s'}\n")
     assert {params.run: params.data for params in study.run_params("mine")} == {"s": "demo-source", "a": "mine"}
+
+
+def test_children_start_from_their_own_seed_of_a_run_and_from_the_first_of_a_source(study_file):
+    study = study_file("seeds: [1, 2]\nsources:\n  s: {}\nruns:\n  a: {weights: 'run:s'}\n  b: {weights: 'run:a'}\n")
+    starts = {f"{params.run}-seed{params.seed}": params.weights for params in study.run_params()}
+    assert starts == {
+        "s-seed1": None,
+        "a-seed1": "run:s-seed1",
+        "a-seed2": "run:s-seed1",
+        "b-seed1": "run:a-seed1",
+        "b-seed2": "run:a-seed2",
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
@@ -173,9 +172,3 @@ def test_rooms_import_from_the_left_only():
             continue
         for other in re.findall(r"^\s*(?:from|import) labkit\.(\w+)", path.read_text(), re.MULTILINE):
             assert order.index(other) <= order.index(room), f"{path.name} imports labkit.{other}"
-
-
-def test_nothing_is_written_into_the_project_by_tests(own_reports: Path):
-    from labkit import runs
-
-    assert runs.reports_root() == own_reports.resolve()

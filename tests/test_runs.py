@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from labkit import runs
-from labkit.params import ParameterError, RunParams
+from labkit.params import ParameterError, RunParams, Study
 
 PARAMS = RunParams(study="s", run="a")
 INPUTS = {"epochs": 1, "data": "d", "code": "c"}
@@ -158,6 +158,26 @@ def test_weights_of_a_run_are_found_by_seed_then_seed_0_then_refused():
     runs.open_run(PARAMS, INPUTS | {"epochs": 7}).finish()
     with pytest.raises(ParameterError, match="comes from another run"):
         runs.resolve_weights(resolved)
+    runs.write_json(runs.run_folder(PARAMS, "") / "run.json", {})
+    with pytest.raises(ParameterError, match="not there any more"):
+        runs.resolve_weights(resolved)
+
+
+def test_what_a_killed_write_left_is_removed():
+    run = runs.open_run(PARAMS, INPUTS)
+    run.path(".checkpoint.pt.123.tmp").write_text("half")
+    runs.open_run(PARAMS, INPUTS)
+    assert not run.path(".checkpoint.pt.123.tmp").exists()
+
+
+def test_the_best_run_is_one_that_the_study_compares(monkeypatch):
+    table = {"title": "t", "question": "q", "sources": {"start": {}}, "runs": {"a": {}, "b": {}}}
+    monkeypatch.setattr(runs, "load_study", lambda name: Study(name=name, **table))
+    for name, reached in (("start", 0.9), ("a", 0.2), ("b", 0.5)):
+        run = runs.open_run(PARAMS.model_copy(update={"run": name}), INPUTS)
+        runs.write_csv(run.path("history.csv"), pd.DataFrame({"epoch": [1], "val_qwk": [reached]}))
+        run.finish(score="qwk")
+    assert runs.best_on_validation("s").name == "b-seed0"
 
 
 def test_predictions_come_back_bit_for_bit(tmp_path, predictions):

@@ -5,7 +5,7 @@ import pytest
 
 from labkit import runs
 from labkit import study as study_room
-from labkit.params import RunParams, Study
+from labkit.params import ParameterError, RunParams, Study
 from labkit.study import StudyRunner, execute
 
 TABLE = {
@@ -53,10 +53,36 @@ def test_a_failed_run_stops_its_children_and_no_others(runner, capsys):
     runner.broken = {"start"}
     runner.run_all()
     assert runner.executed == ["start", "scratch"]
-    assert set(runner.failed) == {"start", "child"}
+    assert set(runner.failed) == {"start-seed0", "child-seed0"}
     folder = runs.reports_root() / "s" / "runs" / "start-seed0"
     assert runs.state(folder) == "failed" and "broken on purpose" in runs.read_json(folder / "run.json")["error"]
     assert "FAILED: ValueError: broken on purpose" in capsys.readouterr().err
+
+
+def test_a_failure_after_the_predictions_costs_no_training(runner):
+    """A plot that fails must not cost an epoch: the run stays finished, and its notebook is made again."""
+    runner.run_all()
+    folder = runs.reports_root() / "s" / "runs" / "scratch-seed0"
+    plan = runner.plan(next(params for params in runner.study.run_params() if params.run == "scratch"))
+    runs.mark_failed(folder, plan.params, plan.inputs, "ValueError: in a plot")
+    (folder / "train.ipynb").unlink()
+    assert runs.state(folder) == "finished" and runs.read_json(folder / "run.json")["error"] == "ValueError: in a plot"
+    assert runner.plan(plan.params).reason == "finished, but its notebook was cut short"
+
+
+def test_what_is_no_longer_planned_is_out_of_date(runner):
+    runner.run_all()
+    assert set(runs.current_runs("s")["state"]) == {"finished"}
+    changed = StudyRunner(Study(name="s", **TABLE | {"sources": {"start": {"epochs": 2}}}))
+    runner.broken = {"start"}
+    changed.run_all()
+    states = runs.current_runs("s").set_index("run")["state"].to_dict()
+    assert states == {"start": "failed", "scratch": "finished", "child": "out of date"}
+
+
+def test_two_calls_on_one_study_do_not_meet(runner):
+    with runner.alone(), pytest.raises(ParameterError, match="another process"), StudyRunner(runner.study).alone():
+        pass
 
 
 def test_a_mended_run_and_its_children_are_made_the_next_time(runner):
@@ -74,7 +100,7 @@ def test_changed_parameters_repeat_their_run_and_what_starts_from_it(runner, cap
     lines = list(again.dry_run())
     assert lines[0].startswith("start-seed0: would run, changed since it was run: epochs")
     assert lines[1] == "scratch-seed0: up to date"
-    assert "child-seed0: would run, starts from start" in lines[2]
+    assert "child-seed0: would run, starts from start-seed0" in lines[2]
     runner.executed.clear()
     again.run_all()
     assert runner.executed == ["start", "child"]

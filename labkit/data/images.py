@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from labkit.data.folders import is_image
+from labkit.params import PROJECT
 
 ARRAY_PATH = re.compile(r"(?P<file>.+\.npz)#(?P<split>[a-z]+)/(?P<index>\d+)")
 
@@ -37,8 +38,8 @@ def load_image(path: str) -> Image.Image:
 
 
 def find_images(place: str | Path) -> list[str]:
-    """The image file, or every image file below the folder, sorted; ValueError where there is none."""
-    path = Path(place).expanduser()
+    """The image file, or every image file below the folder, sorted; relative to the project. ValueError: none there."""
+    path = PROJECT / Path(place).expanduser()
     if path.is_file():
         return [path.as_posix()]
     files = (file for file in path.rglob("*") if is_image(file.name))

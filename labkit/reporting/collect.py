@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from labkit import runs
+from labkit.audit import in_caption
+from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide
 from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
@@ -17,7 +19,7 @@ from labkit.params import RunParams, Study, load_study
 from labkit.reporting.style import Palette
 
 # Parameters that do not make two runs different variants: names, machine, and what follows from ``weights``.
-NOT_A_FACTOR = {"study", "run", "seed", "parent", "device", "precision", "threads", "num_workers"}
+NOT_A_FACTOR = {"weights", "study", "run", "seed", "parent", "device", "precision", "threads", "num_workers"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class StudyResults:
     history: pd.DataFrame
     unfinished: pd.DataFrame
     baseline: dict[str, Any]
+    majority: dict[str, float]  # split -> accuracy of always answering train's most frequent class
     classes: list[str]
     score: str
     palette: Palette
@@ -58,7 +61,13 @@ class StudyResults:
     @property
     def stamp(self) -> str:
         """What every caption must carry where test was leaked into or selected on; empty on an honest protocol."""
-        return "".join(f" ⚠ {stamp}." for stamp in self.stamps)
+        return in_caption(self.stamps)
+
+    @property
+    def unit(self) -> str:
+        """What intervals are drawn over: the data's groups, or images where those are unknown."""
+        name = facts(self.runs[0]["params"].dataset).group_name
+        return f"image ({name}s are unknown)" if self.runs[0]["n_without_group"] else name
 
     @property
     def majority_class(self) -> str:
@@ -70,7 +79,7 @@ class StudyResults:
 
     def comparisons(self) -> Iterator[Comparison]:
         """Every pair of variants that differs in just one factor, on the score and on accuracy (first seeds)."""
-        params = {run["run"]: _factors(run["params"]) for run in reversed(self.runs)}
+        params = {run["run"]: _factors(run["params"], run["start"]) for run in reversed(self.runs)}
         names = [name for name in self.study.runs if name in self.tests]
         for a, b in combinations(names, 2):
             differing = [key for key in params[a] if params[a][key] != params[b][key]]
@@ -83,16 +92,19 @@ class StudyResults:
 def collect(study_name: str) -> StudyResults:
     """Read a study's run folders; raises ValueError where none is finished or the runs do not belong together."""
     study = load_study(study_name)
-    folders = runs.run_folders(study_name)
+    folders = runs.current_runs(study_name)
     compared = folders.loc[folders["run"].isin(study.runs)]
     order = {name: place for place, name in enumerate(study.runs)}
     compared = compared.sort_values(["run", "seed"], key=lambda c: c.map(order) if c.name == "run" else c)
     done = compared.loc[compared["state"] == "finished"]
     if done.empty:
-        raise ValueError(f"study {study_name}: no run is finished in {runs.reports_root() / study_name}; run it first")
-    results, tests, histories, labels = [], {}, [], []
+        raise ValueError(
+            f"study {study_name}: no run is finished and up to date; first: make report STUDY={study_name}"
+        )
+    results, tests, histories, labels, majority = [], {}, [], [], {}
     for folder in done["folder"]:
         result, test, history = _read_run(folder)
+        majority = majority or result["majority"]
         results.append(result)
         histories.append(history)
         tests.setdefault(result["run"], test)
@@ -108,6 +120,7 @@ def collect(study_name: str) -> StudyResults:
         tests=tests,
         history=pd.concat(histories, ignore_index=True),
         unfinished=_unfinished(study, folders),
+        majority=majority,
         baseline=majority_baseline(train_labels, labels[0], len(first["classes"])),
         classes=first["classes"],
         score=first["score"],
@@ -123,12 +136,16 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     test = decided.loc[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
     intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(manifest["classes"]))
     seconds = manifest["epoch_seconds"]
+    answer = int(np.argmax(manifest["train_counts"]))
+    labelled = decided.dropna(subset=["label"])
+    majority = {str(split): float((part["label"] == answer).mean()) for split, part in labelled.groupby("split")}
     result = manifest | evaluate(test, manifest["classes"])
     result |= {
         "params": params,
+        "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
         "intervals": intervals,
         "answers": majority_share(test),
-        "minutes": manifest["seconds"] / 60,
+        "minutes": sum(seconds) / 60,
         "images_per_second": manifest["n_images"]["train"] / float(np.median(seconds)),
     }
     history = pd.read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
@@ -149,11 +166,10 @@ def _unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "state", "error"])
 
 
-def _factors(params: RunParams) -> dict[str, Any]:
-    """What may make a run a variant; where it starts counts as one factor, since other networks need other weights."""
+def _factors(params: RunParams, start: str) -> dict[str, Any]:
+    """What may make a run a variant; what it starts from counts by what that was trained on, whatever its network."""
     factors = {key: value for key, value in params.model_dump().items() if key not in NOT_A_FACTOR}
-    factors["start"] = "from scratch" if factors.pop("weights") is None else "from weights"
-    return factors
+    return factors | {"start": start.rpartition("trained on ")[2]}
 
 
 def _difference(a: pd.DataFrame, b: pd.DataFrame, n_classes: int) -> pd.DataFrame:

@@ -205,13 +205,16 @@ def _resume(
     checkpoint = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
     done = len(checkpoint["progress"]["history"]) if checkpoint else 0
     optimizer = make_optimizer(model, params, accelerator, frozen=max(done, 1) <= params.freeze_epochs)
-    if checkpoint is None:
+    if checkpoint is None:  # the start is kept too: stopped in its first epoch, a run must not go on half-trained
+        start = accelerator.unwrap_model(model)
+        save_checkpoint(run.path("checkpoint.pt"), run.fingerprint, Progress(), start, optimizer, accelerator.scaler)
         return Progress(), optimizer
     accelerator.unwrap_model(model).load_state_dict(checkpoint["model"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     if accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(checkpoint["scaler"])
-    print(f"going on after epoch {done}, from {run.path('checkpoint.pt')}")
+    if done:
+        print(f"going on after epoch {done}, from {run.path('checkpoint.pt')}")
     return Progress(**checkpoint["progress"]), optimizer
 
 

@@ -25,7 +25,7 @@ def set_up(params: RunParams) -> Accelerator:
     device = choose_device(params.device)
     precision = params.precision
     if precision == "auto":
-        precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if precision == "fp16" and device == "cpu":
         raise ParameterError("precision: got 'fp16', but a CPU trains in fp32 or bf16; allowed here: auto, fp32, bf16")
     # Accelerate keeps its first settings for the life of a process; a notebook may be run again with others.
