@@ -138,7 +138,8 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     seconds = manifest["epoch_seconds"]
     answer = int(np.argmax(manifest["train_counts"]))
     labelled = decided.dropna(subset=["label"])
-    majority = {str(split): float((part["label"] == answer).mean()) for split, part in labelled.groupby("split")}
+    given = {str(split): part["label"].to_numpy(np.int64) for split, part in labelled.groupby("split")}
+    majority = {split: float((labels == answer).mean()) for split, labels in given.items()}
     result = manifest | evaluate(test, manifest["classes"])
     result |= {
         "params": params,
