@@ -7,7 +7,7 @@ parameters hands them to :func:`from_cells`, which stops on anything that is not
 import ast
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -58,13 +58,18 @@ class Parameters(BaseModel):
             raise ParameterError((f"{where}: " if where else "") + "\n".join(lines)) from None
 
     @classmethod
-    def from_cells(cls, cells: Sequence[str]) -> Self:
+    def from_cells(cls, cells: Sequence[str], variables: Mapping[str, Any] | None = None) -> Self:
         """Parameters as set in the executed cells of a notebook (IPython's ``In``).
 
         Cells that begin with ``# Parameters`` are the notebook's own and the one that Papermill injects; every name in
         them must be a parameter. Cells in between that hold nothing but literals may override, so that a person can
         change a value in a cell of their own. Running the notebook's parameters cell again starts afresh.
+
+        nbval runs cells without keeping them in ``In``; then, and only then, the values are taken from ``variables``
+        (``globals()``), which such a kernel has got from the parameters cell alone.
         """
+        if variables is not None and not any(cells):
+            return cls.of({name: variables[name] for name in cls.model_fields if name in variables})
         return cls.of(assigned_literals(cells, set(cls.model_fields)), "notebook parameters")
 
     def changed(self) -> dict[str, Any]:

@@ -70,6 +70,11 @@ def test_without_a_parameters_cell_nothing_runs_on_defaults():
         RunParams.from_cells(["epochs = 50\narch = 'resnet50'"])
 
 
+def test_a_kernel_that_keeps_no_cells_hands_over_its_variables():
+    assert RunParams.from_cells([""], {"epochs": 3, "In": [""], "other": 1}).epochs == 3
+    assert RunParams.from_cells([DEFAULTS], {"epochs": 3}).epochs == 1  # cells, where there are any, come first
+
+
 def test_a_near_miss_in_a_cell_of_ones_own_is_refused():
     with pytest.raises(ParameterError, match="did you mean epochs"):
         RunParams.from_cells([DEFAULTS, "epoch = 9"])

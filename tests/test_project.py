@@ -75,7 +75,7 @@ def test_notebooks_are_committed_without_outputs_and_open_alike(path):
     opening = "".join(cells[0]["source"])
     assert opening.startswith("# ") and "**" in opening and "?" in opening  # a title and a question
     assert "parameters" in code[0]["metadata"]["tags"]
-    assert "from_cells(In)" in "".join(code[1]["source"])
+    assert "from_cells(In, globals())" in "".join(code[1]["source"])
     long = ["".join(cell["source"]) for cell in code[1:] if len("".join(cell["source"]).splitlines()) > 16]
     assert not long, f"a cell of {path.name} is long: {long[0][:60]}" if long else ""
 
