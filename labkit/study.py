@@ -184,7 +184,9 @@ class StudyRunner:
 
     def _stamp(self, name: str, made: Any) -> None:
         path = self.folder / "report.json"
-        runs.write_json(path, runs.read_json(path) | {name: made})
+        stamps = runs.read_json(path)
+        if stamps.get(name) != made:
+            runs.write_json(path, stamps | {name: made})
 
 
 def _contents(folder: Path) -> list[str | None]:
