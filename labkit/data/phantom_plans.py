@@ -72,7 +72,7 @@ CELLS = {
     "demo-source": CellsPlan(
         seed=2020, size=96, ill=20, healthy=20, cells=15, first_subject=101, source=True, traps=False
     ),
-    "tiny": CellsPlan(seed=2021, size=64, ill=9, healthy=7, cells=6, first_subject=201),
+    "tiny": CellsPlan(seed=2021, size=64, ill=10, healthy=8, cells=6, first_subject=201),
 }
 
 

@@ -35,7 +35,7 @@ from labkit.data.phantom_plans import CELLS, ENDINGS, EYES, leukemia_plan, retin
 
 __all__ = ["VERSION", "cell", "draw_patient", "draw_subject", "fundus", "leukemia_plan", "phantom", "retinopathy_plan"]
 
-VERSION = 2  # goes into the folder's name: raise it whenever a byte of any phantom changes
+VERSION = 3  # goes into the folder's name: raise it whenever a byte of any phantom changes
 
 
 def phantom(dataset: str, name: str, cache: Path) -> Path:
