@@ -101,6 +101,11 @@ def test_only_variants_that_differ_in_one_thing_are_compared(study):
     assert gain.difference == pytest.approx(20 / 60) and gain.low < 20 / 60 < gain.high
 
 
+def test_augmented_or_not_is_one_thing_however_many_parameters_it_takes(study):
+    make_run("good", labels(), horizontal_flip=False, vertical_flip=False)
+    assert {pair.factor for pair in collect("s").comparisons()} == {"augmentation"}
+
+
 def test_a_stamp_of_one_run_stands_on_every_caption(study):
     assert collect("s").stamp == ""
     make_run("good", labels(), stamps=["80.0% of the test images share a patient with the training images"])

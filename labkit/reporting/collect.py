@@ -20,6 +20,7 @@ from labkit.reporting.style import Palette
 
 # Parameters that do not make two runs different variants: names, machine, and what follows from ``weights``.
 NOT_A_FACTOR = {"weights", "study", "run", "seed", "parent", "device", "precision", "threads", "num_workers"}
+AUGMENTATION = ("horizontal_flip", "vertical_flip", "rotation")
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ def _unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
 def _factors(params: RunParams, start: str) -> dict[str, Any]:
     """What may make a run a variant; what it starts from counts by what that was trained on, whatever its network."""
     factors = {key: value for key, value in params.model_dump().items() if key not in NOT_A_FACTOR}
-    return factors | {"start": start.rpartition("trained on ")[2]}
+    augmentation = tuple(factors.pop(key) for key in AUGMENTATION)  # "augmented or not" is one question
+    return factors | {"start": start.rpartition("trained on ")[2], "augmentation": augmentation}
 
 
 def _difference(a: pd.DataFrame, b: pd.DataFrame, n_classes: int) -> pd.DataFrame:
