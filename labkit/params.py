@@ -72,14 +72,6 @@ class Parameters(BaseModel):
             return cls.of({name: variables[name] for name in cls.model_fields if name in variables})
         return cls.of(assigned_literals(cells, set(cls.model_fields)), "notebook parameters")
 
-    def changed(self) -> dict[str, Any]:
-        """The parameters that differ from the defaults."""
-        return {
-            name: value
-            for name, field in type(self).model_fields.items()
-            if (value := getattr(self, name)) != field.default
-        }
-
     def _repr_html_(self) -> str:
         from html import escape
 

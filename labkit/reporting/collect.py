@@ -74,10 +74,6 @@ class StudyResults:
     def majority_class(self) -> str:
         return self.classes[self.baseline["class"]]
 
-    @property
-    def train_counts(self) -> list[int]:
-        return self.runs[0]["train_counts"]
-
     def comparisons(self) -> Iterator[Comparison]:
         """Every pair of variants that differs in just one factor, on the score and on accuracy (first seeds)."""
         params = {run["run"]: _factors(run["params"], run["start"]) for run in reversed(self.runs)}
@@ -114,6 +110,7 @@ def collect(study_name: str) -> StudyResults:
             first_name = done["name"].tolist()[0]
             raise ValueError(f"{folder.name} was tested on other images than {first_name}; they cannot be compared")
     first = results[0]
+    starts = {name: (study.defaults | keys).get("weights") for name, keys in study.runs.items()}
     train_labels = np.repeat(np.arange(len(first["classes"])), first["train_counts"])
     return StudyResults(
         study=study,
@@ -125,7 +122,7 @@ def collect(study_name: str) -> StudyResults:
         baseline=majority_baseline(train_labels, labels[0], len(first["classes"])),
         classes=first["classes"],
         score=first["score"],
-        palette=Palette(list(study.runs), dashed=[run["run"] for run in results if run["start"] == "from scratch"]),
+        palette=Palette.from_params([{"run": name, "weights": starts.get(name)} for name in study.runs]),
         stamps=list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
     )
 

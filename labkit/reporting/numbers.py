@@ -6,7 +6,6 @@ from dataclasses import dataclass
 NBSP = "\u00a0"  # between a number and its unit: a line never breaks there
 DASH = "\u2013"  # ranges, and a value that is missing
 MINUS = "\u2212"
-TIMES = "\u00d7"
 
 
 @dataclass(frozen=True)
