@@ -104,13 +104,16 @@ def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str],
     )
 
 
-def stamps(findings: Findings, select_on: str, inherited: int = 0) -> list[str]:
+def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test: bool = False) -> list[str]:
     """What every table and figure of a run must carry: what is wrong, or cannot be checked, about its test images.
 
-    ``inherited``: test images that the weights it starts from have met (``inherited_leak``).
+    ``inherited``: test images that the weights it starts from have met (``inherited_leak``). ``augment_test``: they
+    were cropped and flipped at random. Nothing where there is no labelled test image.
     """
-    found = []
+    found: list[str] = []
     groups, duplicates, name = findings.groups, findings.duplicates, findings.group_name
+    if not groups.n_test_images:
+        return found
     if not groups.checked:
         found.append(f"{name}s are unknown: whether test shares them with training cannot be checked")
     if groups.n_shared:
@@ -123,6 +126,8 @@ def stamps(findings: Findings, select_on: str, inherited: int = 0) -> list[str]:
         found.append(f"the weights it starts from have met {share:.1%} of the test images or their {name}s")
     if select_on == "test":
         found.append("the epoch was chosen on the test images")
+    if augment_test:
+        found.append("the test images were cropped, flipped and rotated at random, as in training")
     return found
 
 
@@ -225,7 +230,9 @@ def _count(flags: ArrayLike | pd.Series | pd.DataFrame) -> int:
 
 def _group_sentences(groups: SharedGroups, name: str) -> list[str]:
     found = []
-    if not groups.checked:
+    if not groups.n_test_images:
+        found.append("There is no labelled test image.")
+    elif not groups.checked:
         found.append(f"Whether test shares {name}s with train cannot be checked: which {name} is whose is not known.")
     elif groups.n_shared == 0:
         found.append(

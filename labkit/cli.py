@@ -5,8 +5,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labkit.params import PROJECT, ParameterError
+
+if TYPE_CHECKING:
+    from labkit.study import StudyRunner
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,7 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     study = argparse.ArgumentParser(add_help=False)
     study.add_argument("study", help="a file in params/, without .yaml")
-    study.add_argument("--data", help="folder of your images, or demo: replaces the data of the compared runs")
+    study.add_argument("--data", help="folder of your images, or demo: replaces the data of all runs but the sources")
+    study.add_argument("--small", action="store_true", help="the study's small form, for a CPU and without a download")
+    study.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter, as in papermill"
+    )
+    study.add_argument("--runs", nargs="+", default=["*"], metavar="RUN", help="only these, such as 'resnet18*'")
     run = commands.add_parser("run", parents=[study], help="make the runs of a study that are not up to date")
     run.add_argument("--dry-run", action="store_true", help="say what would be run and why, and stop")
     report = commands.add_parser("report", parents=[study], help="make the runs, then the report")
@@ -32,10 +41,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _open(arguments: argparse.Namespace) -> "StudyRunner":
+    from labkit.studies import SMALL, value_of
     from labkit.study import open_study
 
-    runner = open_study(arguments.study, arguments.data)
+    overrides = {name: value_of(value) for name, value in arguments.p}
+    if arguments.data:
+        overrides["data"] = arguments.data
+    small = arguments.small and not arguments.study.endswith(SMALL)
+    return open_study(arguments.study + SMALL if small else arguments.study, overrides, arguments.runs)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    runner = _open(arguments)
     if arguments.dry_run:
         print(*runner.dry_run(), sep="\n")
         return 0
@@ -46,9 +64,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from labkit.reporting.browser import BrowserMissing
-    from labkit.study import open_study
 
-    runner = open_study(arguments.study, arguments.data)
+    runner = _open(arguments)
     with runner.alone():
         runner.run_all()
         html, _ = runner.report(pdf=False)

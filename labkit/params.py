@@ -1,4 +1,4 @@
-"""What one run is: typed parameters, and the study file that holds a table of runs.
+"""What one run is: typed parameters.
 
 Papermill accepts misspelt names and wrong types with no more than a log line, so every notebook's first cell after its
 parameters hands them to :func:`from_cells`, which stops on anything that is not a parameter or is out of range.
@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 PROJECT = Path(__file__).resolve().parents[1]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # run names are folder names
 STUDY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # studies may lie in folders of params/
 
-Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "tf_efficientnet_lite0"]
+BASIC_BLOCKS = ("resnet18", "resnet34")
 
 
 class ParameterError(ValueError):
@@ -93,24 +93,39 @@ class RunParams(Parameters):
 
     dataset: str = Field("retinopathy", description="an entry of the catalog, or custom")
     data: str = Field("demo", description="folder of the images, or a built-in phantom set")
-    split: Literal["group", "given"] = Field("group", description="by patient, or as the data came")
+    split: Literal["group", "image", "given"] = Field(
+        "group", description="group: by patient; image: by image, whoever it is of; given: as the data came"
+    )
     split_seed: int = Field(
         0, ge=0, le=2**31 - 1, description="seed of the split alone: paired seeds share one test set"
     )
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="part of the images kept for validation")
-    test_fraction: float = Field(0.2, gt=0, lt=0.8, description="part kept for test, under split: group")
-    select_on: Literal["val", "test"] = Field("val", description="split on which the epoch is chosen")
+    test_fraction: float = Field(0.2, gt=0, lt=0.8, description="part kept for test, unless split: given")
+    train_on: Literal["train", "train+val"] = Field("train", description="train+val: with nothing left to choose by")
+    select_on: Literal["val", "test", "last"] = Field(
+        "val", description="split on which the epoch is chosen; last: the last epoch"
+    )
 
     image_size: int = Field(64, ge=16, le=2048, description="pixels a side, after resize and centre crop")
     crop_size: int | None = Field(None, ge=16, le=2048, description="random crop in training, centre crop otherwise")
     horizontal_flip: bool = Field(True, description="mirror at random in training")
     vertical_flip: bool = Field(True, description="turn upside down at random in training")
-    rotation: float = Field(0.0, ge=0, le=180, description="rotate by up to this many degrees either way in training")
-    normalize: Literal["imagenet", "half", "unit"] = Field(
-        "imagenet", description="imagenet: its mean and deviation; half: to [-1, 1]; unit: to [0, 1]"
+    rotation: float | list[float] = Field(
+        0.0, description="rotate at random in training, by up to this many degrees either way, or within [from, to]"
+    )
+    augment_test: bool = Field(False, description="a report's mistake: flips, crops and rotations in val and test, too")
+    sampling: Literal["none", "oversample"] = Field(
+        "none", description="oversample: repeat training images until every class has as many as the largest"
+    )
+    normalize: Literal["imagenet", "half", "unit", "twice"] = Field(
+        "imagenet",
+        description="imagenet: its mean and deviation; half: to [-1, 1]; unit: to [0, 1]; twice: divided by 255 twice",
     )
 
-    arch: Arch = Field("resnet18", description="residual network")
+    arch: Arch = Field("resnet18", description="residual network, or a light one through timm")
+    deviation: Literal["none", "flat_head", "linear_bottleneck", "small_stem"] = Field(
+        "none", description="what the network has other than He et al.: see labkit.models.DEVIATIONS"
+    )
     weights: str | None = Field(
         None, description="None (from scratch), IMAGENET1K_V1, IMAGENET1K_V2, a file, or run:<name>"
     )
@@ -127,8 +142,10 @@ class RunParams(Parameters):
     schedule: Literal["constant", "step", "cosine"] = Field("cosine", description="of the learning rate")
     step_size: int = Field(10, ge=1, le=10_000, description="epochs between the drops of schedule: step")
     gamma: float = Field(0.1, gt=0, le=1, description="factor of each drop of schedule: step")
-    class_weights: Literal["none", "balanced"] | list[float] = Field(
-        "none", description="of the cross entropy: none, balanced (N / (C n_c)), or one number a class"
+    class_weights: Literal["none", "balanced", "complement"] | list[float] = Field(
+        "none",
+        description="of the cross entropy: none, balanced (N / (C n_c)), complement (1 - n_c / N, the first class 1), "
+        "or one number a class",
     )
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, MPS or CPU")
@@ -143,9 +160,22 @@ class RunParams(Parameters):
             raise ValueError("class weights are positive numbers, one a class")
         return value
 
+    @field_validator("rotation")
+    @classmethod
+    def _rotation_range(cls, value: Any) -> Any:
+        return _check_rotation(value)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_crop(self.crop_size, self.image_size)
+        if self.train_on == "train+val" and self.select_on == "val":
+            raise ValueError(
+                "select_on: got 'val', but train_on: train+val leaves nothing to choose by; set it to last"
+            )
+        if self.deviation == "linear_bottleneck" and self.arch in BASIC_BLOCKS:
+            raise ValueError(f"deviation: got 'linear_bottleneck', but {self.arch} has no bottlenecks; use resnet50")
+        if self.deviation != "none" and not self.arch.startswith("resnet"):
+            raise ValueError(f"deviation: got {self.deviation!r}, but {self.arch} is no residual network of ours")
         if self.freeze_epochs > self.epochs:
             raise ValueError(f"freeze_epochs: got {self.freeze_epochs}, allowed: at most epochs ({self.epochs})")
         if self.freeze_epochs and self.weights is None:
@@ -171,16 +201,22 @@ class ExploreParams(Parameters):
     study: str = Field("adhoc", pattern=STUDY, description="study the exploration belongs to")
     dataset: str = _as_in_runs("dataset")
     data: str = _as_in_runs("data")
-    split: Literal["group", "given"] = _as_in_runs("split")
+    split: Literal["group", "image", "given"] = _as_in_runs("split")
     split_seed: int = _as_in_runs("split_seed")
     val_fraction: float = _as_in_runs("val_fraction")
     test_fraction: float = _as_in_runs("test_fraction")
-    select_on: Literal["val", "test"] = _as_in_runs("select_on")
+    train_on: Literal["train", "train+val"] = _as_in_runs("train_on")
+    select_on: Literal["val", "test", "last"] = _as_in_runs("select_on")
     image_size: int = _as_in_runs("image_size")
     crop_size: int | None = _as_in_runs("crop_size")
     horizontal_flip: bool = _as_in_runs("horizontal_flip")
     vertical_flip: bool = _as_in_runs("vertical_flip")
-    rotation: float = _as_in_runs("rotation")
+    rotation: float | list[float] = _as_in_runs("rotation")
+
+    @field_validator("rotation")
+    @classmethod
+    def _rotation_range(cls, value: Any) -> Any:
+        return _check_rotation(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -191,6 +227,15 @@ class ExploreParams(Parameters):
 def _check_crop(crop_size: int | None, image_size: int) -> None:
     if crop_size is not None and crop_size > image_size:
         raise ValueError(f"crop_size: got {crop_size}, allowed: at most image_size ({image_size})")
+
+
+def _check_rotation(value: float | list[float]) -> float | list[float]:
+    if isinstance(value, list):
+        if len(value) != 2 or not -360 <= value[0] <= value[1] <= 360:
+            raise ValueError("a range of degrees is [from, to] between -360 and 360")
+    elif not 0 <= value <= 180:
+        raise ValueError("degrees either way lie between 0 and 180")
+    return value
 
 
 class AnalysisParams(Parameters):
@@ -293,106 +338,7 @@ def _type_in_words(annotation: Any) -> str:
     return " or ".join(_type_in_words(part) for part in get_args(annotation))
 
 
-class Study(BaseModel):
-    """A study file: ``defaults`` and a table of runs that override a few of them.
-
-    ``sources`` are trained first and serve as ``weights: run:<name>`` only; they are no part of the comparison.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    title: str
-    question: str
-    defaults: dict[str, Any] = Field(default_factory=dict)
-    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    runs: dict[str, dict[str, Any]] = Field(min_length=1)
-    seeds: list[int] = Field(default=[0], min_length=1)
-
-    def run_params(self, data: str | None = None) -> list[RunParams]:
-        """Every run, parents before children; ``data`` replaces the data of the compared runs (and theirs alone).
-
-        Sources are trained with the first seed only; other parents with each seed, as their children are.
-        """
-        table = {name: self.defaults | keys for name, keys in (self.sources | self.runs).items()}
-        if data is not None:
-            for name, keys in self.runs.items():
-                if "data" not in keys:
-                    table[name]["data"] = data
-        runs = []
-        for name in _parents_first(table, self.name):
-            seeds = self.seeds[:1] if name in self.sources else self.seeds
-            for seed in [table[name]["seed"]] if "seed" in table[name] else seeds:
-                values = table[name] | {"study": self.name, "run": name, "seed": seed}
-                if parent := parent_of(values.get("weights")):
-                    own = table[parent].get("seed", self.seeds[0] if parent in self.sources else seed)
-                    values["weights"] = f"run:{parent}-seed{own}"
-                runs.append(RunParams.of(values, f"params/{self.name}.yaml, run {name}"))
-        return runs
-
-
 def parent_of(weights: object) -> str | None:
     """The run's name in ``run:<name>`` or ``run:<name>-seed<k>``, None for other weights."""
     match = re.fullmatch(r"run:(.+?)(-seed\d+)?", str(weights))
     return match[1] if match else None
-
-
-def load_study(name: str) -> Study:
-    """The study ``params/<name>.yaml``; raises ParameterError that names the file and what is wrong in it."""
-    path = PROJECT / "params" / f"{name}.yaml"
-    if not path.is_file():
-        names = sorted(str(p.relative_to(path.parent).with_suffix("")) for p in path.parent.rglob("*.yaml"))
-        raise ParameterError(f"no study {name!r}: {path} does not exist; there are {', '.join(names)}")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StudyLoader)
-    except yaml.YAMLError as error:
-        raise ParameterError(f"params/{name}.yaml is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ParameterError(f"params/{name}.yaml: expected keys such as title, defaults and runs")
-    try:
-        study = Study(name=name, **content)
-    except (ValidationError, TypeError) as error:
-        mistakes = error.errors() if isinstance(error, ValidationError) else []
-        lines = [f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in mistakes] or [str(error)]
-        raise ParameterError(f"params/{name}.yaml: " + "; ".join(lines)) from None
-    if both := set(study.sources) & set(study.runs):
-        raise ParameterError(f"params/{name}.yaml: {', '.join(sorted(both))} stands under sources and under runs")
-    return study
-
-
-class _StudyLoader(yaml.SafeLoader):
-    """YAML 1.2 numbers (``1e-3`` is one; PyYAML follows 1.1 and reads a string) and no key given twice."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := {str(key) for key in keys if keys.count(key) > 1}:
-            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_StudyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _parents_first(table: dict[str, dict[str, Any]], study: str) -> list[str]:
-    """Run names, each after the run that its weights come from; raises on a missing parent or a cycle."""
-    order: list[str] = []
-
-    def visit(name: str, children: tuple[str, ...]) -> None:
-        if name in children:
-            raise ParameterError(f"params/{study}.yaml: weights go in a circle: {' → '.join((*children, name))}")
-        parent = parent_of(table[name].get("weights"))
-        if parent is not None:
-            if parent not in table:
-                raise ParameterError(
-                    f"params/{study}.yaml, run {name}: weights: run:{parent}, but the study has no run {parent!r}; "
-                    f"it has {', '.join(table)}"
-                )
-            visit(parent, (*children, name))
-        if name not in order:
-            order.append(name)
-
-    for name in table:
-        visit(name, ())
-    return order

@@ -23,7 +23,8 @@ import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
-from labkit.params import PROJECT, ParameterError, RunParams, load_study, parent_of
+from labkit.params import PROJECT, ParameterError, RunParams, parent_of
+from labkit.studies import load_study, study_file
 
 # Rooms whose code decides a run's numbers; evaluation and reporting only decide what is said about them.
 CODE = ("params.py", "data", "models", "training")
@@ -385,7 +386,7 @@ def latest_study() -> str:
     """The study with the run that was finished last; raises ParameterError if nothing has been run yet."""
     manifests = sorted(reports_root().rglob("runs/*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for manifest in map(read_json, manifests):
-        if manifest.get("status") == "finished" and (PROJECT / "params" / f"{manifest['study']}.yaml").is_file():
+        if manifest.get("status") == "finished" and study_file(manifest["study"]).is_file():
             return manifest["study"]
     raise ParameterError(f"study: none has been run yet in {reports_root()}; first: make report (or STUDY=…)")
 

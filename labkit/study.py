@@ -2,17 +2,19 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from labkit import runs
-from labkit.data.source import open_data
-from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, Study, load_study
+from labkit.data.source import PHANTOMS, open_data
+from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, parent_of
+from labkit.studies import Study, load_study, study_file
 
 NOTEBOOKS = PROJECT / "notebooks"
 # Everything that decides what the report says; study.py and cli.py decide only when it is made.
@@ -31,10 +33,16 @@ class Plan:
 
 @dataclass
 class StudyRunner:
-    """Runs a study and makes its report. ``failed``: run -> error; ``planned``: run -> fingerprint, None if refused."""
+    """Runs a study and makes its report.
+
+    ``overrides`` replaces parameters of all runs but the sources; ``only`` names the runs to make (patterns such as
+    ``resnet18*``), what they start from included. ``failed``: run -> error; ``planned``: run -> fingerprint, None if
+    refused.
+    """
 
     study: Study
-    data: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+    only: Sequence[str] = ("*",)
     failed: dict[str, str] = field(default_factory=dict)
     planned: dict[str, str | None] = field(default_factory=dict)
     _data_fingerprints: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -59,17 +67,23 @@ class StudyRunner:
 
     def run_all(self) -> None:
         """Make every run that is not up to date; one that fails stops only those that start from it."""
-        table = self.study.run_params(self.data)
-        for number, params in enumerate(table, 1):
+        table, wanted = self.study.run_params(self.overrides), self.wanted()
+        count = sum(params.run in wanted for params in table)
+        number = 0
+        for params in table:
             name = f"{params.run}-seed{params.seed}"
-            label = f"[{number}/{len(table)}] {name if len(self.study.seeds) > 1 else params.run}"
+            number += params.run in wanted
+            label = f"[{number}/{count}] {name if len(self.study.seeds) > 1 else params.run}"
             self.planned[name] = None
             try:
                 plan = self.plan(params)
             except ParameterError as error:
-                self._note_failure(name, str(error), label)
+                if params.run in wanted:
+                    self._note_failure(name, str(error), label)
                 continue
             self.planned[name] = runs.fingerprint_of(plan.inputs)
+            if params.run not in wanted:
+                continue
             if plan.reason is None:
                 print(f"{label}: up to date")
                 continue
@@ -77,6 +91,20 @@ class StudyRunner:
             if error := self.train(plan):
                 self._note_failure(name, error, label)
         self._stamp("runs", self.planned)
+
+    def wanted(self) -> set[str]:
+        """Names of the runs to make: those that ``only`` selects, and what they start from."""
+        table = self.study.table()
+        names = {name for name in table if any(fnmatch(name, pattern) for pattern in self.only)}
+        if not names:
+            raise ParameterError(f"no run is called {' or '.join(self.only)}; there are {', '.join(table)}")
+        todo = list(names)
+        while todo:
+            parent = parent_of(table[todo.pop()].get("weights"))
+            if parent in table and parent not in names:
+                names.add(parent)
+                todo.append(parent)
+        return names
 
     def plan(self, params: RunParams) -> Plan:
         """What one run needs; raises ParameterError where its parent is not finished, DataError where data is amiss."""
@@ -91,7 +119,10 @@ class StudyRunner:
     def dry_run(self) -> Iterator[str]:
         """One line a run: what would be made and why. A child of a run that would be made is made too."""
         remade: set[str] = set()
-        for params in self.study.run_params(self.data):
+        wanted = self.wanted()
+        for params in self.study.run_params(self.overrides):
+            if params.run not in wanted:
+                continue
             name, parent = f"{params.run}-seed{params.seed}", (params.weights or "").removeprefix("run:")
             reason = f"starts from {parent}, which is run again" if parent in remade else self.plan(params).reason
             if reason:
@@ -136,7 +167,7 @@ class StudyRunner:
         explore_params = self._explore_params()
         data = self.data_fingerprint(explore_params["dataset"], explore_params["data"])
         explore = self._notebook("explore", explore_params, [code, data])
-        study = (PROJECT / "params" / f"{self.study.name}.yaml").read_text(encoding="utf-8")
+        study = study_file(self.study.name).read_text(encoding="utf-8")
         made_of = [code, study, self.planned, {folder.name: _contents(folder) for folder in folders}]
         analysis = self._notebook("analysis", {"study": self.study.name}, made_of)
         stamps = runs.read_json(self.folder / "report.json")
@@ -168,7 +199,7 @@ class StudyRunner:
 
     def _explore_params(self) -> dict[str, Any]:
         """The data's part of the parameters, of the first compared run."""
-        first = next(params for params in self.study.run_params(self.data) if params.run in self.study.runs)
+        first = next(params for params in self.study.run_params(self.overrides) if params.run in self.study.runs)
         return {name: value for name, value in first.model_dump().items() if name in ExploreParams.model_fields}
 
     def _notebook(self, name: str, params: dict[str, Any], inputs: list[Any]) -> Path:
@@ -195,9 +226,15 @@ def _contents(folder: Path) -> list[str | None]:
     return [runs.sha256(folder / name) if (folder / name).is_file() else None for name in names]
 
 
-def open_study(name: str, data: str | None = None) -> StudyRunner:
-    """A study by name; ``data`` (a folder or a phantom set) replaces the data of its compared runs."""
-    return StudyRunner(load_study(name), data)
+def open_study(name: str, overrides: dict[str, Any] | None = None, only: Sequence[str] = ("*",)) -> StudyRunner:
+    """A study by name; ``overrides`` and ``only`` as in StudyRunner.
+
+    A study that has a small form is run in it on the built-in phantoms, which are made for that size.
+    """
+    study, overrides = load_study(name), overrides or {}
+    if study.small and overrides.get("data") in PHANTOMS:
+        study = study.shrunk()
+    return StudyRunner(study, overrides, only)
 
 
 def execute(source: Path, target: Path, params: dict[str, Any], echo: bool = True) -> str | None:

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from labkit import runs
-from labkit.params import RunParams, Study
+from labkit.params import RunParams
+from labkit.studies import Study
 from labkit.reporting import collect as collect_room
 from labkit.reporting.collect import collect
 

@@ -1,13 +1,14 @@
 """Store, augmentation and loaders: decoded once, drawn by (seed, epoch, image), the same for any number of workers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from labkit.data import store as store_room
 from labkit.data.augment import IMAGENET_MEAN, IMAGENET_STD, Augment, centre_crop, rotate, to_float
-from labkit.data.loaders import make_loaders
+from labkit.data.loaders import make_loaders, oversampled
 from labkit.data.readers import file_hashes, read
 from labkit.data.splits import assign_splits
 from labkit.data.store import UnreadableImages, build_store, to_square
@@ -152,6 +153,27 @@ def test_the_batched_warp_turns_as_pillow_does():
     assert inner.mean() < 1.5 and inner[0].max() <= 1
 
 
+def test_rotation_is_plus_minus_a_number_or_from_one_to_another():
+    draws = np.column_stack([np.zeros((5, 4)), [0, 0.25, 0.5, 0.75, 1]])
+    assert Augment(8, rotation=20).angles(draws).tolist() == [-20, -10, 0, 10, 20]
+    assert Augment(8, rotation=[10, 30]).angles(draws).tolist() == [10, 15, 20, 25, 30]
+    assert Augment(8, rotation=[-20, 20]).angles(draws).tolist() == Augment(8, rotation=20).angles(draws).tolist()
+
+
+def test_draws_do_not_change_between_versions():
+    """Finished runs are repeated bit by bit."""
+    augment = Augment(8, rotation=30, seed=3)
+    draws = augment.draws(5, 6, np.arange(6))
+    assert draws[2].round(6).tolist() == [0.68101, 0.736312, 0.806407, 0.146292, 0.684031]
+    assert augment.angles(draws)[2] == pytest.approx((2 * draws[2, 4] - 1) * 30, abs=1e-5)
+
+
+def test_normalised_twice_is_divided_by_255_again():
+    """ToTensor divides by 255, and so does Normalize(0, 255) after it: white is 1/255."""
+    white = to_float(torch.full((1, 2, 2, 3), 255, dtype=torch.uint8), "twice")
+    assert white.numpy() == pytest.approx(1 / 255)
+
+
 def test_normalisation_equals_torchvisions():
     from torchvision.transforms import v2
 
@@ -172,3 +194,65 @@ def test_a_last_batch_of_one_is_left_out_in_training_only(eyes, tmp_path):
     count = int((parts["split"] == "train").sum())
     loaders = make_loaders(parts, store, RunParams(image_size=16, batch_size=count - 1))
     assert [len(batch["labels"]) for batch in loaders["train"]] == [count - 1]
+
+
+def test_oversampling_repeats_rows_until_every_class_is_as_frequent():
+    table = pd.DataFrame({"image_id": list("abcdefghijk"), "label": [0] * 7 + [1] * 3 + [2]})
+    grown = oversampled(table, seed=0)
+    assert grown["label"].value_counts().to_dict() == {0: 7, 1: 7, 2: 7}
+    assert grown["image_id"].tolist()[:11] == table["image_id"].tolist()
+    times = grown["image_id"].value_counts()
+    assert times[list("abcdefg")].eq(1).all() and times["k"] == 7
+    assert sorted(times[list("hij")]) == [2, 2, 3]  # 7 = 2 · 3 + 1
+    assert oversampled(table, seed=0).equals(grown)
+    assert {tuple(oversampled(table, seed)["image_id"]) for seed in range(20)} != {tuple(grown["image_id"])}
+
+
+def test_an_oversampled_epoch_has_as_many_of_every_class_each_drawn_by_itself(eyes, tmp_path):
+    table, hashes = eyes
+    parts = split(table)
+    in_train = parts["split"] == "train"
+    parts = parts[~in_train | (parts["label"] < 2) | ~parts["image_id"].str.endswith("left")].reset_index(drop=True)
+    store = build_store(table, hashes, 24, tmp_path)
+    plain = RunParams(image_size=24, crop_size=16, batch_size=8)
+    loaders = make_loaders(parts, store, plain.model_copy(update={"sampling": "oversample"}))
+    before = make_loaders(parts, store, plain)["train"].labels
+    counts = np.bincount(loaders["train"].labels)
+    assert len(set(counts)) == 1 and counts[0] == np.bincount(before).max() > np.bincount(before).min()
+    loaders["train"].set_epoch(1)
+    batches = list(loaders["train"])
+    drawn = np.concatenate([batch["index"].numpy() for batch in batches])
+    labels = np.concatenate([batch["labels"].numpy() for batch in batches])
+    assert sorted(drawn) == list(range(counts.sum())) and np.bincount(labels).tolist() == counts.tolist()
+    assert np.array_equal(labels, loaders["train"].labels[drawn])
+    pixels = np.concatenate([batch["images"].numpy() for batch in batches])[np.argsort(drawn)]
+    rows = loaders["train"].dataset.rows
+    copy = next(row for row in range(len(rows)) if rows[row] in rows[:row])
+    first = rows.tolist().index(rows[copy])
+    assert not np.array_equal(pixels[copy], pixels[first])
+    assert all(
+        len(loaders[name].labels) == int((parts["split"] == name).sum()) for name in ("val", "test")
+    )  # what is judged is never repeated
+
+
+def test_augmented_at_test_time_only_where_it_is_asked_for(eyes, tmp_path):
+    """One report's mistake, to be measured: the same test images give other scores in every epoch."""
+    table, hashes = eyes
+    store = build_store(table, hashes, 24, tmp_path)
+    params = RunParams(image_size=24, crop_size=20, rotation=40).model_copy(update={"augment_test": True})
+    for device in ("cpu", "cuda"):  # on a GPU, too, the rotation has happened before predict() sees the images
+        test = make_loaders(split(table), store, params, device)["test"]
+
+        def images(epoch, test=test):
+            test.set_epoch(epoch)
+            return next(iter(test))["images"].numpy()
+
+        first = images(1)
+        assert np.array_equal(images(1), first) and not np.array_equal(images(2), first)
+        augment = test.dataset.augment
+        assert augment is not None and not augment.rotate_batches
+        original = [store.images[row] for row in test.dataset.rows]
+        draws = augment.draws(1, len(test.dataset), np.arange(len(test.dataset)))
+        assert np.array_equal(augment(original, draws), first)
+    batch = next(iter(make_loaders(split(table), store, params)["test"]))
+    assert np.array_equal(batch["index"].numpy(), np.arange(len(batch["index"])))

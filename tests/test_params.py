@@ -1,6 +1,7 @@
 import pytest
 
-from labkit.params import PROJECT, ParameterError, RunParams, assigned_literals, load_study
+from labkit.params import PROJECT, ParameterError, RunParams, assigned_literals
+from labkit.studies import load_study
 
 DEFAULTS = "# Parameters: a tiny run\nepochs = 1\narch = 'resnet18'"
 
@@ -94,7 +95,7 @@ def test_every_study_file_is_valid(path):
 
 @pytest.fixture
 def study_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("labkit.params.PROJECT", tmp_path)
+    monkeypatch.setattr("labkit.studies.PROJECT", tmp_path)
     (tmp_path / "params").mkdir()
 
     def write(text: str):
@@ -115,7 +116,7 @@ def test_numbers_with_an_exponent_are_numbers(study_file):
 
 def test_data_from_the_command_line_leaves_the_sources_alone(study_file):
     study = study_file("sources:\n  s: {data: demo-source}\nruns:\n  a: {weights: 'run:s'}\n")
-    assert {params.run: params.data for params in study.run_params("mine")} == {"s": "demo-source", "a": "mine"}
+    assert {params.run: params.data for params in study.run_params({"data": "mine"})} == {"s": "demo-source", "a": "mine"}
 
 
 def test_children_start_from_their_own_seed_of_a_run_and_from_the_first_of_a_source(study_file):

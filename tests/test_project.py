@@ -10,7 +10,8 @@ import tomllib
 import pytest
 import yaml
 
-from labkit.params import PROJECT, AnalysisParams, ExploreParams, PredictParams, RunParams, load_study
+from labkit.params import PROJECT, AnalysisParams, ExploreParams, PredictParams, RunParams
+from labkit.studies import load_study
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 CONDA_NAMES = {"pytorch": "torch", "playwright-python": "playwright"}

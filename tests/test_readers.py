@@ -10,7 +10,7 @@ import pytest
 
 from labkit.data.catalog import CATALOG, facts
 from labkit.data.phantoms import phantom
-from labkit.data.readers import COLUMNS, DataError, read, submission_lists, submission_order
+from labkit.data.readers import COLUMNS, DataError, read
 
 DATA = Path(os.environ.get("LABKIT_TEST_DATA", Path(__file__).resolve().parents[2] / "data")).resolve()
 
@@ -76,6 +76,7 @@ def test_course_layout_gives_the_image_table_without_losing_the_first_row(tmp_pa
         {"train_img": "1_left\r\n1_right\r\n22_left\r\n", "train_label": "0\r\r\n0\r\r\n4"},
         {"train_img": b"\xef\xbb\xbf1_left\n1_right\n22_left", "train_label": b"\xef\xbb\xbf0\n0\n4\n\n\n"},
         {"train_img": "1_left\n1_right\n22_left\n".encode("utf-16"), "train_label": "0\n0\n4\n".encode("utf-16")},
+        {"train_img": "1_left\n1_right\n22_left", "train_label": "0\n0\n4"},
         {"train_img": " 1_left\n1_right \n\t22_left\n", "train_label": " 0\n0 \n4\t\n"},
         {"train_img": "1_left.jpeg\n1_right.jpeg\n22_left.jpeg\n", "train_label": "0.0\n0.0\n4.0\n"},
         {"train_img": "images\\1_left.jpeg\n.\\images\\1_right.jpeg\ntrain\\22_left.jpeg\n"},
@@ -83,7 +84,19 @@ def test_course_layout_gives_the_image_table_without_losing_the_first_row(tmp_pa
         {"train_img": "1_left\n\n1_right\n22_left\n", "train_label": "0\n\n0\n4\n"},
         {"train_label": "No DR\nno_dr\nproliferative DR\n"},
     ],
-    ids=["header", "crlf", "bom", "utf16", "spaces", "suffix", "windows", "quotes", "blank-line", "names"],
+    ids=[
+        "header",
+        "crlf",
+        "bom",
+        "utf16",
+        "no-last-newline",
+        "spaces",
+        "suffix",
+        "windows",
+        "quotes",
+        "blank-line",
+        "names",
+    ],
 )
 def test_course_lists_mean_the_same_however_they_were_saved(tmp_path, changed):
     assert rows(read("retinopathy", course(tmp_path, **changed))) == COURSE_ROWS
@@ -214,14 +227,64 @@ def test_leukemia_course_lists_each_test_image_once_and_unlabelled(leukemia):
     assert any(note.startswith("subjects unknown") and "cannot be checked" in note for note in data.notes)
 
 
-def test_submission_lists_keep_their_order_and_spelling(leukemia):
-    assert submission_lists(leukemia) == ["resnet_18_test.csv", "resnet_50_test.csv"]
-    order = submission_order(leukemia, "resnet_18_test")
-    assert order["image_id"].tolist() == ["new_dataset/test/1.bmp", "new_dataset/test/0.bmp"]
-    assert order["path"].tolist() == ["./new_dataset/test/1.bmp", "./new_dataset/test/0.bmp"]
-    assert set(order["image_id"]) <= set(read("leukemia", leukemia).table["image_id"])
-    with pytest.raises(ValueError, match="there are: resnet_18_test"):
-        submission_order(leukemia, "resnet_34")
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"train": b"\xef\xbb\xbfPath,label\r\n./new_dataset/train/0.bmp,0\r\n./new_dataset/train/1.bmp,1\r\n"},
+        {"train": "Path,label\n./new_dataset/train/0.bmp,0\n./new_dataset/train/1.bmp,1"},
+        {"train": " path , LABEL \n ./new_dataset/train/0.bmp , 0 \n ./new_dataset/train/1.bmp , 1 \n"},
+        {"train": "Path,label\n.\\new_dataset\\train\\0.bmp,0\nnew_dataset\\train\\1.bmp,1\n"},
+        {"train": "Path;label\nnew_dataset/train/0.bmp;hem\nnew_dataset/train/1.bmp;ALL\n"},
+        {"resnet_18_test": b"\xef\xbb\xbfPath\r\n .\\new_dataset\\test\\1.bmp \r\nnew_dataset/test/0.bmp"},
+    ],
+    ids=["bom-crlf", "no-last-newline", "spaces", "windows", "semicolons-names", "test-list"],
+)
+def test_leukemia_lists_mean_the_same_however_they_were_saved(leukemia, changed):
+    before = read("leukemia", leukemia)
+    after = read("leukemia", write(leukemia, {f"{name}.csv": text for name, text in changed.items()}))
+    assert rows(after) == rows(before) and after.notes == before.notes
+    ids = {name: listed["image_id"].tolist() for name, listed in before.lists.items()}
+    assert {name: listed["image_id"].tolist() for name, listed in after.lists.items()} == ids
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train.csv", "./new_dataset/train/0.bmp,0\n./new_dataset/train/1.bmp,1\n"),
+        ("resnet_18_test.csv", ".\\new_dataset\\test\\0.bmp\n"),
+    ],
+)
+def test_a_leukemia_list_without_its_header_row_is_not_passed_over(leukemia, name, text):
+    with pytest.raises(DataError, match=rf"{name}, row 1: .*0\.bmp' is an image; the first row must name the columns"):
+        read("leukemia", write(leukemia, {name: text}))
+
+
+def test_a_label_outside_the_classes_and_a_label_without_its_image_are_told(leukemia):
+    (leukemia / "new_dataset/valid/1.bmp").unlink()
+    assert "1 of 6 listed images have no file and were left out: 1.bmp" in read("leukemia", leukemia).notes
+    write(leukemia, {"valid.csv": "Path,label\n./new_dataset/valid/0.bmp,2\n"})
+    with pytest.raises(DataError, match=r"valid\.csv, row 2: label '2' is not one of 0 \(HEM\), 1 \(ALL\)"):
+        read("leukemia", leukemia)
+
+
+def test_lists_to_hand_in_keep_their_order_and_spelling(leukemia):
+    data = read("leukemia", leukemia)
+    assert list(data.lists) == ["resnet_18_test.csv", "resnet_50_test.csv"]
+    listed = data.lists["resnet_18_test.csv"]
+    assert listed["image_id"].tolist() == ["new_dataset/test/1.bmp", "new_dataset/test/0.bmp"]
+    assert listed["path"].tolist() == ["./new_dataset/test/1.bmp", "./new_dataset/test/0.bmp"]
+    assert all(set(listed["image_id"]) <= set(data.table["image_id"]) for listed in data.lists.values())
+
+
+def test_other_layouts_have_no_lists_to_hand_in(tmp_path):
+    assert read("retinopathy", course(tmp_path)).lists == {}
+
+
+@pytest.mark.parametrize("folder", ["", "fold_0/all/"])
+def test_the_releases_index_is_not_taken_for_a_table_of_labels(tmp_path, folder):
+    index = "file,fold,label,subject,image,cell,sha256,bytes\r\nUID_11_2_1_all.bmp,fold_0,all,11,2,1,00,0\r\n"
+    files = {f"{folder}UID_1_1_1_all.bmp": b"", "cnmc2019_train_index.csv": index}
+    assert read("leukemia", write(tmp_path, files)).layout == "C-NMC files"
 
 
 def test_test_lists_with_different_images_are_told(leukemia):
@@ -448,17 +511,20 @@ def counted(data) -> dict[str, tuple[int, ...]]:
 
 def test_full_retinopathy_lists_have_the_catalogs_counts():
     data = read("retinopathy", real("labels/retinopathy"), require_images=False)
-    assert len(data.table) == 35_126
+    assert len(data.table) == 35_126 == 28_100 + 7_026
     assert counted(data) == CATALOG["retinopathy"].counts
+    assert counted(data) == {"train": (20656, 1955, 4210, 698, 581), "test": (5154, 488, 1082, 175, 127)}
     assert data.notes == []
 
 
 def test_full_leukemia_lists_have_the_catalogs_counts():
     root = real("labels/leukemia")
     data = read("leukemia", root, require_images=False)
-    assert counted(data) == CATALOG["leukemia"].counts
+    assert counted(data) == CATALOG["leukemia"].counts == {"train": (2542, 5453), "val": (508, 1091)}
+    assert len(data.table) == 10_661 == 7_995 + 1_599 + 1_067
     assert (data.table["split"] == "unlabeled").sum() == 1067
-    orders = [submission_order(root, name)["image_id"] for name in submission_lists(root)]
+    assert [len(listed) for listed in data.lists.values()] == [1067, 1067, 1067]
+    orders = [listed["image_id"] for listed in data.lists.values()]
     unlabelled = set(data.table.loc[data.table["split"] == "unlabeled", "image_id"])
     assert len(orders) == 3 and all(set(order) == unlabelled for order in orders)
     assert not orders[0].equals(orders[1])

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from labkit import runs
-from labkit.params import ParameterError, RunParams, Study
+from labkit.params import ParameterError, RunParams
+from labkit.studies import Study
 
 PARAMS = RunParams(study="s", run="a")
 INPUTS = {"epochs": 1, "data": "d", "code": "c"}

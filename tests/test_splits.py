@@ -185,6 +185,59 @@ def test_given_val_serves_as_test_where_test_has_no_labels():
     assert set(whole["split"]) == {"train", "test", "unlabeled"}
 
 
+def test_given_with_the_last_epoch_leaves_train_whole():
+    table = given_table(("train", "train", "test"))
+    assert assign_splits(table, **GIVEN | {"select_on": "last"})["split"].tolist() == table["split"].tolist()
+
+
+def test_split_by_image_ignores_groups_and_copies():
+    table = patients(400)
+    hashes = pd.Series([f"sha{number % 150}" for number in range(len(table))], index=table["image_id"])
+    done = assign_splits(table, hashes=hashes, **GROUP | {"split": "image"})
+    assert done["split"].value_counts(normalize=True)["test"] == pytest.approx(0.2, abs=0.005)
+    assert (done.groupby("group")["split"].nunique() > 1).mean() > 0.3
+    assert done["group"].equals(table["group"])
+    assert done.attrs["notes"] == ["every image is dealt by itself, also where others show the same person"]
+    mixed = table.assign(group="another").sample(frac=1, random_state=3)
+    again = assign_splits(mixed, **GROUP | {"split": "image"})
+    assert again.set_index("image_id")["split"].sort_index().tolist() == done["split"].tolist()
+
+
+@pytest.mark.parametrize("how", ["group", "image"])
+def test_train_and_val_are_learnt_from_and_judged_by_the_same_test(how):
+    table = patients(300)
+    table.loc[:9, "label"] = pd.NA
+    settings = GROUP | {"split": how, "select_on": "last"}
+    apart = assign_splits(table, **settings)
+    together = assign_splits(table, **settings | {"train_on": "train+val"})
+    assert together["split"].tolist() == apart["split"].replace({"val": "train"}).tolist()
+    assert together.attrs["notes"] == [*apart.attrs["notes"], "the validation part is learnt from, too"]
+
+
+def test_given_train_and_val_are_learnt_from():
+    settings = GIVEN | {"select_on": "last", "train_on": "train+val"}
+    three = given_table(("train", "val", "test"))
+    done = assign_splits(three, **settings)
+    assert done["split"].tolist() == three["split"].replace({"val": "train"}).tolist()
+    two = given_table(("train", "train", "test"))
+    assert assign_splits(two, **settings)["split"].tolist() == two["split"].tolist()  # nothing is cut off
+    assert assign_splits(two, **settings).attrs["notes"] == []
+
+
+def test_given_train_and_val_without_a_labelled_test_leave_none():
+    table = given_table(("train", "train", "val"))
+    table.loc[:20, ["label", "split"]] = [pd.NA, "unlabeled"]
+    settings = GIVEN | {"select_on": "last", "train_on": "train+val"}
+    done = assign_splits(table, **settings)
+    assert done["split"].tolist() == ["unlabeled"] * 21 + ["train"] * (len(table) - 21)
+    assert done.attrs["notes"] == [
+        "the validation part is learnt from, too",
+        "the data has no labelled test part, so there is none",
+    ]
+    with pytest.raises(ValueError, match="no labelled test part is left to select on"):
+        assign_splits(table, **settings | {"select_on": "test"})
+
+
 @pytest.mark.parametrize("parts", [None, ("train",), ("val", "test")])
 def test_given_needs_parts_of_the_data(parts):
     with pytest.raises(ValueError, match="use split: group"):
@@ -199,6 +252,9 @@ def test_given_needs_parts_of_the_data(parts):
         ({"val_fraction": 0.5, "test_fraction": 0.5}, "less than 1"),
         ({"test_fraction": -0.1}, "at least 0"),
         ({"val_fraction": 0.0}, "no val part to select on"),
+        ({"train_on": "all"}, "'all'"),
+        ({"train_on": "train+val"}, "leaves no val part to select on"),
+        ({"train_on": "train+val", "split": "given"}, "leaves no val part to select on"),
     ],
 )
 def test_impossible_settings_are_refused(changed, message):

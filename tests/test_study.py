@@ -5,7 +5,8 @@ import pytest
 
 from labkit import runs
 from labkit import study as study_room
-from labkit.params import ParameterError, RunParams, Study
+from labkit.params import ParameterError, RunParams
+from labkit.studies import Study
 from labkit.study import StudyRunner, execute
 
 TABLE = {

@@ -3,6 +3,7 @@
 Draws are keyed by (seed, epoch, image): a result does not depend on workers, prefetching or on where a run was resumed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,17 +18,21 @@ STATISTICS = {  # mean and deviation of pixels in [0, 1]
     "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
     "half": ((0.5,) * 3, (0.5,) * 3),
     "unit": ((0.0,) * 3, (1.0,) * 3),
+    "twice": ((0.0,) * 3, (255.0,) * 3),  # one report's Normalize(0, 255) of pixels that ToTensor had divided by 255
 }
 
 
 @dataclass(frozen=True)
 class Augment:
-    """What happens to a training image; ``rotate_batches`` leaves the rotation to :func:`rotate` on a GPU."""
+    """What happens to a training image; ``rotate_batches`` leaves the rotation to :func:`rotate` on a GPU.
+
+    ``rotation`` in degrees, as torchvision's RandomRotation takes it: a number for ± that many, or [from, to].
+    """
 
     crop_size: int
     horizontal_flip: bool = False
     vertical_flip: bool = False
-    rotation: float = 0.0
+    rotation: float | Sequence[float] = 0.0
     seed: int = 0
     rotate_batches: bool = False
 
@@ -36,7 +41,10 @@ class Augment:
         return _epoch_draws(self.seed, epoch, count)[rows]
 
     def angles(self, draws: np.ndarray) -> np.ndarray:
-        """Degrees, uniform in ± ``rotation``."""
+        """Degrees (n,) float32, uniform in ± ``rotation`` or from its first number to its second."""
+        if isinstance(self.rotation, Sequence):
+            low, high = self.rotation
+            return (low + draws[:, 4] * (high - low)).astype(np.float32)
         return ((2 * draws[:, 4] - 1) * self.rotation).astype(np.float32)
 
     def __call__(self, images: list[np.ndarray], draws: np.ndarray) -> np.ndarray:

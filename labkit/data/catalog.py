@@ -64,7 +64,7 @@ CATALOG: dict[str, DatasetFacts] = {
         aliases={"normal": "HEM"},
         source="C-NMC 2019, the training set of the ISBI 2019 challenge",
         course_split_note="The course's 7,995 + 1,599 + 1,067 images are C-NMC's 10,661 labelled training images, "
-        "split again by image and renamed, so the subject is lost; each subject has one label only.",
+        "split again by image and renamed, which hides the subject; each subject has one label only.",
     ),
     "retinamnist": _facts(
         name="retinamnist",

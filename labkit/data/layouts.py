@@ -13,16 +13,18 @@ from labkit.data.folders import files_in, folders_in, is_image, is_inside, leave
 from labkit.data.tables import COLUMN_NAMES, DataError, place, read_column, read_csv, read_heading, split_names
 
 COURSE_LISTS = {"train": ("train_img.csv", "train_label.csv"), "test": ("test_img.csv", "test_label.csv")}
+RELEASE_INDEX = "cnmc2019_train_index.csv"  # what is known of C-NMC's files; lists no image of the folder
 SPLIT_FILES = {"train.csv": "train", "valid.csv": "val", "val.csv": "val", "validation.csv": "val", "test.csv": "test"}
 
 
 @dataclass
 class Listing:
-    """What a layout found: the rows, where it looked for images (for messages), and remarks."""
+    """What a layout found: the rows, where it looked for images (for messages), remarks, and lists to hand in."""
 
     rows: pd.DataFrame
     looked: str
     notes: list[str] = field(default_factory=list)
+    lists: dict[str, pd.DataFrame] = field(default_factory=dict)  # file name -> image_id, path as written
 
 
 def course_pairs(root: Path) -> Listing:
@@ -94,7 +96,7 @@ def _images_by_name(folder: Path) -> dict[str, str]:
 def split_tables(root: Path) -> Listing:
     """The leukemia course: `train.csv`, `valid.csv` with `Path,label`, and test lists of `Path` alone."""
     parts, notes = [], []
-    lists = submission_lists(root)
+    lists = _lists_to_hand_in(root)
     filled = [name for name in _test_files(root) if name not in lists and name not in SPLIT_FILES]
     if filled:
         notes.append(f"{', '.join(filled)} not read: a list to hand in has a path column and no label column")
@@ -113,17 +115,29 @@ def split_tables(root: Path) -> Listing:
         merged = pd.concat(listed, ignore_index=True)
         merged = merged.loc[~pd.Series(tidy_paths(merged, root)).duplicated()]
         parts.append(merged.assign(label="", split="unlabeled"))
-    return _by_path(pd.concat(parts, ignore_index=True), root, notes)
+    listing = _by_path(pd.concat(parts, ignore_index=True), root, notes)
+    for name, rows in zip(lists, listed, strict=True):
+        ids = _image_ids(rows, tidy_paths(rows, root))
+        listing.lists[name] = pd.DataFrame({"image_id": ids, "path": rows["path"]}).astype("string")
+    return listing
 
 
-def submission_lists(root: Path) -> list[str]:
+def _lists_to_hand_in(root: Path) -> list[str]:
     """The CSV files that list images without labels, by name: the lists that predictions are handed in for."""
     return [name for name in _test_files(root) if "label" not in columns_of(root / name)]
 
 
 def _test_files(root: Path) -> list[str]:
     files = [*root.glob("*_test.csv"), *root.glob("test.csv")]
-    return sorted(path.name for path in files if "path" in columns_of(path))
+    return sorted(path.name for path in files if "path" in columns_with_header(path))
+
+
+def columns_with_header(path: Path) -> list[str]:
+    """`columns_of` a table that must have a header row; DataError where its first row is an image already."""
+    first = read_heading(path)[0]
+    if first and is_image(first[0].replace("\\", "/").rpartition("/")[2]):
+        raise DataError(f"{path}, row 1: {first[0]!r} is an image; the first row must name the columns (Path, label)")
+    return columns_of(path)
 
 
 def columns_of(path: Path) -> list[str]:
@@ -133,7 +147,8 @@ def columns_of(path: Path) -> list[str]:
 
 def label_tables(root: Path) -> list[str]:
     """The CSV files in a folder with a path and a label column; `labels.csv` alone if it is one of them."""
-    names = sorted(path.name for path in root.glob("*.csv") if {"path", "label"} <= set(columns_of(path)))
+    tables = (path for path in root.glob("*.csv") if path.name != RELEASE_INDEX)
+    names = sorted(path.name for path in tables if {"path", "label"} <= set(columns_of(path)))
     return ["labels.csv"] if "labels.csv" in names else names
 
 
@@ -165,7 +180,7 @@ def _with_columns(path: Path, wanted: set[str]) -> pd.DataFrame:
 def _by_path(rows: pd.DataFrame, root: Path, notes: list[str]) -> Listing:
     """Finds images that are listed by path; leading folders that are not there are tried without."""
     tidy = tidy_paths(rows, root)
-    rows["image_id"] = rows["image_id"].where(rows["image_id"] != "", pd.Series(tidy)) if "image_id" in rows else tidy
+    rows["image_id"] = _image_ids(rows, tidy)
     relative, found = tidy, which_exist(tidy, rows, root)
     for levels in () if any(found) else (1, 2):
         shorter = [path.split("/", levels)[-1] for path in tidy]
@@ -177,3 +192,9 @@ def _by_path(rows: pd.DataFrame, root: Path, notes: list[str]) -> Listing:
     rows = rows.assign(path=[prefix + path for path in relative], found=found)
     folders = sorted({path.rpartition("/")[0] or "the folder itself" for path in tidy})
     return Listing(rows, ", ".join(folders[:5]) + (", …" if len(folders) > 5 else ""), notes)
+
+
+def _image_ids(rows: pd.DataFrame, tidy: list[str]) -> list[str]:
+    """The `image_id` column where it is filled, else the path."""
+    given = rows["image_id"].tolist() if "image_id" in rows else [""] * len(rows)
+    return [name if isinstance(name, str) and name else path for name, path in zip(given, tidy, strict=True)]

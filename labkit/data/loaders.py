@@ -93,7 +93,7 @@ class EpochLoader(DataLoader):
 
     @property
     def labels(self) -> np.ndarray:
-        """(n,) int64 in the table's order, -1 where there is none."""
+        """(n,) int64, -1 where there is none: in the table's order, and as drawn in an epoch if it is oversampled."""
         return self.dataset.labels
 
     def set_epoch(self, epoch: int) -> None:
@@ -106,9 +106,10 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: str = "cpu") -> dict[str, EpochLoader]:
-    """Loaders of the table's splits (of train, val, test, unlabeled); only ``train`` is shuffled and augmented.
+    """Loaders of the table's splits (of train, val, test, unlabeled); only ``train`` is shuffled and oversampled.
 
-    A last batch of one image is dropped in training: BatchNorm has no variance of one.
+    The other splits are augmented under ``augment_test`` alone, in every epoch anew. A last batch of one image is
+    dropped in training: BatchNorm has no variance of one.
     """
     loaders = {}
     for split, part in table.groupby("split", sort=False):
@@ -119,9 +120,12 @@ def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: s
             params.vertical_flip,
             params.rotation,
             params.seed,
-            rotate_batches=device != "cpu",
+            rotate_batches=train and device != "cpu",  # batches to predict on are not rotated on the device
         )
-        dataset = StoreDataset(part.reset_index(drop=True), store, params.input_size, augment if train else None)
+        part = part.reset_index(drop=True)
+        if train and params.sampling == "oversample":
+            part = oversampled(part, params.seed)
+        dataset = StoreDataset(part, store, params.input_size, augment if train or params.augment_test else None)
         loaders[str(split)] = EpochLoader(
             dataset,
             batch_size=params.batch_size if train else max(64, params.batch_size),
@@ -130,3 +134,19 @@ def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: s
             drop_last=train and len(part) % params.batch_size == 1,
         )
     return loaders
+
+
+def oversampled(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The labelled table and, below it, rows of it again until every class has as many as the most frequent one.
+
+    Each row is repeated equally often; what is still missing is drawn without replacement, by ``seed``.
+    """
+    labels = table["label"].to_numpy(np.int64)
+    wanted = np.bincount(labels).max()
+    draw = np.random.Generator(np.random.Philox(key=[seed, 2**33]))
+    chosen = [np.arange(len(labels))]
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        times, rest = divmod(wanted - len(rows), len(rows))
+        chosen += [np.tile(rows, times), draw.choice(rows, rest, replace=False)]
+    return table.iloc[np.concatenate(chosen)].reset_index(drop=True)

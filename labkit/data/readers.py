@@ -9,11 +9,11 @@ import pandas as pd
 
 from labkit.data import layouts, trees
 from labkit.data.catalog import DatasetFacts, facts
-from labkit.data.folders import stem, tidy_paths
+from labkit.data.folders import stem
 from labkit.data.hashes import file_hashes
 from labkit.data.images import load_image, try_load, unreadable
-from labkit.data.layouts import Listing, submission_lists
-from labkit.data.tables import DataError, read_csv, with_labels, without_repeats
+from labkit.data.layouts import Listing
+from labkit.data.tables import DataError, with_labels, without_repeats
 
 __all__ = [
     "DataError",
@@ -21,8 +21,6 @@ __all__ = [
     "file_hashes",
     "load_image",
     "read",
-    "submission_lists",
-    "submission_order",
     "try_load",
     "unreadable",
 ]
@@ -40,13 +38,17 @@ LAYOUTS = """  train_img.csv, train_label.csv, test_img.csv, test_label.csv (no 
 
 @dataclass(frozen=True)
 class ImageData:
-    """The image table of a data set, its facts (classes filled in), where it lies, in which layout, and remarks."""
+    """The image table of a data set, its facts (classes filled in), where it lies, in which layout, and remarks.
+
+    `lists`: the files that list images to hand predictions in for: file name -> `image_id`, `path` as it is written.
+    """
 
     table: pd.DataFrame
     facts: DatasetFacts
     root: Path
     layout: str
     notes: list[str] = field(default_factory=list)
+    lists: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def read(dataset: str, root: Path | str, *, require_images: bool = True) -> ImageData:
@@ -72,7 +74,7 @@ def read(dataset: str, root: Path | str, *, require_images: bool = True) -> Imag
         rows = _with_files(rows, listing, root, notes)
     table = _image_table(rows, known, notes)
     notes += _unlike_the_release(table, known)
-    return ImageData(table, known, root, layout, notes)
+    return ImageData(table, known, root, layout, notes, listing.lists)
 
 
 def detect(root: Path, dataset: str) -> tuple[str, Callable[[Path], Listing]]:
@@ -86,7 +88,7 @@ def detect(root: Path, dataset: str) -> tuple[str, Callable[[Path], Listing]]:
     if (root / "trainLabels.csv").is_file():
         return "Kaggle trainLabels.csv", layouts.kaggle_labels
     train = root / "train.csv"
-    if train.is_file() and {"path", "label"} <= set(layouts.columns_of(train)):
+    if train.is_file() and {"path", "label"} <= set(layouts.columns_with_header(train)):
         return "tables by split (train.csv, valid.csv, test lists)", layouts.split_tables
     if layouts.label_tables(root):
         return "one table of paths and labels", layouts.one_table
@@ -149,14 +151,20 @@ def _image_table(rows: pd.DataFrame, known: DatasetFacts, notes: list[str]) -> p
         table["group"] = pd.array([match["group"].upper() if match else None for match in matches], dtype="string")
         if "side" in pattern.groupindex and "side" not in rows:
             table["side"] = pd.array([match["side"].lower() if match else None for match in matches], dtype="string")
-    unknown = int(table["group"].isna().to_numpy().sum())
-    if unknown:
-        which = "" if unknown == len(table) else f" of {unknown:,} of {len(table):,} images"
-        notes.append(
-            f"{known.group_name}s unknown{which}: neither a column nor the file names tell them, so whether one "
-            f"{known.group_name}'s images are on both sides of a split cannot be checked"
-        )
+    notes += unknown_groups(table, known)
     return table
+
+
+def unknown_groups(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
+    """The note on images whose group is unknown; none where there are none."""
+    unknown = int(table["group"].isna().to_numpy().sum())
+    if not unknown:
+        return []
+    which = "" if unknown == len(table) else f" of {unknown:,} of {len(table):,} images"
+    return [
+        f"{known.group_name}s unknown{which}: neither a column nor the file names tell them, so whether one "
+        f"{known.group_name}'s images are on both sides of a split cannot be checked"
+    ]
 
 
 def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
@@ -176,17 +184,3 @@ def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
             if counts != known.counts[split]:
                 notes.append(f"{split} labels here {counts}, in {RELEASE} {known.counts[split]}")
     return notes
-
-
-def submission_order(root: Path | str, list_name: str) -> pd.DataFrame:
-    """A list of unlabelled images in its own order: `image_id` as in the image table, `path` as it was written.
-
-    ValueError names the lists there are.
-    """
-    root = Path(root).absolute()
-    lists = submission_lists(root)
-    name = list_name if list_name.endswith(".csv") else f"{list_name}.csv"
-    if name not in lists:
-        raise ValueError(f"{root}: no list {list_name!r} of unlabelled images; there are: {', '.join(lists) or 'none'}")
-    rows = read_csv(root / name)
-    return pd.DataFrame({"image_id": tidy_paths(rows, root), "path": rows["path"]}).astype("string")

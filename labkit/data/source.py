@@ -7,6 +7,7 @@ import pandas as pd
 
 from labkit.data.phantoms import phantom
 from labkit.data.readers import RELEASE, ImageData, file_hashes, read
+from labkit.data.release import with_release_index
 from labkit.params import PROJECT
 
 PHANTOMS = {  # built-in sets of synthetic images, in words
@@ -19,14 +20,16 @@ PHANTOMS = {  # built-in sets of synthetic images, in words
 def open_data(dataset: str, data: str, cache: Path) -> tuple[ImageData, pd.Series]:
     """The images of a folder, or of a built-in phantom set (made on first use), and SHA-256 by image_id.
 
-    A relative folder is relative to the project, wherever the kernel was started. Raises DataError where the folder
-    cannot be read as an image table.
+    What the original release's index tells of renamed images is filled in (labkit.data.release). A relative folder is
+    relative to the project, wherever the kernel was started. Raises DataError where the folder cannot be read as an
+    image table.
     """
     if data in PHANTOMS:
         images = as_synthetic(read(dataset, phantom(dataset, data, cache)), data)
     else:
         images = read(dataset, (PROJECT / Path(data).expanduser()).resolve())
-    return images, file_hashes(images.table, cache)
+    hashes = file_hashes(images.table, cache)
+    return with_release_index(images, hashes), hashes
 
 
 def as_synthetic(images: ImageData, data: str) -> ImageData:

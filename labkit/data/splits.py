@@ -1,4 +1,4 @@
-"""Who is trained on, who is chosen by, who is judged by: splits by group, or as the data came."""
+"""Who is trained on, who is chosen by, who is judged by: splits by group, by image, or as the data came."""
 
 from typing import Literal
 
@@ -14,53 +14,81 @@ def assign_splits(
     table: pd.DataFrame,
     *,
     hashes: pd.Series | None = None,
-    split: Literal["group", "given"],
+    split: Literal["group", "image", "given"],
     split_seed: int,
     val_fraction: float,
     test_fraction: float,
-    select_on: Literal["val", "test"] = "val",
+    select_on: Literal["val", "test", "last"] = "val",
+    train_on: Literal["train", "train+val"] = "train",
 ) -> pd.DataFrame:
     """A copy of the image table with `split` filled; what was decided on the way is in its `.attrs["notes"]`.
 
     `group`: labelled images are dealt anew, all images of a group (patient) to one part, `val_fraction` and
     `test_fraction` of the images, every class alike; an image without a group is a group of its own. `select_on` does
-    not matter here, so that both ways of selecting are judged by the same test part.
+    not matter here, so that all ways of selecting are judged by the same test part.
 
     `hashes` (SHA-256 by image_id): images with the same bytes are dealt as one group, whoever they are said to be of.
 
+    `image`: dealt in the same proportions, but every image by itself, whoever it is of and whatever it is a copy of.
+
     `given`: the data's own parts. Without a val part, `val_fraction` of train is cut off as one, by group; where the
-    test part does the selecting (`select_on="test"`, the courses' protocol) train stays whole and there is no val.
-    Where the data has train and val but no labelled test, val serves as test and the above holds for train.
+    val part would choose nothing (`select_on="test"`, the courses' protocol, and `"last"`) train stays whole and there
+    is no val. Where the data has train and val but no labelled test, val serves as test and the above holds for train.
+
+    `train_on="train+val"`: val becomes train once the parts are there, so that the test part stays the same. Of given
+    parts nothing is cut off, and without a labelled test val joins train, too: then there is no test.
 
     Unlabelled images stay `unlabeled`. The result depends on `split_seed`, neither on the order of rows nor on anything
-    else. ValueError: fractions that leave nothing to train on, data without a split of its own, too few groups.
+    else. ValueError: fractions that leave nothing to train on, nothing left to select on, data without a split of its
+    own, too few groups.
     """
-    if split not in ("group", "given"):
-        raise ValueError(f"split is {split!r}; it can be group or given")
-    if select_on not in ("val", "test"):
-        raise ValueError(f"select_on is {select_on!r}; it can be val or test")
-    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
-        raise ValueError(
-            f"val_fraction {val_fraction} and test_fraction {test_fraction}: both at least 0, together less than 1"
-        )
-    if val_fraction == 0 and select_on == "val":
-        raise ValueError("val_fraction 0 leaves no val part to select on; raise it, or select_on: test")
+    _refuse_impossible(split, val_fraction, test_fraction, select_on, train_on)
     done = table.copy()
     done.attrs = {**table.attrs, "notes": []}
     done.loc[table["label"].isna(), "split"] = "unlabeled"
     labelled = table["label"].notna().to_numpy(bool)
-    if hashes is not None:
-        table = table.assign(group=with_copies(table, hashes))
-    if split == "group":
+    if split == "given":
+        done["group"] = table["group"] if hashes is None else with_copies(table, hashes)
+        _keep_given(done, labelled, split_seed, val_fraction, select_on, train_on)
+        done["group"] = table["group"]
+    else:
+        if split == "image":
+            table = table.assign(group=pd.array([pd.NA] * len(table), dtype="string"))
+            done.attrs["notes"].append("every image is dealt by itself, also where others show the same person")
+        elif hashes is not None:
+            table = table.assign(group=with_copies(table, hashes))
         fractions = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
         done.loc[labelled, "split"] = deal(table.loc[labelled], fractions, split_seed)
-    else:
-        groups = done["group"]
-        done["group"] = table["group"]
-        _keep_given(done, labelled, split_seed, val_fraction, select_on)
-        done["group"] = groups
+        if train_on == "train+val":
+            _learn_from_val(done)
     done["split"] = done["split"].astype("string")
+    if select_on == "test" and "test" not in set(done["split"]):
+        raise ValueError("no labelled test part is left to select on; set select_on: last, or train_on: train")
     return done
+
+
+def _refuse_impossible(split: str, val_fraction: float, test_fraction: float, select_on: str, train_on: str) -> None:
+    choices = {
+        "split": (split, ("group", "image", "given")),
+        "select_on": (select_on, ("val", "test", "last")),
+        "train_on": (train_on, ("train", "train+val")),
+    }
+    for name, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise ValueError(f"{name} is {value!r}; it can be {' or '.join(allowed)}")
+    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+        raise ValueError(
+            f"val_fraction {val_fraction} and test_fraction {test_fraction}: both at least 0, together less than 1"
+        )
+    if select_on == "val" and train_on == "train+val":
+        raise ValueError("train_on: train+val leaves no val part to select on; set select_on: last, or train_on: train")
+    if select_on == "val" and val_fraction == 0:
+        raise ValueError("val_fraction 0 leaves no val part to select on; raise it, or select_on: test")
+
+
+def _learn_from_val(done: pd.DataFrame) -> None:
+    done["split"] = done["split"].replace({"val": "train"})
+    done.attrs["notes"].append("the validation part is learnt from, too")
 
 
 def with_copies(table: pd.DataFrame, hashes: pd.Series) -> pd.Series:
@@ -85,18 +113,26 @@ def with_copies(table: pd.DataFrame, hashes: pd.Series) -> pd.Series:
     return pd.Series(joined, index=table.index, dtype="string")
 
 
-def _keep_given(done: pd.DataFrame, labelled: np.ndarray, split_seed: int, val_fraction: float, select_on: str) -> None:
+def _keep_given(
+    done: pd.DataFrame, labelled: np.ndarray, split_seed: int, val_fraction: float, select_on: str, train_on: str
+) -> None:
     given = done.loc[labelled, "split"]
     if not given.isin(PARTS).all() or not {"train"} < set(given):
         has = ", ".join(map(str, given.dropna().unique())) or "none"
         raise ValueError(f"split: given needs the data's own train and test parts (it has: {has}); use split: group")
     notes = done.attrs["notes"]
+    if train_on == "train+val":
+        if "val" in set(given):
+            _learn_from_val(done)
+        if "test" not in set(given):
+            notes.append("the data has no labelled test part, so there is none")
+        return
     if "test" not in set(given):
         done["split"] = done["split"].replace({"val": "test"})
         notes.append("the data's own validation part serves as test")
     elif "val" in set(given):
         return
-    if select_on == "test":
+    if select_on != "val":
         return
     train = (done["split"] == "train").fillna(False).to_numpy(bool)
     done.loc[train, "split"] = deal(done.loc[train], {"train": 1 - val_fraction, "val": val_fraction}, split_seed)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlparse
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from labkit.models.deviations import DEVIATIONS
+from labkit.models.lite import LITE0, tf_efficientnet_lite0
 from labkit.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from labkit.models.weights import StateDict, WeightsError, lite0_weights, read_file, torchvision_weights
 
-ARCHS: dict[str, Callable[[int], ResNet]] = {
+# Each is called with (num_classes, deviation, image_size).
+ARCHS: dict[str, Callable[..., nn.Module]] = {
     "resnet18": resnet18,
     "resnet34": resnet34,
     "resnet50": resnet50,
     "resnet101": resnet101,
     "resnet152": resnet152,
+    LITE0: tf_efficientnet_lite0,
 }
-
-StateDict = dict[str, Tensor]
-
-
-class WeightsError(RuntimeError):
-    """Weights were asked for and cannot be had as asked: never answered by training from scratch instead."""
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 def build_model(
@@ -35,13 +32,16 @@ def build_model(
     state_dict: StateDict | None = None,
     head: Literal["new", "keep"] = "new",
     seed: int = 0,
-) -> ResNet:
-    """A network on the CPU, in train mode; logits (N, num_classes).
+    deviation: str = "none",
+    image_size: int = 224,
+) -> nn.Module:
+    """A network on the CPU, in train mode; images (N, 3, H, W) -> logits (N, num_classes).
 
     The same seed gives the same network and the same new head, whatever else was drawn before (torch's own random
     state is left as it was). `state_dict` as `load_weights` returns it: 'new' takes its backbone and puts a fresh
-    head on it, 'keep' takes the head too. Raises ValueError on an unknown arch, head or class count and
-    WeightsError where the weights do not fit.
+    head on it, 'keep' takes the head too. `image_size` (px) matters to the deviation 'flat_head' alone. Raises
+    ValueError on an unknown arch, deviation, head or class count, on a deviation that this arch cannot have and where
+    timm is needed and missing, and WeightsError where the weights do not fit.
     """
     _check_arch(arch)
     if num_classes < 2:
@@ -50,10 +50,10 @@ def build_model(
         raise ValueError(f"head: {head!r} is not one of 'new', 'keep'")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ARCHS[arch](num_classes)
+        model = ARCHS[arch](num_classes, deviation, image_size)
     if state_dict is None:
         return model
-    check_fit(state_dict, arch, "the state dict")
+    check_fit(state_dict, arch, "the state dict", deviation, image_size)
     if head == "new":
         state_dict = {name: tensor for name, tensor in state_dict.items() if not _is_head(name)}
     else:
@@ -64,68 +64,96 @@ def build_model(
     return model
 
 
-def load_weights(weights: str | Path | None, arch: str) -> tuple[StateDict | None, str]:
+def load_weights(
+    weights: str | Path | None, arch: str, deviation: str = "none", image_size: int = 224
+) -> tuple[StateDict | None, str]:
     """The weights to start from, checked to fit `arch` (but for the head), and words that say where they came from.
 
-    None -> (None, 'from scratch'). 'IMAGENET1K_V1' | 'IMAGENET1K_V2' -> torchvision's, from TORCH_HOME or downloaded.
-    Anything else is a file: .safetensors, .pt or .pth holding a state dict, also wrapped as {'state_dict': …} or
-    {'model': …}, also with DataParallel's 'module.' before its names. Raises WeightsError.
+    None -> (None, 'from scratch'). 'IMAGENET1K_V1' | 'IMAGENET1K_V2' -> torchvision's, from TORCH_HOME or downloaded;
+    EfficientNet-Lite0's ('IMAGENET1K_V1' alone) from a pip package. Anything else is a file: .safetensors, .pt or .pth
+    holding a state dict, also wrapped as {'state_dict': …} or {'model': …}, also with DataParallel's 'module.' before
+    its names. Raises WeightsError, and ValueError as `build_model` does.
     """
     _check_arch(arch)
+    _shapes(arch, deviation, image_size)  # raises what cannot be built before anything is downloaded
     if weights is None:
         return None, "from scratch"
     name = str(weights)
     if name.startswith("IMAGENET1K_"):
-        state_dict, where = _torchvision_weights(name, arch)
+        if deviation in ("linear_bottleneck", "small_stem"):
+            raise WeightsError(
+                f"weights: {name} was trained without deviation: {deviation}, which changes layers of the backbone; "
+                "set weights: null (from scratch) or deviation: none"
+            )
+        state_dict, where = lite0_weights(name) if arch == LITE0 else torchvision_weights(name, arch)
     elif name.startswith("run:"):
         raise WeightsError(f"weights: {name!r} names a run of a study; run it by `labkit run`, which finds its file")
     else:
-        state_dict, where = _read_file(Path(name)), name
-    check_fit(state_dict, arch, where)
+        state_dict, where = read_file(Path(name)), name
+    check_fit(state_dict, arch, where, deviation, image_size)
     return state_dict, where
 
 
-def backbone_parameters(model: ResNet) -> list[nn.Parameter]:
+def num_classes(model: nn.Module) -> int:
+    """Number of logits."""
+    return _head(model).out_features
+
+
+def backbone_parameters(model: nn.Module) -> list[nn.Parameter]:
     """All but the head's."""
     return [parameter for name, parameter in model.named_parameters() if not _is_head(name)]
 
 
-def head_parameters(model: ResNet) -> list[nn.Parameter]:
-    return list(model.fc.parameters())
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    return list(_head(model).parameters())
 
 
-def freeze_backbone(model: ResNet) -> None:
+def freeze_backbone(model: nn.Module) -> None:
     """Only the head learns from here on. Call `train_mode(model, frozen=True)` at each epoch's start with it."""
     for parameter in backbone_parameters(model):
         parameter.requires_grad_(False)
         parameter.grad = None  # an optimizer would go on applying the last gradient (momentum, weight decay)
 
 
-def unfreeze_backbone(model: ResNet) -> None:
+def unfreeze_backbone(model: nn.Module) -> None:
     for parameter in backbone_parameters(model):
         parameter.requires_grad_(True)
 
 
-def train_mode(model: ResNet, frozen: bool) -> None:
+def train_mode(model: nn.Module, frozen: bool) -> None:
     """model.train(), except that a frozen backbone stays in eval mode: its BatchNorms would otherwise go on
     replacing their running statistics, and "frozen" features would change without a gradient."""
     model.train(not frozen)
-    model.fc.train()
+    _head(model).train()
 
 
-def check_fit(state_dict: StateDict, arch: str, where: str) -> None:
-    """Raises WeightsError unless every tensor of `arch` but the head's is there, in its shape, and nothing else is."""
-    mismatch = _first_mismatch(state_dict, arch)
+def check_fit(state_dict: StateDict, arch: str, where: str, deviation: str = "none", image_size: int = 224) -> None:
+    """Raises WeightsError unless every tensor of this network but the head's is there, in its shape, and nothing
+    else is."""
+    mismatch = _first_mismatch(state_dict, arch, deviation, image_size)
     if mismatch is None:
         return
-    fitting = [other for other in ARCHS if _first_mismatch(state_dict, other) is None]
-    cure = f"it is a {fitting[0]}: set arch: {fitting[0]}" if fitting else "give weights of this architecture"
-    raise WeightsError(f"weights: {where} does not fit {arch}: {mismatch}; {cure}")
+    wanted = arch if deviation == "none" else f"{arch} with deviation: {deviation}"
+    cure = next(_what_fits(state_dict, arch, deviation, image_size), "give weights of this architecture")
+    raise WeightsError(f"weights: {where} does not fit {wanted}: {mismatch}; {cure}")
 
 
-def _first_mismatch(state_dict: StateDict, arch: str) -> str | None:
-    with torch.device("meta"):  # shapes only: no memory, no random draws
-        expected = ARCHS[arch](2).state_dict()
+def _what_fits(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> Iterator[str]:
+    """Advice: the networks that these weights are of, those first that deviate as asked."""
+    for other_deviation in (deviation, "none", *DEVIATIONS):
+        for other in ARCHS:
+            try:
+                if _first_mismatch(state_dict, other, other_deviation, image_size) is not None:
+                    continue
+            except ValueError:  # a deviation that this arch cannot have; timm is not installed
+                continue
+            changes = [f"arch: {other}"] if other != arch else []
+            changes += [f"deviation: {other_deviation}"] if other_deviation != deviation else []
+            yield f"it is a {other}: set {' and '.join(changes)}"
+
+
+def _first_mismatch(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> str | None:
+    expected = _shapes(arch, deviation, image_size)
     for name, tensor in expected.items():
         if _is_head(name) or name.endswith("num_batches_tracked"):  # absent in files of before PyTorch 0.4
             continue
@@ -137,7 +165,12 @@ def _first_mismatch(state_dict: StateDict, arch: str) -> str | None:
     return None if unknown is None else f"{unknown} is not one of its tensors"
 
 
-def _check_head(state_dict: StateDict, model: ResNet) -> None:
+def _shapes(arch: str, deviation: str, image_size: int) -> StateDict:
+    with torch.device("meta"):  # shapes only: no memory, no random draws
+        return ARCHS[arch](2, deviation, image_size).state_dict()
+
+
+def _check_head(state_dict: StateDict, model: nn.Module) -> None:
     for name, tensor in model.state_dict().items():
         if not _is_head(name):
             continue
@@ -153,70 +186,11 @@ def _check_arch(arch: str) -> None:
         raise ValueError(f"arch: {arch!r} is not one of {', '.join(ARCHS)}")
 
 
+def _head(model: nn.Module) -> nn.Linear:
+    network: Any = model
+    return network.fc if isinstance(model, ResNet) else network.get_classifier()
+
+
 def _is_head(name: str) -> bool:
-    return name.startswith("fc.")
-
-
-def _read_file(path: Path) -> StateDict:
-    if not path.is_file():
-        raise WeightsError(
-            f"weights: {path} is not a file; give a .safetensors, .pt or .pth file, "
-            "IMAGENET1K_V1, IMAGENET1K_V2, or nothing (from scratch)"
-        )
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
-        raise WeightsError(f"weights: {path} ends in {path.suffix!r}, not in .safetensors, .pt or .pth")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"weights: {path} holds Python objects, or is damaged; save model.state_dict() in its place"
-        ) from error
-    except Exception as error:  # each format has errors of its own; what matters is which file it was
-        raise WeightsError(f"weights: {path} cannot be read ({error}); save it again") from error
-    return _unwrap(content, path)
-
-
-def _unwrap(content: Any, path: Path) -> StateDict:
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise WeightsError(f"weights: {path} holds no state dict; save model.state_dict() in its place")
-    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
-
-
-def _torchvision_weights(version: str, arch: str) -> tuple[StateDict, str]:
-    from torchvision.models import get_model_weights
-
-    published = get_model_weights(arch)
-    names = [member.name for member in published]
-    if version not in names:
-        raise WeightsError(f"weights: {version} does not exist for {arch}; there is {', '.join(names)}")
-    member = published[version]
-    name = Path(urlparse(member.url).path).name
-    file = Path(torch.hub.get_dir()) / "checkpoints" / name
-    try:
-        if file.exists():
-            _check_hash(file)
-        state_dict = member.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
-    except WeightsError:
-        raise
-    except Exception as error:  # no network, no right to write, a proxy's page in place of the file …
-        raise WeightsError(
-            f"weights: {version} of {arch} is not at {file} and cannot be downloaded from {member.url} ({error}); "
-            f"download it elsewhere and put it there (TORCH_HOME/hub/checkpoints/{name})"
-        ) from error
-    return dict(state_dict), f"torchvision {version} ({name})"
-
-
-def _check_hash(file: Path) -> None:
-    """torchvision checks the eight digits in the file's name after a download only, not on a file put there by hand."""
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if not found.startswith(file.stem.rpartition("-")[2]):
-        raise WeightsError(f"weights: {file} is damaged (its sha256 begins with {found[:8]}); remove it and run again")
+    """Whether a parameter belongs to the head: a ResNet's is fc, timm's is classifier, and no backbone uses these."""
+    return name.startswith(("fc.", "classifier."))

@@ -6,13 +6,16 @@ gradient reaches the first layer through the additions.
 
     image (N, 3, H, W) -> conv1 bn1 relu maxpool -> layer1 … layer4 -> avgpool -> fc -> logits (N, num_classes)
 
-Attributes and state-dict names are torchvision's, so weights go back and forth between the two unchanged.
+Attributes and state-dict names are torchvision's, so weights go back and forth between the two unchanged. What others
+build under this name and why it differs is in `deviations`.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from labkit.models.deviations import check_deviation, flat_head, small_stem
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
@@ -80,13 +83,39 @@ class Bottleneck(nn.Module):
         return self.relu(out)
 
 
+class LinearBottleneck(Bottleneck):
+    """The deviation of this name: nothing non-linear parts the three convolutions, so once trained they can do no more
+    than a single 3x3 could (but for the border), and the correction enters the sum unnormalised."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, channels, stride)
+        del self.bn3
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv3(self.bn2(self.conv2(self.bn1(self.conv1(x)))))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)
+
+
 class ResNet(nn.Module):
-    """Images (N, 3, H, W), normalised float -> logits (N, num_classes). Any H, W from 32 px on (it divides by 32)."""
+    """Images (N, 3, H, W), normalised float -> logits (N, num_classes). Any H, W from 32 px on (it divides by 32).
+
+    `deviation`: 'none' or one of DEVIATIONS; only 'flat_head' asks for the `image_size`. Raises ValueError on a
+    deviation that there is not, or not for these blocks.
+    """
 
     def __init__(
-        self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, int, int, int], num_classes: int = 1000
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        depths: tuple[int, int, int, int],
+        num_classes: int = 1000,
+        deviation: str = "none",
+        image_size: int = 224,
     ) -> None:
         super().__init__()
+        check_deviation(deviation, bottleneck=block is Bottleneck)
+        if deviation == "linear_bottleneck":
+            block = LinearBottleneck
         # The stem: from the photograph to 64 channels at a quarter of its width.
         self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
@@ -100,6 +129,10 @@ class ResNet(nn.Module):
         # The head: the mean over what is left of the image, then one linear layer.
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(512 * block.expansion, num_classes)
+        if deviation == "small_stem":
+            small_stem(self)
+        elif deviation == "flat_head":
+            self.avgpool, self.fc = flat_head(self.fc, image_size)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,21 +162,21 @@ def initialise(model: nn.Module) -> None:
 
 
 # The name counts conv1, the blocks' convolutions and fc: 18 = 1 + 2·(2+2+2+2) + 1, 50 = 1 + 3·(3+4+6+3) + 1.
-def resnet18(num_classes: int = 1000) -> ResNet:
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes)
+def resnet18(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, deviation, image_size)
 
 
-def resnet34(num_classes: int = 1000) -> ResNet:
-    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes)
+def resnet34(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
+    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, deviation, image_size)
 
 
-def resnet50(num_classes: int = 1000) -> ResNet:
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes)
+def resnet50(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, deviation, image_size)
 
 
-def resnet101(num_classes: int = 1000) -> ResNet:
-    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes)
+def resnet101(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
+    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, deviation, image_size)
 
 
-def resnet152(num_classes: int = 1000) -> ResNet:
-    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes)
+def resnet152(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
+    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, deviation, image_size)

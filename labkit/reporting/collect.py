@@ -15,12 +15,21 @@ from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide
 from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
-from labkit.params import RunParams, Study, load_study
+from labkit.params import RunParams
 from labkit.reporting.style import Palette
+from labkit.studies import HONEST, Study, load_study
 
 # Parameters that do not make two runs different variants: names, machine, and what follows from ``weights``.
-NOT_A_FACTOR = {"weights", "study", "run", "seed", "parent", "device", "precision", "threads", "num_workers"}
-AUGMENTATION = ("horizontal_flip", "vertical_flip", "rotation")
+NOT_A_FACTOR = {"weights", "study", "run", "seed", "parent", "head", "device", "precision", "threads", "num_workers"}
+# One question asked with several parameters.
+TOGETHER = {
+    "augmentation": ("horizontal_flip", "vertical_flip", "rotation"),
+    "resolution": ("image_size", "crop_size"),
+    "schedule": ("schedule", "step_size", "gamma"),
+    "training images": ("train_on", "select_on"),
+}
+# What a report sets anew with every network or start: said beside the comparison, and compared only by itself.
+RECIPE = ("epochs", "batch_size", "learning_rate", "schedule")
 
 
 @dataclass(frozen=True)
@@ -29,11 +38,12 @@ class Comparison:
 
     a: str
     b: str
-    factor: str  # the parameter that differs, or 'start' (from scratch or from weights)
+    factor: str  # the parameter that differs, or one of TOGETHER, or 'start' (from scratch or from weights)
     metric: str
     difference: float
     low: float
     high: float
+    also: tuple[tuple[str, Any, Any], ...] = ()  # of the recipe: what, in a, in b
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,10 @@ class StudyResults:
 
     ``runs``: one dict a run and seed, with ``run, seed, n``, every score of ``metrics.evaluate``, ``intervals``
     (metric: estimate, low, high), ``answers`` (share of its most frequent answer), ``minutes, images_per_second,
-    parameters, flops, device, start, params``. ``tests``: each run's test predictions (its first seed), decided.
+    milliseconds, parameters, flops, file_mb, device, start, params``. ``honest``: the same of the runs that were made a
+    second time with patients kept apart, by the name of the run that they repeat (first seeds); their test images are
+    others. ``unscored``: runs without a labelled test image. ``tests``: each run's test predictions (its first seed),
+    decided.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
     with their state and error. ``baseline``: the scores of always answering train's most frequent class.
     """
@@ -57,6 +70,8 @@ class StudyResults:
     classes: list[str]
     score: str
     palette: Palette
+    honest: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unscored: list[str] = field(default_factory=list)
     stamps: list[str] = field(default_factory=list)
 
     @property
@@ -75,15 +90,22 @@ class StudyResults:
         return self.classes[self.baseline["class"]]
 
     def comparisons(self) -> Iterator[Comparison]:
-        """Every pair of variants that differs in just one factor, on the score and on accuracy (first seeds)."""
+        """Every pair of variants that differs in just one factor, on the score and on accuracy (first seeds).
+
+        Besides that factor the recipe may differ, since a report that trains ResNet-50 for fewer epochs than ResNet-18
+        compares the two all the same.
+        """
         params = {run["run"]: _factors(run["params"], run["start"]) for run in reversed(self.runs)}
         names = [name for name in self.study.runs if name in self.tests]
         for a, b in combinations(names, 2):
             differing = [key for key in params[a] if params[a][key] != params[b][key]]
-            if len(differing) == 1:
+            factors = [key for key in differing if key not in RECIPE] or differing
+            if len(factors) == 1:
+                also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
+                differences = _difference(self.tests[a], self.tests[b], len(self.classes))
                 for metric in (self.score, "accuracy"):
-                    row = _difference(self.tests[a], self.tests[b], len(self.classes)).loc[metric]
-                    yield Comparison(a, b, differing[0], metric, row["difference"], row["low"], row["high"])
+                    row = differences.loc[metric]
+                    yield Comparison(a, b, factors[0], metric, row["difference"], row["low"], row["high"], also)
 
 
 def collect(study_name: str) -> StudyResults:
@@ -98,9 +120,12 @@ def collect(study_name: str) -> StudyResults:
         raise ValueError(
             f"study {study_name}: no run is finished and up to date; first: make report STUDY={study_name}"
         )
-    results, tests, histories, labels, majority = [], {}, [], [], {}
+    results, tests, histories, labels, majority, unscored = [], {}, [], [], {}, []
     for folder in done["folder"]:
         result, test, history = _read_run(folder)
+        if test.empty:
+            unscored.append(result["run"])
+            continue
         majority = majority or result["majority"]
         results.append(result)
         histories.append(history)
@@ -109,6 +134,8 @@ def collect(study_name: str) -> StudyResults:
         if not labels[-1].equals(labels[0]):
             first_name = done["name"].tolist()[0]
             raise ValueError(f"{folder.name} was tested on other images than {first_name}; they cannot be compared")
+    if not results:
+        raise ValueError(f"study {study_name}: no finished run has a labelled test image; there is nothing to compare")
     first = results[0]
     starts = {name: (study.defaults | keys).get("weights") for name, keys in study.runs.items()}
     train_labels = np.repeat(np.arange(len(first["classes"])), first["train_counts"])
@@ -123,6 +150,8 @@ def collect(study_name: str) -> StudyResults:
         classes=first["classes"],
         score=first["score"],
         palette=Palette.from_params([{"run": name, "weights": starts.get(name)} for name in study.runs]),
+        honest=_honest(study, folders),
+        unscored=list(dict.fromkeys(unscored)),
         stamps=list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
     )
 
@@ -132,6 +161,8 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     manifest, params = runs.read_json(folder / "run.json"), runs.read_params(folder)
     decided = decide(runs.read_predictions(folder))
     test = decided.loc[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
+    if test.empty:
+        return manifest, test, pd.DataFrame()
     intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(manifest["classes"]))
     seconds = manifest["epoch_seconds"]
     answer = int(np.argmax(manifest["train_counts"]))
@@ -145,17 +176,30 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
         "intervals": intervals,
         "answers": majority_share(test),
         "minutes": sum(seconds) / 60,
-        "images_per_second": manifest["n_images"]["train"] / float(np.median(seconds)),
+        "images_per_second": sum(manifest["drawn_counts"]) / float(np.median(seconds)),
+        "file_mb": (folder / "model.safetensors").stat().st_size / 1e6,
     }
     history = pd.read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
     history["chosen"] = history["epoch"] == manifest["best_epoch"]
     return result, test, history
 
 
+def _honest(study: Study, folders: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The runs made a second time under the honest protocol, by the run that they repeat; first seeds."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in study.runs:
+        mine = folders.loc[(folders["run"] == name + HONEST) & (folders["state"] == "finished"), "folder"]
+        for folder in mine.head(1):
+            result, test, _ = _read_run(folder)
+            if len(test):
+                found[name] = result
+    return found
+
+
 def _unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
     """Columns run, state, error: of the compared runs and of those they start from."""
     rows = []
-    for name in [*study.sources, *study.runs]:
+    for name in study.table():
         mine = folders.loc[folders["run"] == name, ["folder", "name", "state"]]
         if mine.empty:
             rows.append({"run": name, "state": "not run", "error": ""})
@@ -167,9 +211,12 @@ def _unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
 
 def _factors(params: RunParams, start: str) -> dict[str, Any]:
     """What may make a run a variant; what it starts from counts by what that was trained on, whatever its network."""
-    factors = {key: value for key, value in params.model_dump().items() if key not in NOT_A_FACTOR}
-    augmentation = tuple(factors.pop(key) for key in AUGMENTATION)  # "augmented or not" is one question
-    return factors | {"start": start.rpartition("trained on ")[2], "augmentation": augmentation}
+    values = params.model_dump()
+    if params.schedule != "step":  # what it does not use is no difference
+        values |= {"step_size": None, "gamma": None}
+    joined = {name: tuple(values.pop(key) for key in keys) for name, keys in TOGETHER.items()}
+    factors = {key: value for key, value in values.items() if key not in NOT_A_FACTOR}
+    return factors | joined | {"start": start.rpartition("trained on ")[2]}
 
 
 def _difference(a: pd.DataFrame, b: pd.DataFrame, n_classes: int) -> pd.DataFrame:

@@ -13,8 +13,7 @@ from torch import nn
 
 from labkit.data.augment import rotate, to_float
 from labkit.data.loaders import Batch, EpochLoader
-from labkit.models.build import freeze_backbone, head_parameters, train_mode, unfreeze_backbone
-from labkit.models.resnet import ResNet
+from labkit.models.build import freeze_backbone, head_parameters, num_classes, train_mode, unfreeze_backbone
 from labkit.params import ParameterError, RunParams
 from labkit.runs import Run, write_csv
 from labkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
@@ -25,7 +24,7 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 
 
 def fit(
-    model: ResNet,
+    model: nn.Module,
     loaders: dict[str, EpochLoader],
     params: RunParams,
     accelerator: Accelerator,
@@ -36,21 +35,22 @@ def fit(
     """Train, leave the chosen epoch's weights in ``model`` and in the run folder, and return the history.
 
     The history has one row an epoch: ``epoch, phase, learning_rate, train_loss, train_accuracy`` and, for every split
-    that is watched, ``<split>_loss, <split>_accuracy, <split>_<score_name>``. Watched are val, and test only under
-    ``select_on: test``. Training loss and accuracy are those of the augmented images while the epoch runs. The epoch
-    with the best ``score(labels, logits)`` on ``params.select_on`` is chosen, the earlier of two equal ones.
+    that is watched, ``<split>_loss, <split>_accuracy, <split>_<score_name>``. Watched are val, where there is one, and
+    test only under ``select_on: test``. Training loss and accuracy are those of the augmented images while the epoch
+    runs. The epoch with the best ``score(labels, logits)`` on ``params.select_on`` is chosen, the earlier of two equal
+    ones; under ``select_on: last`` it is the last.
 
     A run that was interrupted goes on after its last full epoch; a finished one is replayed from its folder. Raises
     FloatingPointError when the loss is no longer a number.
     """
     if run.finished:
         return replay(model, run)
-    watched = ["val"] if params.select_on == "val" else [split for split in ("val", "test") if split in loaders]
+    watched = [split for split in ("val", "test") if split in loaders and (split == "val" or params.select_on == split)]
     labels = {split: loaders[split].labels for split in ("train", *watched)}
-    weights = class_weights(labels["train"], params.class_weights, model.fc.out_features)
+    weights = class_weights(labels["train"], params.class_weights, num_classes(model))
     criterion = nn.CrossEntropyLoss(None if weights is None else torch.tensor(weights)).to(accelerator.device)
     # In one process Accelerate hands the network itself back; only several would wrap it.
-    model = cast(ResNet, accelerator.prepare_model(model.to(memory_format=torch.channels_last)))
+    model = cast(nn.Module, accelerator.prepare_model(model.to(memory_format=torch.channels_last)))
     progress, optimizer = _resume(model, params, accelerator, run)
     estimate = Estimate((params.epochs - len(progress.history)) * len(loaders["train"]))
     for epoch in range(len(progress.history) + 1, params.epochs + 1):
@@ -68,11 +68,13 @@ def fit(
         for split in watched:
             if split == "test":
                 run.count_test_prediction()
+            loaders[split].set_epoch(epoch)  # matters under augment_test only
             row |= evaluate(
                 split, labels[split], predict(model, loaders[split], params.normalize), weights, score, score_name
             )
         progress.history.append(row)
-        progress.consider(epoch, row[f"{params.select_on}_{score_name}"], accelerator.unwrap_model(model))
+        reached = epoch if params.select_on == "last" else row[f"{params.select_on}_{score_name}"]
+        progress.consider(epoch, reached, accelerator.unwrap_model(model))
         progress.seconds.append(round(time.monotonic() - started, 2))
         _keep(run, progress, accelerator.unwrap_model(model), optimizer, accelerator.scaler)
         print(epoch_line(row, params.epochs, watched, score_name, progress.seconds[-1]), flush=True)
@@ -151,7 +153,9 @@ def learning_rate_at(params: RunParams, epoch: float) -> float:
     return params.learning_rate
 
 
-def make_optimizer(model: ResNet, params: RunParams, accelerator: Accelerator, frozen: bool) -> torch.optim.Optimizer:
+def make_optimizer(
+    model: nn.Module, params: RunParams, accelerator: Accelerator, frozen: bool
+) -> torch.optim.Optimizer:
     """The optimizer of a phase: the head's parameters alone while the backbone is frozen, else all."""
     if frozen:
         freeze_backbone(model)
@@ -168,12 +172,21 @@ def make_optimizer(model: ResNet, params: RunParams, accelerator: Accelerator, f
 
 
 def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: int) -> list[float] | None:
-    """Weights of the cross entropy; ``balanced``: N / (C n_c) (King & Zeng 2001, as scikit-learn), 0 for no image."""
+    """Weights of the cross entropy, one a class.
+
+    ``balanced``: N / (C n_c) (King & Zeng 2001, as scikit-learn), 0 for no image. ``complement``: 1 - n_c / N, scaled
+    to 1 for the first class: far milder, since it never exceeds N / (N - n_0).
+    """
     if choice == "none":
         return None
     if choice == "balanced":
         counts = np.bincount(labels, minlength=num_classes)
         return [float(len(labels) / (num_classes * n)) if n else 0.0 for n in counts]
+    if choice == "complement":
+        rest = len(labels) - np.bincount(labels, minlength=num_classes)
+        if rest[0] == 0:
+            raise ParameterError("class_weights: got 'complement', but every training image is of the first class")
+        return [float(count / rest[0]) for count in rest]
     if len(choice) != num_classes:
         raise ParameterError(f"class_weights: got {choice}, allowed: one number for each of the {num_classes} classes")
     return [float(weight) for weight in choice]
@@ -199,7 +212,7 @@ def replay(model: nn.Module, run: Run) -> pd.DataFrame:
 
 
 def _resume(
-    model: ResNet, params: RunParams, accelerator: Accelerator, run: Run
+    model: nn.Module, params: RunParams, accelerator: Accelerator, run: Run
 ) -> tuple[Progress, torch.optim.Optimizer]:
     """Progress and optimizer: from the checkpoint if there is one, else new."""
     checkpoint = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
