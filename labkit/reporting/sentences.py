@@ -1,5 +1,6 @@
 """The sentence under each figure, computed from its numbers, and true whichever way they turned out."""
 
+from labkit.reporting.sentences_ablation import oversampling_sentence
 from labkit.reporting.sentences_classes import confusion_sentence, imbalance_sentence
 from labkit.reporting.sentences_results import best_variant_sentence, compare_sentence, majority_sentence
 from labkit.reporting.sentences_training import cost_sentence, curves_sentence
@@ -12,4 +13,5 @@ __all__ = [
     "curves_sentence",
     "imbalance_sentence",
     "majority_sentence",
+    "oversampling_sentence",
 ]
