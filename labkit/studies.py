@@ -116,11 +116,16 @@ class Study(BaseModel):
         runs = {
             name: _changed(self.defaults | keys, changes) for name, keys in self.runs.items() if name not in left_out
         }
+        data = changes.get("data", self.defaults.get("data"))
+        for row in runs.values():  # what all share stays a default, so that it can be replaced from outside
+            if row.get("data") == data:
+                row.pop("data", None)
         published = self.published and self.published.only(runs)
         return Study(
             **self.model_dump(include={"question", "seeds", "honest"}) | own,
             name=self.name + SMALL,
             title=f"{self.title}, in small",
+            defaults={} if data is None else {"data": data},
             sources=self.sources | self.small.get("sources", {}),
             runs=runs,
             published=published,
