@@ -1,5 +1,5 @@
-"""The shell's door: ``labkit run`` and ``labkit report``. Errors are one line; exit codes: 1 a run failed, 2 wrong use,
-3 the report is there but its PDF is not."""
+"""The shell's door: ``labkit run``, ``labkit report`` and ``labkit test``. Errors are one line; exit codes: 1 a run
+failed or a checkpoint answers otherwise, 2 wrong use, 3 the report is there but its PDF is not."""
 
 import argparse
 import sys
@@ -30,9 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("--dry-run", action="store_true", help="say what would be run and why, and stop")
     report = commands.add_parser("report", parents=[study], help="make the runs, then the report")
     report.add_argument("--no-pdf", action="store_true", help="HTML only")
+    test = commands.add_parser("test", help="load every saved checkpoint of a study and test it again")
+    test.add_argument("study", help="a study whose runs are finished")
+    test.add_argument("--data", help="where the images lie now, if they were moved")
+    test.add_argument("--split", choices=["test", "val"], default="test", help="the images to predict (default: test)")
+    test.add_argument("--runs", nargs="+", default=["*"], metavar="RUN", help="only these, such as 'resnet18*'")
     arguments = parser.parse_args(argv)
     try:
-        return _run(arguments) if arguments.command == "run" else _report(arguments)
+        return {"run": _run, "report": _report, "test": _test}[arguments.command](arguments)
     except (ParameterError, ValueError, OSError, RuntimeError) as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 2
@@ -80,6 +85,17 @@ def _report(arguments: argparse.Namespace) -> int:
                 return 3
             print(f"        {_shown(pdf)}")
     return 1 if runner.failed else 0
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    """1 where a checkpoint answers otherwise than its run did."""
+    from labkit.retest import retest
+
+    same = True
+    for result in retest(arguments.study, arguments.runs, arguments.split, arguments.data):
+        print(result, flush=True)
+        same &= result.same
+    return 0 if same else 1
 
 
 def _shown(path: Path | None) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
 
-from labkit.studies import load_study
 from labkit.reporting.render import external_references, missing_alt
 from labkit.runs import read_json
+from labkit.studies import load_study
 
 HEADINGS = (
     "Summary",

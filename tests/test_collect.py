@@ -6,9 +6,9 @@ import pytest
 
 from labkit import runs
 from labkit.params import RunParams
-from labkit.studies import Study
 from labkit.reporting import collect as collect_room
 from labkit.reporting.collect import collect
+from labkit.studies import Study
 
 CLASSES = ["a", "b", "c"]
 

@@ -116,7 +116,10 @@ def test_numbers_with_an_exponent_are_numbers(study_file):
 
 def test_data_from_the_command_line_leaves_the_sources_alone(study_file):
     study = study_file("sources:\n  s: {data: demo-source}\nruns:\n  a: {weights: 'run:s'}\n")
-    assert {params.run: params.data for params in study.run_params({"data": "mine"})} == {"s": "demo-source", "a": "mine"}
+    assert {params.run: params.data for params in study.run_params({"data": "mine"})} == {
+        "s": "demo-source",
+        "a": "mine",
+    }
 
 
 def test_children_start_from_their_own_seed_of_a_run_and_from_the_first_of_a_source(study_file):

@@ -1,8 +1,10 @@
 """All figures of the report in one place: `from labkit.reporting import plots`. Arrays in, Figure out."""
 
+from labkit.reporting.plots_ablation import ablation
 from labkit.reporting.plots_blocks import residual_blocks
 from labkit.reporting.plots_confusion import confusion_matrices, confusion_matrix, row_shares
 from labkit.reporting.plots_data import augmentation_grid, class_histogram, image_grid
+from labkit.reporting.plots_light import light
 from labkit.reporting.plots_results import result_dots, sensitivity_dots
 from labkit.reporting.plots_training import (
     cost,
@@ -14,6 +16,7 @@ from labkit.reporting.style import Palette
 
 __all__ = [
     "Palette",
+    "ablation",
     "augmentation_grid",
     "class_histogram",
     "confusion_matrices",
@@ -22,6 +25,7 @@ __all__ = [
     "image_grid",
     "learning_curves",
     "learning_rate_schedule",
+    "light",
     "residual_blocks",
     "result_dots",
     "row_shares",

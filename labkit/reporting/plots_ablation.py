@@ -58,7 +58,7 @@ def ablation(
 
 def _grid(fig: Figure, lines: int, legend: str) -> list[list[Axes]]:
     """Three panels a line, and above them once the heads of the columns."""
-    grid = fig.add_gridspec(lines + 1, 3, height_ratios=[0.01] + [1] * lines, width_ratios=[1.35, 1, 1])
+    grid = fig.add_gridspec(lines + 1, 3, height_ratios=[0.01] + [1] * lines, width_ratios=[1.8, 1, 1])
     heads = {"Accuracy": legend, "Sensitivity": "of each class", "Difference": "95 % interval"}
     for column, (head, below) in enumerate(heads.items()):
         ax = fig.add_subplot(grid[0, column])
@@ -83,12 +83,12 @@ def _solid_words(histories: Mapping[str, pd.DataFrame]) -> str:
 
 
 def _legend(histories: Mapping[str, pd.DataFrame]) -> str:
-    """How the two curves of a run are told apart; of one epoch there are dots only."""
+    """How the two curves of a run are told apart; of one epoch there are points only."""
     solid = _solid_words(histories)
     lines = any(len(history) > 1 for history in histories.values())
     if not solid:
         return "training"
-    return f"{solid} solid, training dashed" if lines else f"{solid} large, training small"
+    return f"{solid} solid, training dashed" if lines else f"{solid} a marker, training a dash"
 
 
 def _curves(ax: Axes, histories: Mapping[str, pd.DataFrame], pair: Pair, palette: Palette) -> None:
@@ -106,8 +106,8 @@ def _curves(ax: Axes, histories: Mapping[str, pd.DataFrame], pair: Pair, palette
                 color=style.color,
                 linestyle=(0, (3, 1.5)) if training else "-",
                 linewidth=1 if training else 1.7,
-                marker=style.marker if len(rows) == 1 or not training else "",
-                markersize=3 if training else 4.5,
+                marker=style.marker if not training else "_" if len(rows) == 1 else "",
+                markersize=10 if training else 4.5,
                 markerfacecolor=style.face,
                 markevery=[-1] if len(rows) else None,
             )
@@ -204,13 +204,14 @@ def _same_scales(rows: list[list[Axes]]) -> None:
     lines = [line for ax in curves for line in ax.lines]
     epochs = np.concatenate([[1.0], *[np.asarray(line.get_xdata(), float) for line in lines]])
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in lines] or [np.array([0.0, 1.0])])
-    pad = max(0.5, 0.03 * (epochs.max() - epochs.min()))
+    span = float(epochs.max() - epochs.min())
+    before, after = 0.5 + 0.03 * span, 0.05 * (0.5 + span)  # the labels stand right of the last epoch
     low, high = float(np.min(values, initial=1.0)), float(np.max(values, initial=0.0))
     margin = max(0.02, 0.06 * (high - low))
     ends = [np.asarray(line.get_xdata(), float) for ax in changes for line in ax.lines]
     widest = max(1.0, float(np.nanmax(np.abs(np.concatenate([[0.0], *ends])))))
     for curve, change in zip(curves, changes, strict=True):
-        curve.set_xlim(epochs.min() - pad, epochs.max() + pad)
+        curve.set_xlim(epochs.min() - before, epochs.max() + after)
         curve.set_ylim(low - margin, high + margin)
         change.set_xlim(-1.12 * widest, 1.12 * widest)
         change.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], symmetric=True))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from labkit.reporting.frames import floats, mean, parts
-from labkit.reporting.labels import label_points, wrap
+from labkit.reporting.labels import EndLabel, label_line_ends, wrap
 from labkit.reporting.numbers import metric, missing
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
 from labkit.reporting.tables import estimates
@@ -20,7 +20,7 @@ QUANTITIES = {  # key of a run -> words of its axis, divisor
     "milliseconds": ("milliseconds an image, on the CPU", 1),
     "file_mb": ("file (MB)", 1),
 }
-ROOM = 0.35  # of the decades between the dots, left and right of them: for their labels
+ROOM = 0.08  # of the decades between the dots, left and right of them
 
 
 @styled
@@ -37,7 +37,7 @@ def light(runs: Sequence[Mapping[str, Any]], palette: Palette, *, score: str) ->
     if not keys:
         raise ValueError(f"no run with a known {metric(score).name} has a known {', '.join(QUANTITIES)}")
     lines, columns = -(-len(keys) // 2), min(2, len(keys))
-    fig = new_figure(height=0.3 + lines * min(4.5, 2.2 + 0.22 * len(names)))
+    fig = new_figure(height=0.3 + lines * min(4.4, 1.9 + 0.22 * len(names)))
     axes = fig.subplots(lines, columns, sharey=True, squeeze=False)
     for ax in axes.flat[len(keys) :]:
         ax.set_axis_off()
@@ -51,10 +51,15 @@ def light(runs: Sequence[Mapping[str, Any]], palette: Palette, *, score: str) ->
         value_axis(ax.yaxis, metric(score).percent)
     for ax in axes[:, 0]:
         ax.set_ylabel(metric(score).name)
-    for ax, key in zip(axes.flat, keys, strict=False):
-        shown = {name: (costs[key][name], *scores[name]) for name in names if costs[key][name] > 0}
-        _label(fig, ax, shown, palette)
+    drawn = [name for name in names if any(costs[key][name] > 0 for key in keys)]
+    ends = [EndLabel(scores[name][0], _label(palette[name].glyph, name), palette[name].ink) for name in drawn]
+    for line in range(lines):  # the panels of a line share their heights, so the names stand once, right of the last
+        label_line_ends(fig, axes.flat[min((line + 1) * columns, len(keys)) - 1], ends)
     return fig
+
+
+def _label(glyph: str, name: str) -> str:
+    return f"{glyph} " + wrap(name, 20).replace("\n", "\n    ")
 
 
 def _estimate(rows: Any) -> tuple[float, float, float]:
@@ -79,25 +84,13 @@ def _dot(ax: Axes, cost: float, value: float, low: float, high: float, palette: 
     ax.plot(cost, value, style.marker, color=style.color, **edge)
 
 
-def _label(fig: Figure, ax: Axes, shown: Mapping[str, tuple[float, float, float, float]], palette: Palette) -> None:
-    """Name each dot; `shown`: run -> cost, value, low, high. Points along the bars keep the names off them."""
-    dots = [(cost, value) for cost, value, _, _ in shown.values()]
-    bars = [(cost, y) for cost, _, low, high in shown.values() if low < high for y in np.linspace(low, high, 9)]
-    texts = [wrap(name, 20) for name in shown] + [" "] * len(bars)
-    inks = [palette[name].ink for name in shown] + ["white"] * len(bars)
-    label_points(fig, ax, np.array(dots + bars), texts, inks)
-    for text in list(ax.texts):
-        if not text.get_text().strip():
-            text.remove()
-
-
 def _logarithmic(ax: Axes, values: Sequence[float]) -> None:
-    """A logarithmic x axis with a third of the range free on both sides and some round ticks."""
+    """A logarithmic x axis with some room on both sides and round ticks."""
     low, high = np.log10(min(values)), np.log10(max(values))
-    room = max(0.3, ROOM * (high - low))
+    room = max(0.15, ROOM * (high - low))
     low, high = low - room, high + room
     decades = np.arange(np.floor(low), np.ceil(high) + 1)
-    steps = (1, 1.5, 2, 3, 4, 5, 7) if high - low < 0.7 else (1, 2, 5) if high - low < 2.5 else (1,)
+    steps = (1, 1.5, 2, 3, 4, 5, 7) if high - low < 0.7 else (1, 2, 5) if high - low < 3.2 else (1,)
     ticks = [step * 10.0**decade for decade in decades for step in steps]
     ax.set_xscale("log")
     ax.set_xlim(10**low, 10**high)

@@ -19,6 +19,8 @@ COST = {  # column -> header, divisor, digits
     "images_per_second": ("images/s", 1, 0),
     "parameters": ("parameters (M)", 1e6, 1),
     "flops": ("FLOPs (G)", 1e9, 2),
+    "milliseconds": ("ms an image", 1, 1),
+    "file_mb": ("file (MB)", 1, 1),
 }
 BASELINE = "majority class"
 
@@ -115,13 +117,13 @@ def sensitivity_table(sensitivity: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cost_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Columns variant, training (min), images/s, parameters (M), FLOPs (G), device: those that any run knows.
+def cost_table(runs: Sequence[Run], costs: Sequence[str] = (*COST, "device")) -> pd.DataFrame:
+    """Columns variant and, of `costs`, those that any run knows: the headers of `COST`, and device.
 
-    Each run: `run`, [minutes], [images_per_second], [parameters], [flops: multiply-adds of one image], [device]; seeds
-    are averaged.
+    Each run: `run`, [minutes], [images_per_second], [parameters], [flops: multiply-adds of one image], [milliseconds:
+    of predicting one image], [file_mb: of the weights], [device]; seeds are averaged.
     """
-    known = [key for key in COST if any(not missing(run.get(key)) for run in runs)]
+    known = [key for key in costs if key in COST and any(not missing(run.get(key)) for run in runs)]
     rows = []
     for name in dict.fromkeys(str(run["run"]) for run in runs):
         mine = [run for run in runs if str(run["run"]) == name]
@@ -130,7 +132,7 @@ def cost_table(runs: Sequence[Run]) -> pd.DataFrame:
             head, divisor, digits = COST[key]
             value = mean(float(run[key]) for run in mine if not missing(run.get(key)))
             row[head] = fixed(value / divisor, digits)
-        if any(run.get("device") for run in runs):
+        if "device" in costs and any(run.get("device") for run in runs):
             row["device"] = ", ".join(dict.fromkeys(str(run["device"]) for run in mine if run.get("device"))) or DASH
         rows.append(row)
     return pd.DataFrame(rows)
@@ -139,19 +141,22 @@ def cost_table(runs: Sequence[Run]) -> pd.DataFrame:
 def variants_table(runs: Mapping[str, Run], ignore: Sequence[str] = ()) -> pd.DataFrame:
     """What makes each run a variant: `runs` is name -> parameters; one column per parameter in which any two differ."""
     keys = dict.fromkeys(key for run in runs.values() for key in run if key not in ignore)
-    differing = [key for key in keys if len({_parameter(run.get(key)) for run in runs.values()}) > 1]
-    rows = [{"variant": name} | {key: _parameter(run.get(key)) for key in differing} for name, run in runs.items()]
+    differing = [key for key in keys if len({parameter_text(run.get(key)) for run in runs.values()}) > 1]
+    rows = [{"variant": name} | {key: parameter_text(run.get(key)) for key in differing} for name, run in runs.items()]
     return pd.DataFrame(rows)
 
 
-def _parameter(value: Any) -> str:
+def parameter_text(value: Any) -> str:
+    """A parameter's value as a reader would write it: none, on, 0.0001; of several, those that are set."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
         return f"{value:g}"
-    return ", ".join(map(_parameter, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(parameter_text(one) for one in value if one is not None) or "none"
+    return str(value)
 
 
 def class_counts_table(counts: pd.DataFrame) -> pd.DataFrame:

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from labkit.data.augment import to_float
-from labkit.data.loaders import EpochLoader
+from labkit.data.loaders import Batch
 
 
-def predict(model: nn.Module, loader: EpochLoader, normalize: str) -> np.ndarray:
+def predict(model: nn.Module, batches: Iterable[Batch], normalize: str) -> np.ndarray:
     """Logits (n, classes) float32 of a loader's images in its table's order; the model is left in eval mode."""
-    return _run(model, (batch["images"] for batch in loader), normalize)
+    return _run(model, (batch["images"] for batch in batches), normalize)
 
 
 def predict_images(model: nn.Module, images: np.ndarray, normalize: str, batch_size: int = 64) -> np.ndarray:

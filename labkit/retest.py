@@ -1,0 +1,141 @@
+"""Testing saved checkpoints: every finished run of a study is loaded and predicts its images again."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from labkit import runs
+from labkit.data.loaders import EpochLoader, make_loaders
+from labkit.data.source import open_data
+from labkit.data.splits import assign_splits
+from labkit.data.store import build_store
+from labkit.models import build
+from labkit.params import ParameterError, RunParams
+from labkit.studies import SMALL
+from labkit.training.machine import set_up
+from labkit.training.predict import predict
+from labkit.training.progress import interactive
+
+# What logits of the same weights may differ by on another machine, device or number of threads. bf16 and fp16 round
+# every layer's output, so that a run which predicted in them differs by more from one that predicts in fp32.
+TOLERANCE = {"fp32": 1e-3}
+ROUNDED = 0.1
+
+
+@dataclass(frozen=True)
+class Retest:
+    """What a run's saved weights answer now, beside what its ``predictions.csv`` says they answered."""
+
+    name: str
+    split: str
+    labels: np.ndarray
+    logits: np.ndarray
+    kept: np.ndarray  # logits of predictions.csv, in the same order
+    tolerance: float
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.logits.argmax(axis=1) == self.labels).mean())
+
+    @property
+    def difference(self) -> float:
+        """Largest difference of a logit from the one that was kept."""
+        return float(np.abs(self.logits - self.kept).max())
+
+    @property
+    def same(self) -> bool:
+        return self.difference < self.tolerance
+
+    def __str__(self) -> str:
+        head = f"{self.name}: accuracy {self.accuracy:.4f} on {len(self.labels):,} {self.split} images"
+        if self.difference == 0:
+            kept = "the very logits that were kept"
+        elif self.same:
+            kept = f"as kept, but for {self.difference:.0e} in a logit"
+        else:
+            changed = int((self.logits.argmax(axis=1) != self.kept.argmax(axis=1)).sum())
+            kept = f"NOT as kept: logits differ by up to {self.difference:.1g}, {changed:,} answers with them"
+        return f"{head}, {self.seconds:.0f} s; {kept}"
+
+
+def retest(study: str, only: Sequence[str] = ("*",), split: str = "test", data: str | None = None) -> Iterator[Retest]:
+    """Every finished run whose name matches a pattern of ``only``; ``data``: where its images lie now.
+
+    No choice depends on it and it repeats answers that are known, so it does not count as another look at test. Raises
+    ParameterError where no such run is finished, or where a run's images are not all there.
+    """
+    folders = runs.run_folders(study)
+    chosen = [any(fnmatch(run, pattern) for pattern in only) for run in folders["run"]]
+    finished = folders.loc[np.array(chosen, bool) & (folders["state"] == "finished").to_numpy(bool)]
+    if finished.empty:
+        which = "" if "*" in only else f" called {' or '.join(only)}"
+        small = "" if runs.run_folders(study + SMALL).empty else f"; its small form is the study {study + SMALL}"
+        raise ParameterError(f"study {study}: no run{which} is finished, so there is nothing to test{small}")
+    for folder in finished["folder"]:
+        kept = runs.read_predictions(folder)
+        kept = kept.loc[(kept["split"] == split) & kept["label"].notna()]
+        if kept.empty:
+            print(f"{folder.name}: it has no labelled {split} image", flush=True)
+        else:
+            yield _retest(folder, kept, split, data)
+
+
+def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> Retest:
+    params = runs.read_params(folder).model_copy(update={"data": data} if data else {})
+    manifest = runs.read_json(folder / "run.json")
+    classes = len(manifest["classes"])
+    accelerator = set_up(params)
+    loader, ids = _loader(params, split)
+    if ids != kept["image_id"].tolist():
+        raise ParameterError(
+            f"{folder.name} was tested on {len(kept):,} images, {params.data} now has {len(ids):,} others"
+        )
+    design = {"deviation": params.deviation, "image_size": params.input_size}
+    weights, _ = build.load_weights(folder / "model.safetensors", params.arch, **design)
+    model = build.build_model(params.arch, classes, weights, head="keep", **design)
+    model = accelerator.prepare_model(model.to(memory_format=torch.channels_last), evaluation_mode=True)  # as in fit
+    started = time.monotonic()
+    logits = predict(model, _with_bar(loader, folder.name), params.normalize)
+    return Retest(
+        name=folder.name,
+        split=split,
+        labels=kept["label"].to_numpy(np.int64),
+        logits=logits,
+        kept=kept[[f"logit_{k}" for k in range(classes)]].to_numpy(np.float32),
+        tolerance=TOLERANCE.get(manifest["precision"], ROUNDED),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _loader(params: RunParams, split: str) -> tuple[EpochLoader, list[str]]:
+    """The run's images of one split, prepared as it prepared them, with their ids."""
+    images, hashes = open_data(params.dataset, params.data, runs.cache_root())
+    store = build_store(images.table, hashes, params.image_size, runs.cache_root())
+    table = assign_splits(
+        store.keep_readable(images.table),
+        hashes=hashes,
+        split=params.split,
+        split_seed=params.split_seed,
+        val_fraction=params.val_fraction,
+        test_fraction=params.test_fraction,
+        select_on=params.select_on,
+        train_on=params.train_on,
+    )
+    table = table.loc[table["split"] == split]
+    if table.empty:
+        raise ParameterError(f"{params.data} has no {split} image")
+    loader = make_loaders(table, store, params)[split]
+    loader.set_epoch(0)  # as the run predicted; matters under augment_test only
+    return loader, table["image_id"].tolist()
+
+
+def _with_bar(loader: EpochLoader, name: str) -> Iterable:
+    return tqdm(loader, desc=name, unit="batch", leave=False, disable=not interactive())
