@@ -32,6 +32,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "accelerate",
+    "timm",
     "numpy",
     "pandas",
     "scikit-learn",

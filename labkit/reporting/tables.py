@@ -19,7 +19,7 @@ COST = {  # column -> header, divisor, digits
     "images_per_second": ("images/s", 1, 0),
     "parameters": ("parameters (M)", 1e6, 1),
     "flops": ("FLOPs (G)", 1e9, 2),
-    "milliseconds": ("ms an image", 1, 1),
+    "milliseconds": ("ms an image, CPU", 1, 1),
     "file_mb": ("file (MB)", 1, 1),
 }
 BASELINE = "majority class"
@@ -121,7 +121,7 @@ def cost_table(runs: Sequence[Run], costs: Sequence[str] = (*COST, "device")) ->
     """Columns variant and, of `costs`, those that any run knows: the headers of `COST`, and device.
 
     Each run: `run`, [minutes], [images_per_second], [parameters], [flops: multiply-adds of one image], [milliseconds:
-    of predicting one image], [file_mb: of the weights], [device]; seeds are averaged.
+    of one image on the CPU], [file_mb: of the weights], [device]; seeds are averaged.
     """
     known = [key for key in costs if key in COST and any(not missing(run.get(key)) for run in runs)]
     rows = []

@@ -85,7 +85,10 @@ def deviation_table(rows: Sequence[Row]) -> pd.DataFrame:
     table = []
     keys = list(dict.fromkeys(key for row in rows for key in row["metrics"]))
     for row in rows:
-        cells = {"deviation": f"{row['deviation']}: {row['reason']}", "runs": f"{row['proper']} → {row['deviating']}"}
+        cells = {
+            "deviation": f"{row['deviation'].replace('_', ' ')}: {row['reason']}",
+            "runs": f"{row['proper']} → {row['deviating']}",
+        }
         cells |= {metric(key).short: _changed(key, row["metrics"].get(key)) for key in keys}
         cells |= {COST[key][0]: _sizes(key, row) for key in ("parameters", "flops")}
         if any(other.get("also") for other in rows):
@@ -107,7 +110,7 @@ def _changed(key: str, values: Sequence[float | None] | None) -> str:
     if difference is None or missing(difference):
         return text
     size = plural(signed(100 * difference, 1), "point") if metric(key).percent else signed(difference, 3)
-    return f"{text}: {size} {interval(key, low, high)}".strip()
+    return f"{text}: {size} {interval(key, low, high).replace(' ', NBSP)}".strip()
 
 
 def _sizes(key: str, row: Row) -> str:
@@ -118,7 +121,7 @@ def _sizes(key: str, row: Row) -> str:
 
 
 def light_table(runs: Sequence[Row], score: str) -> pd.DataFrame:
-    """Columns variant, the score with its interval, n, [seeds], parameters (M), FLOPs (G), ms an image, file (MB).
+    """Columns variant, the score with its interval, n, [seeds], parameters (M), FLOPs (G), ms an image, CPU, file (MB).
 
     Run dicts as in `tables.results_table` and `tables.cost_table`; a cost that no run knows has no column.
     """

@@ -1,0 +1,348 @@
+"""Ablations: sentences true whichever way the numbers turned out, and figures in which no text covers another."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from test_plots import CELLS, GRADES, RUNS, drawn_texts, history
+from test_sentences import plain
+
+from labkit.reporting import plots, sentences, style
+from labkit.reporting.plots import Palette
+
+NAN = float("nan")
+
+
+def curve(train: float, epochs: int = 2, **columns: float) -> pd.DataFrame:
+    """One run; earlier epochs are lower, and stand below the last in the table."""
+    rows = [{"epoch": epochs, "train_accuracy": train, **columns}]
+    rows += [{"epoch": epoch, "train_accuracy": 0.1, **dict.fromkeys(columns, 0.1)} for epoch in range(1, epochs)]
+    return pd.DataFrame(rows)
+
+
+def asked(difference: float, low=None, high=None, question: str = "augmentation", metric: str = "qwk", **more) -> str:
+    return plain(sentences.ablation_sentence(question, "a", "b", metric, difference, low, high, **more))
+
+
+@pytest.mark.parametrize(("difference", "side", "better"), [(0.02, "higher", "b"), (-0.02, "lower", "a")])
+def test_an_effect_beyond_noise_has_its_sign_and_its_winner(difference, side, better):
+    text = asked(difference, difference - 0.01, difference + 0.01)
+    assert text.startswith("With the augmentation as the only difference, the quadratic weighted kappa of b is 0.020 ")
+    assert f"{side} than that of a" in text and text.endswith(f"more than noise, {better} is better.")
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "high", "words"),
+    [
+        (0.01, -0.01, 0.03, "the difference is within noise"),
+        (0.0, -0.01, 0.01, "only difference, a and b have the same quadratic weighted kappa (95 %"),
+        (0.0, None, None, "a and b have the same quadratic weighted kappa."),
+        (0.01, None, None, "without an interval it is open"),
+        (-0.01, NAN, NAN, "without an interval it is open"),
+        (NAN, NAN, NAN, "the quadratic weighted kappa of a and b cannot be compared"),
+    ],
+)
+def test_noise_ties_and_unknowns_name_no_winner(difference, low, high, words):
+    text = asked(difference, low, high)
+    assert words in text and "better" not in text
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [("arch", "network"), ("class_weights", "class weights"), ("normalize", "normalisation"), ("start", "start")],
+)
+def test_the_factor_is_named_in_words(question, words):
+    assert f"With the {words} as the only difference, " in asked(0.1, question=question)
+
+
+def test_what_else_differs_is_said_and_the_factor_is_not_the_only_difference():
+    also = (("epochs", 15, 8), ("batch_size", 64, 32), ("schedule", ("step", 5, 0.1), ("cosine", None, None)))
+    text = asked(0.1, 0.05, 0.15, also=also)
+    assert text.startswith("With the augmentation as one of four differences, ") and "only" not in text
+    assert text.endswith(
+        "Besides, epochs differ: 15 and 8; batch size differs: 64 and 32; schedule differs: step, 5, 0.1 and cosine. "
+        "So the augmentation alone may not explain what is seen."
+    )
+
+
+GAPS = "In the last epoch, training minus validation accuracy is "
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "ending"),
+    [
+        ((0.9, 0.8), (0.82, 0.8), "+10.0 points for a and +2.0 points for b: a over-fits more."),
+        ((0.82, 0.8), (0.9, 0.8), "+2.0 points for a and +10.0 points for b: b over-fits more."),
+        ((0.9, 0.8), (0.7, 0.8), "+10.0 points for a and −10.0 points for b: a over-fits more."),
+        ((0.9, 0.8), (0.9002, 0.8), "+10.0 points for a and +10.0 points for b: the same gap."),
+        ((0.7, 0.8), (0.78, 0.8), "−10.0 points for a and −2.0 points for b: larger for b, but no over-fitting."),
+        ((0.8, 0.8), (0.78, 0.8), "0.0 points for a and −2.0 points for b: larger for a, but no over-fitting."),
+    ],
+)
+def test_the_gaps_of_training_over_validation_are_compared_as_printed(a, b, ending):
+    curves = {run: curve(train, val_accuracy=val) for run, (train, val) in {"a": a, "b": b}.items()}
+    assert asked(0.1, history=curves).endswith(GAPS + ending)
+
+
+def test_without_validation_images_the_gap_is_that_over_the_test_images():
+    text = asked(0.1, history={run: curve(0.9, val_accuracy=NAN, test_accuracy=0.8) for run in "ab"})
+    assert "training minus test accuracy is +10.0 points for a and +10.0 points for b: the same gap." in text
+
+
+def test_gaps_over_other_images_or_after_other_epochs_say_so():
+    curves = {"a": curve(0.9, 15, val_accuracy=0.8), "b": curve(0.9, 8, test_accuracy=0.85)}
+    text = asked(0.1, history=curves)
+    assert "training minus validation or test accuracy" in text
+    assert "+10.0 points for a (validation images, epoch 15) and +5.0 points for b (test images, epoch 8)" in text
+
+
+def test_unknown_gaps_are_called_unknown():
+    known = curve(0.9, val_accuracy=0.8)
+    assert asked(0.1, history={"a": known}).endswith("+10.0 points for a; for b it is unknown.")
+    assert asked(0.1, history={"a": curve(NAN, val_accuracy=0.8), "b": known}).endswith("for a it is unknown.")
+    assert "How far either over-fits is unknown" in asked(0.1, history={"a": curve(0.9), "b": known.iloc[:0]})
+
+
+def protocol(run: str, course, honest, published=None, same_data: bool = True, metric: str = "qwk") -> dict:
+    values = {"published": published, "course": course, "honest": honest}
+    return {"run": run, "metric": metric, "same_data": same_data} | values
+
+
+def protocols(*rows: dict) -> str:
+    return plain(sentences.protocol_sentence(rows, "qwk"))
+
+
+UNPAIRED = "The test images differ between the protocols, so the difference is not paired"
+
+
+def test_protocols_are_counted_by_side_with_the_range_of_their_differences():
+    rows = [protocol("a", 0.5, 0.45), protocol("b", 0.4, 0.38), protocol("c", 0.4, 0.42), protocol("d", 0.4, 0.4001)]
+    assert protocols(*rows).startswith(
+        "The quadratic weighted kappa under the course protocol, against that under the honest one, is higher for "
+        f"two of four variants, by 0.020 to 0.050; lower for one, by 0.020; the same for one. {UNPAIRED}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([protocol("a", 0.5, 0.45)], "is higher for the one variant that has both, by 0.050."),
+        ([protocol("a", 0.5, 0.45), protocol("b", 0.5, 0.45)], "is higher for both variants, by 0.050."),
+        ([protocol(run, 0.3, 0.4) for run in "abc"], "is lower for all three variants, by 0.100."),
+        ([protocol("a", 0.3, 0.3)], "is the same for the one variant that has both."),
+        ([protocol("a", 0.5, 0.45), protocol("b", None, 0.4)], "by 0.050. Of b it is not known under both."),
+        ([protocol("a", 0.5, 0.45), protocol("b", 0.1, 0.4, metric="accuracy")], "the one variant that has both"),
+    ],
+)
+def test_protocols_of_few_or_equal_or_unknown_variants(rows, words):
+    text = protocols(*rows)
+    assert words in text and UNPAIRED in text
+
+
+def test_protocols_without_a_pair_are_not_compared():
+    assert protocols(protocol("a", None, 0.4)) == (
+        "No variant's quadratic weighted kappa is known under both protocols, so they cannot be compared."
+    )
+
+
+def test_points_are_written_once_in_a_range():
+    rows = [protocol("a", 0.5, 0.45, metric="accuracy"), protocol("b", 0.5, 0.48, metric="accuracy")]
+    assert "by 2.0 to 5.0 points." in plain(sentences.protocol_sentence(rows, "accuracy"))
+
+
+def test_published_values_of_other_data_are_not_comparable_and_those_of_the_same_are_not_called_so():
+    same, other, unknown = (
+        protocol("a", 0.5, 0.45, 0.6),
+        protocol("b", 0.5, 0.45, 0.6, same_data=False),
+        protocol("c", 0.5, 0.45, None, same_data=False),
+    )
+    assert protocols(same, other, unknown).endswith(
+        "The published value of b is on other data: not comparable with ours."
+    )
+    assert "The published values of b and d are on" in protocols(other, other | {"run": "d"})
+    assert "comparable with ours" not in protocols(same, unknown)
+
+
+def network(run: str, qwk: float | None, scale: float | None = 1.0, **more) -> dict:
+    costs = {"flops": 1e9, "parameters": 1e7, "milliseconds": 10.0, "file_mb": 40.0}
+    return {"run": run, "qwk": qwk} | ({key: scale * cost for key, cost in costs.items()} if scale else {}) | more
+
+
+def light(*rows: dict) -> str:
+    return plain(sentences.light_sentence(rows, "qwk"))
+
+
+COSTS = "multiply-adds, parameters, milliseconds an image and MB on disk"
+
+
+def test_the_lightest_is_held_against_the_best():
+    text = light(network("small", 0.4), network("large", 0.5, 4), network("waste", 0.3, 12))
+    assert text.startswith(
+        "The best is large with a quadratic weighted kappa of 0.500; the lightest is small with 0.400: against large, "
+        "4.0 times fewer multiply-adds, 4.0 times fewer parameters, 4.0 times fewer milliseconds an image and 4.0 "
+        "times fewer MB on disk. The quadratic weighted kappa of small is 0.100 lower than that of large;"
+    )
+    assert text.endswith(
+        f"small and large lie on the Pareto front of quadratic weighted kappa against {COSTS}: "
+        "no variant is at least as good in all of these and better in one."
+    )
+
+
+def test_a_lightest_variant_that_is_the_best_is_alone_on_the_front():
+    text = light(network("small", 0.5), network("large", 0.4, 4))
+    assert "0.500; no variant is lighter than small." in text and "small lies on the Pareto front" in text
+
+
+def test_of_variants_with_one_network_the_better_is_the_lightest_however_their_times_fell():
+    text = light(
+        network("scratch", 0.1, milliseconds=9.0), network("tuned", 0.4, milliseconds=11.0), network("r", 0.5, 2)
+    )
+    assert "the lightest is tuned with 0.400: against r, 2.0 times" in text
+    assert "tuned and r lie on the Pareto front" in text
+
+
+def test_costs_that_disagree_name_the_one_that_decides():
+    text = light(network("thin", 0.4, parameters=5e7), network("wide", 0.5, 2))
+    assert "the lightest in multiply-adds is thin" in text and "2.5 times as many parameters" in text
+    assert "Both lie on the Pareto front" in text
+
+
+def test_equal_costs_are_called_equal():
+    assert "as many parameters" in light(network("a", 0.4, parameters=2e7), network("b", 0.5, 2))
+
+
+def test_a_shared_best_score_names_all_that_share_it():
+    text = light(network("a", 0.5), network("b", 0.5001, 2), network("c", 0.1, 3))
+    assert text.startswith(
+        "The best, with a quadratic weighted kappa of 0.500 each, are a and b; no variant is lighter"
+    )
+    assert "a lies on the Pareto front" in text
+
+
+def test_one_variant_is_not_compared():
+    assert light(network("a", 0.5)) == (
+        "The only variant, a, has a quadratic weighted kappa of 0.500 and costs 1.00 G multiply-adds, "
+        "10.0 M parameters, 10.0 milliseconds an image and 40.0 MB on disk."
+    )
+    assert light(network("a", 0.5, None)).endswith("0.500; what it costs is unknown.")
+
+
+def test_unknown_quantities_are_compared_where_known_and_named():
+    text = light(network("a", 0.4, milliseconds=None), network("b", 0.5, 2))
+    assert (
+        "against b, 2.0 times fewer multiply-adds, 2.0 times fewer parameters and 2.0 times fewer MB on disk." in text
+    )
+    assert text.endswith("Not known of every variant, and compared where known: milliseconds an image.")
+
+
+def test_without_a_common_cost_the_lightest_is_open_and_no_variant_beats_another():
+    text = light(network("a", 0.4, None, flops=1e9), network("b", 0.5, None, parameters=1e7))
+    assert "which is the lightest is open: no cost is known of every variant." in text
+    assert "Both lie on the Pareto front" in text
+    assert light(network("a", 0.4, None), network("b", 0.5, None)).endswith(
+        "so there is no front of score against cost."
+    )
+
+
+def test_networks_without_a_score_are_left_out():
+    assert light(network("a", None), network("b", 0.5)).startswith("The only variant, b,")
+    assert light(network("a", None)) == "No variant has a known quadratic weighted kappa."
+
+
+def test_seeds_of_a_network_are_averaged():
+    assert "a quadratic weighted kappa of 0.450 and" in light(network("a", 0.4, seed=0), network("a", 0.5, seed=1))
+
+
+def test_repeated_images_are_counted_by_class():
+    text = plain(sentences.oversampling_sentence([80, 20, 0], [80, 80, 0], ["No DR", "Mild", "Severe"]))
+    assert text == (
+        "An epoch has 160 images instead of 100 images: every image of Mild is drawn 4.0 times on average, "
+        "one of No DR once; there is no image of Severe to repeat."
+    )
+    assert "No image is repeated" in sentences.oversampling_sentence([5, 5], [5, 5], ["No DR", "Mild"])
+
+
+LONG = ["resnet50-finetuned", "resnet50-finetuned-unaugmented", "resnet18-scratch", "resnet18-scratch-unaugmented"]
+LONG += ["resnet18-finetuned", "resnet18-finetuned-unaugmented", "resnet50-scratch", "resnet50-scratch-unaugmented"]
+
+
+def figure(pairs: int, epochs: int, classes: list[str], score: str = "qwk", seeds: int = 1, **more):
+    """`more`: ends=False has no interval, test=True has test curves, val=False no validation curves."""
+    names = list(zip(LONG[::2], LONG[1::2], strict=True))[:pairs]
+    runs = [run for pair in names for run in pair]
+    ends = (-0.02, 0.03) if more.get("ends", True) else (NAN, NAN)
+    rows = [(*pair, name, 0.01, *ends) for pair in names for name in dict.fromkeys(["accuracy", score])]
+    found = itertools.product(runs, range(seeds), enumerate(classes))
+    curves = history(runs, epochs, seeds, more.get("test", False))
+    return plots.ablation(
+        pd.DataFrame(rows, columns=["a", "b", "metric", "difference", "low", "high"]),
+        curves if more.get("val", True) else curves.assign(val_accuracy=NAN),
+        pd.DataFrame([{"run": a, "seed": b, "class": c, "sensitivity": 0.9 - 0.2 * k} for a, b, (k, c) in found]),
+        Palette(LONG, [run for run in LONG if "scratch" in run]),
+        score=score,
+    )
+
+
+def lights(runs: list[str], **more):
+    """`more`: what replaces the costs of every run."""
+    rows = []
+    for place, run in enumerate(runs):
+        row = network(run, 0.5 if place % 2 else 0.05 * place, 1 + place // 2, intervals={"qwk": (0.01, 0.4)})
+        rows.append(row | more)
+    return plots.light(rows, Palette(runs, [run for run in runs if "scratch" in run]), score="qwk")
+
+
+LITE = ["lite0-scratch", "lite0-finetuned", "resnet18-scratch", "resnet50-scratch"]
+FIGURES = {
+    "1 pair, 1 epoch": lambda: figure(1, 1, CELLS, "accuracy"),
+    "1 pair, 15 epochs": lambda: figure(1, 15, GRADES),
+    "2 pairs, 3 epochs": lambda: figure(2, 3, GRADES, seeds=3),
+    "2 pairs, no interval": lambda: figure(2, 15, CELLS, ends=False),
+    "4 pairs, 15 epochs": lambda: figure(4, 15, GRADES),
+    "4 pairs, 1 epoch of test": lambda: figure(4, 1, CELLS, "balanced_accuracy", test=True, val=False),
+    "4 pairs, training alone": lambda: figure(4, 3, GRADES, val=False),
+    "4 light": lambda: lights(LITE),
+    "9 light": lambda: lights([*RUNS, "lite0-finetuned"]),
+    "3 quantities": lambda: lights(LITE, file_mb=None),
+    "1 quantity": lambda: lights(LITE, file_mb=None, flops=None, parameters=None),
+    "1 light": lambda: lights(LITE[:1]),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_is_clipped_covered_or_tiny_and_the_figure_fits_the_page(name, monkeypatch):
+    fig = FIGURES[name]()
+    texts = drawn_texts(fig, monkeypatch)
+    assert texts and min(text.get_fontsize() for text in texts) >= 7
+    assert fig.get_figwidth() <= style.WIDTH + 1e-6 and fig.get_figheight() <= 9.8
+    width, height = fig.canvas.get_width_height()
+    boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts]
+    for text, box in boxes:
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, f"{text!r} is clipped"
+    for (one, box), (other, against) in itertools.combinations(boxes, 2):
+        across = min(box.x1, against.x1) - max(box.x0, against.x0)
+        down = min(box.y1, against.y1) - max(box.y0, against.y0)
+        assert min(across, down) < 1, f"{one!r} and {other!r} overlap"
+
+
+def test_an_ablation_draws_the_first_seed_and_the_differences_in_hundredths():
+    fig = figure(1, 3, CELLS, seeds=3)
+    curves, dots, change = fig.axes[-3:]
+    first = history(LONG[:2], 3, 3).query("run == @LONG[0] and seed == 0")["train_accuracy"]
+    assert np.allclose(curves.lines[0].get_ydata(), first) and len(curves.lines) == 4
+    assert [list(line.get_ydata()) for line in dots.lines[:3]] == [[0, 0], [0], [0]]
+    assert list(change.lines[0].get_xdata()) == [-2, 3] and list(change.lines[1].get_xdata()) == [1]
+
+
+def test_an_ablation_of_no_pair_or_too_many_is_refused():
+    with pytest.raises(ValueError, match="1 to 4 pairs, not 0"):
+        figure(0, 1, CELLS)
+
+
+def test_a_light_figure_leaves_out_unknown_quantities_and_refuses_when_none_is_known():
+    drawn = [ax.get_xlabel() for ax in lights(LITE, file_mb=None, milliseconds=NAN).axes]
+    assert drawn == ["FLOPs (G)", "parameters (M)"]
+    with pytest.raises(ValueError, match="no run with a known quadratic weighted kappa"):
+        plots.light([network("a", 0.5, None)], Palette(["a"]), score="qwk")
