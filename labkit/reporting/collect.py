@@ -1,6 +1,6 @@
 """From a study's run folders to what its report is made of; every number comes from ``predictions.csv``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -26,7 +26,7 @@ TOGETHER = {
     "augmentation": ("horizontal_flip", "vertical_flip", "rotation"),
     "resolution": ("image_size", "crop_size"),
     "schedule": ("schedule", "step_size", "gamma"),
-    "training images": ("train_on", "select_on"),
+    "training images": ("train_on", "select_on"),  # nothing is left to choose on once validation is learnt from
 }
 # What a report sets anew with every network or start: said beside the comparison, and compared only by itself.
 RECIPE = ("epochs", "batch_size", "learning_rate", "schedule")
@@ -93,13 +93,18 @@ class StudyResults:
         """Every pair of variants that differs in just one factor, on the score and on accuracy (first seeds).
 
         Besides that factor the recipe may differ, since a report that trains ResNet-50 for fewer epochs than ResNet-18
-        compares the two all the same.
+        compares the two all the same. A run that goes on from the other one's weights with more images differs in these.
         """
-        params = {run["run"]: _factors(run["params"], run["start"]) for run in reversed(self.runs)}
+        first = {run["run"]: run for run in reversed(self.runs)}
+        params = {name: _factors(run["params"], run["start"]) for name, run in first.items()}
         names = [name for name in self.study.runs if name in self.tests]
         for a, b in combinations(names, 2):
             differing = [key for key in params[a] if params[a][key] != params[b][key]]
             factors = [key for key in differing if key not in RECIPE] or differing
+            if first[b]["params"].parent == first[a]["fingerprint"] and "training images" in factors:
+                factors.remove("start")
+            if _deviation_needs_depth(params[a], params[b]):
+                factors.remove("deviation")
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
                 differences = _difference(self.tests[a], self.tests[b], len(self.classes))
@@ -217,6 +222,12 @@ def _factors(params: RunParams, start: str) -> dict[str, Any]:
     joined = {name: tuple(values.pop(key) for key in keys) for name, keys in TOGETHER.items()}
     factors = {key: value for key, value in values.items() if key not in NOT_A_FACTOR}
     return factors | joined | {"start": start.rpartition("trained on ")[2]}
+
+
+def _deviation_needs_depth(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """A deviation of bottlenecks beside a network that has none: it comes with the depth and is said besides."""
+    shallow = [one for one in (a, b) if one["arch"] in ("resnet18", "resnet34")]
+    return len(shallow) == 1 and {a["deviation"], b["deviation"]} == {"none", "linear_bottleneck"}
 
 
 def _difference(a: pd.DataFrame, b: pd.DataFrame, n_classes: int) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def ablation_sentence(
     `history`: run -> columns epoch, train_accuracy, val_accuracy or test_accuracy, of one seed; with it a second
     sentence tells whose training accuracy runs further ahead.
     """
-    factor = _factor(question)
+    factor = factor_in_words(question)
     place = f"one of {word(len(also) + 1)} differences" if also else "the only difference"
     compared = compare_sentence(a, b, metric, difference, low, high)
     if compared.startswith(f"The {named(metric).name} of "):
@@ -41,14 +41,15 @@ def ablation_sentence(
     text = f"With the {factor} as {place}, {compared}"
     if also:
         others = [
-            f"{_factor(name)} {_differ(name)}: {parameter_text(one)} and {parameter_text(other)}"
+            f"{factor_in_words(name)} {_differ(name)}: {parameter_text(one)} and {parameter_text(other)}"
             for name, one, other in also
         ]
         text += f" Besides, {'; '.join(others)}. So the {factor} alone may not explain what is seen."
     return text if history is None else f"{text} {_over_fitting(a, b, history)}"
 
 
-def _factor(name: str) -> str:
+def factor_in_words(name: str) -> str:
+    """A parameter as prose has it: 'class_weights' -> 'class weights', 'arch' -> 'network'."""
     words = name.replace("_", " ")
     return WORDS.get(words, words)
 
