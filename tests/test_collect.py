@@ -3,14 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import labels, make_run
 
 from labkit import runs
 from labkit.params import RunParams
 from labkit.reporting import collect as collect_room
 from labkit.reporting.collect import collect
 from labkit.studies import Study
-
-CLASSES = ["a", "b", "c"]
 
 
 @pytest.fixture
@@ -20,27 +19,6 @@ def study(monkeypatch):
     monkeypatch.setattr(collect_room, "load_study", lambda name: Study(name=name, **table))
     make_run("constant", np.zeros(60, int))
     make_run("good", labels())
-
-
-def labels() -> np.ndarray:
-    return np.array([0] * 40 + [1] * 12 + [2] * 8)
-
-
-def make_run(name: str, answers: np.ndarray, stamps=(), ids="i", **changes) -> None:
-    params = RunParams(study="s", run=name, **changes)
-    run = runs.open_run(params, {"name": name, "stamps": list(stamps)} | changes)
-    table = pd.DataFrame({"image_id": [f"{ids}{k:02d}" for k in range(60)], "group": [f"g{k // 2}" for k in range(60)]})
-    table["side"], table["split"], table["label"] = "left", "test", labels()
-    logits = 3.0 * np.eye(3)[answers]
-    table = table.assign(**{f"logit_{k}": logits[:, k] for k in range(3)})
-    runs.write_csv(run.path("predictions.csv"), table)
-    history = {"epoch": [1, 2], "train_accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.7], "val_qwk": [0.1, 0.3]}
-    runs.write_csv(run.path("history.csv"), pd.DataFrame(history))
-    run.finish(
-        classes=CLASSES, score="qwk", n_images={"train": 100, "val": 20, "test": 60}, train_counts=[70, 20, 10],
-        best_epoch=2, epoch_seconds=[1.0, 2.0], start="from scratch", parameters=10, flops=20, device="cpu",
-        stamps=list(stamps),
-    )  # fmt: skip
 
 
 def test_scores_and_baseline_come_from_the_predictions(study):
@@ -90,16 +68,28 @@ def test_runs_on_other_test_images_are_not_mixed(study):
 
 
 def test_only_variants_that_differ_in_one_thing_are_compared(study):
-    make_run("deep", labels(), arch="resnet50", epochs=3)
-    assert list(collect("s").comparisons()) == []  # the same parameters, or two that differ
+    assert list(collect("s").comparisons()) == []  # the same parameters
+    make_run("deep", labels(), arch="resnet50", sampling="oversample")
+    assert list(collect("s").comparisons()) == []  # two that differ
     make_run("good", labels(), arch="resnet50")
     pairs = list(collect("s").comparisons())
-    assert {(pair.a, pair.b, pair.factor) for pair in pairs} == {
-        ("constant", "good", "arch"),
-        ("good", "deep", "epochs"),
+    assert {(pair.a, pair.b, pair.factor, pair.also) for pair in pairs} == {
+        ("constant", "good", "arch", ()),
+        ("good", "deep", "sampling", ()),
     }
     gain = next(pair for pair in pairs if pair.b == "good" and pair.metric == "accuracy")
     assert gain.difference == pytest.approx(20 / 60) and gain.low < 20 / 60 < gain.high
+
+
+def test_a_recipe_that_differs_too_is_said_besides(study):
+    make_run("good", labels(), arch="resnet50", epochs=3)
+    make_run("deep", labels(), arch="resnet50", epochs=5)
+    pairs = [pair for pair in collect("s").comparisons() if pair.metric == "accuracy"]
+    assert [(pair.b, pair.factor, pair.also) for pair in pairs] == [
+        ("good", "arch", (("epochs", 1, 3),)),
+        ("deep", "arch", (("epochs", 1, 5),)),
+        ("deep", "epochs", ()),
+    ]
 
 
 def test_augmented_or_not_is_one_thing_however_many_parameters_it_takes(study):
@@ -117,3 +107,33 @@ def test_a_study_without_a_finished_run_says_what_to_do(study, monkeypatch):
     monkeypatch.setenv("LABKIT_REPORTS", "/nonexistent")
     with pytest.raises(ValueError, match="no run is finished"):
         collect("s")
+
+
+def test_a_run_that_goes_on_with_more_images_is_compared_by_these(study):
+    make_run("good", labels(), split="given")
+    parent = runs.read_json(runs.run_folder(RunParams(study="s", run="good"), "") / "run.json")["fingerprint"]
+    more = {"train_on": "train+val", "select_on": "last", "weights": "x", "parent": parent, "epochs": 3}
+    make_run("deep", labels(), split="given", start="from good-seed0, trained on x", **more)
+    pairs = [pair for pair in collect("s").comparisons() if pair.a == "good"]
+    assert {pair.factor for pair in pairs} == {"training images"}
+    assert {name for pair in pairs for name, *_ in pair.also} == {"start", "epochs"}
+
+
+def test_a_deviation_that_only_bottlenecks_have_does_not_hide_the_question_of_depth(study):
+    make_run("good", labels(), arch="resnet50", deviation="linear_bottleneck")
+    (factor,) = {pair.factor for pair in collect("s").comparisons()}
+    assert factor == "arch"
+    assert {name for pair in collect("s").comparisons() for name, *_ in pair.also} == {"deviation"}
+
+
+def test_a_run_without_a_labelled_test_image_is_named_and_left_out(study):
+    make_run("deep", labels(), split_name="unlabeled")
+    results = collect("s")
+    assert results.unscored == ["deep"] and [run["run"] for run in results.runs] == ["constant", "good"]
+
+
+def test_runs_made_again_under_the_honest_protocol_are_no_variants_and_keep_their_own_test_images(study):
+    make_run("good-honest", labels()[::-1].copy(), ids="other")
+    results = collect("s")
+    assert [run["run"] for run in results.runs] == ["constant", "good"]
+    assert list(results.honest) == ["good"] and results.honest["good"]["accuracy"] < 1

@@ -93,7 +93,7 @@ class StudyResults:
         """Every pair of variants that differs in just one factor, on the score and on accuracy (first seeds).
 
         Besides that factor the recipe may differ, since a report that trains ResNet-50 for fewer epochs than ResNet-18
-        compares the two all the same. A run that goes on from the other one's weights with more images differs in these.
+        compares the two all the same. A run that goes on from the other's weights with more images differs in these.
         """
         first = {run["run"]: run for run in reversed(self.runs)}
         params = {name: _factors(run["params"], run["start"]) for name, run in first.items()}
