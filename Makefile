@@ -2,18 +2,22 @@
 PYTHON ?= python3
 STUDY  ?= demo
 DATA   ?=
+SMALL  ?= 0
+RUNS   ?=
 PDF    ?= 1
 BIN    := .venv/bin
 READY  := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report lab test test-slow clean
+.PHONY: help setup report lab test test-slow smoke clean
 
 help:  ## say what there is
-	@echo "make report [STUDY=demo] [DATA=folder] [PDF=0]   train what is not up to date, then HTML and PDF"
+	@echo "make report [STUDY=demo] [DATA=folder or demo] [SMALL=1] [RUNS='resnet18*'] [PDF=0]"
+	@echo "                 train what is not up to date, then HTML and PDF; SMALL: a course's study for a CPU"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make test        lint, types, tests, notebooks (about 8 minutes on 2 cores)"
 	@echo "make test-slow   what takes longer"
+	@echo "make smoke       every course study in small: one epoch of each way through the code, and its report"
 	@echo "make setup       .venv from requirements.lock, and a browser for the PDF (the others call it)"
 	@echo "make clean       remove .venv and caches; what was run stays in reports/"
 	@echo "studies: $(sort $(patsubst params/%.yaml,%,$(wildcard params/*.yaml params/*/*.yaml)))"
@@ -29,7 +33,8 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 report: $(READY)
-	$(BIN)/labkit report $(STUDY) $(if $(DATA),--data "$(DATA)") $(if $(filter 0,$(PDF)),--no-pdf)
+	$(BIN)/labkit report $(STUDY) $(if $(DATA),--data "$(DATA)") $(if $(filter 1,$(SMALL)),--small) \
+		$(if $(RUNS),--runs $(foreach run,$(RUNS),'$(run)')) $(if $(filter 0,$(PDF)),--no-pdf)
 
 lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
@@ -44,6 +49,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+smoke: $(READY)  # a part of test-slow
+	$(BIN)/python -m pytest -m slow tests/test_smoke.py
 
 clean:
 	rm -rf .venv reports/.test reports/.cache .pytest_cache .ruff_cache *.egg-info

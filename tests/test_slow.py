@@ -159,13 +159,13 @@ def test_the_courses_protocol_runs_and_is_stamped(finished, monkeypatch, tmp_pat
 
 def test_leukemia_cells_train_too(finished, monkeypatch, tmp_path, own_reports):
     monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
-    changed = ["-p", "dataset", "leukemia", "-p", "image_size", "32", "-p", "rotation", "90"]
+    changed = ["-p", "dataset", "leukemia", "-p", "split", "given", "-p", "image_size", "32", "-p", "rotation", "90"]
     command = [*PAPERMILL, "notebooks/train.ipynb", tmp_path / "out.ipynb", *changed]
     subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
     (folder,) = (own_reports / "adhoc" / "runs").glob("*")
-    predictions = runs.read_predictions(folder)
-    assert set(predictions["split"]) == {"val", "test", "unlabeled"}
-    assert predictions.loc[predictions["split"] == "unlabeled", "label"].isna().all()
+    assert set(runs.read_predictions(folder)["split"]) == {"val", "test"}
+    (handed_in,) = folder.glob("submission-*.csv")
+    assert handed_in.read_text().startswith("ID,label\n")
 
 
 def test_kill_9_in_the_middle_then_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch, finished):

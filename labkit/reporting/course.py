@@ -60,9 +60,12 @@ def in_words(ablation: Ablation) -> str:
 
 
 def ablation_sentences(ablation: Ablation, results: StudyResults) -> list[str]:
-    """One a pair, on the study's score, with how far each over-fits."""
+    """One a pair, on the study's score, with how far each over-fits.
+
+    Not so for oversampling: its training accuracy is that of balanced classes and cannot stand beside the other one.
+    """
     first = results.history.drop_duplicates(["run", "epoch"])  # first seeds, as the differences are
-    histories = {str(run): part for run, part in first.groupby("run")}
+    histories = {str(run): part for run, part in first.groupby("run")} if ablation.factor != "sampling" else None
     return [
         ablation_sentence(c.factor, c.a, c.b, c.metric, c.difference, c.low, c.high, histories, c.also)
         for c in ablation.comparisons
