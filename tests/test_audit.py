@@ -220,6 +220,10 @@ def test_stamps_name_a_leak_and_a_selection_on_test_and_nothing_on_an_honest_pro
     assert stamps(sound, "val") == []
     assert stamps(sound, "test") == ["the epoch was chosen on the test images"]
     assert stamps(sound, "val", 1) == ["the weights it starts from have met 50.0% of the test images or their patients"]
+    (shaken,) = stamps(sound, "val", augment_test=True)
+    assert shaken == "the test images were cropped, flipped and rotated at random, as in training"
+    untested = audit(eyes("1_left train 0\n1_right val 1"), None, GRADES, "patient")
+    assert stamps(untested, "last", augment_test=True) == []  # without a test image nothing is wrong with it
     assert in_caption(stamps(sound, "test")) == " ⚠ The epoch was chosen on the test images."
     assert in_caption([]) == ""
 

@@ -7,7 +7,7 @@ from labkit import runs
 from labkit import study as study_room
 from labkit.params import ParameterError, RunParams
 from labkit.studies import Study
-from labkit.study import StudyRunner, execute
+from labkit.study import StudyRunner, execute, open_study
 
 TABLE = {
     "title": "t",
@@ -111,6 +111,38 @@ def test_changed_data_repeats_every_run_that_reads_it(runner, monkeypatch):
     runner.run_all()
     monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, dataset, data: "other bytes")
     assert all("would run" in line for line in runner.dry_run())
+
+
+def test_only_the_runs_that_are_asked_for_are_made_and_what_they_start_from(runner):
+    runner.only = ["chi*"]
+    runner.run_all()
+    assert runner.executed == ["start", "child"]
+    runner.only = ["scratch"]
+    runner.run_all()
+    assert runner.executed == ["start", "child", "scratch"]
+    assert set(runs.current_runs("s")["state"]) == {"finished"}  # those that were left alone are still planned
+
+
+def test_a_pattern_that_no_run_has_is_refused_with_those_there_are(runner):
+    runner.only = ["resnet*"]
+    with pytest.raises(ParameterError, match=r"no run is called resnet\*; there are start, scratch, child"):
+        runner.run_all()
+
+
+def test_a_parameter_from_outside_changes_the_runs_and_not_the_sources(runner):
+    runner.overrides = {"epochs": 7}
+    assert {params.run: params.epochs for params in runner.study.run_params(runner.overrides)} == {
+        "start": 1,
+        "scratch": 7,
+        "child": 7,
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "name"), [("demo", "course/light-small"), ("tiny", "course/light-small"), ("mine", "course/light")]
+)
+def test_a_study_is_run_in_small_on_the_built_in_images(data, name):
+    assert open_study("course/light", {"data": data}).study.name == name
 
 
 def notebook(tmp_path, *sources):

@@ -191,6 +191,20 @@ def test_class_weights_equal_scikit_learns_and_a_wrong_number_is_refused():
         class_weights(labels, [1.0, 2.0], 3)
 
 
+def test_complement_weights_are_one_minus_the_share_scaled_to_the_first_class():
+    labels = np.array([0] * 7 + [1] * 2 + [2])
+    assert class_weights(labels, "complement", 3) == pytest.approx([1.0, 0.8 / 0.3, 0.9 / 0.3])
+    assert class_weights(labels, "complement", 4)[3] == pytest.approx(1 / 0.3)  # a class without images
+    with pytest.raises(ParameterError, match="every training image is of the first class"):
+        class_weights(np.zeros(5, int), "complement", 2)
+
+
+def test_the_last_epoch_is_kept_where_nothing_is_left_to_choose_by(data):
+    params = BASE.model_copy(update={"run": "last", "select_on": "last", "learning_rate": 0.05})
+    run, _, history, _ = train(data, params)
+    assert run.manifest["best_epoch"] == 3 and "test_qwk" not in history
+
+
 def test_the_loss_of_a_split_equals_torchs_cross_entropy():
     rng = np.random.default_rng(0)
     logits, labels, weights = rng.normal(size=(50, 4)).astype(np.float32), rng.integers(0, 4, 50), [1.0, 2.0, 0.5, 3.0]
