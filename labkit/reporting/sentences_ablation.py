@@ -10,9 +10,15 @@ from labkit.reporting.frames import floats, known
 from labkit.reporting.numbers import NBSP, fixed, listing, missing, plural, word
 from labkit.reporting.numbers import metric as named
 from labkit.reporting.sentences_results import compare_sentence
+from labkit.reporting.sentences_training import OVERFIT
 from labkit.reporting.tables import parameter_text, signed
 
-WORDS = {"arch": "network", "normalize": "normalisation", "freeze epochs": "frozen epochs"}
+WORDS = {
+    "arch": "network",
+    "normalize": "normalisation",
+    "freeze epochs": "frozen epochs",
+    "augment test": "augmentation of test images",
+}
 SPLITS = {"val_accuracy": "validation", "test_accuracy": "test"}
 
 
@@ -86,8 +92,9 @@ def _over_fitting(a: str, b: str, history: Mapping[str, pd.DataFrame]) -> str:
     if gaps[a].points == gaps[b].points:
         return f"{text}: the same gap."
     wide = max(gaps, key=lambda run: gaps[run].size)
-    ahead = gaps[wide].points.startswith("+")
-    return f"{text}: {wide} over-fits more." if ahead else f"{text}: larger for {wide}, but no over-fitting."
+    if gaps[wide].size > OVERFIT:
+        return f"{text}: {wide} over-fits more."
+    return f"{text}: larger for {wide}, but no over-fitting to speak of."
 
 
 def _gap(history: pd.DataFrame | None) -> _Gap | None:
