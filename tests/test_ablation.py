@@ -77,8 +77,16 @@ GAPS = "In the last epoch, training minus validation accuracy is "
         ((0.82, 0.8), (0.9, 0.8), "+2.0 points for a and +10.0 points for b: b over-fits more."),
         ((0.9, 0.8), (0.7, 0.8), "+10.0 points for a and −10.0 points for b: a over-fits more."),
         ((0.9, 0.8), (0.9002, 0.8), "+10.0 points for a and +10.0 points for b: the same gap."),
-        ((0.7, 0.8), (0.78, 0.8), "−10.0 points for a and −2.0 points for b: larger for b, but no over-fitting to speak of."),
-        ((0.8, 0.8), (0.78, 0.8), "0.0 points for a and −2.0 points for b: larger for a, but no over-fitting to speak of."),
+        (
+            (0.7, 0.8),
+            (0.78, 0.8),
+            "−10.0 points for a and −2.0 points for b: larger for b, but no over-fitting to speak of.",
+        ),
+        (
+            (0.8, 0.8),
+            (0.78, 0.8),
+            "0.0 points for a and −2.0 points for b: larger for a, but no over-fitting to speak of.",
+        ),
     ],
 )
 def test_the_gaps_of_training_over_validation_are_compared_as_printed(a, b, ending):

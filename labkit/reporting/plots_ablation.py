@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from labkit.reporting.frames import floats, joined, known, only, parts
 from labkit.reporting.labels import GAP, EndLabel, label_line_ends, wrap
@@ -210,9 +210,11 @@ def _same_scales(rows: list[list[Axes]]) -> None:
     margin = max(0.02, 0.06 * (high - low))
     ends = [np.asarray(line.get_xdata(), float) for ax in changes for line in ax.lines]
     widest = max(1.0, float(np.nanmax(np.abs(np.concatenate([[0.0], *ends])))))
+    decade = 10 ** np.floor(np.log10(widest))
+    round_part = max(step * decade for step in (1, 2, 5) if step * decade <= widest)  # two numbers fit beside the zero
     for curve, change in zip(curves, changes, strict=True):
         curve.set_xlim(epochs.min() - before, epochs.max() + after)
         curve.set_ylim(low - margin, high + margin)
         change.set_xlim(-1.12 * widest, 1.12 * widest)
-        change.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], symmetric=True))
+        change.xaxis.set_major_locator(FixedLocator([-round_part, 0, round_part]))
         change.xaxis.set_major_formatter(lambda value, _: signed(value, 0) if value % 1 == 0 else fixed(value, 1))
