@@ -14,6 +14,8 @@ from labkit.reporting.plots import Palette
 
 NAN = float("nan")
 
+NO_OVERFITTING = "but no over-fitting to speak of."
+
 
 def curve(train: float, epochs: int = 2, **columns: float) -> pd.DataFrame:
     """One run; earlier epochs are lower, and stand below the last in the table."""
@@ -80,12 +82,12 @@ GAPS = "In the last epoch, training minus validation accuracy is "
         (
             (0.7, 0.8),
             (0.78, 0.8),
-            "−10.0 points for a and −2.0 points for b: larger for b, but no over-fitting to speak of.",
+            f"−10.0 points for a and −2.0 points for b: larger for b, {NO_OVERFITTING}",
         ),
         (
             (0.8, 0.8),
             (0.78, 0.8),
-            "0.0 points for a and −2.0 points for b: larger for a, but no over-fitting to speak of.",
+            f"0.0 points for a and −2.0 points for b: larger for a, {NO_OVERFITTING}",
         ),
     ],
 )
