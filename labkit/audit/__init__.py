@@ -4,14 +4,20 @@ Stands after evaluation, since it scores baselines. `audit` takes the image tabl
 alone; `full_audit` looks at the files and the stored pixels, too. Neither needs a model.
 """
 
-from labkit.audit.findings import Findings, audit, in_caption, stamps
+from labkit.audit.findings import Findings, audit, full_audit, in_caption, stamps
 from labkit.audit.inherited import inherited_leak, learnt_from
+from labkit.audit.leak_effect import LeakEffect, leak_effect, leak_effect_sentence, leaked
 
 __all__ = [
     "Findings",
+    "LeakEffect",
     "audit",
+    "full_audit",
     "in_caption",
     "inherited_leak",
+    "leak_effect",
+    "leak_effect_sentence",
+    "leaked",
     "learnt_from",
     "stamps",
 ]

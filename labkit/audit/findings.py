@@ -2,37 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from labkit.audit.duplicates import Duplicates, duplicate_sentences, exact_duplicates
 from labkit.audit.fellow_eye import FellowEyeBaseline, fellow_eye_baseline, fellow_eye_sentence
+from labkit.audit.files import Files, file_sentences, odd_files
 from labkit.audit.groups import SharedGroups, group_sentences, shared_groups
+from labkit.audit.near import NearDuplicates, near_duplicates, near_sentences
+from labkit.audit.shortcut import ShortcutBaseline, shortcut_baseline, shortcut_sentence
 from labkit.audit.words import are, count
+from labkit.data.store import Store
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was looked at and what was found; `sentences` says it in words, and calls a group `group_name`."""
+    """What was looked at and what was found; `sentences` says it in words, and calls a group `group_name`.
+
+    `near`, `files` and `shortcut` need the pixels and are None where they were not looked for (shortcut also where
+    there is no labelled train or test image).
+    """
 
     groups: SharedGroups
     duplicates: Duplicates
     fellow_eye: FellowEyeBaseline | None  # None where the data has no sides, no labelled test or no labelled train
     group_name: str = "group"
+    near: NearDuplicates | None = None
+    files: Files | None = None
+    shortcut: ShortcutBaseline | None = None
 
     @property
     def leak(self) -> bool:
-        """Whether test shares a group or a file with what the model learns from or is chosen by."""
-        return self.groups.n_shared > 0 or self.duplicates.n_test_touched > 0
+        """Whether test shares a group or a picture with what the model learns from or is chosen by."""
+        near = self.near.n_test_touched if self.near else 0
+        return self.groups.n_shared > 0 or self.duplicates.n_test_touched > 0 or near > 0
 
     def sentences(self) -> list[str]:
         """Plain words with the numbers, one finding each, also where nothing was found or could not be looked for."""
         found = group_sentences(self.groups, self.group_name)
         if self.fellow_eye is not None:
             found.append(fellow_eye_sentence(self.fellow_eye, self.group_name))
-        return found + duplicate_sentences(self.duplicates)
+        found += duplicate_sentences(self.duplicates)
+        if self.near is not None:
+            found += near_sentences(self.near)
+        if self.files is not None:
+            found += file_sentences(self.files)
+        if self.shortcut is not None:
+            found.append(shortcut_sentence(self.shortcut))
+        return found
+
+    def tables(self, rows: int = 20) -> dict[str, pd.DataFrame]:
+        """What to show below the sentences, by caption: pairs that touch test first, and no table that is empty."""
+        found: dict[str, pd.DataFrame] = {}
+        twice = self.duplicates.files
+        if not twice.empty:
+            found[_caption("Files with the same bytes", len(twice), rows)] = twice.head(rows).assign(
+                sha256=twice["sha256"].str[:12]
+            )
+        if self.near is not None and len(self.near.pairs):
+            pairs = self.near.pairs
+            across = (pairs["split_a"] != pairs["split_b"]).to_numpy(bool)
+            shown = pd.concat([pairs.loc[across], pairs.loc[~across]]).head(rows).reset_index(drop=True)
+            found[_caption("Pairs of files that look alike", len(pairs), rows)] = shown
+        if self.files is not None and len(self.files.problems):
+            problems = self.files.problems
+            found[_caption("What is odd about the files", len(problems), rows)] = problems.head(rows)
+        return found
+
+
+def _caption(text: str, total: int, rows: int) -> str:
+    return text if total <= rows else f"{text} (the first {rows} of {total:,} rows)"
 
 
 def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str], group_name: str = "group") -> Findings:
@@ -41,18 +82,49 @@ def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str],
     `group_name` is what the sentences call a group ('patient', 'subject'; 's' makes it plural).
     Raises ValueError on rows without a split, repeated image ids and images without a hash.
     """
-    repeated = table.loc[table["image_id"].duplicated(), "image_id"].tolist()
-    if repeated:
-        raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")
-    missing = count(table["split"].isna())
-    if missing:
-        raise ValueError(f"image table: {missing} of {len(table)} rows have no split; assign the splits first")
+    _refuse_unfit(table)
     return Findings(
         groups=shared_groups(table),
         duplicates=Duplicates(checked=False) if hashes is None else exact_duplicates(table, hashes),
         fellow_eye=fellow_eye_baseline(table, classes),
         group_name=group_name,
     )
+
+
+def full_audit(
+    table: pd.DataFrame,
+    hashes: pd.Series | None,
+    store: Store,
+    classes: Sequence[str],
+    group_name: str = "group",
+    score: str = "macro_f1",
+    least: int | None = None,
+    tell: Callable[[str], None] = lambda step: None,
+) -> Findings:
+    """`audit`, and what the files and the stored pixels show: near duplicates, odd files, the shortcut baseline.
+
+    `score` is the data set's own (`facts.score`), for the shortcut baseline; images with fewer than `least` pixels
+    (default: the store's size) on their shorter side are called tiny. `tell` is called with each step's name before it.
+    Raises ValueError as `audit` does.
+    """
+    tell("groups and exact duplicates")
+    found = audit(table, hashes, classes, group_name)
+    tell("near duplicates")
+    near = near_duplicates(table, store)
+    tell("file headers")
+    files = odd_files(table, store, store.size if least is None else least)
+    tell("the shortcut baseline")
+    shortcut = shortcut_baseline(table, store, classes, score)
+    return Findings(found.groups, found.duplicates, found.fellow_eye, group_name, near, files, shortcut)
+
+
+def _refuse_unfit(table: pd.DataFrame) -> None:
+    repeated = table.loc[table["image_id"].duplicated(), "image_id"].tolist()
+    if repeated:
+        raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")
+    missing = count(table["split"].isna())
+    if missing:
+        raise ValueError(f"image table: {missing} of {len(table)} rows have no split; assign the splits first")
 
 
 def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test: bool = False) -> list[str]:
@@ -72,6 +144,8 @@ def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test:
         found.append(f"{share:.1%} of the test images share a {name} with the training images")
     if duplicates.n_test_touched:
         found.append(f"{are(duplicates.n_test_touched, 'test image')} in the training images, too, byte for byte")
+    if findings.near is not None and findings.near.n_test_touched:
+        found.append(f"{are(findings.near.n_test_touched, 'test image')} nearly the same as a training image")
     if inherited:
         share = inherited / groups.n_test_images
         found.append(f"the weights it starts from have met {share:.1%} of the test images or their {name}s")
