@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from labkit.audit.words import LEARNT_FROM, are, count
+from labkit.audit.words import LEARNT_FROM, UNSPLIT, are, count
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ def duplicate_sentences(duplicates: Duplicates) -> list[str]:
         )
     if duplicates.n_across:
         found.append(f"{are(duplicates.n_across, 'image')} in more than one split, byte for byte.")
-    if duplicates.within:
+    if list(duplicates.within) == [UNSPLIT]:
+        found.append(f"Surplus copies of an image: {duplicates.within[UNSPLIT]:,}.")
+    elif duplicates.within:
         surplus = ", ".join(f"{count:,} in {split}" for split, count in duplicates.within.items())
         found.append(f"Surplus copies of an image inside its own split: {surplus}.")
     if duplicates.n_conflicting:

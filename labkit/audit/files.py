@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from PIL import ExifTags, Image
+from tqdm import tqdm
 
 from labkit.audit.near import BLANK
 from labkit.data.images import ARRAY_PATH, array_image
@@ -22,7 +24,7 @@ COLUMNS = ["image_id", "problem", "detail"]
 IN_WORDS = {  # in the order of gravity; of what a reader mends by itself it is said how
     "unreadable": "Cannot be decoded",
     "blank": "Blank, all pixels nearly the same",
-    "tiny": "Smaller than what a network is given",
+    "tiny": "Shorter side below {least} px",
     "grayscale": "Grayscale, read as RGB",
     "CMYK": "CMYK, read as RGB",
     "palette": "With a palette, read as RGB",
@@ -37,6 +39,7 @@ class Files:
     """`problems`: image_id, problem (a key of IN_WORDS), detail; a file can have several. Sizes in pixels."""
 
     n: int
+    least: int  # an image is tiny whose shorter side has fewer pixels
     problems: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=pd.Index(COLUMNS)))
     smallest: tuple[int, int] | None = None  # width and height of the image with the fewest pixels
     largest: tuple[int, int] | None = None
@@ -46,21 +49,14 @@ class Files:
         return {problem: found[problem] for problem in IN_WORDS if problem in found}
 
 
-def odd_files(table: pd.DataFrame, store: Store, least: int, tell: Callable[[int], None] | None = None) -> Files:
+def odd_files(table: pd.DataFrame, store: Store, least: int) -> Files:
     """Looks at the header of every image file, and at the stored pixels for blank ones.
 
-    `least`: an image whose shorter side has fewer pixels is tiny. `tell` is called with 1 for every file looked at.
+    `least`: an image whose shorter side has fewer pixels is tiny.
     """
-    paths = table["path"].tolist()
-
-    def look(path: str) -> tuple[tuple[int, int], list[tuple[str, str]]] | str:
-        seen = _header(path, least)
-        if tell:
-            tell(1)
-        return seen
-
     with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:  # waits for the disk, mostly
-        headers = list(pool.map(look, paths))
+        seen = pool.map(partial(_header, least=least), table["path"].tolist())
+        headers = list(tqdm(seen, total=len(table), disable=None, desc="file headers"))
     reasons = dict(zip(store.unreadable["image_id"], store.unreadable["reason"], strict=True))
     found, sizes = [], []
     for image_id, header in zip(table["image_id"], headers, strict=True):
@@ -74,7 +70,7 @@ def odd_files(table: pd.DataFrame, store: Store, least: int, tell: Callable[[int
     found.sort(key=lambda row: (gravity.index(row[1]), row[0]))
     problems = pd.DataFrame(found, columns=pd.Index(COLUMNS))
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
-    return Files(len(table), problems, *((by_area[0], by_area[-1]) if by_area else ()))
+    return Files(len(table), least, problems, *((by_area[0], by_area[-1]) if by_area else ()))
 
 
 def _header(path: str, least: int) -> tuple[tuple[int, int], list[tuple[str, str]]] | str:
@@ -132,10 +128,11 @@ def file_sentences(files: Files) -> list[str]:
     """One sentence a problem, with the first files; one that there is none."""
     found = []
     for problem, number in files.counts().items():
+        what = IN_WORDS[problem].format(least=files.least)
         if number == files.n:
-            found.append(f"{IN_WORDS[problem]}: all {number:,} images.")
+            found.append(f"{what}: all {number:,} images.")
             continue
         first = files.problems.loc[files.problems["problem"] == problem, "image_id"].head(3).tolist()
         some = ", ".join(first) + ", …" * (number > len(first))
-        found.append(f"{IN_WORDS[problem]}: {number:,} of {files.n:,} images ({some}).")
+        found.append(f"{what}: {number:,} of {files.n:,} images ({some}).")
     return found or [f"All {files.n:,} images can be decoded, show something, and are upright in colours of 8 bits."]

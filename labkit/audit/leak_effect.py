@@ -33,7 +33,7 @@ def leaked(table: pd.DataFrame, hashes: pd.Series | None) -> pd.Series:
     touched = test["group"].isin(list(learnt["group"].dropna().unique())).to_numpy(bool)
     if hashes is not None:
         met = set(learnt["image_id"].map(hashes).dropna())
-        touched |= test["image_id"].map(hashes).isin(list(met)).to_numpy(bool)
+        touched = touched | test["image_id"].map(hashes).isin(list(met)).to_numpy(bool)
     return pd.Series(touched, index=pd.Index(test["image_id"], name="image_id"), name="leaked")
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 LEARNT_FROM = ("train", "val")
+UNSPLIT = "unsplit"  # what data without parts of its own has as `split` while it is looked through
 
 
 def count(flags: ArrayLike | pd.Series | pd.DataFrame) -> int:
