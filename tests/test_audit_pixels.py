@@ -254,7 +254,7 @@ def test_a_full_audit_says_and_stamps_what_pixels_show(album):
         "Colour and brightness alone",
     ):
         assert words in said
-    shown = found.tables(rows=2)
+    shown = found.tables(["healthy", "ill"], rows=2)
     assert [caption.split(" (")[0] for caption in shown] == [
         "Files with the same bytes",
         "Pairs of files that look alike",
@@ -263,6 +263,7 @@ def test_a_full_audit_says_and_stamps_what_pixels_show(album):
     assert all(len(rows) <= 2 for rows in shown.values())
     alike = next(rows for caption, rows in shown.items() if caption.startswith("Pairs"))
     assert (alike["split_a"] != alike["split_b"]).all()
+    assert set(alike["label_a"].dropna()) <= {"healthy", "ill"}
     without = replace(found, near=None, files=None, shortcut=None)
     assert not without.leak and "look alike" not in " ".join(without.sentences())
 

@@ -53,23 +53,32 @@ class Findings:
             found.append(shortcut_sentence(self.shortcut))
         return found
 
-    def tables(self, rows: int = 20) -> dict[str, pd.DataFrame]:
-        """What to show below the sentences, by caption: pairs that touch test first, and no table that is empty."""
-        found: dict[str, pd.DataFrame] = {}
-        twice = self.duplicates.files
-        if not twice.empty:
-            found[_caption("Files with the same bytes", len(twice), rows)] = twice.head(rows).assign(
-                sha256=twice["sha256"].str[:12]
+    def tables(self, classes: Sequence[str], rows: int = 20) -> dict[str, pd.DataFrame]:
+        """What to show below the sentences, by caption: pairs across splits first, and no table that is empty."""
+        listed = {"Files with the same bytes": self.duplicates.files}
+        if not self.duplicates.files.empty:
+            listed["Files with the same bytes"] = self.duplicates.files.assign(
+                sha256=self.duplicates.files["sha256"].str[:12]
             )
-        if self.near is not None and len(self.near.pairs):
+        if self.near is not None:
             pairs = self.near.pairs
             across = (pairs["split_a"] != pairs["split_b"]).to_numpy(bool)
-            shown = pd.concat([pairs.loc[across], pairs.loc[~across]]).head(rows).reset_index(drop=True)
-            found[_caption("Pairs of files that look alike", len(pairs), rows)] = shown
-        if self.files is not None and len(self.files.problems):
-            problems = self.files.problems
-            found[_caption("What is odd about the files", len(problems), rows)] = problems.head(rows)
-        return found
+            listed["Pairs of files that look alike"] = pd.concat([pairs.loc[across], pairs.loc[~across]])
+        if self.files is not None:
+            listed["What is odd about the files"] = self.files.problems
+        return {
+            _caption(text, len(table), rows): _named(table.head(rows), classes)
+            for text, table in listed.items()
+            if len(table)
+        }
+
+
+def _named(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """With the names of the classes in place of their numbers."""
+    names = {number: str(name) for number, name in enumerate(classes)}
+    labels = [column for column in table if str(column).startswith("label")]
+    named = {str(column): table[column].map(names.get, na_action="ignore") for column in labels}
+    return table.assign(**named).reset_index(drop=True)
 
 
 def _caption(text: str, total: int, rows: int) -> str:
