@@ -1,9 +1,11 @@
-"""The shell's door: ``labkit run``, ``labkit report`` and ``labkit test``. Errors are one line; exit codes: 1 a run
-failed or a checkpoint answers otherwise, 2 wrong use, 3 the report is there but its PDF is not."""
+"""The shell's door: ``labkit run``, ``labkit report``, ``labkit test`` and ``labkit check``. Errors are one line; exit
+codes: 1 a run failed, a checkpoint answers otherwise or the data leaks, 2 wrong use, 3 the report is there but its PDF
+is not."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,14 +37,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     test.add_argument("--data", help="where the images lie now, if they were moved")
     test.add_argument("--split", choices=["test", "val"], default="test", help="the images to predict (default: test)")
     test.add_argument("--runs", nargs="+", default=["*"], metavar="RUN", help="only these, such as 'resnet18*'")
+    check = commands.add_parser("check", help="is a folder of images sound? leaks, duplicates, odd files, baselines")
+    check.add_argument("data", help="folder of your images, or a built-in set (demo, tiny)")
+    check.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: by the names of the files)")
+    check.add_argument(
+        "--split", choices=["given", "group", "image"], help="how train and test are had (default: given, if they are)"
+    )
+    check.add_argument("--json", action="store_true", help="everything that was found, for a machine")
     arguments = parser.parse_args(argv)
     try:
-        return {"run": _run, "report": _report, "test": _test}[arguments.command](arguments)
+        return {"run": _run, "report": _report, "test": _test, "check": _check}[arguments.command](arguments)
     except (ParameterError, ValueError, OSError, RuntimeError) as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nlabkit: stopped; the same command goes on after the last full epoch", file=sys.stderr)
+        goes_on = "" if arguments.command == "check" else "; the same command goes on after the last full epoch"
+        print(f"\nlabkit: stopped{goes_on}", file=sys.stderr)
         return 130
 
 
@@ -96,6 +106,16 @@ def _test(arguments: argparse.Namespace) -> int:
         print(result, flush=True)
         same &= result.same
     return 0 if same else 1
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """1 where test and what is learnt from are not apart."""
+    from labkit.check import check, in_json, in_words
+
+    tell = partial(print, file=sys.stderr, flush=True)
+    report = check(arguments.data, arguments.dataset, arguments.split, lambda step: tell(f"labkit: {step} …"))
+    print(in_json(report) if arguments.json else in_words(report))
+    return 1 if report["leak"] else 0
 
 
 def _shown(path: Path | None) -> str:

@@ -18,7 +18,7 @@ from labkit.studies import Study, load_study, study_file
 
 NOTEBOOKS = PROJECT / "notebooks"
 # Everything that decides what the report says; study.py and cli.py decide only when it is made.
-REPORT_CODE = ("params.py", "runs.py", "audit.py", "data", "models", "training", "evaluation", "reporting")
+REPORT_CODE = ("params.py", "runs.py", "audit", "data", "models", "training", "evaluation", "reporting")
 
 
 @dataclass

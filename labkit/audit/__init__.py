@@ -1,0 +1,23 @@
+"""Is the data sound? Leaks from train to test, duplicates, broken files, and what could be scored without looking.
+
+Stands after evaluation, since it scores baselines. `audit` takes the image table with its splits and the files' hashes
+alone; `full_audit` looks at the files and the stored pixels, too. Neither needs a model.
+"""
+
+from labkit.audit.findings import Findings, audit, full_audit, in_caption, stamps
+from labkit.audit.inherited import inherited_leak, learnt_from
+from labkit.audit.leak_effect import LeakEffect, leak_effect, leak_effect_sentence, leaked
+
+__all__ = [
+    "Findings",
+    "LeakEffect",
+    "audit",
+    "full_audit",
+    "in_caption",
+    "inherited_leak",
+    "leak_effect",
+    "leak_effect_sentence",
+    "leaked",
+    "learnt_from",
+    "stamps",
+]

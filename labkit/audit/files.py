@@ -1,0 +1,138 @@
+"""What is odd about the files: not to be decoded, without a picture, too small, or in other colours than most."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from PIL import ExifTags, Image
+from tqdm import tqdm
+
+from labkit.audit.near import BLANK
+from labkit.data.images import ARRAY_PATH, array_image
+from labkit.data.store import Store
+
+BATCH = 1024
+UPRIGHT = 1  # EXIF's orientation of an image that is stored as it is to be seen
+COLUMNS = ["image_id", "problem", "detail"]
+IN_WORDS = {  # in the order of gravity; of what a reader mends by itself it is said how
+    "unreadable": "Cannot be decoded",
+    "blank": "Blank, all pixels nearly the same",
+    "tiny": "Shorter side below {least} px",
+    "grayscale": "Grayscale, read as RGB",
+    "CMYK": "CMYK, read as RGB",
+    "palette": "With a palette, read as RGB",
+    "alpha": "Transparent in places, read on black",
+    "16-bit": "16 bits a channel, read as 8",
+    "rotated": "Turned by their EXIF tag, read upright",
+}
+
+
+@dataclass(frozen=True)
+class Files:
+    """`problems`: image_id, problem (a key of IN_WORDS), detail; a file can have several. Sizes in pixels."""
+
+    n: int
+    least: int  # an image is tiny whose shorter side has fewer pixels
+    problems: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=pd.Index(COLUMNS)))
+    smallest: tuple[int, int] | None = None  # width and height of the image with the fewest pixels
+    largest: tuple[int, int] | None = None
+
+    def counts(self) -> dict[str, int]:
+        found = Counter(self.problems["problem"].tolist())
+        return {problem: found[problem] for problem in IN_WORDS if problem in found}
+
+
+def odd_files(table: pd.DataFrame, store: Store, least: int) -> Files:
+    """Looks at the header of every image file, and at the stored pixels for blank ones.
+
+    `least`: an image whose shorter side has fewer pixels is tiny.
+    """
+    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:  # waits for the disk, mostly
+        seen = pool.map(partial(_header, least=least), table["path"].tolist())
+        headers = list(tqdm(seen, total=len(table), disable=None, desc="file headers"))
+    reasons = dict(zip(store.unreadable["image_id"], store.unreadable["reason"], strict=True))
+    found, sizes = [], []
+    for image_id, header in zip(table["image_id"], headers, strict=True):
+        if image_id in reasons or isinstance(header, str):
+            found.append((image_id, "unreadable", reasons.get(image_id, header)))
+        else:
+            sizes.append(header[0])
+            found += [(image_id, *problem) for problem in header[1]]
+    found += [(image_id, "blank", f"contrast {contrast:.1f}") for image_id, contrast in _blank(table, store)]
+    gravity = list(IN_WORDS)
+    found.sort(key=lambda row: (gravity.index(row[1]), row[0]))
+    problems = pd.DataFrame(found, columns=pd.Index(COLUMNS))
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    return Files(len(table), least, problems, *((by_area[0], by_area[-1]) if by_area else ()))
+
+
+def _header(path: str, least: int) -> tuple[tuple[int, int], list[tuple[str, str]]] | str:
+    """Width and height, and the problems that a header tells; or why it cannot be read."""
+    size: tuple[int, ...]
+    problems: list[tuple[str, str]]
+    try:
+        if array := ARRAY_PATH.fullmatch(path):
+            pixels = array_image(array["file"], array["split"], int(array["index"]))
+            size, problems = pixels.shape[1::-1], [("grayscale", "one channel")] * (pixels.ndim == 2)
+        else:
+            with Image.open(path) as image:
+                size, problems = image.size, list(_oddities(image))
+    except Exception as error:  # a damaged header may raise anything
+        return str(error).replace(f"{path!r}", "the file") or type(error).__name__
+    if min(size) < least:
+        problems.append(("tiny", f"{size[0]} × {size[1]} px"))
+    return (size[0], size[1]), problems
+
+
+def _oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
+    """Problems as far as the header tells them; nothing is decoded."""
+    mode = image.mode
+    if mode in ("1", "L", "LA", "La", "F") or mode.startswith("I"):
+        yield "grayscale", f"mode {mode}"
+    if mode == "CMYK":
+        yield "CMYK", f"mode {mode}"
+    if mode in ("P", "PA"):
+        yield "palette", f"mode {mode}"
+    if image.has_transparency_data:
+        yield "alpha", f"mode {mode}"
+    if mode.startswith("I") or ";16" in str(getattr(image, "tile", "")[:1]):  # of RGB the decoder's mode alone tells it
+        yield "16-bit", f"mode {mode}"
+    # asked of a PNG without an EXIF chunk before its pixels, Pillow would decode the whole image to look for a late one
+    if image.format != "PNG" or "exif" in image.info:
+        turned = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+        if turned in range(UPRIGHT + 1, 9):
+            yield "rotated", f"orientation {turned}"
+
+
+def _blank(table: pd.DataFrame, store: Store) -> list[tuple[str, float]]:
+    """Images whose luminance hardly varies (a standard deviation below BLANK), by the stored pixels."""
+    readable = table.loc[~table["image_id"].isin(store.unreadable["image_id"]), "image_id"]
+    names = [name for name in readable if name in store.rows]
+    rows = np.array([store.rows[name] for name in names], dtype=np.int64)
+    images, step = store.images, max(1, store.size // 64)
+    contrast = np.empty(len(rows))
+    for start in range(0, len(rows), BATCH):
+        gray = images[rows[start : start + BATCH], ::step, ::step].mean(axis=3, dtype=np.float32)
+        contrast[start : start + BATCH] = gray.std(axis=(1, 2))
+    return [(names[place], float(contrast[place])) for place in np.flatnonzero(contrast < BLANK)]
+
+
+def file_sentences(files: Files) -> list[str]:
+    """One sentence a problem, with the first files; one that there is none."""
+    found = []
+    for problem, number in files.counts().items():
+        what = IN_WORDS[problem].format(least=files.least)
+        if number == files.n:
+            found.append(f"{what}: all {number:,} images.")
+            continue
+        first = files.problems.loc[files.problems["problem"] == problem, "image_id"].head(3).tolist()
+        some = ", ".join(first) + ", …" * (number > len(first))
+        found.append(f"{what}: {number:,} of {files.n:,} images ({some}).")
+    return found or [f"All {files.n:,} images can be decoded, show something, and are upright in colours of 8 bits."]

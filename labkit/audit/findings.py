@@ -1,0 +1,170 @@
+"""All that was looked at in one object: in words, as stamps on tables and figures, and whether it is a leak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from labkit.audit.duplicates import Duplicates, duplicate_sentences, exact_duplicates
+from labkit.audit.fellow_eye import FellowEyeBaseline, fellow_eye_baseline, fellow_eye_sentence
+from labkit.audit.files import Files, file_sentences, odd_files
+from labkit.audit.groups import SharedGroups, group_sentences, shared_groups
+from labkit.audit.near import NearDuplicates, near_duplicates, near_sentences
+from labkit.audit.shortcut import ShortcutBaseline, shortcut_baseline, shortcut_sentence
+from labkit.audit.words import are, count
+from labkit.data.store import Store
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was looked at and what was found; `sentences` says it in words, and calls a group `group_name`.
+
+    `near`, `files` and `shortcut` need the pixels and are None where they were not looked for (shortcut also where
+    there is no labelled train or test image).
+    """
+
+    groups: SharedGroups
+    duplicates: Duplicates
+    fellow_eye: FellowEyeBaseline | None  # None where the data has no sides, no labelled test or no labelled train
+    group_name: str = "group"
+    near: NearDuplicates | None = None
+    files: Files | None = None
+    shortcut: ShortcutBaseline | None = None
+
+    @property
+    def leak(self) -> bool:
+        """Whether test shares a group or a picture with what the model learns from or is chosen by."""
+        near = self.near.n_test_touched if self.near else 0
+        return self.groups.n_shared > 0 or self.duplicates.n_test_touched > 0 or near > 0
+
+    def sentences(self) -> list[str]:
+        """Plain words with the numbers, one finding each, also where nothing was found or could not be looked for."""
+        found = group_sentences(self.groups, self.group_name)
+        if self.fellow_eye is not None:
+            found.append(fellow_eye_sentence(self.fellow_eye, self.group_name))
+        found += duplicate_sentences(self.duplicates)
+        if self.near is not None:
+            found += near_sentences(self.near)
+        if self.files is not None:
+            found += file_sentences(self.files)
+        if self.shortcut is not None:
+            found.append(shortcut_sentence(self.shortcut))
+        return found
+
+    def tables(self, classes: Sequence[str], rows: int = 20) -> dict[str, pd.DataFrame]:
+        """What to show below the sentences, by caption: pairs across splits first, and no table that is empty."""
+        listed = {"Files with the same bytes": self.duplicates.files}
+        if not self.duplicates.files.empty:
+            listed["Files with the same bytes"] = self.duplicates.files.assign(
+                sha256=self.duplicates.files["sha256"].str[:12]
+            )
+        if self.near is not None:
+            pairs = self.near.pairs
+            across = (pairs["split_a"] != pairs["split_b"]).to_numpy(bool)
+            listed["Pairs of files that look alike"] = pd.concat([pairs.loc[across], pairs.loc[~across]])
+        if self.files is not None:
+            listed["What is odd about the files"] = self.files.problems
+        return {
+            _caption(text, len(table), rows): _named(table.head(rows), classes)
+            for text, table in listed.items()
+            if len(table)
+        }
+
+
+def _named(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """With the names of the classes in place of their numbers."""
+    names = {number: str(name) for number, name in enumerate(classes)}
+    labels = [column for column in table if str(column).startswith("label")]
+    named = {str(column): table[column].map(names.get, na_action="ignore") for column in labels}
+    return table.assign(**named).reset_index(drop=True)
+
+
+def _caption(text: str, total: int, rows: int) -> str:
+    return text if total <= rows else f"{text} (the first {rows} of {total:,} rows)"
+
+
+def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str], group_name: str = "group") -> Findings:
+    """Looks through an image table whose `split` is filled; `hashes` is sha256 by image_id (None: not looked at).
+
+    `group_name` is what the sentences call a group ('patient', 'subject'; 's' makes it plural).
+    Raises ValueError on rows without a split, repeated image ids and images without a hash.
+    """
+    _refuse_unfit(table)
+    return Findings(
+        groups=shared_groups(table),
+        duplicates=Duplicates(checked=False) if hashes is None else exact_duplicates(table, hashes),
+        fellow_eye=fellow_eye_baseline(table, classes),
+        group_name=group_name,
+    )
+
+
+def full_audit(
+    table: pd.DataFrame,
+    hashes: pd.Series | None,
+    store: Store,
+    classes: Sequence[str],
+    group_name: str = "group",
+    score: str = "macro_f1",
+    least: int | None = None,
+    tell: Callable[[str], None] = lambda step: None,
+) -> Findings:
+    """`audit`, and what the files and the stored pixels show: near duplicates, odd files, the shortcut baseline.
+
+    `score` is the data set's own (`facts.score`), for the shortcut baseline; images with fewer than `least` pixels
+    (default: the store's size) on their shorter side are called tiny. `tell` is called with each step's name before it.
+    Raises ValueError as `audit` does.
+    """
+    tell("groups and exact duplicates")
+    found = audit(table, hashes, classes, group_name)
+    tell("near duplicates")
+    near = near_duplicates(table, store)
+    tell("file headers")
+    files = odd_files(table, store, store.size if least is None else least)
+    tell("the shortcut baseline")
+    shortcut = shortcut_baseline(table, store, classes, score)
+    return Findings(found.groups, found.duplicates, found.fellow_eye, group_name, near, files, shortcut)
+
+
+def _refuse_unfit(table: pd.DataFrame) -> None:
+    repeated = table.loc[table["image_id"].duplicated(), "image_id"].tolist()
+    if repeated:
+        raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")
+    missing = count(table["split"].isna())
+    if missing:
+        raise ValueError(f"image table: {missing} of {len(table)} rows have no split; assign the splits first")
+
+
+def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test: bool = False) -> list[str]:
+    """What every table and figure of a run must carry: what is wrong, or cannot be checked, about its test images.
+
+    ``inherited``: test images that the weights it starts from have met (``inherited_leak``). ``augment_test``: they
+    were cropped and flipped at random. Nothing where there is no labelled test image.
+    """
+    found: list[str] = []
+    groups, duplicates, name = findings.groups, findings.duplicates, findings.group_name
+    if not groups.n_test_images:
+        return found
+    if not groups.checked:
+        found.append(f"{name}s are unknown: whether test shares them with training cannot be checked")
+    if groups.n_shared:
+        share = groups.n_test_touched / groups.n_test_images
+        found.append(f"{share:.1%} of the test images share a {name} with the training images")
+    if duplicates.n_test_touched:
+        found.append(f"{are(duplicates.n_test_touched, 'test image')} in the training images, too, byte for byte")
+    if findings.near is not None and findings.near.n_test_touched:
+        found.append(f"{are(findings.near.n_test_touched, 'test image')} nearly the same as a training image")
+    if inherited:
+        share = inherited / groups.n_test_images
+        found.append(f"the weights it starts from have met {share:.1%} of the test images or their {name}s")
+    if select_on == "test":
+        found.append("the epoch was chosen on the test images")
+    if augment_test:
+        found.append("the test images were cropped, flipped and rotated at random, as in training")
+    return found
+
+
+def in_caption(found: Sequence[str]) -> str:
+    """Stamps as the end of a caption; empty where there are none."""
+    return "".join(f" ⚠ {stamp[0].upper()}{stamp[1:]}." for stamp in found)
