@@ -39,7 +39,7 @@ def test_a_fact_that_the_manifest_lacks_is_not_reported(results):
     assert reported(checklist(results))["unreadable or missing data"] == NOT_REPORTED  # the made run has no count
     run["unreadable"], run["test_predictions"], run["git_commit"] = 2, 1, "abc"
     said = reported(checklist(results))
-    assert said["unreadable or missing data"].startswith("2 images that cannot be decoded")
+    assert said["unreadable or missing data"].endswith("left out: 2")
     assert "commit abc" in said["code"] and "predicted 1" in said["looks at the test images"]
     run["git_commit"] = None
     assert reported(checklist(results))["code"] == NOT_REPORTED

@@ -46,7 +46,7 @@ def checklist_sentence(table: pd.DataFrame) -> str:
     """How many items are reported, and which are not."""
     lacking = table.loc[table["reported"] == NOT_REPORTED, "item"].tolist()
     said = f"{whole(len(table) - len(lacking))} of {plural(len(table), 'item')} are reported"
-    return f"{said}; not reported: {listing(lacking)}." if lacking else f"{said}."
+    return f"{said}. Not reported: {'; '.join(lacking)}." if lacking else f"{said}."
 
 
 Say = Callable[[StudyResults, Findings | None], str | None]
@@ -81,12 +81,16 @@ def _preprocessing(results: StudyResults, findings: Findings | None) -> str:
 
 def _left_out(results: StudyResults, findings: Findings | None) -> str | None:
     count = _first(results).get("unreadable")
-    return None if count is None else f"{plural(count, 'image')} that cannot be decoded left out; none imputed"
+    return None if count is None else f"images that cannot be decoded and are left out: {whole(count)}"
+
+
+def _in_order(part: tuple[str, int]) -> int:
+    return ("train", "val", "test").index(part[0])
 
 
 def _partitions(results: StudyResults, findings: Findings | None) -> str:
     run = _first(results)
-    parts = [f"{part} {plural(n, 'image')}" for part, n in run["n_images"].items()]
+    parts = [f"{part} {plural(n, 'image')}" for part, n in sorted(run["n_images"].items(), key=_in_order)]
     of = f"; test shows {plural(run['n_groups'], results.unit)}" if run["n_groups"] else ""
     split = SPLIT[run["params"].split].format(group=results.unit.partition(" ")[0])
     return f"{', '.join(parts)}, split {split}{of}"
@@ -95,7 +99,8 @@ def _partitions(results: StudyResults, findings: Findings | None) -> str:
 def _disjoint(results: StudyResults, findings: Findings | None) -> str | None:
     if findings is not None:
         return findings.sentences()[0]
-    return "; ".join(results.stamps) or None
+    of_patients = ("share a", "are unknown", "have met")  # in the stamps' own words (labkit.audit.stamps)
+    return "; ".join(stamp for stamp in results.stamps if any(words in stamp for words in of_patients)) or None
 
 
 def _duplicates(results: StudyResults, findings: Findings | None) -> str | None:
