@@ -65,9 +65,10 @@ def test_the_check_notices_random_weights(patches):
     assert agreement(learnt, learnt) == pytest.approx(1) == pytest.approx(agreement(learnt, -learnt))
     assert agreement(learnt, random) < 0.7
     assert np.isnan(agreement(learnt, np.zeros_like(learnt)))
-    assert "mostly the image" in sentences.gaze_sentence(agreement(learnt, learnt), 6, 8)
-    assert "depend on what was learnt" in sentences.gaze_sentence(0.1, 6, 8)
-    assert "cannot be made" in sentences.gaze_sentence(float("nan"), 6, 8)
+    assert "mostly the image" in sentences.gaze_sentence(agreement(learnt, learnt), learnt)
+    assert "depend on what was learnt" in sentences.gaze_sentence(0.1, learnt)
+    assert "In 6 of 6" in sentences.gaze_sentence(0.1, -np.abs(learnt)).replace("\u00a0", " ")
+    assert "cannot be made" in sentences.gaze_sentence(float("nan"), learnt)
 
 
 def test_maps_of_resnets_keep_four_places_a_side():

@@ -60,12 +60,13 @@ def missed_sentence(test: pd.DataFrame, classes: Sequence[str], label: int) -> s
     return f"{share} of {classes[label]} are missed: taken for {listing(taken)}."
 
 
-def gaze_sentence(agreement: float, n: int, side: int) -> str:
-    """What the check against random weights says of Grad-CAM maps of `n` images, of `side` × `side` places.
+def gaze_sentence(agreement: float, maps: np.ndarray) -> str:
+    """What the check against random weights says of Grad-CAM maps (n, h, w), and how many of them are empty.
 
     `agreement`: as `evaluation.gradcam.agreement`. Maps that have nothing to do with each other agree by chance by
     about √(2 / π (places − 1)), the mean size of a correlation of so many values.
     """
+    n, side = maps.shape[:2]
     size = f"maps of {side} × {side} places (enlarged in the figure)"
     if missing(agreement):
         return f"The check against random weights cannot be made: the {size} are of one value."
@@ -77,7 +78,10 @@ def gaze_sentence(agreement: float, n: int, side: int) -> str:
     else:
         verdict = "they depend on what was learnt; they show where, not why, and prove no sign of disease"
     found = f"a rank correlation of {fixed(agreement, 2)} in size (1: equal; {fixed(chance, 2)}: by chance)"
-    return f"Networks of the same build with random weights draw these {whole(n)} {size} with {found}: {verdict}."
+    empty = int(np.count_nonzero(maps.max(axis=(1, 2)) <= 0))
+    blank = f" In {whole(empty)} of {plural(n, 'image')} no place speaks for the answer, and none is coloured."
+    said = f"Networks of the same build with random weights draw these {whole(n)} {size} with {found}: {verdict}."
+    return said + (blank if empty else "")
 
 
 def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
