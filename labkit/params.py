@@ -142,9 +142,13 @@ class RunParams(Parameters):
     schedule: Literal["constant", "step", "cosine"] = Field("cosine", description="of the learning rate")
     step_size: int = Field(10, ge=1, le=10_000, description="epochs between the drops of schedule: step")
     gamma: float = Field(0.1, gt=0, le=1, description="factor of each drop of schedule: step")
+    loss: Literal["cross_entropy", "ordinal"] = Field(
+        "cross_entropy",
+        description="cross_entropy: an output a class; ordinal: one output, the grade, learnt by squared error",
+    )
     class_weights: Literal["none", "balanced", "complement"] | list[float] = Field(
         "none",
-        description="of the cross entropy: none, balanced (N / (C n_c)), complement (1 - n_c / N, the first class 1), "
+        description="of the loss: none, balanced (N / (C n_c)), complement (1 - n_c / N, the first class 1), "
         "or one number a class",
     )
 
@@ -188,6 +192,10 @@ class RunParams(Parameters):
     def input_size(self) -> int:
         """Pixels a side of what the network sees."""
         return self.crop_size or self.image_size
+
+    def outputs(self, n_classes: int) -> int:
+        """How many numbers the network's head gives an image: a logit a class, or the grade alone."""
+        return 1 if self.loss == "ordinal" else n_classes
 
 
 def _as_in_runs(name: str) -> Any:

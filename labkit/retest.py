@@ -16,11 +16,13 @@ from labkit.data.loaders import EpochLoader, make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
+from labkit.evaluation.decide import decide
+from labkit.evaluation.ordinal import grade_cuts
 from labkit.models import build
 from labkit.params import ParameterError, RunParams
 from labkit.studies import SMALL
 from labkit.training.machine import set_up
-from labkit.training.predict import predict
+from labkit.training.predict import output_columns, predict
 from labkit.training.progress import interactive
 
 # What logits of the same weights may differ by on another machine, device or number of threads. bf16 and fp16 round
@@ -35,34 +37,36 @@ class Retest:
 
     name: str
     split: str
-    labels: np.ndarray
-    logits: np.ndarray
-    kept: np.ndarray  # logits of predictions.csv, in the same order
+    now: pd.DataFrame  # rows of a predictions table, decided
+    kept: pd.DataFrame  # those of predictions.csv, in the same order, decided by the same cuts
+    outputs: list[str]  # columns: logit_0 …, or grade
     tolerance: float
     seconds: float
 
     @property
     def accuracy(self) -> float:
-        return float((self.logits.argmax(axis=1) == self.labels).mean())
+        return np.count_nonzero(self.now["prediction"] == self.now["label"]) / len(self.now)
 
     @property
     def difference(self) -> float:
-        """Largest difference of a logit from the one that was kept."""
-        return float(np.abs(self.logits - self.kept).max())
+        """Largest difference of a logit (or a grade) from the one that was kept."""
+        now, kept = (table[self.outputs].to_numpy(np.float32) for table in (self.now, self.kept))
+        return float(np.abs(now - kept).max())
 
     @property
     def same(self) -> bool:
         return self.difference < self.tolerance
 
     def __str__(self) -> str:
-        head = f"{self.name}: accuracy {self.accuracy:.4f} on {len(self.labels):,} {self.split} images"
+        head = f"{self.name}: accuracy {self.accuracy:.4f} on {len(self.now):,} {self.split} images"
+        what = self.outputs[0].partition("_")[0]
         if self.difference == 0:
-            kept = "the very logits that were kept"
+            kept = f"the very {what}s that were kept"
         elif self.same:
-            kept = f"as kept, but for {self.difference:.0e} in a logit"
+            kept = f"as kept, but for {self.difference:.0e} in a {what}"
         else:
-            changed = int((self.logits.argmax(axis=1) != self.kept.argmax(axis=1)).sum())
-            kept = f"NOT as kept: logits differ by up to {self.difference:.1g}, {changed:,} answers with them"
+            changed = np.count_nonzero(self.now["prediction"] != self.kept["prediction"])
+            kept = f"NOT as kept: {what}s differ by up to {self.difference:.1g}, {changed:,} answers with them"
         return f"{head}, {self.seconds:.0f} s; {kept}"
 
 
@@ -80,7 +84,7 @@ def retest(study: str, only: Sequence[str] = ("*",), split: str = "test", data: 
         small = "" if runs.run_folders(study + SMALL).empty else f"; its small form is the study {study + SMALL}"
         raise ParameterError(f"study {study}: no run{which} is finished, so there is nothing to test{small}")
     for folder in finished["folder"]:
-        kept = runs.read_predictions(folder)
+        kept = decide(runs.read_predictions(folder), len(runs.read_json(folder / "run.json")["classes"]))
         kept = kept.loc[(kept["split"] == split) & kept["label"].notna()]
         if kept.empty:
             print(f"{folder.name}: it has no labelled {split} image", flush=True)
@@ -91,7 +95,7 @@ def retest(study: str, only: Sequence[str] = ("*",), split: str = "test", data: 
 def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> Retest:
     params = runs.read_params(folder).model_copy(update={"data": data} if data else {})
     manifest = runs.read_json(folder / "run.json")
-    classes = len(manifest["classes"])
+    n_classes = len(manifest["classes"])
     accelerator = set_up(params)
     loader, ids = _loader(params, split)
     if ids != kept["image_id"].tolist():
@@ -100,18 +104,22 @@ def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> R
         )
     design = {"deviation": params.deviation, "image_size": params.input_size}
     weights, _ = build.load_weights(folder / "model.safetensors", params.arch, **design)
-    model = build.build_model(params.arch, classes, weights, head="keep", **design)
+    model = build.build_model(params.arch, params.outputs(n_classes), weights, head="keep", **design)
     model = accelerator.prepare_model(model.to(memory_format=torch.channels_last), evaluation_mode=True)  # as in fit
     started = time.monotonic()
-    logits = predict(model, _with_bar(loader, folder.name), params.normalize)
+    outputs = output_columns(predict(model, _with_bar(loader, folder.name), params.normalize))
+    seconds = time.monotonic() - started
+    now = kept.reset_index(drop=True)
+    now[outputs.columns] = outputs
+    cuts = grade_cuts(runs.read_predictions(folder), n_classes) if params.loss == "ordinal" else None
     return Retest(
         name=folder.name,
         split=split,
-        labels=kept["label"].to_numpy(np.int64),
-        logits=logits,
-        kept=kept[[f"logit_{k}" for k in range(classes)]].to_numpy(np.float32),
+        now=decide(now, cuts=cuts),
+        kept=kept.reset_index(drop=True),
+        outputs=list(outputs.columns),
         tolerance=TOLERANCE.get(manifest["precision"], ROUNDED),
-        seconds=time.monotonic() - started,
+        seconds=seconds,
     )
 
 

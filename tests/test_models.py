@@ -526,7 +526,7 @@ def test_keeping_a_head_that_is_not_there_is_refused(trained):
     ("arguments", "message"),
     [
         (("resnet20", 5), "resnet20.*resnet18, resnet34, resnet50, resnet101, resnet152"),
-        (("resnet18", 1), "num_classes: 1"),
+        (("resnet18", 0), "num_classes: 0"),
         (("resnet18", 5, None, "old"), "'old' is not one of 'new', 'keep'"),
     ],
 )

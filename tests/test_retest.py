@@ -11,6 +11,7 @@ from labkit.data.loaders import make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
+from labkit.evaluation.decide import decide
 from labkit.models import build
 from labkit.params import RunParams
 from labkit.training.checkpoint import save_weights
@@ -20,14 +21,18 @@ from labkit.training.predict import predict, predictions_table
 @pytest.fixture
 def finished(image_folder):
     """A run folder of one untrained network on forty patients, as train.ipynb leaves it."""
-    params = RunParams(study="tiny", run="a", data=str(image_folder), image_size=32, threads=1)
+    return make(image_folder)
+
+
+def make(image_folder, loss="cross_entropy"):
+    params = RunParams(study="tiny", run="a", data=str(image_folder), image_size=32, threads=1, loss=loss)
     images, hashes = open_data(params.dataset, params.data, runs.cache_root())
     store = build_store(images.table, hashes, params.image_size, runs.cache_root())
     shares = params.model_dump(include={"split", "split_seed", "val_fraction", "test_fraction"})
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, **shares)
     run = runs.open_run(params, runs.run_inputs(params, runs.data_fingerprint(images.table, hashes)))
     torch.set_num_threads(1)
-    model = build.build_model("resnet18", 5, seed=0)
+    model = build.build_model("resnet18", params.outputs(5), seed=0)
     save_weights(run.path("model.safetensors"), model.state_dict(), "resnet18")
     parts = {split: part for split, part in table.groupby("split") if split != "train"}
     loaders = make_loaders(table, store, params)
@@ -48,6 +53,14 @@ def test_a_saved_checkpoint_gives_one_line_with_the_accuracy_that_was_kept(finis
     (line,) = capsys.readouterr().out.strip().splitlines()[-1:]
     assert line.startswith(f"a-seed0: accuracy {accuracy(finished, split):.4f} on ")
     assert "as kept" in line or "the very logits" in line
+
+
+def test_an_ordinal_run_is_tested_by_the_cuts_that_its_validation_gave(image_folder, capsys):
+    folder = make(image_folder, "ordinal")
+    kept = decide(runs.read_predictions(folder), 5).query("split == 'test'")
+    assert main(["test", "tiny"]) == 0
+    (line,) = capsys.readouterr().out.strip().splitlines()[-1:]
+    assert f"accuracy {(kept['prediction'] == kept['label']).mean():.4f} on " in line and "grade" in line
 
 
 def test_testing_again_is_not_counted_as_a_look_at_test(finished):

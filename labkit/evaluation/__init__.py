@@ -1,6 +1,6 @@
 """What predictions are worth: everything here takes a predictions table, and needs no model and no GPU."""
 
-from labkit.evaluation.decide import decide, probabilities
+from labkit.evaluation.decide import decide, is_ordinal, mistakes, probabilities, severity
 from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group
 from labkit.evaluation.metrics import (
     confusion,
@@ -11,17 +11,23 @@ from labkit.evaluation.metrics import (
     per_class_table,
     score,
 )
+from labkit.evaluation.ordinal import Cuts, grade_cuts
 
 __all__ = [
+    "Cuts",
     "bootstrap_by_group",
     "confusion",
     "decide",
     "difference_by_group",
     "evaluate",
+    "grade_cuts",
     "is_majority_class",
+    "is_ordinal",
     "majority_baseline",
     "majority_share",
+    "mistakes",
     "per_class_table",
     "probabilities",
     "score",
+    "severity",
 ]

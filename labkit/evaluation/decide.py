@@ -1,4 +1,4 @@
-"""From logits to probabilities and a prediction. What is fitted on validation predictions belongs here, too."""
+"""From logits or a grade to a prediction, and to probabilities where there are any."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+
+from labkit.evaluation.ordinal import Cuts, grade_cuts
 
 
 def probabilities(logits: ArrayLike) -> NDArray[np.float64]:
@@ -32,13 +34,53 @@ def logits_of(predictions: pd.DataFrame) -> NDArray[np.float64]:
     return predictions[[f"logit_{number}" for number in numbers]].to_numpy(np.float64)
 
 
-def decide(predictions: pd.DataFrame) -> pd.DataFrame:
-    """A copy of the predictions table with `p_0 … p_{C-1}` and `prediction`, the most probable class.
+def decide(predictions: pd.DataFrame, n_classes: int | None = None, cuts: Cuts | None = None) -> pd.DataFrame:
+    """A copy of the predictions table with `prediction`, and of logits with `p_0 … p_{C-1}`.
 
-    Of classes with exactly equal logits the first is taken. Raises ValueError on missing or NaN logits.
+    Logits answer with the most probable class, the first of exactly equal ones. An ordinal run's `grade` answers by
+    `cuts`, or by those fitted on the table's own validation rows (labkit.evaluation.ordinal) for `n_classes` grades,
+    or as many as its labels show; it says nothing of probabilities, and gets none. Raises ValueError on missing or NaN
+    outputs.
     """
+    if is_ordinal(predictions):
+        grades = predictions["grade"].to_numpy(np.float64)
+        if cuts is None:
+            labels = predictions["label"].dropna().to_numpy(np.int64)
+            cuts = grade_cuts(predictions, n_classes or int(labels.max()) + 1)
+        return predictions.assign(prediction=cuts.answers(grades))
     logits = logits_of(predictions)
     chances = probabilities(logits)
     columns = {f"p_{number}": chances[:, number] for number in range(chances.shape[1])}
     # From the logits: two that differ can round to the same probability.
     return predictions.assign(**columns, prediction=logits.argmax(axis=1))
+
+
+def is_ordinal(predictions: pd.DataFrame) -> bool:
+    """Whether the table holds an ordinal run's grades in place of logits."""
+    return "grade" in predictions
+
+
+def severity(decided: pd.DataFrame, first: int) -> NDArray[np.float64]:
+    """A number (n,) that ranks images by how likely their grade is `first` or a higher one, as a ROC curve needs.
+
+    The sum of these classes' probabilities; of an ordinal run the grade itself, which ranks and is no probability.
+    """
+    if is_ordinal(decided):
+        return decided["grade"].to_numpy(np.float64)
+    n_classes = len(logits_of(decided)[0])
+    return decided[[f"p_{number}" for number in range(first, n_classes)]].to_numpy(np.float64).sum(axis=1)
+
+
+def mistakes(decided: pd.DataFrame) -> pd.DataFrame:
+    """The wrongly answered rows, the surest first, with `sureness`.
+
+    It is the probability of the wrong answer; an ordinal run has none, and there it is how many grades the output lies
+    off the label.
+    """
+    wrong = decided.loc[decided["label"].notna() & (decided["prediction"] != decided["label"])]
+    if is_ordinal(wrong):
+        sureness = (wrong["grade"] - wrong["label"].astype("float64")).abs()
+    else:
+        sureness = wrong.filter(regex=r"^p_\d+$").max(axis=1)
+    wrong = wrong.assign(sureness=sureness.astype("float64"))
+    return wrong.sort_values("sureness", ascending=False, kind="stable")

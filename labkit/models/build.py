@@ -35,7 +35,7 @@ def build_model(
     deviation: str = "none",
     image_size: int = 224,
 ) -> nn.Module:
-    """A network on the CPU, in train mode; images (N, 3, H, W) -> logits (N, num_classes).
+    """A network on the CPU, in train mode; images (N, 3, H, W) -> logits (N, num_classes), or (N, 1) grades.
 
     The same seed gives the same network and the same new head, whatever else was drawn before (torch's own random
     state is left as it was). `state_dict` as `load_weights` returns it: 'new' takes its backbone and puts a fresh
@@ -44,8 +44,8 @@ def build_model(
     timm is needed and missing, and WeightsError where the weights do not fit.
     """
     _check_arch(arch)
-    if num_classes < 2:
-        raise ValueError(f"num_classes: {num_classes} is less than 2, and a classifier needs two classes")
+    if num_classes < 1:
+        raise ValueError(f"num_classes: {num_classes} is less than 1; give 1 for a grade, or one output a class")
     if head not in ("new", "keep"):
         raise ValueError(f"head: {head!r} is not one of 'new', 'keep'")
     with torch.random.fork_rng(devices=[]):
@@ -95,7 +95,7 @@ def load_weights(
 
 
 def num_classes(model: nn.Module) -> int:
-    """Number of logits."""
+    """Number of outputs: logits, or 1 for a grade."""
     return _head(model).out_features
 
 

@@ -164,7 +164,7 @@ def collect(study_name: str) -> StudyResults:
 def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     """A run's facts and scores, its decided test predictions, and its history."""
     manifest, params = runs.read_json(folder / "run.json"), runs.read_params(folder)
-    decided = decide(runs.read_predictions(folder))
+    decided = decide(runs.read_predictions(folder), len(manifest["classes"]))
     test = decided.loc[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
     if test.empty:
         return manifest, test, pd.DataFrame()

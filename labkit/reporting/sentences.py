@@ -2,6 +2,14 @@
 
 from labkit.reporting.sentences_ablation import ablation_sentence, oversampling_sentence, protocol_sentence
 from labkit.reporting.sentences_classes import confusion_sentence, imbalance_sentence
+from labkit.reporting.sentences_errors import (
+    cuts_sentence,
+    gaze_sentence,
+    missed_sentence,
+    mistake_titles,
+    mistakes_sentence,
+    subgroup_sentence,
+)
 from labkit.reporting.sentences_light import light_sentence
 from labkit.reporting.sentences_results import best_variant_sentence, compare_sentence, majority_sentence
 from labkit.reporting.sentences_training import cost_sentence, curves_sentence
@@ -13,9 +21,15 @@ __all__ = [
     "confusion_sentence",
     "cost_sentence",
     "curves_sentence",
+    "cuts_sentence",
+    "gaze_sentence",
     "imbalance_sentence",
     "light_sentence",
     "majority_sentence",
+    "missed_sentence",
+    "mistake_titles",
+    "mistakes_sentence",
     "oversampling_sentence",
     "protocol_sentence",
+    "subgroup_sentence",
 ]

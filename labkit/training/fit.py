@@ -17,6 +17,7 @@ from labkit.models.build import freeze_backbone, head_parameters, num_classes, t
 from labkit.params import ParameterError, RunParams
 from labkit.runs import Run, write_csv
 from labkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
+from labkit.training.objective import answers, as_logits, losses, make_criterion
 from labkit.training.predict import predict
 from labkit.training.progress import Estimate, fit_steps
 
@@ -31,6 +32,7 @@ def fit(
     run: Run,
     score: Score,
     score_name: str,
+    n_classes: int | None = None,
 ) -> pd.DataFrame:
     """Train, leave the chosen epoch's weights in ``model`` and in the run folder, and return the history.
 
@@ -38,7 +40,8 @@ def fit(
     that is watched, ``<split>_loss, <split>_accuracy, <split>_<score_name>``. Watched are val, where there is one, and
     test only under ``select_on: test``. Training loss and accuracy are those of the augmented images while the epoch
     runs. The epoch with the best ``score(labels, logits)`` on ``params.select_on`` is chosen, the earlier of two equal
-    ones; under ``select_on: last`` it is the last.
+    ones; under ``select_on: last`` it is the last. Under ``loss: ordinal`` the network has one output and
+    ``n_classes``, the number of grades, must be given; accuracy and score are then those of the nearest grade.
 
     A run that was interrupted goes on after its last full epoch; a finished one is replayed from its folder. Raises
     FloatingPointError when the loss is no longer a number.
@@ -47,8 +50,11 @@ def fit(
         return replay(model, run)
     watched = [split for split in ("val", "test") if split in loaders and (split == "val" or params.select_on == split)]
     labels = {split: loaders[split].labels for split in ("train", *watched)}
-    weights = class_weights(labels["train"], params.class_weights, num_classes(model))
-    criterion = nn.CrossEntropyLoss(None if weights is None else torch.tensor(weights)).to(accelerator.device)
+    if params.outputs(2) != min(num_classes(model), 2) or (params.loss == "ordinal" and n_classes is None):
+        raise ValueError(f"loss: {params.loss} does not fit {num_classes(model)} outputs and n_classes {n_classes}")
+    n_classes = n_classes or num_classes(model)
+    weights = class_weights(labels["train"], params.class_weights, n_classes)
+    criterion = make_criterion(params, weights).to(accelerator.device)
     # In one process Accelerate hands the network itself back; only several would wrap it.
     model = cast(nn.Module, accelerator.prepare_model(model.to(memory_format=torch.channels_last)))
     progress, optimizer = _resume(model, params, accelerator, run)
@@ -64,14 +70,15 @@ def fit(
         steps = fit_steps(loaders["train"], epoch, params.epochs, estimate)
         row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
         row["learning_rate"] = learning_rate_at(params, epoch - 1)
-        row |= train_one_epoch(model, steps, len(loaders["train"]), epoch, criterion, optimizer, params, accelerator)
+        row |= train_one_epoch(
+            model, steps, len(loaders["train"]), epoch, criterion, optimizer, params, accelerator, n_classes
+        )
         for split in watched:
             if split == "test":
                 run.count_test_prediction()
             loaders[split].set_epoch(epoch)  # matters under augment_test only
-            row |= evaluate(
-                split, labels[split], predict(model, loaders[split], params.normalize), weights, score, score_name
-            )
+            outputs = predict(model, loaders[split], params.normalize)
+            row |= evaluate(split, labels[split], outputs, weights, score, score_name, n_classes)
         progress.history.append(row)
         reached = epoch if params.select_on == "last" else row[f"{params.select_on}_{score_name}"]
         progress.consider(epoch, reached, accelerator.unwrap_model(model))
@@ -93,6 +100,7 @@ def train_one_epoch(
     optimizer: torch.optim.Optimizer,
     params: RunParams,
     accelerator: Accelerator,
+    n_classes: int,
 ) -> dict[str, float]:
     """One pass; gives ``train_loss`` (mean an image) and ``train_accuracy``; the loop copies nothing to the host."""
     device = accelerator.device
@@ -101,12 +109,12 @@ def train_one_epoch(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(params, epoch - 1 + step / step_count)
         images, labels = to_device(batch, params, device)
-        logits = model(images)
-        loss = criterion(logits, labels)
+        outputs = model(images)
+        loss = criterion(outputs, labels)
         accelerator.backward(loss)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        correct = (logits.detach().argmax(1) == labels).sum()
+        correct = (answers(outputs.detach(), n_classes) == labels).sum()
         totals += torch.stack([loss.detach() * len(labels), correct, torch.tensor(len(labels), device=device)])
     loss, correct, count = totals.tolist()
     if not math.isfinite(loss):
@@ -128,17 +136,21 @@ def to_device(batch: Batch, params: RunParams, device: torch.device) -> tuple[to
 def evaluate(
     split: str,
     labels: np.ndarray,
-    logits: np.ndarray,
+    outputs: np.ndarray,
     weights: Sequence[float] | None,
     score: Score,
     score_name: str,
+    n_classes: int | None = None,
 ) -> dict[str, float]:
-    """Loss (the training criterion's), accuracy and score of one split, over all of its images at once."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    """Loss (the training criterion's), accuracy and score of one split, over all of its images at once.
+
+    ``outputs``: logits (n, C), or grades (n, 1) of ``n_classes``.
+    """
     of_image = np.ones(len(labels)) if weights is None else np.array(weights)[labels]
+    mean = float((losses(outputs, labels) * of_image).sum() / of_image.sum()) if of_image.any() else math.nan
+    logits = as_logits(outputs, n_classes or outputs.shape[1])
     return {
-        f"{split}_loss": float((losses * of_image).sum() / of_image.sum()) if of_image.any() else math.nan,
+        f"{split}_loss": mean,
         f"{split}_accuracy": float((logits.argmax(axis=1) == labels).mean()),
         f"{split}_{score_name}": float(score(labels, logits)),
     }
@@ -172,7 +184,7 @@ def make_optimizer(
 
 
 def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: int) -> list[float] | None:
-    """Weights of the cross entropy, one a class.
+    """Weights of the loss, one a class.
 
     ``balanced``: N / (C n_c) (King & Zeng 2001, as scikit-learn), 0 for no image. ``complement``: 1 - n_c / N, scaled
     to 1 for the first class: far milder, since it never exceeds N / (N - n_0).

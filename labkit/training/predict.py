@@ -12,12 +12,15 @@ from labkit.data.loaders import Batch
 
 
 def predict(model: nn.Module, batches: Iterable[Batch], normalize: str) -> np.ndarray:
-    """Logits (n, classes) float32 of a loader's images in its table's order; the model is left in eval mode."""
+    """Outputs (n, classes) float32 of a loader's images in its table's order; the model is left in eval mode.
+
+    Logits, or one column of grades under `loss: ordinal`.
+    """
     return _run(model, (batch["images"] for batch in batches), normalize)
 
 
 def predict_images(model: nn.Module, images: np.ndarray, normalize: str, batch_size: int = 64) -> np.ndarray:
-    """Logits (n, classes) of uint8 images (n, H, W, 3), cropped as for the network."""
+    """Outputs (n, classes) of uint8 images (n, H, W, 3), cropped as for the network."""
     batches = (torch.from_numpy(images[start : start + batch_size]) for start in range(0, len(images), batch_size))
     return _run(model, batches, normalize)
 
@@ -26,17 +29,22 @@ def predict_images(model: nn.Module, images: np.ndarray, normalize: str, batch_s
 def _run(model: nn.Module, batches: Iterable[torch.Tensor], normalize: str) -> np.ndarray:
     model.eval()
     device = next(model.parameters()).device
-    logits = [model(to_float(images.to(device, non_blocking=True), normalize)).float() for images in batches]
-    if not logits:
+    outputs = [model(to_float(images.to(device, non_blocking=True), normalize)).float() for images in batches]
+    if not outputs:
         raise ValueError("there are no images to predict")
-    return torch.cat(logits).cpu().numpy()
+    return torch.cat(outputs).cpu().numpy()
 
 
-def predictions_table(tables: dict[str, pd.DataFrame], logits: dict[str, np.ndarray]) -> pd.DataFrame:
-    """The predictions table of several splits in turn: ``image_id, group, side, split, label, logit_0 …``."""
+def output_columns(outputs: np.ndarray) -> pd.DataFrame:
+    """Outputs as the predictions table names them: ``logit_0 …`` of (n, C), ``grade`` of (n, 1)."""
+    n_outputs = outputs.shape[1]
+    return pd.DataFrame(outputs, columns=["grade"] if n_outputs == 1 else [f"logit_{k}" for k in range(n_outputs)])
+
+
+def predictions_table(tables: dict[str, pd.DataFrame], outputs: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The predictions table of several splits in turn: ``image_id, group, side, split, label``, `output_columns`."""
     parts = []
-    for split, values in logits.items():
+    for split, values in outputs.items():
         part = tables[split][["image_id", "group", "side", "split", "label"]].reset_index(drop=True)
-        columns = {f"logit_{k}": values[:, k] for k in range(values.shape[1])}
-        parts.append(pd.concat([part, pd.DataFrame(columns)], axis=1))
+        parts.append(pd.concat([part, output_columns(values)], axis=1))
     return pd.concat(parts, ignore_index=True)

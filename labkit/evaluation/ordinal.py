@@ -1,0 +1,115 @@
+"""Cuts between grades: what turns an ordinal run's number into a grade, fitted on validation predictions alone.
+
+The solutions of the Kaggle competition of 2015 searched for the cuts with the best quadratic weighted kappa by
+Nelder-Mead or one cut at a time, from 0.5, 1.5, …. Neither is needed, since the best ones can be found exactly. With
+labels l and answers a of n images, kappa is
+
+    2 (Σ l a − Σ l Σ a / n) / (Σ l² + Σ a² − 2 Σ l Σ a / n).
+
+An answer is the number of cuts that an image's grade has reached, so each of these sums is a sum over the cuts. A ratio
+of two such sums is largest where (above − λ below) is, for the right λ, and each guess of λ gives a better one
+(Dinkelbach 1967, Management Science 13(7)); for a given λ the cuts are placed one after another, in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Ascending; a grade answers with the number of cuts that it has reached. `reason` is None if they were fitted."""
+
+    values: tuple[float, ...]
+    n: int = 0  # validation images that they were fitted on
+    reason: str | None = None  # why the half-way cuts were kept
+
+    def answers(self, grades: Floats) -> NDArray[np.int64]:
+        """Class numbers (n,). Raises ValueError on NaN or infinite grades."""
+        bad = ~np.isfinite(grades)
+        if bad.any():
+            raise ValueError(
+                f"grade: {int(bad.sum())} of {bad.size} rows are NaN or infinite, first row {int(np.argmax(bad))}; "
+                "the training diverged: lower the learning rate, or look for broken images"
+            )
+        return np.searchsorted(self.values, grades, side="right").astype(np.int64)
+
+
+def half_way(n_classes: int) -> tuple[float, ...]:
+    """0.5, 1.5, …: each output counts as the grade nearest to it."""
+    return tuple(number + 0.5 for number in range(n_classes - 1))
+
+
+def grade_cuts(predictions: pd.DataFrame, n_classes: int) -> Cuts:
+    """The cuts with the best quadratic weighted kappa on the labelled rows whose `split` is val.
+
+    Half-way cuts, with the reason, where there is no such row or where all of them have one grade.
+    """
+    chosen = predictions["label"].notna() & (predictions["split"] == "val") if "split" in predictions else []
+    rows = predictions.loc[chosen] if len(chosen) else predictions.iloc[:0]
+    if rows.empty:
+        return Cuts(half_way(n_classes), reason="there are no labelled validation images to fit them on")
+    labels = rows["label"].to_numpy(np.int64)
+    if len(set(labels)) < 2:
+        return Cuts(half_way(n_classes), len(rows), "all validation images have the same grade")
+    return Cuts(best_cuts(rows["grade"].to_numpy(np.float64), labels, n_classes), len(rows))
+
+
+def best_cuts(grades: Floats, labels: NDArray[np.int64], n_classes: int) -> tuple[float, ...]:
+    """Cuts (C - 1) with the best kappa there is, ascending; the labels must hold two grades at least.
+
+    Any place between the same two neighbouring grades is as good: the half-way cut is kept where it lies there, else
+    the middle is taken.
+    """
+    order = np.argsort(grades, kind="stable")
+    grades, labels = grades[order], labels[order]
+    n, total = len(grades), float(labels.sum())
+    # A cut at place p has p images below it; images of equal grade cannot be parted.
+    places = np.flatnonzero(np.r_[True, grades[1:] > grades[:-1], True])
+    reached = n - places.astype(np.float64)
+    of_labels = total - np.r_[0.0, np.cumsum(labels)][places]  # Σ l over the images that reach it
+    common = 2 * total * reached / n
+    above = 2 * of_labels - common
+    below = np.stack([(2 * k - 1) * reached - common for k in range(1, n_classes)])  # a² = 1 + 3 + … + (2a − 1)
+    squares = float((labels.astype(np.float64) ** 2).sum())
+
+    kappa, chosen = 0.0, _in_order(np.tile(above, (n_classes - 1, 1)))
+    while (better := above[chosen].sum() / (squares + below[np.arange(n_classes - 1), chosen].sum())) > kappa + 1e-12:
+        kappa = better
+        chosen = _in_order(above - kappa * below)
+    return _between(grades, places[chosen], half_way(n_classes))
+
+
+def _in_order(gains: Floats) -> NDArray[np.int64]:
+    """Columns c_1 <= c_2 <= … with the largest Σ gains[k, c_k]; the first of equal ones. gains: (cuts, places)."""
+    best, came_from = gains[0], []
+    for gain in gains[1:]:
+        highest = np.maximum.accumulate(best)
+        first = np.r_[True, highest[1:] > highest[:-1]]
+        came_from.append(np.maximum.accumulate(np.where(first, np.arange(len(best)), 0)))
+        best = gain + highest
+    chosen = [int(best.argmax())]
+    for origin in reversed(came_from):
+        chosen.append(int(origin[chosen[-1]]))
+    return np.array(chosen[::-1])
+
+
+def _between(grades: Floats, places: NDArray[np.int64], wanted: tuple[float, ...]) -> tuple[float, ...]:
+    """A number for each place among the ascending grades."""
+    ends = np.r_[-np.inf, grades, np.inf]
+    values = []
+    for place, start in zip(places, wanted, strict=True):
+        low, high = float(ends[place]), float(ends[place + 1])
+        if low < start <= high:
+            values.append(start)
+        elif np.isinf(low) or np.isinf(high):  # nobody below, or nobody above
+            values.append(high if np.isinf(low) else float(np.nextafter(low, np.inf)))
+        else:
+            values.append((low + high) / 2)
+    return tuple(sorted(values))

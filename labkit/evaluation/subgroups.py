@@ -1,0 +1,68 @@
+"""Is a model as good on every kind of image? Scores by eye side, and by thirds of brightness and sharpness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from labkit.evaluation.intervals import METRICS, bootstrap_by_group
+
+THIRDS = {"brightness": ("dark", "medium", "bright"), "sharpness": ("blurred", "medium", "sharp")}
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's mode L
+
+
+def brightness_and_sharpness(images: Iterable[np.ndarray]) -> pd.DataFrame:
+    """A row an image, uint8 (H, W, 3): mean luminance (0 to 255), and variance of the luminance's Laplacian.
+
+    The Laplacian (4 neighbours) is large at edges and noise; a blurred image has neither (Pech-Pacheco et al. 2000,
+    ICPR 15). Both are of the whole picture, a dark border included, and comparable at one size only.
+    """
+    rows = [_measure(image.astype(np.float32) @ LUMA) for image in images]
+    return pd.DataFrame(rows, columns=["brightness", "sharpness"])
+
+
+def _measure(grey: NDArray[np.float32]) -> tuple[float, float]:
+    neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float(grey.mean()), float((neighbours - 4 * grey[1:-1, 1:-1]).var())
+
+
+def thirds(values: ArrayLike) -> NDArray[np.int64]:
+    """0, 1 or 2 (n,): which third of the values each lies in; equal values are never parted."""
+    values = np.asarray(values, dtype=np.float64)
+    return np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values, side="left").astype(np.int64)
+
+
+def by_subgroup(test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metric: str) -> pd.DataFrame:
+    """A row a part of the test images: columns factor, part, n, n_groups, range, estimate, low, high.
+
+    `test`: decided, labelled predictions; `quality`: columns brightness and sharpness, indexed by image_id. Factors
+    without two parts (one eye side, unknown sides) are left out. `metric`: one of `intervals.METRICS`; 95 % intervals
+    by bootstrap over groups. `range` is the measured values' span. Raises ValueError on an unknown metric.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric: {metric!r} is not one of {', '.join(METRICS)}")
+    rows = []
+    for factor, part, span, of_part in _parts(test, quality):
+        scores = bootstrap_by_group(of_part["label"], of_part["prediction"], of_part["group"], n_classes)
+        known = of_part["group"].dropna()
+        row = {"factor": factor, "part": part, "n": len(of_part), "n_groups": known.nunique(), "range": span}
+        rows.append(row | scores.loc[metric].to_dict())
+    return pd.DataFrame(rows, columns=["factor", "part", "n", "n_groups", "range", "estimate", "low", "high"])
+
+
+def _parts(test: pd.DataFrame, quality: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
+    sides = test["side"].dropna().unique() if "side" in test else []
+    if len(sides) > 1:
+        for side in sorted(sides):
+            yield "eye", str(side), "", test.loc[(test["side"] == side).fillna(False).to_numpy(bool)]
+    for factor, names in THIRDS.items():
+        values = quality.loc[test["image_id"], factor].to_numpy(np.float64)
+        third = thirds(values)
+        for place, name in enumerate(names):
+            inside = third == place
+            if inside.any() and not inside.all():
+                span = f"{values[inside].min():.0f} to {values[inside].max():.0f}"
+                yield factor, name, span, test.loc[inside]

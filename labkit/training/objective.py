@@ -1,0 +1,75 @@
+"""What a run learns: the class, by cross entropy, or the grade itself, by squared error (`loss: ordinal`).
+
+Ordinal: the head has one output, trained towards the grade as a number, so that an error of two grades costs four times
+one of one. That is quadratic weighted kappa's own measure, which is why the error is squared: an absolute or a Huber
+loss draws towards the median grade, and where three of four eyes are healthy the median is 0. The entrants of the
+Kaggle competition of 2015 trained so. What grade an output means is decided by cuts; those of validation are fitted
+once the run is finished (labkit.evaluation.ordinal). While it trains, and for the choice of its epoch, they lie
+half-way between the grades, 0.5, 1.5, …: the same for every epoch, and nothing is fitted on what it is chosen by.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labkit.data.catalog import DatasetFacts
+from labkit.params import ParameterError, RunParams
+
+
+def refuse_unordered(params: RunParams, facts: DatasetFacts) -> None:
+    """Raises ParameterError where a run would learn grades from classes that have no order."""
+    if params.loss == "ordinal" and facts.task != "grades":
+        raise ParameterError(
+            f"loss: got 'ordinal', but the classes of {facts.name} ({', '.join(facts.classes)}) have no order; "
+            "allowed here: cross_entropy"
+        )
+
+
+class SquaredError(nn.Module):
+    """(output - grade)² of outputs (N, 1), averaged as torch's cross entropy is: weighted by each image's class."""
+
+    weights: Tensor | None
+
+    def __init__(self, weights: Sequence[float] | None):
+        super().__init__()
+        self.register_buffer("weights", None if weights is None else torch.tensor(weights))
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        errors = (outputs.squeeze(1) - labels) ** 2
+        if self.weights is None:
+            return errors.mean()
+        of_image = self.weights[labels]
+        return (errors * of_image).sum() / of_image.sum()
+
+
+def make_criterion(params: RunParams, weights: Sequence[float] | None) -> nn.Module:
+    """The training loss, (outputs, labels) -> mean; ``weights``: one a class, or None."""
+    if params.loss == "ordinal":
+        return SquaredError(weights)
+    return nn.CrossEntropyLoss(None if weights is None else torch.tensor(weights))
+
+
+def answers(outputs: Tensor, n_classes: int) -> Tensor:
+    """Class of each image (N,): the largest logit of (N, C), or the grade nearest to an output (N, 1)."""
+    if outputs.shape[1] > 1:
+        return outputs.argmax(1)
+    return (outputs.squeeze(1) + 0.5).floor().clamp(0, n_classes - 1).long()
+
+
+def losses(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The loss of each image (n,) float64, before any weight: cross entropy of (n, C), squared error of (n, 1)."""
+    outputs = outputs.astype(np.float64)
+    if outputs.shape[1] == 1:
+        return (outputs[:, 0] - labels) ** 2
+    shifted = outputs - outputs.max(axis=1, keepdims=True)
+    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+
+
+def as_logits(outputs: np.ndarray, n_classes: int) -> np.ndarray:
+    """(n, C) whose largest entry is the answer, as a score of an epoch takes them; NaN stays NaN, to be refused."""
+    if outputs.shape[1] > 1:
+        return outputs
+    chosen = np.eye(n_classes)[answers(torch.from_numpy(np.nan_to_num(outputs)), n_classes).numpy()]
+    return np.where(np.isfinite(outputs), chosen, np.nan)
