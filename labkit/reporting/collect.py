@@ -151,7 +151,7 @@ def collect(study_name: str) -> StudyResults:
         history=pd.concat(histories, ignore_index=True),
         unfinished=_unfinished(study, folders),
         majority=majority,
-        baseline=majority_baseline(train_labels, labels[0], len(first["classes"])),
+        baseline=majority_baseline(train_labels, labels[0], len(first["classes"]), facts(first["params"].dataset).task),
         classes=first["classes"],
         score=first["score"],
         palette=Palette.from_params([{"run": name, "weights": starts.get(name)} for name in study.runs]),
@@ -174,7 +174,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     labelled = decided.dropna(subset=["label"])
     given = {str(split): part["label"].to_numpy(np.int64) for split, part in labelled.groupby("split")}
     majority = {split: float((labels == answer).mean()) for split, labels in given.items()}
-    result = manifest | evaluate(test, manifest["classes"])
+    result = manifest | evaluate(test, manifest["classes"], facts(params.dataset).task)
     result |= {
         "params": params,
         "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
