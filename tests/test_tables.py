@@ -126,6 +126,8 @@ def test_comparison_table_signs_differences_in_points_or_units():
         "p": "< 0.001",
     }
     assert (second["difference"], second["95 % interval"], second["p"]) == ("–", "–", "0.200")
+    corrected = plain(tables.comparison_table([one | {"p_holm": NAN} for one in comparisons]))
+    assert [row["p (Holm)"] for row in corrected] == ["–", "–"]
 
 
 def test_versions_table_shows_the_unknown_as_a_dash():

@@ -11,6 +11,7 @@ one multinomial draw over the distinct matrices: the same distribution, at a fra
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from labkit.evaluation.metrics import as_labels
 
 Floats = NDArray[np.float64]
+Column: TypeAlias = ArrayLike | pd.Series
 WEIGHTS_AT_ONCE = 4_000_000  # numbers held at a time (32 MB); the draws do not depend on it
 
 
@@ -56,9 +58,9 @@ METRICS: dict[str, Callable[[Floats], Floats]] = {
 
 
 def bootstrap_by_group(
-    labels: ArrayLike | pd.Series,
-    predicted: ArrayLike | pd.Series,
-    groups: ArrayLike | pd.Series | None,
+    labels: Column,
+    predicted: Column,
+    groups: Column | None,
     n_classes: int,
     draws: int = 2000,
     seed: int = 0,
@@ -81,14 +83,14 @@ def bootstrap_by_group(
 
 
 def difference_by_group(
-    labels: ArrayLike | pd.Series,
-    predicted_a: ArrayLike | pd.Series,
-    predicted_b: ArrayLike | pd.Series,
-    groups: ArrayLike | pd.Series | None,
+    labels: Column,
+    predicted_a: Column,
+    predicted_b: Column,
+    groups: Column | None,
     n_classes: int,
     *,
-    image_ids_a: ArrayLike | pd.Series,
-    image_ids_b: ArrayLike | pd.Series,
+    image_ids_a: Column,
+    image_ids_b: Column,
     draws: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -97,7 +99,7 @@ def difference_by_group(
 
     Both models must have answered the same images in the same order, which is checked by the image ids: ValueError.
     """
-    _check_same_rows(image_ids_a, image_ids_b)
+    check_same_rows(image_ids_a, image_ids_b)
     size = n_classes**2
     per_group = [
         _per_group(_cells(labels, predicted, n_classes), groups, size) for predicted in (predicted_a, predicted_b)
@@ -114,13 +116,13 @@ def difference_by_group(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
 
-def _cells(labels: ArrayLike | pd.Series, predicted: ArrayLike | pd.Series, n_classes: int) -> NDArray[np.int64]:
+def _cells(labels: Column, predicted: Column, n_classes: int) -> NDArray[np.int64]:
     """Each image's cell of the confusion matrix, numbered row by row."""
     answers = as_labels(predicted, n_classes)
     return as_labels(labels, n_classes, len(answers)) * n_classes + answers
 
 
-def _per_group(cells: NDArray[np.int64], groups: ArrayLike | pd.Series | None, size: int) -> Floats:
+def _per_group(cells: NDArray[np.int64], groups: Column | None, size: int) -> Floats:
     """Every group's confusion matrix, flat: (G, C·C)."""
     if groups is None:
         numbers = np.arange(len(cells))
@@ -156,7 +158,8 @@ def _middle(values: Floats, level: float, counts: NDArray[np.int64]) -> tuple[fl
     return float(low), float(high)
 
 
-def _check_same_rows(image_ids_a: ArrayLike | pd.Series, image_ids_b: ArrayLike | pd.Series) -> None:
+def check_same_rows(image_ids_a: Column, image_ids_b: Column) -> None:
+    """Two models are compared on the same images in the same order, or not at all: ValueError."""
     a, b = np.asarray(image_ids_a, dtype=object), np.asarray(image_ids_b, dtype=object)
     if len(a) != len(b):
         raise ValueError(f"image ids: {len(a)} images against {len(b)}; compare models on the same test set")

@@ -1,7 +1,7 @@
 """From a study's run folders to what its report is made of; every number comes from ``predictions.csv``."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide
 from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
+from labkit.evaluation.paired import holm, mcnemar
 from labkit.params import RunParams
 from labkit.reporting.style import Palette
 from labkit.studies import HONEST, Study, load_study
@@ -44,6 +45,8 @@ class Comparison:
     low: float
     high: float
     also: tuple[tuple[str, Any, Any], ...] = ()  # of the recipe: what, in a, in b
+    p: float = float("nan")  # exact McNemar, which is about accuracy: NaN for any other metric
+    p_holm: float = float("nan")  # corrected for all pairs of the study
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,13 @@ class StudyResults:
 
         Besides that factor the recipe may differ, since a report that trains ResNet-50 for fewer epochs than ResNet-18
         compares the two all the same. A run that goes on from the other's weights with more images differs in these.
+        The p values of accuracy are corrected for all these pairs.
         """
+        pairs = list(self._pairs())
+        corrected = holm([pair.p for pair in pairs])
+        return (replace(pair, p_holm=float(p)) for pair, p in zip(pairs, corrected, strict=True))
+
+    def _pairs(self) -> Iterator[Comparison]:
         first = {run["run"]: run for run in reversed(self.runs)}
         params = {name: _factors(run["params"], run["start"]) for name, run in first.items()}
         names = [name for name in self.study.runs if name in self.tests]
@@ -108,9 +117,11 @@ class StudyResults:
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
                 differences = _difference(self.tests[a], self.tests[b], len(self.classes))
-                for metric in (self.score, "accuracy"):
+                p = _mcnemar(self.tests[a], self.tests[b])
+                for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
                     row = differences.loc[metric]
-                    yield Comparison(a, b, factors[0], metric, row["difference"], row["low"], row["high"], also)
+                    ends = row["difference"], row["low"], row["high"]
+                    yield Comparison(a, b, factors[0], metric, *ends, also, p_value)
 
 
 def collect(study_name: str) -> StudyResults:
@@ -240,3 +251,8 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, n_classes: int) -> pd.DataFram
         image_ids_a=a["image_id"],
         image_ids_b=b["image_id"],
     )
+
+
+def _mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
+    ids = {"image_ids_a": a["image_id"], "image_ids_b": b["image_id"]}
+    return mcnemar(a["label"], a["prediction"], b["prediction"], **ids).p

@@ -171,7 +171,7 @@ def class_counts_table(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparison_table(comparisons: Iterable[Run]) -> pd.DataFrame:
-    """Paired differences. Each: `a`, `b`, `metric`, `difference` (b - a), `low`, `high`, [`p`]."""
+    """Paired differences. Each: `a`, `b`, `metric`, `difference` (b - a), `low`, `high`, [`p`], [`p_holm`]."""
     rows = []
     for one in comparisons:
         named = metric(one["metric"])
@@ -180,7 +180,8 @@ def comparison_table(comparisons: Iterable[Run]) -> pd.DataFrame:
         row["95 % interval"] = DASH if DASH in (low, high) else f"{low} to {high}"
         if named.percent and value != DASH:
             row["difference"] += " points"
-        rows.append(row | ({"p": p_value(one["p"])} if "p" in one else {}))
+        p_values = {"p": "p", "p (Holm)": "p_holm"}
+        rows.append(row | {head: p_value(one[name]) for head, name in p_values.items() if name in one})
     return pd.DataFrame(rows)
 
 
