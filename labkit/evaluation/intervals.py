@@ -3,14 +3,14 @@
 Two eyes of one patient are not two independent observations, so whole groups are drawn with replacement, not images;
 intervals over images are too narrow (Ying et al. 2021, PMC8586066). Percentile intervals.
 
-All four metrics depend on the confusion matrix only. So each group is reduced to its own confusion matrix, equal ones
+The metrics depend on the confusion matrix only. So each group is reduced to its own confusion matrix, equal ones
 are counted together (most patients are "both eyes healthy, both called healthy"), and drawing G groups out of G becomes
 one multinomial draw over the distinct matrices: the same distribution, at a fraction of the cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -65,8 +65,11 @@ def bootstrap_by_group(
     draws: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    metrics: Mapping[str, Callable[[Floats], Floats]] = METRICS,
 ) -> pd.DataFrame:
-    """A row a metric: estimate, low, high (the middle `level` of the draws).
+    """A row a metric: estimate, low, high (the middle `level` of the draws, less those where it is undefined).
+
+    `metrics`: functions of confusion matrices (…, C, C), NaN where undefined.
 
     An image whose group is missing is its own group (all of them if `groups` is None). With one group only there is no
     interval: low and high are NaN. Raises ValueError on unlabelled rows and unequal lengths.
@@ -76,7 +79,7 @@ def bootstrap_by_group(
     drawn = _draw(matrices, counts, draws, seed).reshape(draws, n_classes, n_classes)
     whole = (counts @ matrices).reshape(n_classes, n_classes)
     rows = {}
-    for name, metric in METRICS.items():
+    for name, metric in metrics.items():
         low, high = _middle(metric(drawn), level, counts)
         rows[name] = {"estimate": float(metric(whole)), "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
@@ -152,9 +155,9 @@ def _draw(matrices: Floats, counts: NDArray[np.int64], draws: int, seed: int) ->
 
 
 def _middle(values: Floats, level: float, counts: NDArray[np.int64]) -> tuple[float, float]:
-    if counts.sum() < 2:
+    if counts.sum() < 2 or np.isnan(values).all():
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

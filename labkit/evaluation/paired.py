@@ -33,10 +33,8 @@ def mcnemar(
 ) -> McNemar:
     """Two models on the same images in the same order, checked by their ids: ValueError. p is 1 where none differs."""
     check_same_rows(image_ids_a, image_ids_b)
-    # Class numbers are all that matters here, how many there may be does not.
-    truth, a, b = (
-        as_labels(column, np.iinfo(np.int32).max, len(labels)) for column in (labels, predicted_a, predicted_b)
-    )
+    n_images, many = len(np.asarray(image_ids_a)), 1_000  # how many classes there may be does not matter here
+    truth, a, b = (as_labels(column, many, n_images) for column in (labels, predicted_a, predicted_b))
     only_a = int(((a == truth) & (b != truth)).sum())
     only_b = int(((b == truth) & (a != truth)).sum())
     p = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
