@@ -77,7 +77,7 @@ def test_a_constant_model_calls_every_image():
 
 def test_without_validation_or_without_a_positive_there_the_reason_is_said():
     table = both(patients=30)
-    with pytest.raises(NotFitted, match=r"no validation split.*select_on: test.*flatter"):
+    with pytest.raises(NotFitted, match=r"no validation split.*select_on: test"):
         operating_points(table[table["split"] == "test"], REFERABLE)
     healthy = table.assign(label=table["label"].where(table["split"] == "test", 0))
     with pytest.raises(NotFitted, match="no positive image among the 60"):

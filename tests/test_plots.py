@@ -8,9 +8,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from made_tables import eyes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from labkit.evaluation import decide
+from labkit.evaluation.calibration import Calibration, calibration
 from labkit.reporting import plots, style
 from labkit.reporting import show as showing
 from labkit.reporting.labels import spread, wrap
@@ -77,6 +80,12 @@ def counts(classes: list[str], splits: int) -> pd.DataFrame:
     return pd.DataFrame({name: [20656, *range(2000, 2000 - len(classes) + 1, -1)] for name in names}, index=classes)
 
 
+def calibrations(runs: list[str]) -> dict[str, Calibration]:
+    generator = np.random.default_rng(0)
+    table = pd.concat([eyes(generator, 100, "val"), eyes(generator, 100, "test")], ignore_index=True)
+    return {run: calibration(decide(table[table["split"] == "test"] if "scratch" in run else table)) for run in runs}
+
+
 BASELINE = {"accuracy": 0.7336, "qwk": 0.0}
 PIXELS = np.random.default_rng(0).integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)
 FIGURES = {
@@ -118,6 +127,8 @@ FIGURES = {
             {"run": ["cosine"] * 3 + ["step-half"] * 3, "epoch": [1, 2, 3] * 2, "learning_rate": [1e-3, 5e-4, 1e-5] * 2}
         )
     ),
+    "reliability of 8": lambda: plots.reliability_diagrams(calibrations(RUNS)),
+    "reliability of 1": lambda: plots.reliability_diagrams(calibrations(RUNS[:1])),
     "blocks": plots.residual_blocks,
 }
 

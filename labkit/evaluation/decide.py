@@ -17,10 +17,8 @@ def validation_of(predictions: pd.DataFrame) -> pd.DataFrame:
     """The labelled validation rows, on which alone something may be fitted. Raises NotFitted where there are none."""
     found = predictions.loc[(predictions["split"] == "val") & predictions["label"].notna()]
     if found.empty:
-        raise NotFitted(
-            "there is no validation split (under select_on: test or last none is left), and what is fitted on the test "
-            "images would flatter itself"
-        )
+        # What is fitted on the test images would flatter itself.
+        raise NotFitted("there is no validation split to fit on (select_on: test or last leaves none)")
     return found
 
 

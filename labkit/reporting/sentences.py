@@ -1,6 +1,7 @@
 """The sentence under each figure, computed from its numbers, and true whichever way they turned out."""
 
 from labkit.reporting.sentences_ablation import ablation_sentence, oversampling_sentence, protocol_sentence
+from labkit.reporting.sentences_calibration import calibration_sentence
 from labkit.reporting.sentences_classes import confusion_sentence, imbalance_sentence
 from labkit.reporting.sentences_light import light_sentence
 from labkit.reporting.sentences_results import best_variant_sentence, compare_sentence, majority_sentence
@@ -9,6 +10,7 @@ from labkit.reporting.sentences_training import cost_sentence, curves_sentence
 __all__ = [
     "ablation_sentence",
     "best_variant_sentence",
+    "calibration_sentence",
     "compare_sentence",
     "confusion_sentence",
     "cost_sentence",

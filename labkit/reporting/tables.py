@@ -23,6 +23,7 @@ COST = {  # column -> header, divisor, digits
     "file_mb": ("file (MB)", 1, 1),
 }
 BASELINE = "majority class"
+TOO_FEW = 30  # images: a share of fewer says little
 
 Run = Mapping[str, Any]
 
