@@ -14,6 +14,8 @@ from matplotlib.text import Text
 
 from labkit.evaluation import decide
 from labkit.evaluation.calibration import Calibration, calibration
+from labkit.evaluation.curves import curves
+from labkit.evaluation.question import question
 from labkit.reporting import plots, style
 from labkit.reporting import show as showing
 from labkit.reporting.labels import spread, wrap
@@ -86,6 +88,13 @@ def calibrations(runs: list[str]) -> dict[str, Calibration]:
     return {run: calibration(decide(table[table["split"] == "test"] if "scratch" in run else table)) for run in runs}
 
 
+def curve_points(runs: list[str]) -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    tests = {run: decide(eyes(generator, 100, skill=1 + place / 4)) for place, run in enumerate(runs)}
+    return curves(tests, GRADES, question(GRADES, "grades"))
+
+
+REFERABLE = "referable disease (grade 2 or worse)"
 BASELINE = {"accuracy": 0.7336, "qwk": 0.0}
 PIXELS = np.random.default_rng(0).integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)
 FIGURES = {
@@ -129,6 +138,11 @@ FIGURES = {
     ),
     "reliability of 8": lambda: plots.reliability_diagrams(calibrations(RUNS)),
     "reliability of 1": lambda: plots.reliability_diagrams(calibrations(RUNS[:1])),
+    "ROC of 8, all classes": lambda: plots.roc_curves(curve_points(RUNS)),
+    "ROC of 8, one question": lambda: plots.roc_curves(curve_points(RUNS), of=[REFERABLE]),
+    "ROC of 1": lambda: plots.roc_curves(curve_points(RUNS[:1]), of=[REFERABLE]),
+    "PR of 3": lambda: plots.precision_recall_curves(curve_points(RUNS[:3]), of=GRADES),
+    "PR of 3, one question": lambda: plots.precision_recall_curves(curve_points(RUNS[:3]), of=[REFERABLE]),
     "blocks": plots.residual_blocks,
 }
 

@@ -3,6 +3,7 @@
 from labkit.reporting.sentences_ablation import ablation_sentence, oversampling_sentence, protocol_sentence
 from labkit.reporting.sentences_calibration import calibration_sentence
 from labkit.reporting.sentences_classes import confusion_sentence, imbalance_sentence
+from labkit.reporting.sentences_curves import class_curves_sentence, question_sentence
 from labkit.reporting.sentences_light import light_sentence
 from labkit.reporting.sentences_results import best_variant_sentence, compare_sentence, majority_sentence
 from labkit.reporting.sentences_training import cost_sentence, curves_sentence
@@ -11,6 +12,7 @@ __all__ = [
     "ablation_sentence",
     "best_variant_sentence",
     "calibration_sentence",
+    "class_curves_sentence",
     "compare_sentence",
     "confusion_sentence",
     "cost_sentence",
@@ -20,4 +22,5 @@ __all__ = [
     "majority_sentence",
     "oversampling_sentence",
     "protocol_sentence",
+    "question_sentence",
 ]
