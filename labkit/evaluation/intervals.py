@@ -80,7 +80,7 @@ def bootstrap_by_group(
     whole = (counts @ matrices).reshape(n_classes, n_classes)
     rows = {}
     for name, metric in metrics.items():
-        low, high = _middle(metric(drawn), level, counts)
+        low, high = middle(metric(drawn), level, int(counts.sum()))
         rows[name] = {"estimate": float(metric(whole)), "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
@@ -114,7 +114,7 @@ def difference_by_group(
     for name, metric in METRICS.items():
         a, b = (float(value) for value in metric(whole))
         both = metric(drawn)
-        low, high = _middle(both[:, 1] - both[:, 0], level, counts)
+        low, high = middle(both[:, 1] - both[:, 0], level, int(counts.sum()))
         rows[name] = {"a": a, "b": b, "difference": b - a, "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
@@ -127,17 +127,22 @@ def _cells(labels: Column, predicted: Column, n_classes: int) -> NDArray[np.int6
 
 def _per_group(cells: NDArray[np.int64], groups: Column | None, size: int) -> Floats:
     """Every group's confusion matrix, flat: (G, C·C)."""
-    if groups is None:
-        numbers = np.arange(len(cells))
-    else:
-        numbers, known = pd.factorize(pd.Series(np.asarray(groups, dtype=object)), use_na_sentinel=True)
-        if len(numbers) != len(cells):
-            raise ValueError(f"groups: {len(numbers)} groups for {len(cells)} labels")
-        alone = numbers < 0
-        numbers = numbers.copy()
-        numbers[alone] = len(known) + np.arange(alone.sum())
+    numbers = group_numbers(groups, len(cells))
     n_groups = int(numbers.max()) + 1
     return np.bincount(numbers * size + cells, minlength=n_groups * size).reshape(n_groups, size).astype(np.float64)
+
+
+def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:
+    """A number from 0 for the group of each of n images; an image without a group is a group of its own."""
+    if groups is None:
+        return np.arange(n)
+    numbers, known = pd.factorize(pd.Series(np.asarray(groups, dtype=object)), use_na_sentinel=True)
+    if len(numbers) != n:
+        raise ValueError(f"groups: {len(numbers)} groups for {n} labels")
+    alone = numbers < 0
+    numbers = numbers.astype(np.int64)
+    numbers[alone] = len(known) + np.arange(alone.sum())
+    return numbers
 
 
 def _distinct(matrices: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -154,8 +159,9 @@ def _draw(matrices: Floats, counts: NDArray[np.int64], draws: int, seed: int) ->
     return np.concatenate([rng.multinomial(n_groups, counts / n_groups, size=size) @ matrices for size in sizes])
 
 
-def _middle(values: Floats, level: float, counts: NDArray[np.int64]) -> tuple[float, float]:
-    if counts.sum() < 2 or np.isnan(values).all():
+def middle(values: Floats, level: float, n_groups: int) -> tuple[float, float]:
+    """The ends of the middle `level` of the draws; NaN where one group is all there is."""
+    if n_groups < 2 or np.isnan(values).all():
         return float("nan"), float("nan")
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
