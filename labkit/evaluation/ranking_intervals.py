@@ -45,7 +45,8 @@ def auroc_intervals(
     for start in range(0, draws, AT_ONCE):
         size = min(AT_ONCE, draws - start)
         drawn = generator.integers(0, n_groups, (size, n_groups)) + n_groups * np.arange(size)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=size * n_groups).reshape(size, n_groups)[:, groups]
+        weights = np.bincount(drawn.ravel(), minlength=size * n_groups).reshape(size, n_groups)
+        weights = np.ascontiguousarray(weights.T[groups], dtype=np.float64)  # images × draws
         for column, order in enumerate(orders):
             areas[start : start + size, column] = _weighted_auroc(weights, *order)
     by_class, known = areas[:, : len(classes)], ~np.isnan(areas[:, : len(classes)])
@@ -63,13 +64,14 @@ def _order(truth: NDArray[np.bool_], chance: Floats) -> tuple[NDArray[np.bool_],
 
 
 def _weighted_auroc(
-    weights: NDArray[np.int64], truth: NDArray[np.bool_], order: NDArray[np.int64], starts: NDArray[np.int64]
+    weights: Floats, truth: NDArray[np.bool_], order: NDArray[np.int64], starts: NDArray[np.int64]
 ) -> Floats:
-    """Of weights (draws, n): (draws,), NaN without positives or negatives."""
-    ranked = weights[:, order]
-    positive = np.add.reduceat(ranked * truth, starts, axis=1)
-    negative = np.add.reduceat(ranked * ~truth, starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    right = (positive * (below + negative / 2)).sum(axis=1)
-    return np.divide(right, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    """Of weights (n, draws): (draws,), NaN without positives or negatives."""
+    ranked = weights[order]
+    positive, negative = ranked * truth[:, None], ranked * ~truth[:, None]
+    if len(starts) < len(order):  # ties
+        positive, negative = (np.add.reduceat(part, starts, axis=0) for part in (positive, negative))
+    below = np.cumsum(negative, axis=0) - negative / 2
+    pairs = positive.sum(axis=0) * negative.sum(axis=0)
+    right = np.einsum("ij,ij->j", positive, below)
+    return np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)

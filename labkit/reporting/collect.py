@@ -58,7 +58,7 @@ class StudyResults:
     milliseconds, parameters, flops, file_mb, device, start, params``. ``honest``: the same of the runs that were made a
     second time with patients kept apart, by the name of the run that they repeat (first seeds); their test images are
     others. ``unscored``: runs without a labelled test image. ``tests``: each run's test predictions (its first seed),
-    decided.
+    decided; ``vals``: those of validation, without a row where there is none.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
     with their state and error. ``baseline``: the scores of always answering train's most frequent class.
     """
@@ -76,6 +76,7 @@ class StudyResults:
     honest: dict[str, dict[str, Any]] = field(default_factory=dict)
     unscored: list[str] = field(default_factory=list)
     stamps: list[str] = field(default_factory=list)
+    vals: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def stamp(self) -> str:
@@ -136,9 +137,9 @@ def collect(study_name: str) -> StudyResults:
         raise ValueError(
             f"study {study_name}: no run is finished and up to date; first: make report STUDY={study_name}"
         )
-    results, tests, histories, labels, majority, unscored = [], {}, [], [], {}, []
+    results, tests, vals, histories, labels, majority, unscored = [], {}, {}, [], [], {}, []
     for folder in done["folder"]:
-        result, test, history = _read_run(folder)
+        result, test, val, history = _read_run(folder)
         if test.empty:
             unscored.append(result["run"])
             continue
@@ -146,6 +147,7 @@ def collect(study_name: str) -> StudyResults:
         results.append(result)
         histories.append(history)
         tests.setdefault(result["run"], test)
+        vals.setdefault(result["run"], val)
         labels.append(test.set_index("image_id").loc[:, "label"])
         if not labels[-1].equals(labels[0]):
             first_name = done["name"].tolist()[0]
@@ -169,16 +171,18 @@ def collect(study_name: str) -> StudyResults:
         honest=_honest(study, folders),
         unscored=list(dict.fromkeys(unscored)),
         stamps=list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
+        vals=vals,
     )
 
 
-def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    """A run's facts and scores, its decided test predictions, and its history."""
+def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """A run's facts and scores, its decided test and validation predictions, and its history."""
     manifest, params = runs.read_json(folder / "run.json"), runs.read_params(folder)
     decided = decide(runs.read_predictions(folder))
     test = decided.loc[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
+    val = decided.loc[decided["split"] == "val"].sort_values("image_id", ignore_index=True)
     if test.empty:
-        return manifest, test, pd.DataFrame()
+        return manifest, test, val, pd.DataFrame()
     intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(manifest["classes"]))
     seconds = manifest["epoch_seconds"]
     answer = int(np.argmax(manifest["train_counts"]))
@@ -197,7 +201,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     }
     history = pd.read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
     history["chosen"] = history["epoch"] == manifest["best_epoch"]
-    return result, test, history
+    return result, test, val, history
 
 
 def _honest(study: Study, folders: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -206,7 +210,7 @@ def _honest(study: Study, folders: pd.DataFrame) -> dict[str, dict[str, Any]]:
     for name in study.runs:
         mine = folders.loc[(folders["run"] == name + HONEST) & (folders["state"] == "finished"), "folder"]
         for folder in mine.head(1):
-            result, test, _ = _read_run(folder)
+            result, test, _, _ = _read_run(folder)
             if len(test):
                 found[name] = result
     return found

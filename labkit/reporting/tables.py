@@ -110,12 +110,17 @@ def sensitivity_table(sensitivity: pd.DataFrame) -> pd.DataFrame:
     for name, run in parts(sensitivity, "run").items():
         row = {"variant": name}
         for label, part in columns.items():
-            images = f" (n = {whole(floats(part, 'images')[0])})" if "images" in part else ""
+            images = f" (n = {number_of_images(floats(part, 'images')[0])})" if "images" in part else ""
             of_class = parts(run, "class").get(label)
             value = None if of_class is None else mean(floats(of_class, "sensitivity"))
             row[f"{label}{images}"] = percent(value)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def number_of_images(number: float) -> str:
+    """'7,026', or '27, too few' where a share of them says little."""
+    return f"{whole(number)}{', too few' if number < TOO_FEW else ''}"
 
 
 def cost_table(runs: Sequence[Run], costs: Sequence[str] = (*COST, "device")) -> pd.DataFrame:
