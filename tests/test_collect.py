@@ -137,3 +137,16 @@ def test_runs_made_again_under_the_honest_protocol_are_no_variants_and_keep_thei
     results = collect("s")
     assert [run["run"] for run in results.runs] == ["constant", "good"]
     assert list(results.honest) == ["good"] and results.honest["good"]["accuracy"] < 1
+
+
+def test_p_values_of_accuracy_are_corrected_for_all_pairs_of_the_study(study):
+    half = labels()
+    half[40:46] = 0  # six images wrong
+    make_run("good", labels(), arch="resnet50")
+    make_run("deep", half, arch="resnet34")
+    pairs = {(pair.a, pair.b): pair for pair in collect("s").comparisons() if pair.metric == "accuracy"}
+    assert len(pairs) == 3
+    assert pairs["good", "deep"].p == pytest.approx(2 / 2**6)
+    assert pairs["good", "deep"].p_holm == pairs["good", "deep"].p  # the largest of three
+    assert pairs["constant", "good"].p_holm == pytest.approx(3 * 2 / 2**20)
+    assert all(np.isnan(pair.p_holm) for pair in collect("s").comparisons() if pair.metric == "qwk")

@@ -8,9 +8,14 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from made_tables import eyes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from labkit.evaluation import decide
+from labkit.evaluation.calibration import Calibration, calibration
+from labkit.evaluation.curves import curves
+from labkit.evaluation.question import question
 from labkit.reporting import plots, style
 from labkit.reporting import show as showing
 from labkit.reporting.labels import spread, wrap
@@ -77,6 +82,19 @@ def counts(classes: list[str], splits: int) -> pd.DataFrame:
     return pd.DataFrame({name: [20656, *range(2000, 2000 - len(classes) + 1, -1)] for name in names}, index=classes)
 
 
+def calibrations(runs: list[str]) -> dict[str, Calibration]:
+    generator = np.random.default_rng(0)
+    table = pd.concat([eyes(generator, 100, "val"), eyes(generator, 100, "test")], ignore_index=True)
+    return {run: calibration(decide(table[table["split"] == "test"] if "scratch" in run else table)) for run in runs}
+
+
+def curve_points(runs: list[str]) -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    tests = {run: decide(eyes(generator, 100, skill=1 + place / 4)) for place, run in enumerate(runs)}
+    return curves(tests, GRADES, question(GRADES, "grades"))
+
+
+REFERABLE = "referable disease (grade 2 or worse)"
 BASELINE = {"accuracy": 0.7336, "qwk": 0.0}
 PIXELS = np.random.default_rng(0).integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)
 FIGURES = {
@@ -118,6 +136,13 @@ FIGURES = {
             {"run": ["cosine"] * 3 + ["step-half"] * 3, "epoch": [1, 2, 3] * 2, "learning_rate": [1e-3, 5e-4, 1e-5] * 2}
         )
     ),
+    "reliability of 8": lambda: plots.reliability_diagrams(calibrations(RUNS)),
+    "reliability of 1": lambda: plots.reliability_diagrams(calibrations(RUNS[:1])),
+    "ROC of 8, all classes": lambda: plots.roc_curves(curve_points(RUNS)),
+    "ROC of 8, one question": lambda: plots.roc_curves(curve_points(RUNS), of=[REFERABLE]),
+    "ROC of 1": lambda: plots.roc_curves(curve_points(RUNS[:1]), of=[REFERABLE]),
+    "PR of 3": lambda: plots.precision_recall_curves(curve_points(RUNS[:3]), of=GRADES),
+    "PR of 3, one question": lambda: plots.precision_recall_curves(curve_points(RUNS[:3]), of=[REFERABLE]),
     "blocks": plots.residual_blocks,
 }
 

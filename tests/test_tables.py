@@ -71,8 +71,8 @@ def test_results_table_of_single_seeds_has_no_column_for_seeds_and_a_dash_for_un
 def test_sensitivity_table_has_a_column_a_class_with_its_images():
     table = tables.sensitivities(RUNS, ["No DR", "Mild", "Moderate"], [5154, 488, 1])
     assert plain(tables.sensitivity_table(table)) == [
-        {"variant": "r18", "No DR (n = 5,154)": "90.0 %", "Mild (n = 488)": "–", "Moderate (n = 1)": "10.0 %"},
-        {"variant": "r50", "No DR (n = 5,154)": "–", "Mild (n = 488)": "–", "Moderate (n = 1)": "–"},
+        {"variant": "r18", "No DR (n = 5,154)": "90.0 %", "Mild (n = 488)": "–", "Moderate (n = 1, too few)": "10.0 %"},
+        {"variant": "r50", "No DR (n = 5,154)": "–", "Mild (n = 488)": "–", "Moderate (n = 1, too few)": "–"},
     ]
 
 
@@ -126,6 +126,8 @@ def test_comparison_table_signs_differences_in_points_or_units():
         "p": "< 0.001",
     }
     assert (second["difference"], second["95 % interval"], second["p"]) == ("–", "–", "0.200")
+    corrected = plain(tables.comparison_table([one | {"p_holm": NAN} for one in comparisons]))
+    assert [row["p (Holm)"] for row in corrected] == ["–", "–"]
 
 
 def test_versions_table_shows_the_unknown_as_a_dash():

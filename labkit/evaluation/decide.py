@@ -11,6 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 from labkit.evaluation.ordinal import Cuts, grade_cuts
 
 
+class NotFitted(ValueError):
+    """What is fitted on validation predictions cannot be; the message says why, for the report."""
+
+
+def validation_of(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The labelled validation rows, on which alone something may be fitted. Raises NotFitted where there are none."""
+    found = predictions.loc[(predictions["split"] == "val") & predictions["label"].notna()]
+    if found.empty:
+        # What is fitted on the test images would flatter itself.
+        raise NotFitted("there is no validation split to fit on (select_on: test or last leaves none)")
+    return found
+
+
 def probabilities(logits: ArrayLike) -> NDArray[np.float64]:
     """Softmax over the last axis, (…, C) -> (…, C). Raises ValueError on NaN or infinite logits."""
     logits = np.asarray(logits, dtype=np.float64)

@@ -3,14 +3,15 @@
 Two eyes of one patient are not two independent observations, so whole groups are drawn with replacement, not images;
 intervals over images are too narrow (Ying et al. 2021, PMC8586066). Percentile intervals.
 
-All four metrics depend on the confusion matrix only. So each group is reduced to its own confusion matrix, equal ones
+The metrics depend on the confusion matrix only. So each group is reduced to its own confusion matrix, equal ones
 are counted together (most patients are "both eyes healthy, both called healthy"), and drawing G groups out of G becomes
 one multinomial draw over the distinct matrices: the same distribution, at a fraction of the cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from labkit.evaluation.metrics import as_labels
 
 Floats = NDArray[np.float64]
+Column: TypeAlias = ArrayLike | pd.Series
 WEIGHTS_AT_ONCE = 4_000_000  # numbers held at a time (32 MB); the draws do not depend on it
 
 
@@ -56,15 +58,18 @@ METRICS: dict[str, Callable[[Floats], Floats]] = {
 
 
 def bootstrap_by_group(
-    labels: ArrayLike | pd.Series,
-    predicted: ArrayLike | pd.Series,
-    groups: ArrayLike | pd.Series | None,
+    labels: Column,
+    predicted: Column,
+    groups: Column | None,
     n_classes: int,
     draws: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    metrics: Mapping[str, Callable[[Floats], Floats]] = METRICS,
 ) -> pd.DataFrame:
-    """A row a metric: estimate, low, high (the middle `level` of the draws).
+    """A row a metric: estimate, low, high (the middle `level` of the draws, less those where it is undefined).
+
+    `metrics`: functions of confusion matrices (…, C, C), NaN where undefined.
 
     An image whose group is missing is its own group (all of them if `groups` is None). With one group only there is no
     interval: low and high are NaN. Raises ValueError on unlabelled rows and unequal lengths.
@@ -74,21 +79,21 @@ def bootstrap_by_group(
     drawn = _draw(matrices, counts, draws, seed).reshape(draws, n_classes, n_classes)
     whole = (counts @ matrices).reshape(n_classes, n_classes)
     rows = {}
-    for name, metric in METRICS.items():
-        low, high = _middle(metric(drawn), level, counts)
+    for name, metric in metrics.items():
+        low, high = middle(metric(drawn), level, int(counts.sum()))
         rows[name] = {"estimate": float(metric(whole)), "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
 
 def difference_by_group(
-    labels: ArrayLike | pd.Series,
-    predicted_a: ArrayLike | pd.Series,
-    predicted_b: ArrayLike | pd.Series,
-    groups: ArrayLike | pd.Series | None,
+    labels: Column,
+    predicted_a: Column,
+    predicted_b: Column,
+    groups: Column | None,
     n_classes: int,
     *,
-    image_ids_a: ArrayLike | pd.Series,
-    image_ids_b: ArrayLike | pd.Series,
+    image_ids_a: Column,
+    image_ids_b: Column,
     draws: int = 2000,
     seed: int = 0,
     level: float = 0.95,
@@ -97,7 +102,7 @@ def difference_by_group(
 
     Both models must have answered the same images in the same order, which is checked by the image ids: ValueError.
     """
-    _check_same_rows(image_ids_a, image_ids_b)
+    check_same_rows(image_ids_a, image_ids_b)
     size = n_classes**2
     per_group = [
         _per_group(_cells(labels, predicted, n_classes), groups, size) for predicted in (predicted_a, predicted_b)
@@ -109,30 +114,35 @@ def difference_by_group(
     for name, metric in METRICS.items():
         a, b = (float(value) for value in metric(whole))
         both = metric(drawn)
-        low, high = _middle(both[:, 1] - both[:, 0], level, counts)
+        low, high = middle(both[:, 1] - both[:, 0], level, int(counts.sum()))
         rows[name] = {"a": a, "b": b, "difference": b - a, "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
 
-def _cells(labels: ArrayLike | pd.Series, predicted: ArrayLike | pd.Series, n_classes: int) -> NDArray[np.int64]:
+def _cells(labels: Column, predicted: Column, n_classes: int) -> NDArray[np.int64]:
     """Each image's cell of the confusion matrix, numbered row by row."""
     answers = as_labels(predicted, n_classes)
     return as_labels(labels, n_classes, len(answers)) * n_classes + answers
 
 
-def _per_group(cells: NDArray[np.int64], groups: ArrayLike | pd.Series | None, size: int) -> Floats:
+def _per_group(cells: NDArray[np.int64], groups: Column | None, size: int) -> Floats:
     """Every group's confusion matrix, flat: (G, C·C)."""
-    if groups is None:
-        numbers = np.arange(len(cells))
-    else:
-        numbers, known = pd.factorize(pd.Series(np.asarray(groups, dtype=object)), use_na_sentinel=True)
-        if len(numbers) != len(cells):
-            raise ValueError(f"groups: {len(numbers)} groups for {len(cells)} labels")
-        alone = numbers < 0
-        numbers = numbers.copy()
-        numbers[alone] = len(known) + np.arange(alone.sum())
+    numbers = group_numbers(groups, len(cells))
     n_groups = int(numbers.max()) + 1
     return np.bincount(numbers * size + cells, minlength=n_groups * size).reshape(n_groups, size).astype(np.float64)
+
+
+def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:
+    """A number from 0 for the group of each of n images; an image without a group is a group of its own."""
+    if groups is None:
+        return np.arange(n)
+    numbers, known = pd.factorize(pd.Series(np.asarray(groups, dtype=object)), use_na_sentinel=True)
+    if len(numbers) != n:
+        raise ValueError(f"groups: {len(numbers)} groups for {n} labels")
+    alone = numbers < 0
+    numbers = numbers.astype(np.int64)
+    numbers[alone] = len(known) + np.arange(alone.sum())
+    return numbers
 
 
 def _distinct(matrices: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -149,14 +159,16 @@ def _draw(matrices: Floats, counts: NDArray[np.int64], draws: int, seed: int) ->
     return np.concatenate([rng.multinomial(n_groups, counts / n_groups, size=size) @ matrices for size in sizes])
 
 
-def _middle(values: Floats, level: float, counts: NDArray[np.int64]) -> tuple[float, float]:
-    if counts.sum() < 2:
+def middle(values: Floats, level: float, n_groups: int) -> tuple[float, float]:
+    """The ends of the middle `level` of the draws; NaN where one group is all there is."""
+    if n_groups < 2 or np.isnan(values).all():
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _check_same_rows(image_ids_a: ArrayLike | pd.Series, image_ids_b: ArrayLike | pd.Series) -> None:
+def check_same_rows(image_ids_a: Column, image_ids_b: Column) -> None:
+    """Two models are compared on the same images in the same order, or not at all: ValueError."""
     a, b = np.asarray(image_ids_a, dtype=object), np.asarray(image_ids_b, dtype=object)
     if len(a) != len(b):
         raise ValueError(f"image ids: {len(a)} images against {len(b)}; compare models on the same test set")

@@ -18,8 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics as sk
 
 from labkit.evaluation.decide import decide, probabilities
+from labkit.evaluation.ranking import ranking_scores
 
 Labels = NDArray[np.int64]
+PER_CLASS = ("sensitivity", "specificity", "ppv", "npv")
 
 
 def accuracy(labels: Labels, predicted: Labels, n_classes: int) -> float:
@@ -80,20 +82,23 @@ def score(name: str) -> Callable[[ArrayLike, ArrayLike], float]:
     return scorer
 
 
-def evaluate(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+def evaluate(predictions: pd.DataFrame, classes: Sequence[str], task: str = "classes") -> dict[str, Any]:
     """All scores of the rows given, plain numbers (ready for JSON): None is what a missing class leaves undefined.
 
-    n, n_groups (known groups), n_without_group, accuracy, balanced_accuracy, macro_f1, weighted_f1, qwk, mcc,
-    macro_auroc (one-vs-rest, mean over the classes not in auroc_left_out), sensitivity (a class each). Takes a
-    predictions table, before or after `decide`. Raises ValueError on unlabelled rows or an empty table.
+    n, n_groups (known groups), n_without_group, accuracy, balanced_accuracy, macro_f1, weighted_f1, qwk, mcc, those of
+    `ranking.ranking_scores` (with referable disease where `task` is 'grades'), and lists with a number a class:
+    sensitivity, specificity, ppv, npv. Takes a predictions table, before or after `decide`. Raises ValueError on
+    unlabelled rows or an empty table.
     """
     labels, predicted, chances = _columns(predictions, classes)
     groups = predictions["group"].dropna() if "group" in predictions else ()
     counts = {"n": len(labels), "n_groups": len(set(groups)), "n_without_group": len(labels) - len(groups)}
-    return counts | _scores(labels, predicted, chances, classes)
+    return counts | _scores(labels, predicted, chances, classes, task)
 
 
-def majority_baseline(train_labels: ArrayLike, test_labels: ArrayLike, n_classes: int) -> dict[str, Any]:
+def majority_baseline(
+    train_labels: ArrayLike, test_labels: ArrayLike, n_classes: int, task: str = "classes"
+) -> dict[str, Any]:
     """The scores of always answering the most frequent class of train (the first of equals), named in `class`.
 
     The same keys as `evaluate`, without the groups. Train's unlabelled rows are left out, test's are refused.
@@ -105,7 +110,7 @@ def majority_baseline(train_labels: ArrayLike, test_labels: ArrayLike, n_classes
     predicted = np.full(len(labels), answer, dtype=np.int64)
     names = [str(number) for number in range(n_classes)]
     chances = np.eye(n_classes)[predicted]
-    return {"class": answer, "n": len(labels)} | _scores(labels, predicted, chances, names)
+    return {"class": answer, "n": len(labels)} | _scores(labels, predicted, chances, names, task)
 
 
 def majority_share(predictions: pd.DataFrame) -> float:
@@ -122,6 +127,10 @@ def is_majority_class(predictions: pd.DataFrame) -> bool:
 def confusion(predictions: pd.DataFrame, n_classes: int) -> NDArray[np.int64]:
     """Counts (C, C): rows true, columns predicted."""
     labels, predicted, _ = _columns(predictions, [str(number) for number in range(n_classes)])
+    return _matrix(labels, predicted, n_classes)
+
+
+def _matrix(labels: Labels, predicted: Labels, n_classes: int) -> NDArray[np.int64]:
     return sk.confusion_matrix(labels, predicted, labels=list(range(n_classes))).astype(np.int64)
 
 
@@ -130,7 +139,11 @@ def per_class_table(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.Dat
 
     NaN where the denominator is 0 (a class without labels has no sensitivity, one never predicted no ppv).
     """
-    matrix = confusion(predictions, len(classes)).astype(float)
+    return _per_class(confusion(predictions, len(classes)), classes)
+
+
+def _per_class(counts: NDArray[np.int64], classes: Sequence[str]) -> pd.DataFrame:
+    matrix = counts.astype(float)
     hit = np.diag(matrix)
     true, answered = matrix.sum(axis=1), matrix.sum(axis=0)
     rejected = matrix.sum() - true - answered + hit  # neither is, nor is called, this class
@@ -191,10 +204,9 @@ def _columns(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[Labels,
 
 
 def _scores(
-    labels: Labels, predicted: Labels, chances: NDArray[np.float64] | None, classes: Sequence[str]
+    labels: Labels, predicted: Labels, chances: NDArray[np.float64] | None, classes: Sequence[str], task: str
 ) -> dict[str, Any]:
-    macro_auroc, left_out = _macro_auroc(labels, chances, classes)
-    hits = [predicted[labels == number] == number for number in range(len(classes))]
+    by_class = _per_class(_matrix(labels, predicted, len(classes)), classes)
     return {
         "accuracy": accuracy(labels, predicted, len(classes)),
         "balanced_accuracy": balanced_accuracy(labels, predicted, len(classes)),
@@ -202,23 +214,10 @@ def _scores(
         "weighted_f1": weighted_f1(labels, predicted, len(classes)),
         "qwk": qwk(labels, predicted, len(classes)),
         "mcc": mcc(labels, predicted, len(classes)),
-        "macro_auroc": macro_auroc,
-        "auroc_left_out": left_out,
-        "sensitivity": [float(hit.mean()) if len(hit) else None for hit in hits],
+        **ranking_scores(labels, chances, classes, task),
+        **{name: _known(by_class[name].to_numpy(np.float64)) for name in PER_CLASS},
     }
 
 
-def _macro_auroc(
-    labels: Labels, chances: NDArray[np.float64] | None, classes: Sequence[str]
-) -> tuple[float | None, list[str]]:
-    """Mean over classes of the AUROC of that class against all others, and the classes without one."""
-    if chances is None:
-        return None, list(classes)
-    values, left_out = [], []
-    for number, name in enumerate(classes):
-        positive = labels == number
-        if positive.any() and not positive.all():
-            values.append(sk.roc_auc_score(positive, chances[:, number]))
-        else:
-            left_out.append(name)
-    return (float(np.mean(values)) if values else None), left_out
+def _known(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]

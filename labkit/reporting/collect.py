@@ -1,7 +1,7 @@
 """From a study's run folders to what its report is made of; every number comes from ``predictions.csv``."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide
 from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
+from labkit.evaluation.paired import holm, mcnemar
 from labkit.params import RunParams
 from labkit.reporting.style import Palette
 from labkit.studies import HONEST, Study, load_study
@@ -44,6 +45,8 @@ class Comparison:
     low: float
     high: float
     also: tuple[tuple[str, Any, Any], ...] = ()  # of the recipe: what, in a, in b
+    p: float = float("nan")  # exact McNemar, which is about accuracy: NaN for any other metric
+    p_holm: float = float("nan")  # corrected for all pairs of the study
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class StudyResults:
     milliseconds, parameters, flops, file_mb, device, start, params``. ``honest``: the same of the runs that were made a
     second time with patients kept apart, by the name of the run that they repeat (first seeds); their test images are
     others. ``unscored``: runs without a labelled test image. ``tests``: each run's test predictions (its first seed),
-    decided.
+    decided; ``vals``: those of validation, without a row where there is none.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
     with their state and error. ``baseline``: the scores of always answering train's most frequent class.
     """
@@ -73,6 +76,7 @@ class StudyResults:
     honest: dict[str, dict[str, Any]] = field(default_factory=dict)
     unscored: list[str] = field(default_factory=list)
     stamps: list[str] = field(default_factory=list)
+    vals: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def stamp(self) -> str:
@@ -94,7 +98,13 @@ class StudyResults:
 
         Besides that factor the recipe may differ, since a report that trains ResNet-50 for fewer epochs than ResNet-18
         compares the two all the same. A run that goes on from the other's weights with more images differs in these.
+        The p values of accuracy are corrected for all these pairs.
         """
+        pairs = list(self._pairs())
+        corrected = holm([pair.p for pair in pairs])
+        return (replace(pair, p_holm=float(p)) for pair, p in zip(pairs, corrected, strict=True))
+
+    def _pairs(self) -> Iterator[Comparison]:
         first = {run["run"]: run for run in reversed(self.runs)}
         params = {name: _factors(run["params"], run["start"]) for name, run in first.items()}
         names = [name for name in self.study.runs if name in self.tests]
@@ -108,9 +118,11 @@ class StudyResults:
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
                 differences = _difference(self.tests[a], self.tests[b], len(self.classes))
-                for metric in (self.score, "accuracy"):
+                p = _mcnemar(self.tests[a], self.tests[b])
+                for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
                     row = differences.loc[metric]
-                    yield Comparison(a, b, factors[0], metric, row["difference"], row["low"], row["high"], also)
+                    ends = row["difference"], row["low"], row["high"]
+                    yield Comparison(a, b, factors[0], metric, *ends, also, p_value)
 
 
 def collect(study_name: str) -> StudyResults:
@@ -125,9 +137,9 @@ def collect(study_name: str) -> StudyResults:
         raise ValueError(
             f"study {study_name}: no run is finished and up to date; first: make report STUDY={study_name}"
         )
-    results, tests, histories, labels, majority, unscored = [], {}, [], [], {}, []
+    results, tests, vals, histories, labels, majority, unscored = [], {}, {}, [], [], {}, []
     for folder in done["folder"]:
-        result, test, history = _read_run(folder)
+        result, test, val, history = _read_run(folder)
         if test.empty:
             unscored.append(result["run"])
             continue
@@ -135,6 +147,7 @@ def collect(study_name: str) -> StudyResults:
         results.append(result)
         histories.append(history)
         tests.setdefault(result["run"], test)
+        vals.setdefault(result["run"], val)
         labels.append(test.set_index("image_id").loc[:, "label"])
         if not labels[-1].equals(labels[0]):
             first_name = done["name"].tolist()[0]
@@ -151,30 +164,32 @@ def collect(study_name: str) -> StudyResults:
         history=pd.concat(histories, ignore_index=True),
         unfinished=_unfinished(study, folders),
         majority=majority,
-        baseline=majority_baseline(train_labels, labels[0], len(first["classes"])),
+        baseline=majority_baseline(train_labels, labels[0], len(first["classes"]), facts(first["params"].dataset).task),
         classes=first["classes"],
         score=first["score"],
         palette=Palette.from_params([{"run": name, "weights": starts.get(name)} for name in study.runs]),
         honest=_honest(study, folders),
         unscored=list(dict.fromkeys(unscored)),
         stamps=list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
+        vals=vals,
     )
 
 
-def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    """A run's facts and scores, its decided test predictions, and its history."""
+def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """A run's facts and scores, its decided test and validation predictions, and its history."""
     manifest, params = runs.read_json(folder / "run.json"), runs.read_params(folder)
     decided = decide(runs.read_predictions(folder), len(manifest["classes"]))
     test = decided.loc[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
+    val = decided.loc[decided["split"] == "val"].sort_values("image_id", ignore_index=True)
     if test.empty:
-        return manifest, test, pd.DataFrame()
+        return manifest, test, val, pd.DataFrame()
     intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(manifest["classes"]))
     seconds = manifest["epoch_seconds"]
     answer = int(np.argmax(manifest["train_counts"]))
     labelled = decided.dropna(subset=["label"])
     given = {str(split): part["label"].to_numpy(np.int64) for split, part in labelled.groupby("split")}
     majority = {split: float((labels == answer).mean()) for split, labels in given.items()}
-    result = manifest | evaluate(test, manifest["classes"])
+    result = manifest | evaluate(test, manifest["classes"], facts(params.dataset).task)
     result |= {
         "params": params,
         "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
@@ -186,7 +201,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     }
     history = pd.read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
     history["chosen"] = history["epoch"] == manifest["best_epoch"]
-    return result, test, history
+    return result, test, val, history
 
 
 def _honest(study: Study, folders: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -195,7 +210,7 @@ def _honest(study: Study, folders: pd.DataFrame) -> dict[str, dict[str, Any]]:
     for name in study.runs:
         mine = folders.loc[(folders["run"] == name + HONEST) & (folders["state"] == "finished"), "folder"]
         for folder in mine.head(1):
-            result, test, _ = _read_run(folder)
+            result, test, _, _ = _read_run(folder)
             if len(test):
                 found[name] = result
     return found
@@ -240,3 +255,8 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, n_classes: int) -> pd.DataFram
         image_ids_a=a["image_id"],
         image_ids_b=b["image_id"],
     )
+
+
+def _mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
+    ids = {"image_ids_a": a["image_id"], "image_ids_b": b["image_id"]}
+    return mcnemar(a["label"], a["prediction"], b["prediction"], **ids).p

@@ -2,7 +2,9 @@
 
 from labkit.reporting.plots_ablation import ablation
 from labkit.reporting.plots_blocks import residual_blocks
+from labkit.reporting.plots_calibration import reliability_diagrams
 from labkit.reporting.plots_confusion import confusion_matrices, confusion_matrix, row_shares
+from labkit.reporting.plots_curves import precision_recall_curves, roc_curves
 from labkit.reporting.plots_data import augmentation_grid, class_histogram, image_grid
 from labkit.reporting.plots_light import light
 from labkit.reporting.plots_results import result_dots, sensitivity_dots
@@ -26,8 +28,11 @@ __all__ = [
     "learning_curves",
     "learning_rate_schedule",
     "light",
+    "precision_recall_curves",
+    "reliability_diagrams",
     "residual_blocks",
     "result_dots",
+    "roc_curves",
     "row_shares",
     "score_curves",
     "sensitivity_dots",

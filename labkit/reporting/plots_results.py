@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from labkit.reporting.frames import floats, known, mean, only, parts
 from labkit.reporting.labels import wrap
-from labkit.reporting.numbers import interval, metric, plural
+from labkit.reporting.numbers import interval, metric, missing, plural
 from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
+from labkit.reporting.tables import TOO_FEW
 
 BASELINE = "majority class"
 
@@ -58,7 +59,8 @@ def sensitivity_dots(
     panels = []
     for name in classes or list(parts(table, "class")):
         rows = only(table, "class", name)
-        number = f"\n{plural(floats(rows, 'images')[0], 'image')}" if "images" in rows and len(rows) else ""
+        images = floats(rows, "images")[0] if "images" in rows and len(rows) else float("nan")
+        number = "" if missing(images) else f"\n{plural(images, 'image')}" + ("\n(too few)" if images < TOO_FEW else "")
         panels.append(_Panel(rows, "sensitivity", wrap(name, 14) + number, None))
     columns = len(panels) if len(panels) <= 5 else -(-len(panels) // 2)
     fig = _dot_panels(panels, palette, palette.ordered(table["run"]), columns, values=False)

@@ -1,7 +1,9 @@
 """The sentence under each figure, computed from its numbers, and true whichever way they turned out."""
 
 from labkit.reporting.sentences_ablation import ablation_sentence, oversampling_sentence, protocol_sentence
+from labkit.reporting.sentences_calibration import calibration_sentence
 from labkit.reporting.sentences_classes import confusion_sentence, imbalance_sentence
+from labkit.reporting.sentences_curves import class_curves_sentence, question_sentence
 from labkit.reporting.sentences_errors import (
     cuts_sentence,
     gaze_sentence,
@@ -17,6 +19,8 @@ from labkit.reporting.sentences_training import cost_sentence, curves_sentence
 __all__ = [
     "ablation_sentence",
     "best_variant_sentence",
+    "calibration_sentence",
+    "class_curves_sentence",
     "compare_sentence",
     "confusion_sentence",
     "cost_sentence",
@@ -31,5 +35,6 @@ __all__ = [
     "mistakes_sentence",
     "oversampling_sentence",
     "protocol_sentence",
+    "question_sentence",
     "subgroup_sentence",
 ]

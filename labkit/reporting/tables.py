@@ -23,6 +23,7 @@ COST = {  # column -> header, divisor, digits
     "file_mb": ("file (MB)", 1, 1),
 }
 BASELINE = "majority class"
+TOO_FEW = 30  # images: a share of fewer says little
 
 Run = Mapping[str, Any]
 
@@ -109,12 +110,17 @@ def sensitivity_table(sensitivity: pd.DataFrame) -> pd.DataFrame:
     for name, run in parts(sensitivity, "run").items():
         row = {"variant": name}
         for label, part in columns.items():
-            images = f" (n = {whole(floats(part, 'images')[0])})" if "images" in part else ""
+            images = f" (n = {number_of_images(floats(part, 'images')[0])})" if "images" in part else ""
             of_class = parts(run, "class").get(label)
             value = None if of_class is None else mean(floats(of_class, "sensitivity"))
             row[f"{label}{images}"] = percent(value)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def number_of_images(number: float) -> str:
+    """'7,026', or '27, too few' where a share of them says little."""
+    return f"{whole(number)}{', too few' if number < TOO_FEW else ''}"
 
 
 def cost_table(runs: Sequence[Run], costs: Sequence[str] = (*COST, "device")) -> pd.DataFrame:
@@ -171,7 +177,7 @@ def class_counts_table(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparison_table(comparisons: Iterable[Run]) -> pd.DataFrame:
-    """Paired differences. Each: `a`, `b`, `metric`, `difference` (b - a), `low`, `high`, [`p`]."""
+    """Paired differences. Each: `a`, `b`, `metric`, `difference` (b - a), `low`, `high`, [`p`], [`p_holm`]."""
     rows = []
     for one in comparisons:
         named = metric(one["metric"])
@@ -180,7 +186,8 @@ def comparison_table(comparisons: Iterable[Run]) -> pd.DataFrame:
         row["95 % interval"] = DASH if DASH in (low, high) else f"{low} to {high}"
         if named.percent and value != DASH:
             row["difference"] += " points"
-        rows.append(row | ({"p": p_value(one["p"])} if "p" in one else {}))
+        p_values = {"p": "p", "p (Holm)": "p_holm"}
+        rows.append(row | {head: p_value(one[name]) for head, name in p_values.items() if name in one})
     return pd.DataFrame(rows)
 
 

@@ -1,0 +1,51 @@
+"""The yes-or-no question behind the classes: is the eye to be referred, is the cell a leukemia cell?
+
+Grades are asked whether they are 2 or worse, *referable* diabetic retinopathy (moderate non-proliferative or more;
+Gulshan et al. 2016, JAMA 316(22)); two classes are asked for the second, which the catalogue makes the disease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+REFERABLE_FROM = 2  # the lowest grade that is referred
+
+
+@dataclass(frozen=True)
+class Question:
+    """`name`: of what is looked for; `positive`: the numbers of the classes that are it."""
+
+    name: str
+    positive: tuple[int, ...]
+
+    def truth(self, labels: ArrayLike | pd.Series) -> NDArray[np.bool_]:
+        """Which of the class numbers (n,) are positive. Raises ValueError on missing labels."""
+        values = np.asarray(labels)
+        if pd.isna(values).any():
+            raise ValueError(f"labels: {pd.isna(values).sum()} of {len(values)} rows are unlabelled")
+        return np.isin(values.astype(np.int64), self.positive)
+
+    def chance(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability (n,) of being positive, of class probabilities (n, C)."""
+        return probabilities[:, list(self.positive)].sum(axis=1)
+
+    def of(self, decided: pd.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Truth and probability of the rows of a decided predictions table."""
+        columns = [f"p_{number}" for number in self.positive]
+        return self.truth(decided["label"]), decided[columns].to_numpy(np.float64).sum(axis=1)
+
+
+def question(classes: Sequence[str], task: str) -> Question | None:
+    """The question of a data set's classes; None where there is none (several kinds, none worse than another).
+
+    `task`: 'grades' or 'classes', as the catalogue has it.
+    """
+    if task == "grades" and len(classes) > REFERABLE_FROM:
+        name = f"referable disease (grade {REFERABLE_FROM} or worse)"
+        return Question(name, tuple(range(REFERABLE_FROM, len(classes))))
+    return Question(classes[1], (1,)) if len(classes) == 2 else None
