@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from labkit.evaluation.decide import NotFitted, decide, logits_of, probabilities, validation_of
+from labkit.evaluation.decide import NotFitted, decide, is_ordinal, logits_of, probabilities, validation_of
 from labkit.evaluation.intervals import Floats
 from labkit.evaluation.metrics import as_labels
 
@@ -101,7 +101,12 @@ def ece_reference(confidence: ArrayLike, bins: int = BINS, draws: int = DRAWS, s
 
 
 def calibration(decided: pd.DataFrame, bins: int = BINS, draws: int = DRAWS, seed: int = 0) -> Calibration:
-    """Calibration of a decided predictions table on its `test` rows, before and after T of its `val` rows."""
+    """Calibration of a decided predictions table on its `test` rows, before and after T of its `val` rows.
+
+    Raises NotFitted for an ordinal run.
+    """
+    if is_ordinal(decided):
+        raise NotFitted("an ordinal run gives a grade and no probabilities that could be calibrated")
     test = decided.loc[(decided["split"] == "test") & decided["label"].notna()]
     tables, temperature, reason = {"before": test}, None, ""
     try:

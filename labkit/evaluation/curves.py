@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from labkit.evaluation.decide import is_ordinal
 from labkit.evaluation.intervals import Floats
 from labkit.evaluation.question import Question
 from labkit.evaluation.ranking import auroc, average_precision
@@ -25,9 +26,11 @@ def curves(tests: Mapping[str, pd.DataFrame], classes: Sequence[str], question: 
     """
     tables = []
     for run, table in tests.items():
-        chances = table[[f"p_{number}" for number in range(len(classes))]].to_numpy(np.float64)
         labels = table["label"].to_numpy(np.int64)
-        asked = {name: (labels == number, chances[:, number]) for number, name in enumerate(classes)}
+        asked = {
+            name: (labels == number, table[f"p_{number}"].to_numpy(np.float64))
+            for number, name in enumerate(() if is_ordinal(table) else classes)  # a grade ranks no class in the middle
+        }
         if question is not None:
             asked[question.name] = question.of(table)
         for name, (truth, chance) in asked.items():

@@ -17,8 +17,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics as sk
 
-from labkit.evaluation.decide import decide, probabilities
-from labkit.evaluation.ranking import ranking_scores
+from labkit.evaluation.decide import decide, is_ordinal, probabilities, severity
+from labkit.evaluation.question import REFERABLE_FROM
+from labkit.evaluation.ranking import ranking_scores, referable_scores
 
 Labels = NDArray[np.int64]
 PER_CLASS = ("sensitivity", "specificity", "ppv", "npv")
@@ -93,7 +94,11 @@ def evaluate(predictions: pd.DataFrame, classes: Sequence[str], task: str = "cla
     labels, predicted, chances = _columns(predictions, classes)
     groups = predictions["group"].dropna() if "group" in predictions else ()
     counts = {"n": len(labels), "n_groups": len(set(groups)), "n_without_group": len(labels) - len(groups)}
-    return counts | _scores(labels, predicted, chances, classes, task)
+    found = counts | _scores(labels, predicted, chances, classes)
+    if _asks_for_referral(classes, task):
+        known = chances is not None or is_ordinal(predictions)
+        found |= referable_scores(labels, severity(_decided(predictions), REFERABLE_FROM) if known else None)
+    return found
 
 
 def majority_baseline(
@@ -110,7 +115,12 @@ def majority_baseline(
     predicted = np.full(len(labels), answer, dtype=np.int64)
     names = [str(number) for number in range(n_classes)]
     chances = np.eye(n_classes)[predicted]
-    return {"class": answer, "n": len(labels)} | _scores(labels, predicted, chances, names, task)
+    found = {"class": answer, "n": len(labels)} | _scores(labels, predicted, chances, names)
+    return found | (referable_scores(labels, predicted.astype(float)) if _asks_for_referral(names, task) else {})
+
+
+def _asks_for_referral(classes: Sequence[str], task: str) -> bool:
+    return task == "grades" and len(classes) > REFERABLE_FROM
 
 
 def majority_share(predictions: pd.DataFrame) -> float:
@@ -204,7 +214,7 @@ def _columns(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[Labels,
 
 
 def _scores(
-    labels: Labels, predicted: Labels, chances: NDArray[np.float64] | None, classes: Sequence[str], task: str
+    labels: Labels, predicted: Labels, chances: NDArray[np.float64] | None, classes: Sequence[str]
 ) -> dict[str, Any]:
     by_class = _per_class(_matrix(labels, predicted, len(classes)), classes)
     return {
@@ -214,7 +224,7 @@ def _scores(
         "weighted_f1": weighted_f1(labels, predicted, len(classes)),
         "qwk": qwk(labels, predicted, len(classes)),
         "mcc": mcc(labels, predicted, len(classes)),
-        **ranking_scores(labels, chances, classes, task),
+        **ranking_scores(labels, chances, classes),
         **{name: _known(by_class[name].to_numpy(np.float64)) for name in PER_CLASS},
     }
 

@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from labkit.evaluation.decide import NotFitted, decide, logits_of, probabilities, validation_of
+from labkit.evaluation.decide import NotFitted, decide, is_ordinal, logits_of, probabilities, validation_of
 from labkit.evaluation.intervals import Floats
 from labkit.evaluation.metrics import as_labels
 
@@ -35,6 +35,8 @@ def join_eyes(predictions: pd.DataFrame) -> pd.DataFrame:
     An eye whose fellow is missing (or whose group is) keeps its own probabilities. Raises NotFitted where there are no
     sides or groups, no eye of validation has a fellow, or there is no validation split.
     """
+    if is_ordinal(predictions):
+        raise NotFitted("the eyes of an ordinal run are not joined: it gives a grade and no probabilities")
     val, test = validation_of(predictions), predictions.loc[predictions["split"] == "test"]
     if not _eyes(predictions):
         raise NotFitted("it is not known which images are two eyes of one patient")

@@ -13,12 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from labkit.evaluation.decide import severity
+
 REFERABLE_FROM = 2  # the lowest grade that is referred
 
 
 @dataclass(frozen=True)
 class Question:
-    """`name`: of what is looked for; `positive`: the numbers of the classes that are it."""
+    """`name`: of what is looked for; `positive`: the numbers of the classes that are it, the last ones."""
 
     name: str
     positive: tuple[int, ...]
@@ -30,14 +32,9 @@ class Question:
             raise ValueError(f"labels: {pd.isna(values).sum()} of {len(values)} rows are unlabelled")
         return np.isin(values.astype(np.int64), self.positive)
 
-    def chance(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probability (n,) of being positive, of class probabilities (n, C)."""
-        return probabilities[:, list(self.positive)].sum(axis=1)
-
     def of(self, decided: pd.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        """Truth and probability of the rows of a decided predictions table."""
-        columns = [f"p_{number}" for number in self.positive]
-        return self.truth(decided["label"]), decided[columns].to_numpy(np.float64).sum(axis=1)
+        """Truth of the rows of a decided predictions table, and what ranks them (`decide.severity`)."""
+        return self.truth(decided["label"]), severity(decided, self.positive[0])
 
 
 def question(classes: Sequence[str], task: str) -> Question | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from labkit.evaluation.question import question
+from labkit.evaluation.question import REFERABLE_FROM
 
 Floats = NDArray[np.float64]
 
@@ -31,11 +31,10 @@ def average_precision(positive: NDArray[np.bool_], chances: Floats) -> float | N
     return float(sk.average_precision_score(positive, chances)) if positive.any() else None
 
 
-def ranking_scores(
-    labels: NDArray[np.int64], chances: Floats | None, classes: Sequence[str], task: str = "classes"
-) -> dict[str, Any]:
-    """macro_auroc, auroc_left_out, macro_average_precision, average_precision_left_out; of grades, too,
-    referable_auroc and referable_average_precision. `chances` (n, C), or None where they are unknown: all None then.
+def ranking_scores(labels: NDArray[np.int64], chances: Floats | None, classes: Sequence[str]) -> dict[str, Any]:
+    """macro_auroc, auroc_left_out, macro_average_precision, average_precision_left_out.
+
+    `chances` (n, C), or None where they are unknown: all None then.
     """
     found: dict[str, Any] = {}
     for name, measure in (("auroc", auroc), ("average_precision", average_precision)):
@@ -45,9 +44,12 @@ def ranking_scores(
         known = [value for value in values if value is not None]
         found[f"macro_{name}"] = float(np.mean(known)) if known else None
         found[f"{name}_left_out"] = [one for one, value in zip(classes, values, strict=True) if value is None]
-    referable = question(classes, task) if task == "grades" else None
-    if referable is not None:
-        truth = referable.truth(labels)
-        for name, measure in (("auroc", auroc), ("average_precision", average_precision)):
-            found[f"referable_{name}"] = None if chances is None else measure(truth, referable.chance(chances))
+    return found
+
+
+def referable_scores(labels: NDArray[np.int64], severity: Floats | None) -> dict[str, float | None]:
+    """referable_auroc and referable_average_precision of grades; `severity` (n,) ranks the images, None: unknown."""
+    found: dict[str, float | None] = {}
+    for name, measure in (("auroc", auroc), ("average_precision", average_precision)):
+        found[f"referable_{name}"] = None if severity is None else measure(labels >= REFERABLE_FROM, severity)
     return found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from labkit.evaluation.intervals import METRICS, _cells, _distinct, _draw, _middle, _per_group
+from labkit.evaluation.intervals import METRICS, _cells, _distinct, _draw, _per_group, middle
 
 
 def difference_between_parts(
@@ -24,10 +23,9 @@ def difference_between_parts(
         drawn.append(_draw(matrices, counts, draws, 2 * seed + number).reshape(draws, n_classes, n_classes))
         whole.append((counts @ matrices).reshape(n_classes, n_classes))
         n_groups.append(int(counts.sum()))
-    fewest = np.array([min(n_groups)])
     rows = {}
     for name, metric in METRICS.items():
         a, b = (float(metric(matrix)) for matrix in whole)
-        low, high = _middle(metric(drawn[1]) - metric(drawn[0]), level, fewest)
+        low, high = middle(metric(drawn[1]) - metric(drawn[0]), level, min(n_groups))
         rows[name] = {"a": a, "b": b, "difference": b - a, "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")

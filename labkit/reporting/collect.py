@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from labkit import runs
-from labkit.audit import in_caption
+from labkit.audit import in_caption, leak_effect
 from labkit.data.catalog import facts
-from labkit.evaluation.decide import decide
+from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
 from labkit.evaluation.paired import holm, mcnemar
+from labkit.evaluation.ranking_intervals import auroc_intervals
 from labkit.params import RunParams
 from labkit.reporting.style import Palette
 from labkit.studies import HONEST, Study, load_study
@@ -183,17 +184,21 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame,
     val = decided.loc[decided["split"] == "val"].sort_values("image_id", ignore_index=True)
     if test.empty:
         return manifest, test, val, pd.DataFrame()
-    intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(manifest["classes"]))
+    classes, task = manifest["classes"], facts(params.dataset).task
+    intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes))
+    if not is_ordinal(test):
+        intervals = pd.concat([intervals, auroc_intervals(test, classes, task)])
     seconds = manifest["epoch_seconds"]
     answer = int(np.argmax(manifest["train_counts"]))
     labelled = decided.dropna(subset=["label"])
     given = {str(split): part["label"].to_numpy(np.int64) for split, part in labelled.groupby("split")}
     majority = {split: float((labels == answer).mean()) for split, labels in given.items()}
-    result = manifest | evaluate(test, manifest["classes"], facts(params.dataset).task)
+    result = manifest | evaluate(test, classes, task)
     result |= {
         "params": params,
         "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
         "intervals": intervals,
+        "leak_effect": leak_effect(test, _touched(folder, manifest, test), len(classes)),
         "answers": majority_share(test),
         "minutes": sum(seconds) / 60,
         "images_per_second": sum(manifest["drawn_counts"]) / float(np.median(seconds)),
@@ -202,6 +207,13 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame,
     history = pd.read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
     history["chosen"] = history["epoch"] == manifest["best_epoch"]
     return result, test, val, history
+
+
+def _touched(folder: Path, manifest: dict[str, Any], test: pd.DataFrame) -> pd.Series:
+    """Whether the run has learnt from a test image's group, its parents' training included: boolean, by image_id."""
+    met = pd.read_csv(folder / "learnt_from.csv", dtype="string")["group"].dropna()
+    touched = (manifest["source"] + "/" + test["group"]).isin(met).to_numpy(bool)
+    return pd.Series(touched, index=pd.Index(test["image_id"]))
 
 
 def _honest(study: Study, folders: pd.DataFrame) -> dict[str, dict[str, Any]]:

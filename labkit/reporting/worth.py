@@ -23,7 +23,7 @@ from labkit.evaluation.pairs import join_eyes
 from labkit.evaluation.question import Question, question
 from labkit.reporting.collect import StudyResults
 from labkit.reporting.numbers import DASH, NBSP, fixed, listing, metric, percent, whole, with_interval
-from labkit.reporting.tables import TOO_FEW
+from labkit.reporting.tables import TOO_FEW, signed
 
 BOTH_EYES = " + both eyes"
 # Beside the scores of `tables.RESULT_METRICS`, in a second table: one of ten columns does not fit a page.
@@ -49,7 +49,7 @@ def worth(results: StudyResults) -> Worth:
     first = {run["run"]: run for run in reversed(results.runs)}
     task = facts(results.runs[0]["params"].dataset).task
     asked = question(results.classes, task)
-    points, joined, reasons = [], [], {}
+    points, joined, calibrations, reasons = [], [], {}, {}
     for name, test in results.tests.items():
         decided = pd.concat([results.vals[name], test], ignore_index=True)
         if asked is not None:
@@ -61,13 +61,14 @@ def worth(results: StudyResults) -> Worth:
             joined.append(_derived(first[name], join_eyes(decided), results.classes, task))
         except NotFitted as error:
             reasons["both eyes"] = str(error)
+        try:
+            calibrations[name] = calibration(decided)
+        except NotFitted as error:
+            reasons[f"calibration of {name}"] = str(error)
     return Worth(
         question=asked,
         curves=curves(results.tests, results.classes, asked),
-        calibrations={
-            name: calibration(pd.concat([results.vals[name], test], ignore_index=True))
-            for name, test in results.tests.items()
-        },
+        calibrations=calibrations,
         points=pd.concat(points, ignore_index=True) if points else pd.DataFrame(),
         joined=joined,
         reasons=reasons,
@@ -131,3 +132,21 @@ def joined_sentence(joined: list[dict[str, Any]], results: StudyResults) -> str:
         before, after = first[name][results.score], one[results.score]
         lines.append(f"{name} {named.text(before)}{NBSP}→{NBSP}{named.text(after)}")
     return f"With the other eye's output, {named.name} becomes: {'; '.join(lines)}."
+
+
+def leak_table(results: StudyResults) -> pd.DataFrame:
+    """A row a variant (first seed) of which a part of test is leaked: both parts' scores and how far they are apart."""
+    rows = []
+    for run in {run["run"]: run for run in reversed(results.runs)}.values():
+        effect = run["leak_effect"]
+        if effect is None:
+            continue
+        row = {"variant": run["run"], "n leaked": whole(effect.n_leaked), "n clean": whole(effect.n_clean)}
+        for name in dict.fromkeys(("accuracy", results.score)):
+            one, named = effect.scores.loc[name], metric(name)
+            row[named.short] = f"{named.text(one['leaked'])} against {named.text(one['clean'])}"
+            scale, digits, unit = (100, 1, f"{NBSP}points") if named.percent else (1, 3, "")
+            low, high = (signed(scale * one[end], digits) for end in ("low", "high"))
+            row[f"{named.short}, difference"] = f"{signed(scale * one['difference'], digits)}{unit} [{low} to {high}]"
+        rows.append(row)
+    return pd.DataFrame(rows)
