@@ -27,9 +27,10 @@ def make_run(
     history = {"epoch": [1, 2], "train_accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.7], "val_qwk": [0.1, 0.3]}
     runs.write_csv(run.path("history.csv"), pd.DataFrame(history))
     runs.write_text(run.path("model.safetensors"), "weights")
+    runs.write_csv(run.path("learnt_from.csv"), pd.DataFrame({"sha256": [], "group": []}))
     run.finish(
         classes=CLASSES, score="qwk", n_images={"train": 100, "val": 20, "test": 60}, train_counts=[70, 20, 10],
         drawn_counts=[70, 20, 10], class_weights=None, milliseconds=1.0,
-        best_epoch=2, epoch_seconds=[1.0, 2.0], start=start, parameters=10, flops=20, device="cpu",
+        best_epoch=2, epoch_seconds=[1.0, 2.0], start=start, source="synthetic", parameters=10, flops=20, device="cpu",
         stamps=list(stamps),
     )  # fmt: skip
