@@ -83,17 +83,24 @@ def _derived(run: Mapping[str, Any], test: pd.DataFrame, classes: list[str], tas
 
 
 def points_table(points: pd.DataFrame) -> pd.DataFrame:
-    """A row a variant and rule: threshold, sensitivity on validation, and the four shares on test with intervals."""
+    """A row a variant and rule: threshold, sensitivity on validation, and the four shares on test with intervals.
+
+    Test images with and without what is looked for stand in the headers; of how many were called so, in a cell where
+    they are too few.
+    """
     rows = []
     for _, part in points.groupby(["run", "rule"], sort=False):
         run, rule = part["run"].tolist()[0], part["rule"].tolist()[0]
         of = {str(row["metric"]): row for row in part.to_dict("records")}
         row = {"variant": str(run), "rule": str(rule), "threshold": fixed(of["sensitivity"]["threshold"], 3)}
-        row["sensitivity on validation"] = percent(of["sensitivity"]["validation"])
+        row["on validation"] = percent(of["sensitivity"]["validation"])
         for name, one in of.items():
-            few = ", too few" if one["n"] < TOO_FEW else ""
+            few = f"n{NBSP}={NBSP}{whole(one['n'])}" + (", too few" if one["n"] < TOO_FEW else "")
             text = with_interval(name, one["estimate"], one["low"], one["high"])
-            row[metric(name).short] = f"{text} (n = {whole(one['n'])}{few})"
+            if name in ("sensitivity", "specificity"):
+                row[f"{metric(name).short} ({few})"] = text
+            else:
+                row[metric(name).short] = f"{text} ({few})" if one["n"] < TOO_FEW else text
         rows.append(row)
     return pd.DataFrame(rows)
 
