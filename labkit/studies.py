@@ -79,12 +79,14 @@ class Study(BaseModel):
     def run_params(self, overrides: Mapping[str, Any] | None = None) -> list[RunParams]:
         """Every run, parents before children; ``overrides`` replaces parameters of all but the sources.
 
-        A run that names its own ``data`` keeps it. Sources are trained with the first seed only; other parents with
+        A run that names its own ``data`` keeps it, and an honest run its protocol. Sources are trained with the first seed only; other parents with
         each seed, as their children are.
         """
         table = self.table()
         for name in table.keys() - self.sources.keys():
             own = {"data"} & self.runs.get(name.removesuffix(HONEST), {}).keys()
+            if name not in self.runs:
+                own |= HONEST_PROTOCOL.keys()
             table[name] |= {key: value for key, value in (overrides or {}).items() if key not in own}
         runs = []
         for name in _parents_first(table, self.name):

@@ -129,6 +129,8 @@ def test_an_honest_run_keeps_patients_apart_and_starts_from_an_honest_parent(stu
     assert (runs["a"].split, runs["a"].select_on, runs["a"].augment_test) == ("given", "test", True)
     for name in ("a-honest", "b-honest"):
         assert (runs[name].split, runs[name].select_on, runs[name].augment_test) == ("group", "val", False)
+    asked = {params.run: params.split for params in load_study("s").run_params({"split": "image"})}
+    assert asked == {"a": "image", "b": "image", "a-honest": "group", "b-honest": "group"}
     assert runs["b-honest"].weights == "run:a-honest-seed0" and runs["b"].weights == "run:a-seed0"
 
 
