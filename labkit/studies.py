@@ -79,8 +79,8 @@ class Study(BaseModel):
     def run_params(self, overrides: Mapping[str, Any] | None = None) -> list[RunParams]:
         """Every run, parents before children; ``overrides`` replaces parameters of all but the sources.
 
-        A run that names its own ``data`` keeps it, and an honest run its protocol. Sources are trained with the first seed only; other parents with
-        each seed, as their children are.
+        A run that names its own ``data`` keeps it, and an honest run its protocol. Sources are trained with the first
+        seed only; other parents with each seed, as their children are.
         """
         table = self.table()
         for name in table.keys() - self.sources.keys():
