@@ -117,6 +117,8 @@ def _times(key: str, heavy: float, light: float) -> str:
     if _printed(key, heavy) == _printed(key, light):
         return f"as many {COSTS[key]}"
     ratio = heavy / light
+    if fixed(max(ratio, 1 / ratio), 1) == "1.0":
+        return f"nearly as many {COSTS[key]}"
     if ratio < 1:
         return f"{fixed(1 / ratio, 1)} times as many {COSTS[key]}"
     return f"{fixed(ratio, 1 if ratio < 10 else 0)} times fewer {COSTS[key]}"
