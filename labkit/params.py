@@ -84,7 +84,18 @@ class Parameters(BaseModel):
         return f"<table class='parameters'><tbody>{rows}</tbody></table>"
 
 
-class RunParams(Parameters):
+class _SplitParams(Parameters):
+    """What has the parameters of a split."""
+
+    @property
+    def split_rule(self) -> dict[str, Any]:
+        """How the images are split: keywords of `data.splits.assign_splits`."""
+        return self.model_dump(
+            include={"split", "split_seed", "val_fraction", "test_fraction", "select_on", "train_on"}
+        )
+
+
+class RunParams(_SplitParams):
     """Everything that decides what one run computes. Field descriptions are the documentation."""
 
     study: str = Field("adhoc", pattern=STUDY, description="study the run belongs to; a folder under reports/")
@@ -203,7 +214,7 @@ def _as_in_runs(name: str) -> Any:
     return RunParams.model_fields[name]
 
 
-class ExploreParams(Parameters):
+class ExploreParams(_SplitParams):
     """What explore.ipynb looks at: the part of RunParams that concerns the data."""
 
     study: str = Field("adhoc", pattern=STUDY, description="study the exploration belongs to")

@@ -18,7 +18,7 @@ from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation.decide import decide
 from labkit.evaluation.ordinal import grade_cuts
-from labkit.models import build
+from labkit.models.trained import load_trained
 from labkit.params import ParameterError, RunParams
 from labkit.studies import SMALL
 from labkit.training.machine import set_up
@@ -102,9 +102,7 @@ def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> R
         raise ParameterError(
             f"{folder.name} was tested on {len(kept):,} images, {params.data} now has {len(ids):,} others"
         )
-    design = {"deviation": params.deviation, "image_size": params.input_size}
-    weights, _ = build.load_weights(folder / "model.safetensors", params.arch, **design)
-    model = build.build_model(params.arch, params.outputs(n_classes), weights, head="keep", **design)
+    model = load_trained(folder)
     model = accelerator.prepare_model(model.to(memory_format=torch.channels_last), evaluation_mode=True)  # as in fit
     started = time.monotonic()
     outputs = output_columns(predict(model, _with_bar(loader, folder.name), params.normalize))
@@ -130,12 +128,7 @@ def _loader(params: RunParams, split: str) -> tuple[EpochLoader, list[str]]:
     table = assign_splits(
         store.keep_readable(images.table),
         hashes=hashes,
-        split=params.split,
-        split_seed=params.split_seed,
-        val_fraction=params.val_fraction,
-        test_fraction=params.test_fraction,
-        select_on=params.select_on,
-        train_on=params.train_on,
+        **params.split_rule,
     )
     table = table.loc[table["split"] == split]
     if table.empty:

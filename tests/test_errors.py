@@ -160,6 +160,7 @@ def test_galleries_of_a_finished_run(image_folder, loss):
     test = decide(predictions_table(parts, outputs), 5).query("split == 'test'")
     wrong, classes = mistakes(test), ["No DR", "Mild", "Moderate", "Severe", "Proliferative DR"]
     rows = plots_errors.gaze_rows(test, wrong)
+    run.finish(classes=classes)
     maps, alike = gaze(run.folder, pixels, rows, 5)
     assert maps.shape == (len(rows), 4, 4) and 0 <= alike <= 1  # untrained itself
     for figure in (

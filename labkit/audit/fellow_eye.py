@@ -9,8 +9,7 @@ import pandas as pd
 
 from labkit.audit.words import count
 from labkit.evaluation.metrics import accuracy, as_labels, majority_baseline, qwk
-
-OTHER_SIDE = {"left": "right", "right": "left"}
+from labkit.evaluation.pairs import OTHER_SIDE
 
 
 @dataclass(frozen=True)

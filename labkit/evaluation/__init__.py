@@ -1,4 +1,4 @@
-"""What predictions are worth: everything here takes a predictions table, and needs no model and no GPU."""
+"""What predictions are worth: all but gradcam takes a predictions table and needs no model and no GPU."""
 
 from labkit.evaluation.decide import decide, is_ordinal, mistakes, probabilities, severity
 from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group

@@ -14,7 +14,8 @@ from labkit.data.source import open_data
 from labkit.data.store import Store, build_store
 from labkit.evaluation.gradcam import agreement, grad_cam
 from labkit.evaluation.subgroups import brightness_and_sharpness
-from labkit.models import build
+from labkit.models.build import build_model
+from labkit.models.trained import load_trained
 from labkit.params import RunParams
 
 UNTRAINED = 3  # networks of random weights that a trained one is compared with: one alone may agree by chance
@@ -50,13 +51,11 @@ def open_pixels(params: RunParams) -> Pixels:
 
 def load_networks(folder: Path, n_classes: int) -> Iterator[nn.Module]:
     """A finished run's network on the CPU, and then UNTRAINED ones of the same build whose weights are random."""
+    yield load_trained(folder)
     params = runs.read_params(folder)
     design = {"deviation": params.deviation, "image_size": params.input_size}
-    weights, _ = build.load_weights(folder / "model.safetensors", params.arch, **design)
-    outputs = params.outputs(n_classes)
-    yield build.build_model(params.arch, outputs, weights, head="keep", **design)
     for seed in range(params.seed + 1, params.seed + 1 + UNTRAINED):
-        yield build.build_model(params.arch, outputs, seed=seed, **design)
+        yield build_model(params.arch, params.outputs(n_classes), seed=seed, **design)
 
 
 def gaze(folder: Path, pixels: Pixels, rows: pd.DataFrame, n_classes: int) -> tuple[np.ndarray, float]:
