@@ -1,7 +1,8 @@
 """A study file, ``params/<study>.yaml``: defaults and a table of runs that override a few of them each.
 
-Besides the table a file may say under ``honest`` which runs are made a second time on patients kept apart, under
-``small`` what changes for two CPU cores and no download, and under ``published`` what somebody else reported.
+Besides the table a file may say under ``honest`` which runs are made a second time on patients kept apart (by name, or
+with what else is to be set then), under ``small`` what changes for two CPU cores and no download, and under
+``published`` what somebody else reported.
 """
 
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from labkit.params import PROJECT, ParameterError, RunParams, parent_of
 
@@ -50,27 +51,40 @@ class Study(BaseModel):
     defaults: Row = Field(default_factory=dict)
     sources: dict[str, Row] = Field(default_factory=dict)
     runs: dict[str, Row] = Field(min_length=1)
-    honest: list[str] | Literal["all"] = Field(default_factory=list)
+    honest: Literal["all"] | list[str] | dict[str, Row] = Field(default_factory=list)
     seeds: list[int] = Field(default=[0], min_length=1)
     small: dict[str, Any] = Field(default_factory=dict)
-    published: Published | None = None
+    published: list[Published] = Field(default_factory=list)  # one a metric
+
+    @field_validator("published", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
     def _names(self) -> Self:
         if both := set(self.sources) & set(self.runs):
             raise ValueError(f"{', '.join(sorted(both))} stands under sources and under runs")
-        for key, names in (("honest", self.honest), ("published", self.published.scores if self.published else ())):
-            if names != "all" and (unknown := [name for name in names if name not in self.runs]):
+        named = [("honest", self.honest_runs), *(("published", one.scores) for one in self.published)]
+        for key, names in named:
+            if unknown := [name for name in names if name not in self.runs]:
                 raise ValueError(f"{key} names {', '.join(unknown)}, which is no run; runs are {', '.join(self.runs)}")
         if unknown := set(self.small) - OF_THE_STUDY - set(RunParams.model_fields):
             raise ValueError(f"small names {', '.join(sorted(unknown))}, which is no parameter")
         return self
 
+    @property
+    def honest_runs(self) -> dict[str, Row]:
+        """Which runs are made a second time on patients kept apart, and what else is set for each of these."""
+        if isinstance(self.honest, dict):
+            return self.honest
+        return {name: {} for name in (self.runs if self.honest == "all" else self.honest)}
+
     def table(self) -> dict[str, Row]:
         """Every run's parameters as the file has them: sources, runs, and the honest ones."""
         table = {name: self.defaults | keys for name, keys in (self.sources | self.runs).items()}
-        for name in self.runs if self.honest == "all" else self.honest:
-            row = table[name] | HONEST_PROTOCOL
+        for name, keys in self.honest_runs.items():
+            row = table[name] | HONEST_PROTOCOL | keys
             if (parent := parent_of(row.get("weights"))) in self.runs:
                 row["weights"] = f"run:{parent}{HONEST}"  # what it starts from must not have met its test images
             table[name + HONEST] = row
@@ -122,7 +136,7 @@ class Study(BaseModel):
         for row in runs.values():  # what all share stays a default, so that it can be replaced from outside
             if row.get("data") == data:
                 row.pop("data", None)
-        published = self.published and self.published.only(runs)
+        published = [one.only(runs) for one in self.published]
         return Study(
             **self.model_dump(include={"question", "seeds", "honest"}) | own,
             name=self.name + SMALL,
