@@ -130,7 +130,7 @@ UNPAIRED = "The test images differ between the protocols, so the difference is n
 def test_protocols_are_counted_by_side_with_the_range_of_their_differences():
     rows = [protocol("a", 0.5, 0.45), protocol("b", 0.4, 0.38), protocol("c", 0.4, 0.42), protocol("d", 0.4, 0.4001)]
     assert protocols(*rows).startswith(
-        "The quadratic weighted kappa under the course protocol, against that under the honest one, is higher for "
+        "The quadratic weighted kappa as the data came, against that with patients kept apart, is higher for "
         f"two of four variants, by 0.020 to 0.050; lower for one, by 0.020; the same for one. {UNPAIRED}"
     )
 
@@ -162,17 +162,38 @@ def test_points_are_written_once_in_a_range():
     assert "by 2.0 to 5.0 points." in plain(sentences.protocol_sentence(rows, "accuracy"))
 
 
+def test_a_difference_between_protocols_is_told_with_its_interval():
+    rows = [
+        protocol("a", 0.5, 0.45) | {"gap": (0.05, 0.01, 0.09)},
+        protocol("b", 0.5, 0.45) | {"gap": (0.05, -0.01, 0.11)},
+        protocol("c", 0.5, 0.55) | {"gap": (-0.05, -0.09, -0.01)},
+    ]
+    text = protocols(*rows)
+    assert "a +0.050 [+0.010 to +0.090], above zero; b +0.050 [−0.010 to +0.110], which includes zero" in text
+    assert "c −0.050 [−0.090 to −0.010], below zero." in text and UNPAIRED in text
+
+
+def test_a_published_value_is_inside_our_interval_or_not():
+    rows = [protocol(run, 0.5, None, 0.5) | {"interval": ends} for run, ends in (("a", (0.4, 0.6)), ("b", (0.1, 0.4)))]
+    rows.append(protocol("c", 0.5, None, None) | {"interval": (0.4, 0.6)})
+    assert plain(sentences.published_sentence(rows, "qwk")) == (
+        "The published quadratic weighted kappa against our interval: "
+        "0.500 of a lies inside [0.400–0.600]; 0.500 of b lies above [0.100–0.400]."
+    )
+    assert sentences.published_sentence(rows, "accuracy") == ""
+
+
 def test_published_values_of_other_data_are_not_comparable_and_those_of_the_same_are_not_called_so():
     same, other, unknown = (
-        protocol("a", 0.5, 0.45, 0.6),
-        protocol("b", 0.5, 0.45, 0.6, same_data=False),
-        protocol("c", 0.5, 0.45, None, same_data=False),
+        protocol("a", 0.5, 0.45, 0.6) | {"interval": (0.4, 0.6)},
+        protocol("b", 0.5, 0.45, 0.6, same_data=False) | {"interval": (0.4, 0.6)},
+        protocol("c", 0.5, 0.45, None, same_data=False) | {"interval": None},
     )
-    assert protocols(same, other, unknown).endswith(
-        "The published value of b is on other data: not comparable with ours."
-    )
-    assert "The published values of b and d are on" in protocols(other, other | {"run": "d"})
-    assert "comparable with ours" not in protocols(same, unknown)
+    said = sentences.published_sentence([same, other, unknown], "qwk")
+    assert said.endswith("The published value of b is on other data: not comparable with ours.") and "of a lies" in said
+    both = sentences.published_sentence([other, other | {"run": "d"}], "qwk")
+    assert both.startswith("The published values of b and d are on")
+    assert "comparable with ours" not in sentences.published_sentence([same, unknown], "qwk")
 
 
 def network(run: str, qwk: float | None, scale: float | None = 1.0, **more) -> dict:

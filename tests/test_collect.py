@@ -136,7 +136,7 @@ def test_runs_made_again_under_the_honest_protocol_are_no_variants_and_keep_thei
     make_run("good-honest", labels()[::-1].copy(), ids="other")
     results = collect("s")
     assert [run["run"] for run in results.runs] == ["constant", "good"]
-    assert list(results.honest) == ["good"] and results.honest["good"]["accuracy"] < 1
+    assert list(results.honest) == ["good"] and results.honest["good"][0]["accuracy"] < 1
 
 
 def test_p_values_of_accuracy_are_corrected_for_all_pairs_of_the_study(study):

@@ -20,28 +20,35 @@ def study(monkeypatch):
     make_run("a", np.zeros(60, int), split="given", select_on="test")
 
 
+def protocol_rows() -> list[dict]:
+    results = collect("s")
+    return course.protocol_rows(results, results.study.published[0])
+
+
 def test_published_course_and_honest_stand_in_three_columns(study):
     make_run("a-honest", labels(), ids="other")
     make_run("b", labels(), split="given", select_on="test", arch="resnet50")
-    rows = {row["run"]: row for row in course.protocol_rows(collect("s"))}
+    rows = {row["run"]: row for row in protocol_rows()}
     assert rows["a"]["published"] == 0.8
     assert rows["a"]["course"] == pytest.approx(40 / 60) and rows["a"]["honest"] == 1
     assert rows["b"]["cells"]["published"]["score"] is None and rows["b"]["honest"] is None
     assert rows["c"]["published"] is None and rows["c"]["course"] is None
+    difference, low, high = rows["a"]["gap"]
+    assert difference == pytest.approx(40 / 60 - 1) and low < difference < high and rows["b"]["gap"] is None
     cell = rows["a"]["cells"]["course"]
     assert cell["n"] == 60 and cell["majority"] == pytest.approx(40 / 60) and "synthetic" in cell["data"]
 
 
 def test_synthetic_images_are_never_called_the_published_ones(study):
-    assert not course.protocol_rows(collect("s"))[0]["same_data"]  # as many test images, and yet others
+    assert not protocol_rows()[0]["same_data"]  # as many test images, and yet others
     make_run("a", labels(), split="given", select_on="test", data="somewhere/eyes")
-    row = course.protocol_rows(collect("s"))[0]
+    row = protocol_rows()[0]
     assert row["same_data"] and row["cells"]["course"]["data"].startswith("“eyes” (180 images")
 
 
 def test_a_run_that_keeps_patients_apart_is_honest_by_itself(study):
     make_run("a", labels(), split="group", select_on="val")
-    row = course.protocol_rows(collect("s"))[0]
+    row = protocol_rows()[0]
     assert row["course"] is None and row["honest"] == 1
 
 

@@ -24,8 +24,8 @@ def test_published_and_our_numbers_stand_with_the_images_they_are_of():
     assert published(PUBLISHED, OURS | {"data": "the release's test images"}, OURS) == {
         "variant": "r18",
         "published": "82.3 % · EyePACS, the course's test images, n = 7,025, majority 73.4 %",
-        "ours, course protocol": "78.1 % [76.0–80.0] · the release's test images, n = 5,620, majority 73.5 %",
-        "ours, honest protocol": "78.1 % [76.0–80.0] · patients kept apart, n = 5,620, majority 73.5 %",
+        "ours, as the data came": "78.1 % [76.0–80.0] · the release's test images, n = 5,620, majority 73.5 %",
+        "ours, patients kept apart": "78.1 % [76.0–80.0] · patients kept apart, n = 5,620, majority 73.5 %",
     }
 
 
@@ -45,26 +45,33 @@ def test_the_source_of_a_published_number_is_named():
     ],
 )
 def test_a_report_without_a_variant_without_its_number_and_without_its_images_are_told_apart(cell, text):
-    assert published(cell)["published"] == text
+    rows = [{"run": "a", "published": cell}, {"run": "b", "published": PUBLISHED}]
+    assert plain(course.published_table(rows, metric="accuracy"))[0]["published"] == text
 
 
 def test_a_protocol_that_was_not_run_is_called_so():
-    row = published(PUBLISHED, None, {"estimate": None, "data": "any"})
-    assert (row["ours, course protocol"], row["ours, honest protocol"]) == ("not run", "not run")
+    assert published(PUBLISHED)["ours, as the data came"] == "not run"
+    row = published(PUBLISHED, {"estimate": None, "data": "any"}, OURS)
+    assert row["ours, as the data came"] == "not run" and row["ours, patients kept apart"].startswith("78.1")
 
 
-def test_a_mean_of_seeds_has_no_interval_and_says_how_many():
-    cell = published(honest=OURS | {"seeds": 3})["ours, honest protocol"]
-    assert cell.startswith("78.1 %, mean of 3 seeds · patients kept apart")
+def test_a_mean_of_seeds_says_how_many_and_how_far_they_are_apart():
+    cell = published(honest=OURS | {"seeds": 3, "spread": 0.004})["ours, patients kept apart"]
+    assert cell.startswith("78.1 % ± 0.4 [76.0–80.0], mean of 3 seeds · patients kept apart")
+
+
+def test_a_column_that_nothing_stands_in_is_left_out():
+    assert list(published(PUBLISHED, OURS)) == ["variant", "published", "ours, as the data came"]
+    assert list(published(None, OURS, OURS)) == ["variant", "ours, as the data came", "ours, patients kept apart"]
 
 
 def test_a_score_that_is_no_share_has_three_digits():
     cell = published(honest={"estimate": 0.5, "low": -0.1, "high": 0.6, "data": "x"}, metric="qwk")
-    assert cell["ours, honest protocol"] == "0.500 [−0.100 to 0.600] · x"
+    assert cell["ours, patients kept apart"] == "0.500 [−0.100 to 0.600] · x"
 
 
 def test_a_table_of_no_rows_still_has_its_columns():
-    assert list(course.published_table([], metric="qwk").columns)[:2] == ["variant", "published"]
+    assert list(course.published_table([], metric="qwk").columns) == ["variant", "ours, as the data came"]
 
 
 DEVIATION = {

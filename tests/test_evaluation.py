@@ -15,7 +15,6 @@ from labkit.evaluation import (
     bootstrap_by_group,
     confusion,
     decide,
-    difference_by_group,
     evaluate,
     intervals,
     is_majority_class,
@@ -26,6 +25,8 @@ from labkit.evaluation import (
     probabilities,
     score,
 )
+from labkit.evaluation.ranking_intervals import auroc_draws
+from labkit.evaluation.seeds import mean_of_seeds, paired_difference, unpaired_difference
 
 GRADES = ["none", "mild", "severe"]
 
@@ -326,9 +327,13 @@ def test_unlabelled_rows_and_unequal_lengths_have_no_interval():
 # --- two models -------------------------------------------------------------------------------------------------------
 
 
+def answered(labels, answers, groups, prefix="image") -> pd.DataFrame:
+    ids = [f"{prefix}{number}" for number in range(len(labels))]
+    return pd.DataFrame({"image_id": ids, "label": labels, "prediction": answers, "group": groups})
+
+
 def compare(labels, a, b, groups, **options):
-    ids = [f"image{number}" for number in range(len(labels))]
-    return difference_by_group(labels, a, b, groups, 3, image_ids_a=ids, image_ids_b=ids, **options)
+    return paired_difference([answered(labels, a, groups)], [answered(labels, b, groups)], 3, **options)
 
 
 def test_a_model_does_not_differ_from_itself():
@@ -350,8 +355,37 @@ def test_pairing_makes_a_small_difference_visible():
 
 
 def test_rows_in_another_order_are_refused():
-    labels, ids = [0, 1, 2], ["x", "y", "z"]
-    with pytest.raises(ValueError, match="row 1 is 'y' against 'z'; sort both tables by image_id"):
-        difference_by_group(labels, labels, labels, None, 3, image_ids_a=ids, image_ids_b=["x", "z", "y"])
+    whole = answered([0, 1, 2], [0, 1, 2], None)
+    with pytest.raises(ValueError, match="row 1 is 'image1' against 'image2'; sort both tables by image_id"):
+        paired_difference([whole], [whole.iloc[[0, 2, 1]]], 3)
     with pytest.raises(ValueError, match="3 images against 2"):
-        difference_by_group(labels, labels, labels, None, 3, image_ids_a=ids, image_ids_b=ids[:2])
+        paired_difference([whole], [whole.iloc[:2]], 3)
+
+
+def test_seeds_that_answer_alike_add_nothing_and_seeds_that_differ_widen_the_interval():
+    generator = np.random.default_rng(9)
+    labels, answers, groups = clustered(generator)
+    one = bootstrap_by_group(labels, answers, groups, 3)
+    alike = mean_of_seeds([answered(labels, answers, groups)] * 3, 3)
+    assert np.allclose(alike, one[["low", "high"]])
+    perfect = answered(labels, labels, groups)
+    mixed = mean_of_seeds([answered(labels, answers, groups), perfect, perfect], 3).loc["accuracy"]
+    single = one.loc["accuracy"]
+    assert single["low"] < mixed["low"] < single["high"] and mixed["high"] == 1  # one seed in all three places
+    means = paired_difference([perfect] * 2, [answered(labels, answers, groups), perfect], 3).loc["accuracy"]
+    assert means["difference"] == pytest.approx((single["estimate"] - 1) / 2)
+
+
+def test_the_mean_of_seeds_has_an_interval_of_its_auroc_too():
+    table = answered([0, 0, 1, 1] * 10, [0, 0, 1, 1] * 10, None).assign(p_0=[0.9, 0.8, 0.2, 0.1] * 10)
+    table["p_1"] = 1 - table["p_0"]
+    found = auroc_draws(table, ["a", "b"], draws=200)
+    assert (mean_of_seeds([table, table], 2, [found, found], draws=200).loc["macro_auroc"] == 1).all()
+
+
+def test_between_different_images_nothing_is_paired():
+    labels, answers, groups = clustered(np.random.default_rng(10))
+    a, b = answered(labels, answers, groups), answered(labels, answers, groups, prefix="other")
+    found = unpaired_difference([a], [b], 3).loc["accuracy"]
+    assert found["difference"] == 0 and found["low"] < 0 < found["high"]
+    assert (compare(labels, answers, answers, groups).loc["accuracy", ["low", "high"]] == 0).all()

@@ -193,6 +193,22 @@ def test_a_tagged_cell_gives_its_place_to_the_notebook_of_that_name(tmp_path):
     assert heads == [("h2", "Before"), ("h2", "Data"), ("h3", "Images"), ("h2", "After")]
 
 
+def test_cells_tagged_alike_are_taken_out_and_stand_where_the_tag_says(tmp_path):
+    first = nbformat.v4.new_markdown_cell("## Sound?", metadata={"tags": ["audit"]})
+    place = nbformat.v4.new_markdown_cell("## Data", metadata={"tags": ["explore"]})
+    audit = [
+        nbformat.v4.new_markdown_cell("## Is the data sound?", metadata={"tags": ["audit"]}),
+        code("audit()", stream("a leak\n"), tags=["audit"]),
+    ]
+    outer = write(tmp_path / "analysis.ipynb", md("# Results"), first, md("## Before"), place, md("## After"))
+    inner = write(tmp_path / "explore.ipynb", md("# Data"), md("## Images"), *audit, md("## Augmented"))
+    page = render_report([outer, inner], tmp_path / "r.html", title="T").read_text("utf-8")
+    main = BeautifulSoup(page, "html.parser").main
+    heads = [f"{head.name} {head.get_text()}" for head in main.select("h2, h3")]
+    assert heads == ["h2 Is the data sound?", "h2 Before", "h2 Data", "h3 Images", "h3 Augmented", "h2 After"]
+    assert main.get_text().index("a leak") < main.get_text().index("Before")
+
+
 def test_parameters_without_injection_are_shown_as_they_ran(tmp_path):
     notebook = write(tmp_path / "a.ipynb", code("seed: int = 7  # why", tags=["parameters"]))
     page = render_notebook(notebook, tmp_path / "a.html", title="A").read_text("utf-8")

@@ -208,3 +208,13 @@ def test_note_is_markdown_and_banner_is_escaped_html(displayed):
     assert displayed[0]["text/markdown"] == "r18 is *better*."
     assert 'class="banner"' in displayed[1]["text/html"] and "train &amp; test" in displayed[1]["text/html"]
     assert displayed[1]["text/plain"] == "WARNING: train & test share patients"
+
+
+def test_parameters_are_shown_where_they_differ_from_their_defaults():
+    runs = {"a": {"epochs": 3, "arch": "resnet18", "seed": 0}, "b": {"epochs": 3, "arch": "resnet50", "seed": 0}}
+    defaults = {"epochs": 1, "arch": "resnet18", "seed": 0, "study": "x"}
+    found = tables.parameters_table(runs, defaults, ignore=["study"])
+    assert found.to_dict("records") == [
+        {"parameter": "epochs", "default": "1", "value": "3"},
+        {"parameter": "arch", "default": "resnet18", "value": "resnet18: a; resnet50: b"},
+    ]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from labkit.audit.words import LEARNT_FROM, count
 from labkit.evaluation.decide import decide
-from labkit.evaluation.unpaired import difference_between_parts
+from labkit.evaluation.seeds import unpaired_difference
 
 SCORES_SHOWN = {"accuracy": "accuracy", "qwk": "quadratic weighted kappa", "macro_f1": "macro F1"}
 
@@ -57,7 +57,7 @@ def leak_effect(
     if not flags.any() or flags.all():
         return None
     test = test if "prediction" in test else decide(test)
-    scores = difference_between_parts(test.loc[~flags], test.loc[flags], n_classes, draws, seed)
+    scores = unpaired_difference([test.loc[~flags]], [test.loc[flags]], n_classes, draws, seed)
     return LeakEffect(count(flags), count(~flags), scores.rename(columns={"a": "clean", "b": "leaked"}))
 
 

@@ -1,7 +1,7 @@
 """What predictions are worth: all but gradcam takes a predictions table and needs no model and no GPU."""
 
 from labkit.evaluation.decide import decide, is_ordinal, mistakes, probabilities, severity
-from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group
+from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import (
     confusion,
     evaluate,
@@ -18,7 +18,6 @@ __all__ = [
     "bootstrap_by_group",
     "confusion",
     "decide",
-    "difference_by_group",
     "evaluate",
     "grade_cuts",
     "is_majority_class",

@@ -74,9 +74,9 @@ def bootstrap_by_group(
     An image whose group is missing is its own group (all of them if `groups` is None). With one group only there is no
     interval: low and high are NaN. Raises ValueError on unlabelled rows and unequal lengths.
     """
-    cells = _cells(labels, predicted, n_classes)
-    matrices, counts = _distinct(_per_group(cells, groups, n_classes**2))
-    drawn = _draw(matrices, counts, draws, seed).reshape(draws, n_classes, n_classes)
+    found = cells(labels, predicted, n_classes)
+    matrices, counts = distinct(per_group(found, groups, n_classes**2))
+    drawn = draw(matrices, counts, draws, seed).reshape(draws, n_classes, n_classes)
     whole = (counts @ matrices).reshape(n_classes, n_classes)
     rows = {}
     for name, metric in metrics.items():
@@ -85,47 +85,13 @@ def bootstrap_by_group(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
 
-def difference_by_group(
-    labels: Column,
-    predicted_a: Column,
-    predicted_b: Column,
-    groups: Column | None,
-    n_classes: int,
-    *,
-    image_ids_a: Column,
-    image_ids_b: Column,
-    draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> pd.DataFrame:
-    """A row a metric: a, b, difference (b - a), low, high; each draw takes the same groups for both models.
-
-    Both models must have answered the same images in the same order, which is checked by the image ids: ValueError.
-    """
-    check_same_rows(image_ids_a, image_ids_b)
-    size = n_classes**2
-    per_group = [
-        _per_group(_cells(labels, predicted, n_classes), groups, size) for predicted in (predicted_a, predicted_b)
-    ]
-    matrices, counts = _distinct(np.concatenate(per_group, axis=1))
-    drawn = _draw(matrices, counts, draws, seed).reshape(draws, 2, n_classes, n_classes)
-    whole = (counts @ matrices).reshape(2, n_classes, n_classes)
-    rows = {}
-    for name, metric in METRICS.items():
-        a, b = (float(value) for value in metric(whole))
-        both = metric(drawn)
-        low, high = middle(both[:, 1] - both[:, 0], level, int(counts.sum()))
-        rows[name] = {"a": a, "b": b, "difference": b - a, "low": low, "high": high}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
-
-
-def _cells(labels: Column, predicted: Column, n_classes: int) -> NDArray[np.int64]:
+def cells(labels: Column, predicted: Column, n_classes: int) -> NDArray[np.int64]:
     """Each image's cell of the confusion matrix, numbered row by row."""
     answers = as_labels(predicted, n_classes)
     return as_labels(labels, n_classes, len(answers)) * n_classes + answers
 
 
-def _per_group(cells: NDArray[np.int64], groups: Column | None, size: int) -> Floats:
+def per_group(cells: NDArray[np.int64], groups: Column | None, size: int) -> Floats:
     """Every group's confusion matrix, flat: (G, C·C)."""
     numbers = group_numbers(groups, len(cells))
     n_groups = int(numbers.max()) + 1
@@ -145,12 +111,13 @@ def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:
     return numbers
 
 
-def _distinct(matrices: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    distinct, counts = np.unique(matrices, axis=0, return_counts=True)
-    return distinct, counts
+def distinct(matrices: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """The rows that differ, and how often each occurs."""
+    rows, counts = np.unique(matrices, axis=0, return_counts=True)
+    return rows, counts
 
 
-def _draw(matrices: Floats, counts: NDArray[np.int64], draws: int, seed: int) -> Floats:
+def draw(matrices: Floats, counts: NDArray[np.int64], draws: int, seed: int) -> Floats:
     """`draws` times as many groups as there are, with replacement: the sums of their matrices, (draws, cells)."""
     rng = np.random.default_rng(seed)
     n_groups = int(counts.sum())

@@ -2,7 +2,7 @@
 
 McNemar (1947): of the images that just one of two models answers correctly, each model has half by chance alone; the
 exact two-sided binomial p value of their numbers b and c. It takes the images as independent and so **ignores that two
-eyes of one patient go together**, which makes p too small; `intervals.difference_by_group` keeps them together. It asks
+eyes of one patient go together**, which makes p too small; `seeds.paired_difference` keeps them together. It asks
 about accuracy and says nothing of kappa.
 """
 

@@ -27,9 +27,20 @@ def auroc_intervals(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Rows macro_auroc and, for grades, referable_auroc: low and high, of a decided predictions table.
+    """Rows macro_auroc and, for grades, referable_auroc: low and high, of a decided predictions table."""
+    found = auroc_draws(decided, classes, task, draws, seed)
+    n_groups = int(group_numbers(decided["group"], len(decided)).max()) + 1
+    rows = {name: dict(zip(("low", "high"), middle(of, level, n_groups), strict=True)) for name, of in found.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
-    A draw without positives or negatives of a class leaves that class out of its mean, as `ranking` does.
+
+def auroc_draws(
+    decided: pd.DataFrame, classes: Sequence[str], task: str = "classes", draws: int = 2000, seed: int = 0
+) -> pd.Series:
+    """macro_auroc and, for grades, referable_auroc of every draw: arrays (draws,), by metric.
+
+    A draw without positives or negatives of a class leaves that class out of its mean, as `ranking` does. Runs on the
+    same images in the same order are drawn alike, so that the draws of several may be averaged or subtracted.
     """
     labels = decided["label"].to_numpy(np.int64)
     chances = decided[[f"p_{number}" for number in range(len(classes))]].to_numpy(np.float64)
@@ -51,9 +62,7 @@ def auroc_intervals(
             areas[start : start + size, column] = _weighted_auroc(weights, *order)
     by_class, known = areas[:, : len(classes)], ~np.isnan(areas[:, : len(classes)])
     means = np.where(known, by_class, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
-    found = {"macro_auroc": means} | ({"referable_auroc": areas[:, -1]} if referable is not None else {})
-    rows = {name: dict(zip(("low", "high"), middle(of, level, n_groups), strict=True)) for name, of in found.items()}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+    return pd.Series({"macro_auroc": means} | ({"referable_auroc": areas[:, -1]} if referable is not None else {}))
 
 
 def _order(truth: NDArray[np.bool_], chance: Floats) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:

@@ -58,26 +58,32 @@ def join(notebooks: list[tuple[Path, NotebookNode]]) -> NotebookNode:
     """One notebook with all cells in order; each cell remembers its folder, for pictures beside it.
 
     A cell of the first notebook that is tagged with another's name (`explore` for explore.ipynb) gives its place to
-    that one's cells, so that the data can stand between introduction and results; its H1 then gives way.
+    that one's cells, so that the data can stand between introduction and results; its H1 then gives way. So does one
+    that is tagged as some cells of the others are (`audit`), to these alone: what must be read first can stand first.
     """
     first = notebooks[0][1]
     metadata = {key: first.metadata[key] for key in ("kernelspec", "language_info") if key in first.metadata}
     if len(notebooks) > 1:  # a report says in its own words what was set; a notebook by itself shows its parameters
         for _, nb in notebooks:
-            nb.cells = [
-                c for c in nb.cells if not {"parameters", "injected-parameters"} & set(c.metadata.get("tags", []))
-            ]
-    inserted = {path.stem: _below_title(_with_folder(path, nb)) for path, nb in notebooks[1:]}
+            nb.cells = [c for c in nb.cells if not {"parameters", "injected-parameters"} & set(_tags(c))]
+    slots = {tag for cell in first.cells if cell.cell_type == "markdown" for tag in _tags(cell)} - DROPPED_TAGS
+    inserted: dict[str, list[NotebookNode]] = {}
+    for path, nb in notebooks[1:]:
+        below = _below_title(_with_folder(path, nb)) if path.stem in slots else _with_folder(path, nb)
+        for cell, whole in zip(below, nb.cells, strict=True):
+            slot = next((tag for tag in _tags(cell) if tag in slots), None)
+            inserted.setdefault(slot or path.stem, []).append(whole if slot else cell)
     cells = []
     for cell in _with_folder(*notebooks[0]):
-        names = [tag for tag in cell.metadata.get("tags", []) if tag in inserted]
+        names = [tag for tag in _tags(cell) if tag in inserted and cell.cell_type == "markdown"]
         cells += inserted.pop(names[0]) if names else [cell]
-    for path, nb in notebooks[1:]:
-        if path.stem in inserted:
-            cells += _with_folder(path, nb)
     joined = nbformat.v4.new_notebook(metadata=metadata)
-    joined.cells = cells
+    joined.cells = [*cells, *(cell for rest in inserted.values() for cell in rest)]
     return joined
+
+
+def _tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
 
 
 def _with_folder(path: Path, nb: NotebookNode) -> list[NotebookNode]:

@@ -13,10 +13,11 @@ from labkit import runs
 from labkit.audit import in_caption, leak_effect
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide, is_ordinal
-from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group
+from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
 from labkit.evaluation.paired import holm, mcnemar
 from labkit.evaluation.ranking_intervals import auroc_intervals
+from labkit.evaluation.seeds import paired_difference
 from labkit.params import RunParams
 from labkit.reporting.style import Palette
 from labkit.studies import HONEST, Study, load_study
@@ -55,11 +56,11 @@ class StudyResults:
     """The finished runs of a study's comparison.
 
     ``runs``: one dict a run and seed, with ``run, seed, n``, every score of ``metrics.evaluate``, ``intervals``
-    (metric: estimate, low, high), ``answers`` (share of its most frequent answer), ``minutes, images_per_second,
-    milliseconds, parameters, flops, file_mb, device, start, params``. ``honest``: the same of the runs that were made a
-    second time with patients kept apart, by the name of the run that they repeat (first seeds); their test images are
-    others. ``unscored``: runs without a labelled test image. ``tests``: each run's test predictions (its first seed),
-    decided; ``vals``: those of validation, without a row where there is none.
+    (metric: estimate, low, high), ``test`` (its decided test predictions), ``answers`` (share of its most frequent
+    answer), ``minutes, images_per_second, milliseconds, parameters, flops, file_mb, device, start, params``.
+    ``honest``: the same of the runs that were made a second time with patients kept apart, one dict a seed by the name
+    of the run that they repeat; their test images are others. ``unscored``: runs without a labelled test image.
+    ``tests``: ``test`` of each run's first seed; ``vals``: those of validation, without a row where there is none.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
     with their state and error. ``baseline``: the scores of always answering train's most frequent class.
     """
@@ -74,7 +75,7 @@ class StudyResults:
     classes: list[str]
     score: str
     palette: Palette
-    honest: dict[str, dict[str, Any]] = field(default_factory=dict)
+    honest: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     unscored: list[str] = field(default_factory=list)
     stamps: list[str] = field(default_factory=list)
     vals: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -94,12 +95,16 @@ class StudyResults:
     def majority_class(self) -> str:
         return self.classes[self.baseline["class"]]
 
+    def seeds(self, name: str) -> list[pd.DataFrame]:
+        """The decided test predictions of each seed of a run."""
+        return [run["test"] for run in self.runs if run["run"] == name]
+
     def comparisons(self) -> Iterator[Comparison]:
-        """Every pair of variants that differs in just one factor, on the score and on accuracy (first seeds).
+        """Every pair of variants that differs in just one factor, on the score and on accuracy (means over seeds).
 
         Besides that factor the recipe may differ, since a report that trains ResNet-50 for fewer epochs than ResNet-18
         compares the two all the same. A run that goes on from the other's weights with more images differs in these.
-        The p values of accuracy are corrected for all these pairs.
+        The p values of accuracy are of the first seeds, and corrected for all these pairs.
         """
         pairs = list(self._pairs())
         corrected = holm([pair.p for pair in pairs])
@@ -118,7 +123,7 @@ class StudyResults:
                 factors.remove("deviation")
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
-                differences = _difference(self.tests[a], self.tests[b], len(self.classes))
+                differences = paired_difference(self.seeds(a), self.seeds(b), len(self.classes))
                 p = _mcnemar(self.tests[a], self.tests[b])
                 for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
                     row = differences.loc[metric]
@@ -196,6 +201,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame,
     result = manifest | evaluate(test, classes, task)
     result |= {
         "params": params,
+        "test": test,
         "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
         "intervals": intervals,
         "leak_effect": leak_effect(test, _touched(folder, manifest, test), len(classes)),
@@ -216,15 +222,15 @@ def _touched(folder: Path, manifest: dict[str, Any], test: pd.DataFrame) -> pd.S
     return pd.Series(touched, index=pd.Index(test["image_id"]))
 
 
-def _honest(study: Study, folders: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The runs made a second time under the honest protocol, by the run that they repeat; first seeds."""
-    found: dict[str, dict[str, Any]] = {}
+def _honest(study: Study, folders: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """The runs made a second time under the honest protocol, one a seed, by the run that they repeat."""
+    found: dict[str, list[dict[str, Any]]] = {}
     for name in study.runs:
-        mine = folders.loc[(folders["run"] == name + HONEST) & (folders["state"] == "finished"), "folder"]
-        for folder in mine.head(1):
+        mine = folders.loc[(folders["run"] == name + HONEST) & (folders["state"] == "finished")]
+        for folder in mine.sort_values("seed")["folder"]:
             result, test, _, _ = _read_run(folder)
             if len(test):
-                found[name] = result
+                found.setdefault(name, []).append(result)
     return found
 
 
@@ -255,18 +261,6 @@ def _deviation_needs_depth(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """A deviation of bottlenecks beside a network that has none: it comes with the depth and is said besides."""
     shallow = [one for one in (a, b) if one["arch"] in ("resnet18", "resnet34")]
     return len(shallow) == 1 and {a["deviation"], b["deviation"]} == {"none", "linear_bottleneck"}
-
-
-def _difference(a: pd.DataFrame, b: pd.DataFrame, n_classes: int) -> pd.DataFrame:
-    return difference_by_group(
-        a["label"],
-        a["prediction"],
-        b["prediction"],
-        a["group"],
-        n_classes,
-        image_ids_a=a["image_id"],
-        image_ids_b=b["image_id"],
-    )
 
 
 def _mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.data.catalog import facts
 from labkit.data.source import PHANTOMS
+from labkit.evaluation.decide import is_ordinal
+from labkit.evaluation.ranking_intervals import auroc_draws
+from labkit.evaluation.seeds import mean_of_seeds, unpaired_difference
 from labkit.models.build import DEVIATIONS
 from labkit.params import RunParams
 from labkit.reporting.collect import Comparison, StudyResults
@@ -73,19 +77,17 @@ def ablation_sentences(ablation: Ablation, results: StudyResults) -> list[str]:
     ]
 
 
-def protocol_rows(results: StudyResults) -> list[Row]:
+def protocol_rows(results: StudyResults, published: Published | None) -> list[Row]:
     """A row a variant of the study, with what `tables_course.published_table` and `protocol_sentence` take.
 
     Compared is the published metric, else the study's score. A run that keeps patients apart and does not choose on
     test is honest itself, whatever its name.
     """
-    published = results.study.published
     metric = published.metric if published else results.score
     rows = []
     for name in results.study.runs:
         mine = [run for run in results.runs if run["run"] == name]
-        ours = _ours(mine, metric)
-        again = _ours([results.honest[name]], metric) if name in results.honest else None
+        ours, again = _ours(mine, metric), _ours(results.honest.get(name, []), metric)
         course, honest = (None, ours) if mine and _is_honest(mine[0]["params"]) else (ours, again)
         cell = _published(published, name)
         rows.append(
@@ -95,7 +97,9 @@ def protocol_rows(results: StudyResults) -> list[Row]:
                 "published": cell["score"] if cell else None,
                 "course": course and course["estimate"],
                 "honest": honest and honest["estimate"],
+                "gap": _gap(results.honest[name], mine, metric) if course and again else None,
                 "same_data": bool(mine and cell and _same_images(mine[0], cell["n"])),
+                "interval": ours and (ours["low"], ours["high"]),
                 "cells": {"run": name, "published": cell, "course": course, "honest": honest},
             }
         )
@@ -110,13 +114,16 @@ def _published(published: Published | None, name: str) -> Row | None:
 
 
 def _ours(mine: Sequence[Run], metric: str) -> Row | None:
-    """One cell of our own: the mean over seeds; an interval, of one seed only."""
-    if not mine:
+    """One cell of our own: the mean over seeds, with its interval."""
+    if not mine or mine[0].get(metric) is None:
         return None
-    first, intervals = mine[0], mine[0]["intervals"]
+    first = mine[0]
+    intervals = first["intervals"] if len(mine) == 1 else _over_seeds(mine)
     low, high = intervals.loc[metric, ["low", "high"]] if metric in intervals.index else (None, None)
+    values = [run[metric] for run in mine]
     return {
-        "estimate": float(np.mean([run[metric] for run in mine])),
+        "estimate": float(np.mean(values)),
+        "spread": float(np.std(values, ddof=1)) if len(mine) > 1 else None,
         "low": low,
         "high": high,
         "n": first["n"],
@@ -124,6 +131,23 @@ def _ours(mine: Sequence[Run], metric: str) -> Row | None:
         "data": data_in_words(first),
         "seeds": len(mine),
     }
+
+
+def _over_seeds(mine: Sequence[Run]) -> pd.DataFrame:
+    tests, classes = [run["test"] for run in mine], mine[0]["classes"]
+    task = facts(mine[0]["params"].dataset).task
+    aurocs = [] if is_ordinal(tests[0]) else [auroc_draws(test, classes, task) for test in tests]
+    return mean_of_seeds(tests, len(classes), aurocs)
+
+
+def _gap(honest: Sequence[Run], mine: Sequence[Run], metric: str) -> tuple[float, float, float] | None:
+    """How much more the course protocol gives, with its interval; None for a metric that is not of answers alone."""
+    tests = [[run["test"] for run in one] for one in (honest, mine)]
+    found = unpaired_difference(*tests, n_classes=len(mine[0]["classes"]))
+    if metric not in found.index:
+        return None
+    row = found.loc[metric]
+    return float(row["difference"]), float(row["low"]), float(row["high"])
 
 
 def data_in_words(run: Run) -> str:

@@ -1,6 +1,11 @@
 """The sentence under each figure, computed from its numbers, and true whichever way they turned out."""
 
-from labkit.reporting.sentences_ablation import ablation_sentence, oversampling_sentence, protocol_sentence
+from labkit.reporting.sentences_ablation import (
+    ablation_sentence,
+    oversampling_sentence,
+    protocol_sentence,
+    published_sentence,
+)
 from labkit.reporting.sentences_calibration import calibration_sentence
 from labkit.reporting.sentences_classes import confusion_sentence, imbalance_sentence
 from labkit.reporting.sentences_curves import class_curves_sentence, question_sentence
@@ -35,6 +40,7 @@ __all__ = [
     "mistakes_sentence",
     "oversampling_sentence",
     "protocol_sentence",
+    "published_sentence",
     "question_sentence",
     "subgroup_sentence",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.reporting.frames import floats, known
-from labkit.reporting.numbers import NBSP, fixed, listing, missing, plural, word
+from labkit.reporting.numbers import NBSP, fixed, interval, listing, missing, plural, word
 from labkit.reporting.numbers import metric as named
 from labkit.reporting.sentences_results import compare_sentence
 from labkit.reporting.sentences_training import OVERFIT
@@ -110,32 +110,60 @@ def _gap(history: pd.DataFrame | None) -> _Gap | None:
 
 
 def protocol_sentence(rows: Sequence[Mapping[str, Any]], score: str) -> str:
-    """How far the course protocol lies above the honest one, and what may not be concluded from that.
+    """How far the score as the data came lies above that with patients kept apart, and what may not be concluded.
 
-    Rows: `run`, `metric`, `published`, `course`, `honest` (values of the metric or None), `same_data` (whether the
-    published value is of the same data as ours). Rows of other metrics than `score` are left out.
+    Rows: `run`, `metric`, `course`, `honest` (values of the metric or None), [gap: difference, low, high]. Rows of
+    other metrics than `score` are left out.
     """
     rows = [row for row in rows if row["metric"] == score]
     gaps = {row["run"]: row["course"] - row["honest"] for row in rows if not _unknown(row, "course", "honest")}
     if not gaps:
-        text = f"No variant's {named(score).name} is known under both protocols, so they cannot be compared."
-    else:
-        text = _protocols(gaps, score)
-        if without := [row["run"] for row in rows if row["run"] not in gaps]:
-            text += f" Of {listing(without)} it is not known under both."
-        text += (
-            " The test images differ between the protocols, so the difference is not paired, "
-            "and part of it may be which images were tested."
-        )
-    foreign = [row["run"] for row in rows if not _unknown(row, "published") and not row["same_data"]]
-    if foreign:
+        return f"No variant's {named(score).name} is known under both protocols, so they cannot be compared."
+    text = _protocols(gaps, score)
+    intervals = {row["run"]: row["gap"] for row in rows if row["run"] in gaps and row.get("gap")}
+    if intervals:
+        text += f" With 95 % intervals: {'; '.join(_with_ends(run, gap, score) for run, gap in intervals.items())}."
+    if without := [row["run"] for row in rows if row["run"] not in gaps]:
+        text += f" Of {listing(without)} it is not known under both."
+    return text + (
+        " The test images differ between the protocols, so the difference is not paired, "
+        "and part of it may be which images were tested."
+    )
+
+
+def _with_ends(run: str, gap: Sequence[float], score: str) -> str:
+    """'lite0 +0.050 [−0.010 to +0.110], which includes zero'."""
+    scale, digits, unit = (100, 1, f"{NBSP}points") if named(score).percent else (1, 3, "")
+    value, low, high = (signed(scale * one, digits) for one in gap)
+    if missing(gap[1]):
+        return f"{run} {value}{unit} (one group only, no interval)"
+    side = "above zero" if gap[1] > 0 else "below zero" if gap[2] < 0 else "which includes zero"
+    return f"{run} {value}{unit} [{low} to {high}], {side}"
+
+
+def published_sentence(rows: Sequence[Mapping[str, Any]], score: str) -> str:
+    """Whether each published value lies inside our interval, and which are of other data.
+
+    Rows: `run`, `metric`, `published` (a value or None), `same_data` (whether it is of the same images as ours),
+    `interval` (low, high of ours, or None). Empty where nothing is published in this metric.
+    """
+    rows = [row for row in rows if row["metric"] == score and not _unknown(row, "published")]
+    same = [row for row in rows if row["same_data"] and row["interval"] and not missing(row["interval"][0])]
+    clauses = []
+    for row in same:
+        low, high = row["interval"]
+        place = "above" if row["published"] > high else "below" if row["published"] < low else "inside"
+        ends = interval(score, low, high)
+        clauses.append(f"{named(score).text(row['published'])} of {row['run']} lies {place} {ends}")
+    text = f"The published {named(score).name} against our interval: {'; '.join(clauses)}." if clauses else ""
+    if foreign := [row["run"] for row in rows if not row["same_data"]]:
         values = "value" if len(foreign) == 1 else "values"
         text += f" The published {values} of {listing(foreign)} {_is(foreign)} on other data: not comparable with ours."
-    return text
+    return text.strip()
 
 
 def _protocols(gaps: Mapping[str, float], score: str) -> str:
-    """For how many variants the course protocol gives more, for how many less and for how many the same, as printed."""
+    """For how many variants the data as it came gives more, for how many less and for how many the same, as printed."""
     metric = named(score)
     same = [run for run, gap in gaps.items() if metric.difference(gap) == metric.difference(0.0)]
     sides = {
@@ -145,7 +173,7 @@ def _protocols(gaps: Mapping[str, float], score: str) -> str:
     clauses = [(side, len(sizes), f", by {_range(sizes, score)}") for side, sizes in sides.items() if sizes]
     clauses += [("the same", len(same), "")] if same else []
     texts = [f"{side} for {word(n) if place else _of(n, len(gaps))}{by}" for place, (side, n, by) in enumerate(clauses)]
-    return f"The {metric.name} under the course protocol, against that under the honest one, is {'; '.join(texts)}."
+    return f"The {metric.name} as the data came, against that with patients kept apart, is {'; '.join(texts)}."
 
 
 def _of(some: int, total: int) -> str:

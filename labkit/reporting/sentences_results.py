@@ -65,7 +65,7 @@ def compare_sentence(
 ) -> str:
     """Two variants on the same images: `difference` = b - a, with its interval; 'within noise' if that holds 0.
 
-    The direction is that of `evaluation.intervals.difference_by_group`.
+    The direction is that of `evaluation.seeds.paired_difference`.
     """
     named = metric(metric_name)
     if missing(difference):

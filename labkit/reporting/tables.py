@@ -152,6 +152,24 @@ def variants_table(runs: Mapping[str, Run], ignore: Sequence[str] = ()) -> pd.Da
     return pd.DataFrame(rows)
 
 
+def parameters_table(runs: Mapping[str, Run], defaults: Run, ignore: Sequence[str] = ()) -> pd.DataFrame:
+    """Every parameter that any run sets otherwise than its default: columns parameter, default, and value.
+
+    `runs` is name -> parameters. A value that all share stands alone, others with the runs that have them.
+    """
+    rows = []
+    for key, default in defaults.items():
+        values: dict[str, list[str]] = {}
+        for name, run in runs.items():
+            values.setdefault(parameter_text(run.get(key)), []).append(name)
+        if key in ignore or list(values) == [parameter_text(default)]:
+            continue
+        shared = len(values) == 1
+        texts = [value if shared else f"{value}: {', '.join(names)}" for value, names in values.items()]
+        rows.append({"parameter": key, "default": parameter_text(default), "value": "; ".join(texts)})
+    return pd.DataFrame(rows, columns=["parameter", "default", "value"])
+
+
 def parameter_text(value: Any) -> str:
     """A parameter's value as a reader would write it: none, on, 0.0001; of several, those that are set."""
     if value is None:

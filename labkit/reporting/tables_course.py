@@ -28,23 +28,30 @@ def class_weights_table(
     return pd.DataFrame(table)
 
 
+AS_IT_CAME, HONEST = "ours, as the data came", "ours, patients kept apart"
+
+
 def published_table(rows: Sequence[Row], *, metric: str) -> pd.DataFrame:
     """A report's number of each variant beside ours under two protocols; each cell names the images it is of.
 
     Rows: `run`; `published`: None, or `score` (None: left open), `data`, [n], [majority], [source], [given: whether the
     report has this variant at all, True if absent]; `course`, `honest`: None (not run), or `estimate`, `data`, [low],
-    [high], [n], [majority], [seeds]. `majority` is the share of the test images' most frequent class.
+    [high], [n], [majority], [seeds], [spread: their standard deviation]. `majority` is the share of the test images'
+    most frequent class. A column that no row has anything in is left out, but for the first of ours.
     """
     table = [
         {
             "variant": row["run"],
             "published": _published(row.get("published"), metric),
-            "ours, course protocol": _ours(row.get("course"), metric),
-            "ours, honest protocol": _ours(row.get("honest"), metric),
+            AS_IT_CAME: _ours(row.get("course"), metric),
+            HONEST: _ours(row.get("honest"), metric),
         }
         for row in rows
     ]
-    return pd.DataFrame(table, columns=["variant", "published", "ours, course protocol", "ours, honest protocol"])
+    of_head = {"published": "published", AS_IT_CAME: "course", HONEST: "honest"}
+    filled = [head for head, key in of_head.items() if any(row.get(key) for row in rows)]
+    ours = [] if {AS_IT_CAME, HONEST} & set(filled) else [AS_IT_CAME]
+    return pd.DataFrame(table, columns=["variant", *filled, *ours])
 
 
 def _published(cell: Row | None, key: str) -> str:
@@ -60,8 +67,10 @@ def _ours(cell: Row | None, key: str) -> str:
     if cell is None or missing(cell["estimate"]):
         return "not run"
     seeds = int(cell.get("seeds") or 1)
-    if seeds > 1:  # a mean of ends is no interval
-        return f"{metric(key).text(cell['estimate'])}, mean of {plural(seeds, 'seed')} · {_images(cell)}"
+    if seeds > 1:
+        spread = f" ± {metric(key).text(cell['spread'], unit=False)}" if not missing(cell.get("spread")) else ""
+        ends = f" {interval(key, cell.get('low'), cell.get('high'))}".rstrip()
+        return f"{metric(key).text(cell['estimate'])}{spread}{ends}, mean of {plural(seeds, 'seed')} · {_images(cell)}"
     return f"{with_interval(key, cell['estimate'], cell.get('low'), cell.get('high'))} · {_images(cell)}"
 
 

@@ -1,0 +1,49 @@
+"""What a report rests on: the papers of its networks, data and statistics, only those that it uses."""
+
+from labkit.data.catalog import facts
+from labkit.data.source import PHANTOMS
+from labkit.reporting.collect import StudyResults
+from labkit.reporting.worth import Worth
+
+RESNET = "K. He, X. Zhang, S. Ren, J. Sun. Deep residual learning for image recognition. CVPR 2016."
+EFFICIENTNET = "M. Tan, Q. Le. EfficientNet: rethinking model scaling for convolutional neural networks. ICML 2019."
+KAPPA = (
+    "J. Cohen. Weighted kappa: nominal scale agreement with provision for scaled disagreement or partial credit. "
+    "Psychological Bulletin 70(4), 1968."
+)
+CLUSTERED = "G. Ying et al. Receiver-operating characteristic analysis for correlated eye data. 2021, PMC8586066."
+SEEDS = "X. Bouthillier et al. Accounting for variance in machine learning benchmarks. MLSys 2021."
+MCNEMAR = (
+    "Q. McNemar. Note on the sampling error of the difference between correlated proportions or percentages. "
+    "Psychometrika 12, 1947."
+)
+HOLM = "S. Holm. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6, 1979."
+CALIBRATION = "C. Guo, G. Pleiss, Y. Sun, K. Weinberger. On calibration of modern neural networks. ICML 2017."
+GRADCAM = "R. Selvaraju et al. Grad-CAM: visual explanations from deep networks. ICCV 2017."
+SANITY = "J. Adebayo et al. Sanity checks for saliency maps. NeurIPS 2018."
+MEDMNIST = "J. Yang et al. MedMNIST v2: a large-scale lightweight benchmark. Scientific Data 10, 2023."
+
+
+def references(results: StudyResults, found: Worth) -> list[str]:
+    """In alphabetical order; the data's own source and what published numbers stand in come last."""
+    archs = {run["params"].arch for run in results.runs}
+    dataset = results.runs[0]["params"].dataset
+    used = {
+        RESNET: any(arch.startswith("resnet") for arch in archs),
+        EFFICIENTNET: any("efficientnet" in arch for arch in archs),
+        KAPPA: results.score == "qwk",
+        CLUSTERED: not results.runs[0]["n_without_group"],
+        SEEDS: len(results.runs) > len(results.tests),
+        MCNEMAR: len(results.tests) > 1,
+        HOLM: len(results.tests) > 1,
+        CALIBRATION: bool(found.calibrations),
+        GRADCAM: True,
+        SANITY: True,
+        MEDMNIST: dataset.endswith("mnist"),
+    }
+    listed = sorted(text for text, is_used in used.items() if is_used)
+    if results.runs[0]["params"].data not in PHANTOMS and facts(dataset).source:
+        listed.append(f"Data: {facts(dataset).source}.")
+    return listed + [
+        f"Published numbers: {source}." for source in {one.source: None for one in results.study.published}
+    ]

@@ -1,0 +1,82 @@
+"""The box at the head of a report: at most five sentences, all written from the numbers."""
+
+from labkit.data.source import PHANTOMS
+from labkit.evaluation.seeds import paired_difference
+from labkit.reporting.collect import StudyResults
+from labkit.reporting.numbers import listing, metric, percent, plural, whole, word
+from labkit.reporting.sentences_results import CONSTANT, best_variant_sentence
+from labkit.reporting.tables import estimates
+
+
+def summary(results: StudyResults) -> list[str]:
+    """What was done; which variant is best; what no model at all would score; what the best is better than; and whether
+    the numbers can be believed."""
+    found = estimates(results.runs)
+    said = [
+        _what(results),
+        best_variant_sentence(found, results.baseline[results.score], results.score),
+        _without_a_model(results),
+        _told_apart(results),
+        _how_sound(results),
+    ]
+    return [sentence for sentence in said if sentence]
+
+
+def _what(results: StudyResults) -> str:
+    first = results.runs[0]
+    names = list(results.tests)
+    seeds = max(len(results.seeds(name)) for name in names)
+    each = f", up to {word(seeds)} times each with another seed," if seeds > 1 else ""
+    kind = "synthetic images" if first["params"].data in PHANTOMS else "images"
+    of = f" of {plural(first['n_groups'], results.unit)}" if first["n_groups"] else ""
+    network = "One network was" if len(names) == 1 else f"{word(len(names)).capitalize()} variants of networks were"
+    learnt = f"{whole(first['n_images']['train'])} {kind}"
+    return f"{network} trained{each} on {learnt} and judged on {whole(first['n'])} others{of}."
+
+
+def _without_a_model(results: StudyResults) -> str:
+    accuracy = metric("accuracy").text
+    best = max(results.tests, key=lambda name: _mean(results, name, "accuracy"))
+    text = f"Always answering “{results.majority_class}” is right in {percent(results.baseline['accuracy'])}"
+    text += f" of the test images, the most accurate variant, {best}, in {accuracy(_mean(results, best, 'accuracy'))}"
+    blind = [name for name in results.tests if _mean(results, name, "answers") >= CONSTANT]
+    if blind:
+        text += f"; {listing(blind)} {'gives' if len(blind) == 1 else 'give'} (nearly) always one and the same answer"
+    return f"{text}."
+
+
+def _told_apart(results: StudyResults) -> str:
+    """The best variant against every other, with paired intervals."""
+    if len(results.tests) < 2:
+        return ""
+    best = max(results.tests, key=lambda name: _mean(results, name, results.score))
+    beaten, close = [], []
+    for name in results.tests:
+        if name != best:
+            row = paired_difference(results.seeds(name), results.seeds(best), len(results.classes)).loc[results.score]
+            (beaten if row["low"] > 0 else close).append(name)
+    score = metric(results.score).name
+    if not close:
+        return f"On {score} it is better than every other variant by more than noise."
+    if not beaten:
+        return f"On {score} it cannot be told apart from any other variant."
+    return f"On {score} it is better than {_of(beaten)} by more than noise, and cannot be told apart from {_of(close)}."
+
+
+def _of(names: list[str]) -> str:
+    return listing(names) if len(names) <= 3 else f"{word(len(names))} others"
+
+
+def _how_sound(results: StudyResults) -> str:
+    """What is wrong stands in a warning of its own (`results.stamps`); here, that nothing is, and what is missing."""
+    seeds = min(len(results.seeds(name)) for name in results.tests)
+    once = "" if seeds > 1 else " With one seed a variant, what another seed would change is not known."
+    if results.stamps:
+        return once.strip()
+    kept = f"No {results.unit} is on both sides of the split and the epoch was chosen without looking at test"
+    return f"{kept}.{once}" if not once else f"{kept}; what another seed would change is not known."
+
+
+def _mean(results: StudyResults, name: str, key: str) -> float:
+    values = [float(run[key]) for run in results.runs if run["run"] == name]
+    return sum(values) / len(values)
