@@ -3,7 +3,7 @@
 from labkit.reporting.plots_ablation import ablation
 from labkit.reporting.plots_blocks import residual_blocks
 from labkit.reporting.plots_calibration import reliability_diagrams
-from labkit.reporting.plots_confusion import confusion_matrices, confusion_matrix, row_shares
+from labkit.reporting.plots_confusion import confusion_matrices, confusion_matrix, matrix_pages, row_shares
 from labkit.reporting.plots_curves import precision_recall_curves, roc_curves
 from labkit.reporting.plots_data import augmentation_grid, class_histogram, image_grid
 from labkit.reporting.plots_light import light
@@ -28,6 +28,7 @@ __all__ = [
     "learning_curves",
     "learning_rate_schedule",
     "light",
+    "matrix_pages",
     "precision_recall_curves",
     "reliability_diagrams",
     "residual_blocks",

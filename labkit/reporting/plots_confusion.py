@@ -14,23 +14,21 @@ from labkit.reporting.style import WIDTH, contrast, new_figure, styled
 
 SIZE, SMALL = 8.5, 7.0  # points
 LETTER = 0.073  # inches: mean width of a letter of 8.5 points
+LINE = 1.2  # height of a line, in sizes of its text
 PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
 
 
 @styled
-def confusion_matrix(
-    matrix: np.ndarray, classes: Sequence[str], title: str = "", *, normalize: bool | None = None
-) -> Figure:
+def confusion_matrix(matrix: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
     """One confusion matrix; `matrix`: counts (C, C), rows true, columns predicted.
 
-    Each cell shows the count and below it the percentage of its row (images of that true class);
-    `normalize=False` shows counts only, `normalize=True` percentages only.
+    Each cell shows the count and below it the percentage of its row (images of that true class).
     """
     matrix = _checked(matrix, classes)
     cell = float(np.clip(5.0 / len(classes), 0.62, 0.95))
     fig = new_figure(height=cell * len(classes) * 0.85 + 1.0, width=min(WIDTH, cell * len(classes) + 2.0))
     ax = fig.subplots()
-    _heatmap(ax, matrix, normalize, size=8 if len(classes) > 6 else 9)
+    _heatmap(ax, matrix, size=8 if len(classes) > 6 else 9, digits=1)
     totals = matrix.sum(axis=1)
     ax.set_xticks(ax.get_xticks(), [wrap(name, 13) for name in classes], rotation=0 if len(classes) < 6 else 45)
     if len(classes) >= 6:
@@ -46,18 +44,18 @@ def confusion_matrix(
 
 
 @styled
-def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str], *, normalize: bool = True) -> Figure:
+def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
     """Small multiples, one matrix (C, C) of counts per variant, all on one colour scale (share of the row).
 
-    Cells show row percentages, or counts with `normalize=False`; small cells leave out the percent sign or the
-    thousands separator. Rows of panels wrap so that the text stays readable: eight matrices of eight classes with
-    four-digit counts are then taller than a page and are better shown normalised.
+    Each cell shows the count and below it the percentage of its row; small cells leave out the percent sign and the
+    thousands separator. Rows of panels wrap so that the text stays readable; of more than a page holds, make one
+    figure for each of `matrix_pages`.
     """
     if not matrices:
         raise ValueError("confusion_matrices got no matrix")
     checked = {name: _checked(matrix, classes) for name, matrix in matrices.items()}
     left = LETTER * max(len(line) for name in classes for line in wrap(name, 14).split("\n")) + 0.4
-    columns, panel, size = _layout(checked, normalize, WIDTH - left)
+    columns, panel, size = _layout(checked, WIDTH - left)
     lines = -(-len(matrices) // columns)
     titles = [wrap(name, int(panel * 11)) for name in matrices]
     title_height = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.12
@@ -71,7 +69,7 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
     for ax in axes.flat[len(matrices) :]:
         ax.set_axis_off()
     for place, (ax, matrix) in enumerate(zip(axes.flat, checked.values(), strict=False)):
-        _heatmap(ax, matrix, normalize, size, sign=size == SIZE)
+        _heatmap(ax, matrix, size, sign=size == SIZE)
         ax.set_aspect("equal")
         ax.set_title(titles[place])
         ax.set_xticks([])
@@ -88,13 +86,28 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
     return fig
 
 
-def _layout(matrices: Mapping[str, np.ndarray], normalize: bool, width: float) -> tuple[int, float, float]:
+def matrix_pages(matrices: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """The matrices in as many parts as they need figures, each no higher than a page."""
+    names = list(matrices)
+    largest = max(int(np.max(matrix)) for matrix in matrices.values())
+    cell = _cell_size(SMALL, ("100", str(largest)))
+    needed = cell * len(next(iter(matrices.values())))
+    fit = max(1, int((WIDTH - 1.6) // needed)) * max(1, int((PAGE - 1.2) // (needed + 0.44)))
+    return [{name: matrices[name] for name in names[start : start + fit]} for start in range(0, len(names), fit)]
+
+
+def _cell_size(size: float, texts: Sequence[str]) -> float:
+    """Inches that a cell needs for a count and a percentage below it; a digit is 0.64 em wide in DejaVu Sans."""
+    return max(0.64 * size * max(map(len, texts)) + 3, 2 * LINE * size + 3) / 72
+
+
+def _layout(matrices: Mapping[str, np.ndarray], width: float) -> tuple[int, float, float]:
     """Panels per row, width of a panel (inches) and size of its text, such that the longest number fits its cell."""
     classes, number = len(next(iter(matrices.values()))), len(matrices)
     largest = max(int(matrix.max()) for matrix in matrices.values())
     columns, panel, size = 1, 2.7, SIZE
-    for size, text in ((SIZE, "100 %" if normalize else whole(largest)), (SMALL, "100" if normalize else str(largest))):
-        needed = classes * (0.64 * size * len(text) + 3) / 72  # a digit is 0.64 em wide in DejaVu Sans
+    for size, texts in ((SIZE, ("100 %", whole(largest))), (SMALL, ("100", str(largest)))):
+        needed = classes * _cell_size(size, texts)
         columns = int(np.clip(width // needed, 1, 4 if classes <= 2 else 3))
         lines = -(-number // columns)
         columns = -(-number // lines)
@@ -135,9 +148,9 @@ def _checked(matrix: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     return matrix
 
 
-def _heatmap(ax: Axes, matrix: np.ndarray, normalize: bool | None, size: float, sign: bool = True) -> None:
+def _heatmap(ax: Axes, matrix: np.ndarray, size: float, sign: bool = True, digits: int = 0) -> None:
     shares = row_shares(matrix)
-    texts = [_cell(count, share, normalize, sign) for count, share in zip(matrix.flat, shares.flat, strict=True)]
+    texts = [_cell(count, share, sign, digits) for count, share in zip(matrix.flat, shares.flat, strict=True)]
     sns.heatmap(
         shares,
         ax=ax,
@@ -157,9 +170,7 @@ def _heatmap(ax: Axes, matrix: np.ndarray, normalize: bool | None, size: float, 
     ax.tick_params(length=0)
 
 
-def _cell(count: float, share: float, normalize: bool | None, sign: bool) -> str:
-    if normalize is None:
-        return f"{whole(count)}\n{percent(share)}"
-    if normalize:
-        return percent(share, 0) if sign else fixed(share * 100, 0)
-    return whole(count) if sign else str(int(count))
+def _cell(count: float, share: float, sign: bool, digits: int) -> str:
+    if sign:
+        return f"{whole(count)}\n{percent(share, digits)}"
+    return f"{int(count)}\n{fixed(share * 100, 0)}"
