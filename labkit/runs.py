@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -252,7 +253,8 @@ class Run:
         """The last word on a run; replaying a finished run changes nothing."""
         if not self.finished:
             self.path("checkpoint.pt").unlink(missing_ok=True)
-            self.record(status="finished", **facts)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self.record(status="finished", finished_at=now, **facts)
 
 
 _open: dict[Path, FileLock] = {}
