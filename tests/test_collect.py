@@ -150,3 +150,14 @@ def test_p_values_of_accuracy_are_corrected_for_all_pairs_of_the_study(study):
     assert pairs["good", "deep"].p_holm == pairs["good", "deep"].p  # the largest of three
     assert pairs["constant", "good"].p_holm == pytest.approx(3 * 2 / 2**20)
     assert all(np.isnan(pair.p_holm) for pair in collect("s").comparisons() if pair.metric == "qwk")
+
+
+def test_every_class_has_an_interval_of_its_sensitivity(study):
+    good = next(run for run in collect("s").runs if run["run"] == "good")
+    answers = labels()
+    answers[40:46] = 0  # half of the second class is missed
+    make_run("good", answers)
+    half = next(run for run in collect("s").runs if run["run"] == "good")["sensitivity_intervals"]
+    assert (good["sensitivity_intervals"] == 1).all(axis=None)
+    assert half.loc["b", "estimate"] == 0.5 and half.loc["b", "low"] < 0.5 < half.loc["b", "high"]
+    assert (half.loc[["a", "c"]] == 1).all(axis=None)

@@ -49,6 +49,16 @@ def qwk(matrices: Floats) -> Floats:
     return np.where(expected > 0, 1 - _ratio(observed, expected), 0.0)
 
 
+def sensitivity(number: int) -> Callable[[Floats], Floats]:
+    """The metric of one class: the share of its images that are found; NaN where a draw has none."""
+
+    def found(matrices: Floats) -> Floats:
+        images = matrices[..., number, :].sum(axis=-1)
+        return np.divide(matrices[..., number, number], images, out=np.full(images.shape, np.nan), where=images > 0)
+
+    return found
+
+
 METRICS: dict[str, Callable[[Floats], Floats]] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,

@@ -13,7 +13,7 @@ from labkit import runs
 from labkit.audit import in_caption, leak_effect
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide, is_ordinal
-from labkit.evaluation.intervals import bootstrap_by_group
+from labkit.evaluation.intervals import bootstrap_by_group, sensitivity
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
 from labkit.evaluation.paired import holm, mcnemar
 from labkit.evaluation.ranking_intervals import auroc_intervals
@@ -56,8 +56,9 @@ class StudyResults:
     """The finished runs of a study's comparison.
 
     ``runs``: one dict a run and seed, with ``run, seed, n``, every score of ``metrics.evaluate``, ``intervals``
-    (metric: estimate, low, high), ``test`` (its decided test predictions), ``answers`` (share of its most frequent
-    answer), ``minutes, images_per_second, milliseconds, parameters, flops, file_mb, device, start, params``.
+    (metric: estimate, low, high), ``sensitivity_intervals`` (the same by class), ``test`` (its decided test
+    predictions), ``answers`` (share of its most frequent answer), ``minutes, images_per_second, milliseconds,
+    parameters, flops, file_mb, device, start, params``.
     ``honest``: the same of the runs that were made a second time with patients kept apart, one dict a seed by the name
     of the run that they repeat; their test images are others. ``unscored``: runs without a labelled test image.
     ``tests``: ``test`` of each run's first seed; ``vals``: those of validation, without a row where there is none.
@@ -193,6 +194,9 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame,
     intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes))
     if not is_ordinal(test):
         intervals = pd.concat([intervals, auroc_intervals(test, classes, task)])
+    of_class = {name: sensitivity(number) for number, name in enumerate(classes)}
+    answered = test["label"], test["prediction"], test["group"]
+    sensitivities = bootstrap_by_group(*answered, len(classes), metrics=of_class)
     seconds = manifest["epoch_seconds"]
     answer = int(np.argmax(manifest["train_counts"]))
     labelled = decided.dropna(subset=["label"])
@@ -204,6 +208,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame,
         "test": test,
         "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
         "intervals": intervals,
+        "sensitivity_intervals": sensitivities,
         "leak_effect": leak_effect(test, _touched(folder, manifest, test), len(classes)),
         "answers": majority_share(test),
         "minutes": sum(seconds) / 60,

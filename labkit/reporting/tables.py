@@ -54,17 +54,20 @@ def _intervals(given: Any) -> dict[str, tuple[float, float]]:
 
 
 def sensitivities(runs: Iterable[Run], classes: Sequence[str], images: Sequence[int] | None = None) -> pd.DataFrame:
-    """Run dicts -> one row a run, seed and class: columns run, seed, class, sensitivity, [images: of that class].
+    """Run dicts -> one row a run, seed and class: columns run, seed, class, sensitivity, low, high, [images: of it].
 
-    `run["sensitivity"]` is a list in the order of `classes` or a dict by class name; None is unknown.
+    `run["sensitivity"]` is a list in the order of `classes` or a dict by class name; None is unknown. Intervals, where
+    there are any: `run["sensitivity_intervals"]`, a DataFrame by class.
     """
     rows = []
     for run in runs:
+        ends = _intervals(run.get("sensitivity_intervals"))
         values = run.get("sensitivity") or [None] * len(classes)
         for place, name in enumerate(classes):
             value = values.get(name) if isinstance(values, Mapping) else values[place]
             row = {"run": str(run["run"]), "seed": run.get("seed", 0), "class": name}
             row["sensitivity"] = float("nan") if value is None else float(value)
+            row["low"], row["high"] = ends.get(name, (float("nan"), float("nan")))
             rows.append(row | ({"images": images[place]} if images is not None else {}))
     return pd.DataFrame(rows)
 
