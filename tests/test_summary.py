@@ -36,7 +36,7 @@ def test_the_best_is_told_apart_from_those_it_beats_and_not_from_its_like(study)
     make_run("good", labels())
     make_run("alike", almost)
     told = said()[3]
-    assert "it is better than blind by more than noise, and cannot be told apart from alike" in told
+    assert "good is better than blind by more than noise, and cannot be told apart from alike." in told
     assert len(said()) == 5 and "Three variants" in said()[0]
 
 

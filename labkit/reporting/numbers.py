@@ -17,6 +17,11 @@ class Metric:
     percent: bool = True
     higher_is_better: bool = True
 
+    @property
+    def title(self) -> str:
+        """The name at the head of a sentence: 'Macro AUROC'."""
+        return self.name[:1].upper() + self.name[1:]
+
     def text(self, value: float | None, *, unit: bool = True) -> str:
         """0.8233 -> '82.3 %', or '0.823' for a metric that is no share."""
         if self.percent:

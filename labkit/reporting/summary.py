@@ -55,12 +55,12 @@ def _told_apart(results: StudyResults) -> str:
         if name != best:
             row = paired_difference(results.seeds(name), results.seeds(best), len(results.classes)).loc[results.score]
             (beaten if row["low"] > 0 else close).append(name)
-    score = metric(results.score).name
+    where, noise = f"On {metric(results.score).name}, {best} is", "by more than noise"
     if not close:
-        return f"On {score} it is better than every other variant by more than noise."
+        return f"{where} better than {_of(beaten)} {noise}."
     if not beaten:
-        return f"On {score} it cannot be told apart from any other variant."
-    return f"On {score} it is better than {_of(beaten)} by more than noise, and cannot be told apart from {_of(close)}."
+        return f"{where} not better than {_of(close)} {noise}."
+    return f"{where} better than {_of(beaten)} {noise}, and cannot be told apart from {_of(close)}."
 
 
 def _of(names: list[str]) -> str:
@@ -69,12 +69,13 @@ def _of(names: list[str]) -> str:
 
 def _how_sound(results: StudyResults) -> str:
     """What is wrong stands in a warning of its own (`results.stamps`); here, that nothing is, and what is missing."""
-    seeds = min(len(results.seeds(name)) for name in results.tests)
-    once = "" if seeds > 1 else " With one seed a variant, what another seed would change is not known."
+    once = [name for name in results.tests if len(results.seeds(name)) == 1]
+    of_whom = "" if len(once) == len(results.tests) else f" of {listing(once)}"
+    unknown = f"what another seed{of_whom} would change is not known" if once else ""
     if results.stamps:
-        return once.strip()
-    kept = f"No {results.unit} is on both sides of the split and the epoch was chosen without looking at test"
-    return f"{kept}.{once}" if not once else f"{kept}; what another seed would change is not known."
+        return f"{unknown[:1].upper()}{unknown[1:]}." if unknown else ""
+    sound = f"No {results.unit} is on both sides of the split and the epoch was chosen without looking at test"
+    return f"{sound}; {unknown}." if unknown else f"{sound}."
 
 
 def _mean(results: StudyResults, name: str, key: str) -> float:
