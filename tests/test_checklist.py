@@ -49,9 +49,10 @@ def test_a_leak_stands_in_the_checklist(results):
     table = pd.DataFrame({"image_id": ["a", "b", "c"], "group": ["1", "2", "1"], "label": [0, 1, 0], "side": None})
     table["split"] = ["train", "train", "test"]
     hashes = pd.Series({"a": "x", "b": "y", "c": "x"})
-    said = reported(checklist(results, audit(table, hashes, ["a", "b"], "patient")))
+    results.runs[0]["audit"] = audit(table, hashes, ["a", "b"], "patient").facts()
+    said = reported(checklist(results))
     assert said["disjoint patients"].startswith("Leak: 1 patient")
-    assert said["duplicate images"].startswith("1 test image also")
+    assert said["duplicate images"].startswith("Leak: 1 test image is in train")
 
 
 def test_the_notebook_adds_what_it_shows_and_no_other_item(results):

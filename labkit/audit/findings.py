@@ -53,6 +53,14 @@ class Findings:
             found.append(shortcut_sentence(self.shortcut))
         return found
 
+    def facts(self) -> dict[str, str]:
+        """What a run's manifest keeps: `groups` and `duplicates`, a sentence or more each."""
+        found = {
+            "groups": group_sentences(self.groups, self.group_name),
+            "duplicates": duplicate_sentences(self.duplicates),
+        }
+        return {name: " ".join(sentences) for name, sentences in found.items()}
+
     def tables(self, classes: Sequence[str], rows: int = 20) -> dict[str, pd.DataFrame]:
         """What to show below the sentences, by caption: pairs across splits first, and no table that is empty."""
         listed = {"Files with the same bytes": self.duplicates.files}

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.audit import Findings
 from labkit.data.catalog import CATALOG
 from labkit.data.source import PHANTOMS
 from labkit.reporting.collect import StudyResults
@@ -22,13 +21,11 @@ CHOICE = {"val": "validation images", "test": "test images, which are no longer 
 SPLIT = {"group": "by {group}", "image": "by image, whoever it is of", "given": "as the data came"}
 
 
-def checklist(
-    results: StudyResults, findings: Findings | None = None, also: Mapping[str, str | None] | None = None
-) -> pd.DataFrame:
+def checklist(results: StudyResults, also: Mapping[str, str | None] | None = None) -> pd.DataFrame:
     """Columns item, guideline, reported; about thirty rows.
 
-    `findings`: the audit of the first run's split. `also`: what the report shows besides and only its notebook knows,
-    by item, such as {"failure analysis": "…"}; None and "" mean not reported. Raises ValueError on an unknown item.
+    `also`: what the report shows besides and only its notebook knows, by item, such as {"failure analysis": "…"}; None
+    and "" mean not reported. Raises ValueError on an unknown item.
     """
     also = also or {}
     items = [*_DATA, *_MODEL, *_RESULTS]
@@ -36,9 +33,7 @@ def checklist(
         raise ValueError(
             f"also: there is no item {', '.join(sorted(unknown))}; items: {', '.join(i[0] for i in items)}"
         )
-    rows = [
-        (name, guideline, also.get(name) or say(results, findings) or NOT_REPORTED) for name, guideline, say in items
-    ]
+    rows = [(name, guideline, also.get(name) or say(results) or NOT_REPORTED) for name, guideline, say in items]
     return pd.DataFrame(rows, columns=["item", "guideline", "reported"])
 
 
@@ -49,7 +44,7 @@ def checklist_sentence(table: pd.DataFrame) -> str:
     return f"{said}. Not reported: {'; '.join(lacking)}." if lacking else f"{said}."
 
 
-Say = Callable[[StudyResults, Findings | None], str | None]
+Say = Callable[[StudyResults], str | None]
 
 
 def _first(results: StudyResults) -> Mapping[str, Any]:
@@ -61,11 +56,11 @@ def _all(results: StudyResults, key: str) -> str | None:
     return " or ".join(dict.fromkeys(parameter_text(getattr(run["params"], key)) for run in results.runs)) or None
 
 
-def _unknown(results: StudyResults, findings: Findings | None) -> None:
+def _unknown(results: StudyResults) -> None:
     return None
 
 
-def _source(results: StudyResults, findings: Findings | None) -> str | None:
+def _source(results: StudyResults) -> str | None:
     params = _first(results)["params"]
     if params.data in PHANTOMS:
         return f"{PHANTOMS[params.data]}, drawn by labkit; they depict nobody"
@@ -73,13 +68,13 @@ def _source(results: StudyResults, findings: Findings | None) -> str | None:
     return f"{known.source}; licence: {known.licence}" if known and known.source else None
 
 
-def _preprocessing(results: StudyResults, findings: Findings | None) -> str:
+def _preprocessing(results: StudyResults) -> str:
     crop = _all(results, "crop_size")
     cut = "" if crop == "none" else f", cropped to {crop} px"
     return f"square of {_all(results, 'image_size')} px{cut}; normalised: {_all(results, 'normalize')}"
 
 
-def _left_out(results: StudyResults, findings: Findings | None) -> str | None:
+def _left_out(results: StudyResults) -> str | None:
     count = _first(results).get("unreadable")
     return None if count is None else f"images that cannot be decoded and are left out: {whole(count)}"
 
@@ -88,7 +83,7 @@ def _in_order(part: tuple[str, int]) -> int:
     return ("train", "val", "test").index(part[0])
 
 
-def _partitions(results: StudyResults, findings: Findings | None) -> str:
+def _partitions(results: StudyResults) -> str:
     run = _first(results)
     parts = [f"{part} {plural(n, 'image')}" for part, n in sorted(run["n_images"].items(), key=_in_order)]
     of = f"; test shows {plural(run['n_groups'], results.unit)}" if run["n_groups"] else ""
@@ -96,88 +91,85 @@ def _partitions(results: StudyResults, findings: Findings | None) -> str:
     return f"{', '.join(parts)}, split {split}{of}"
 
 
-def _disjoint(results: StudyResults, findings: Findings | None) -> str | None:
-    if findings is not None:
-        return findings.sentences()[0]
+def _disjoint(results: StudyResults) -> str | None:
+    if found := _first(results).get("audit", {}).get("groups"):
+        return found
     of_patients = ("share a", "are unknown", "have met")  # in the stamps' own words (labkit.audit.stamps)
     return "; ".join(stamp for stamp in results.stamps if any(words in stamp for words in of_patients)) or None
 
 
-def _duplicates(results: StudyResults, findings: Findings | None) -> str | None:
-    if findings is None or not findings.duplicates.checked:
-        return None
-    touched = findings.duplicates.n_test_touched
-    return f"{plural(touched, 'test image')} also in train or validation, by SHA-256"
+def _duplicates(results: StudyResults) -> str | None:
+    return _first(results).get("audit", {}).get("duplicates")
 
 
-def _networks(results: StudyResults, findings: Findings | None) -> str:
+def _networks(results: StudyResults) -> str:
     sizes = {
         run["params"].arch: f"{run['params'].arch} ({millions(run['parameters'])} parameters)" for run in results.runs
     }
     return listing(list(sizes.values()))
 
 
-def _software(results: StudyResults, findings: Findings | None) -> str | None:
+def _software(results: StudyResults) -> str | None:
     run = _first(results)
     names = [f"{name} {run['versions'][name]}" for name in ("python", "torch") if name in run.get("versions", {})]
     machine = [str(run[key]) for key in ("device", "precision") if run.get(key)]
     return ", ".join([*names, *machine]) or None
 
 
-def _start(results: StudyResults, findings: Findings | None) -> str | None:
+def _start(results: StudyResults) -> str | None:
     return (
         listing(list(dict.fromkeys(run["start"] for run in results.runs if run.get("start")))) if results.runs else None
     )
 
 
-def _training(results: StudyResults, findings: Findings | None) -> str:
+def _training(results: StudyResults) -> str:
     keys = ("loss", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay", "rotation")
     return ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys)
 
 
-def _imbalance(results: StudyResults, findings: Findings | None) -> str:
+def _imbalance(results: StudyResults) -> str:
     return f"class weights {_all(results, 'class_weights')}, sampling {_all(results, 'sampling')}"
 
 
-def _choice(results: StudyResults, findings: Findings | None) -> str:
+def _choice(results: StudyResults) -> str:
     chosen = listing(list(dict.fromkeys(run["params"].select_on for run in results.runs)))
     if chosen == "last":
         return "the last epoch"
     return f"the epoch with the best {metric(results.score).name} on the {CHOICE.get(chosen, chosen)}"
 
 
-def _looks(results: StudyResults, findings: Findings | None) -> str | None:
+def _looks(results: StudyResults) -> str | None:
     counts = sorted({run["test_predictions"] for run in results.runs if "test_predictions" in run})
     times = [plural(count, "time") for count in counts]
     return f"test was predicted {listing(times, 'or')} a run" if times else None
 
 
-def _measures(results: StudyResults, findings: Findings | None) -> str:
+def _measures(results: StudyResults) -> str:
     return f"accuracy, {metric(results.score).name} and others, beside always answering {results.majority_class}"
 
 
-def _uncertainty(results: StudyResults, findings: Findings | None) -> str:
+def _uncertainty(results: StudyResults) -> str:
     seeds = len({run["seed"] for run in results.runs})
     return f"95 % intervals by bootstrap, drawn by {results.unit}; {plural(seeds, 'seed')} a variant"
 
 
-def _performance(results: StudyResults, findings: Findings | None) -> str:
+def _performance(results: StudyResults) -> str:
     best = max(results.runs, key=lambda run: run[results.score])
     ends = best["intervals"].loc[results.score]
     return f"{metric(results.score).name} of {best['run']}: {with_interval(results.score, *ends.tolist())}"
 
 
-def _external(results: StudyResults, findings: Findings | None) -> str:
+def _external(results: StudyResults) -> str:
     return "none: internal test only"
 
 
-def _code(results: StudyResults, findings: Findings | None) -> str | None:
+def _code(results: StudyResults) -> str | None:
     commit = _first(results).get("git_commit")
     return f"commit {commit}; parameters, predictions and weights of every run are kept" if commit else None
 
 
 _DATA: list[tuple[str, str, Say]] = [
-    ("objective", "CLAIM; STARD-AI; TRIPOD+AI", lambda results, _: results.study.question),
+    ("objective", "CLAIM; STARD-AI; TRIPOD+AI", lambda results: results.study.question),
     ("intended use", "CLAIM; STARD-AI; TRIPOD+AI", lambda *_: "none: a lab report, not a medical device"),
     ("data source", "CLAIM; TRIPOD+AI", _source),
     ("eligibility of patients", "CLAIM; STARD-AI; TRIPOD+AI", _unknown),

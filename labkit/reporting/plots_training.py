@@ -15,6 +15,7 @@ from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
 
 PANELS = {"train": "training", "val": "validation", "test": "test"}
 CHOSEN = "○ chosen epoch"
+LEAST_SPAN = 0.05  # of the axis of a score
 
 
 @styled
@@ -191,6 +192,9 @@ def cost(costs: pd.DataFrame, palette: Palette | None = None, *, score: str = "q
     ax.set_xlabel("training time (minutes)")
     ax.set_ylabel(metric(score).name)
     value_axis(ax.yaxis, metric(score).percent, ticks=10)
+    low, high = ax.get_ylim()
+    if high - low < LEAST_SPAN:  # what differs by less than a hundredth must not look far apart
+        ax.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
     ax.grid()
     texts = [wrap(run, 22) + _parameters(means[run][2]) for run in runs]
     points = np.array([means[run][:2] for run in runs]).reshape(-1, 2)
