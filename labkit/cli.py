@@ -1,6 +1,6 @@
-"""The shell's door: ``labkit run``, ``labkit report``, ``labkit test`` and ``labkit check``. Errors are one line; exit
-codes: 1 a run failed, a checkpoint answers otherwise or the data leaks, 2 wrong use, 3 the report is there but its PDF
-is not."""
+"""The shell's door: ``labkit run``, ``report``, ``test``, ``predict``, ``check``. Errors are one line; exit codes: 1
+a run failed, a checkpoint answers otherwise, an image is unreadable or the data leaks, 2 wrong use, 3 the report is
+there but its PDF is not."""
 
 import argparse
 import sys
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from labkit.params import PROJECT, ParameterError
 
 if TYPE_CHECKING:
+    from labkit.predict import Predictor
     from labkit.study import StudyRunner
 
 
@@ -37,6 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     test.add_argument("--data", help="where the images lie now, if they were moved")
     test.add_argument("--split", choices=["test", "val"], default="test", help="the images to predict (default: test)")
     test.add_argument("--runs", nargs="+", default=["*"], metavar="RUN", help="only these, such as 'resnet18*'")
+    predict = commands.add_parser("predict", help="what a finished run says of new photographs; no medical device")
+    predict.add_argument("images", nargs="*", metavar="IMAGE", help="image files, or folders of them")
+    predict.add_argument("--study", help="study of the run (default: the one run last)")
+    predict.add_argument("--run", help="a run's name or folder (default: the study's best on validation)")
+    predict.add_argument("--csv", metavar="FILE", help="write the answers to this .csv, too: one row an image")
+    predict.add_argument("--cam", metavar="FOLDER", help="write a picture of each image and its Grad-CAM here")
+    predict.add_argument(
+        "--submission", metavar="FOLDER", help="instead: write a file to hand in for each unlabelled test list here"
+    )
+    predict.add_argument("--data", help="with --submission: folder that holds the lists (default: the run's own data)")
     check = commands.add_parser("check", help="is a folder of images sound? leaks, duplicates, odd files, baselines")
     check.add_argument("data", help="folder of your images, or a built-in set (demo, tiny)")
     check.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: by the names of the files)")
@@ -46,12 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     check.add_argument("--json", action="store_true", help="everything that was found, for a machine")
     arguments = parser.parse_args(argv)
     try:
-        return {"run": _run, "report": _report, "test": _test, "check": _check}[arguments.command](arguments)
+        commands_by_name = {"run": _run, "report": _report, "test": _test, "predict": _predict, "check": _check}
+        return commands_by_name[arguments.command](arguments)
     except (ParameterError, ValueError, OSError, RuntimeError) as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        goes_on = "" if arguments.command == "check" else "; the same command goes on after the last full epoch"
+        trains = arguments.command in ("run", "report")
+        goes_on = "; the same command goes on after the last full epoch" if trains else ""
         print(f"\nlabkit: stopped{goes_on}", file=sys.stderr)
         return 130
 
@@ -106,6 +119,79 @@ def _test(arguments: argparse.Namespace) -> int:
         print(result, flush=True)
         same &= result.same
     return 0 if same else 1
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    """1 where an image cannot be read."""
+    if arguments.submission:
+        return _hand_in(arguments)
+    if arguments.data or not arguments.images:
+        raise ParameterError("predict: got no IMAGE; name files or folders (--data goes with --submission alone)")
+    from tqdm import tqdm
+
+    from labkit.data.images import find_images
+    from labkit.predict import as_csv_path, as_table, for_people, write_pictures
+    from labkit.reporting.sentences_predict import NOT_A_DEVICE, answer_line, count_sentence
+    from labkit.runs import write_csv
+
+    csv = as_csv_path(arguments.csv)
+    images = find_images(arguments.images, besides=arguments.cam)
+    predictor = _predictor(arguments)
+    rows = []
+    with tqdm(total=len(images), unit="image", leave=False, disable=None) as bar:  # None: only where a person watches
+        for answers in predictor.answers(images):
+            new = for_people(predictor, answers)
+            for row in new:
+                bar.write(_plain(answer_line(row)), file=sys.stderr if row["unreadable"] else sys.stdout)
+            if arguments.cam:
+                write_pictures(predictor, answers, Path(arguments.cam).expanduser())
+            bar.update(len(new))
+            rows += new
+    print(_plain(f"\n{count_sentence(rows)}"))
+    if csv:
+        write_csv(csv, as_table(rows, images))
+        print(f"As a table: {csv}")
+    if arguments.cam:
+        print(f"Where the network looked: {arguments.cam}")
+    print(NOT_A_DEVICE)
+    return 1 if any(row["unreadable"] for row in rows) else 0
+
+
+def _hand_in(arguments: argparse.Namespace) -> int:
+    from labkit.predict import hand_in
+    from labkit.reporting.sentences_predict import NOT_A_DEVICE
+    from labkit.runs import write_csv
+
+    if arguments.images or arguments.csv or arguments.cam:
+        raise ParameterError("--submission: the lists say which images are predicted; leave out IMAGE, --csv and --cam")
+    folder = Path(arguments.submission).expanduser()
+    for name, rows in hand_in(_predictor(arguments), arguments.data).items():
+        file = folder / f"submission-{name}"
+        write_csv(file, rows)
+        print(f"{file}: {len(rows):,} images in the order of {name}", *rows.attrs["notes"], sep="; ")
+    print(NOT_A_DEVICE)
+    return 0
+
+
+def _predictor(arguments: argparse.Namespace) -> "Predictor":
+    """The run that is meant, opened; what is to be known of it is said first."""
+    from labkit.predict import open_predictor
+    from labkit.reporting.sentences_predict import point_sentence, run_sentence
+    from labkit.runs import find_run
+
+    predictor = open_predictor(find_run(arguments.study, arguments.run))
+    print(_plain(run_sentence(predictor.folder.name, predictor.params, predictor.manifest)))
+    for stamp in predictor.manifest["stamps"]:
+        print(f"WARNING: {_plain(stamp)}")
+    if not arguments.submission:
+        print(_plain(point_sentence(predictor.point, predictor.cuts is not None)))
+    print(flush=True)
+    return predictor
+
+
+def _plain(text: str) -> str:
+    """A shell's tools look for a space where a page has one that does not break."""
+    return text.replace("\xa0", " ")
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ parameters hands them to :func:`from_cells`, which stops on anything that is not
 
 import ast
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,13 @@ BASIC_BLOCKS = ("resnet18", "resnet34")
 
 class ParameterError(ValueError):
     """A parameter that cannot be: the message names the field, the value and what is allowed."""
+
+
+def as_typed(place: str) -> Path:
+    """A path as a shell means it, relative to where one stands, if something is there; else relative to the project."""
+    typed = Path(place).expanduser()
+    here = Path(os.path.abspath(typed))  # noqa: PTH100 -- a link keeps its own name
+    return here if here.exists() or not (PROJECT / typed).exists() else PROJECT / typed
 
 
 class Parameters(BaseModel):
@@ -267,8 +275,9 @@ class PredictParams(Parameters):
     """What predict.ipynb needs: a finished run and images."""
 
     study: str | None = Field(None, pattern=STUDY, description="study of the run; None: the last one run")
-    run: str | None = Field(None, description="run folder's name; None: the study's best on validation")
+    run: str | None = Field(None, description="run folder's name or path; None: the study's best on validation")
     images: str | None = Field(None, description="an image or a folder of images; None: some of the run's own data")
+    csv: str | None = Field(None, description="a .csv file to write the answers to; None: they are shown alone")
 
 
 def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:

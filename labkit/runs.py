@@ -24,7 +24,7 @@ import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
-from labkit.params import PROJECT, ParameterError, RunParams, parent_of
+from labkit.params import PROJECT, ParameterError, RunParams, as_typed, parent_of
 from labkit.studies import load_study, study_file
 
 # Rooms whose code decides a run's numbers; evaluation and reporting only decide what is said about them.
@@ -420,9 +420,54 @@ def best_on_validation(study: str) -> Path:
         reached = max(history[column].tolist()) if column in history else None
         if reached is not None and (best is None or reached > best[0]):
             best = reached, folder
+    if best is None and len(folders[chosen]):  # select_on: test or last
+        names = ", ".join(folders.loc[chosen, "name"])
+        raise ParameterError(f"run: no run of {study!r} was judged on validation images; name one of {names}")
     if best is None:
         raise ParameterError(f"study: got {study!r}, but no run of it is finished; first: make report STUDY={study}")
     return best[1]
+
+
+def find_run(study: str | None = None, run: str | None = None) -> Path:
+    """Folder of a finished run: by its path, its folder's name or, where that has one seed alone, the run's name.
+
+    Without a run: the study's best on validation. Without a study: the last one run (that has a run of this name).
+    Raises ParameterError where there is none, or where it is not finished.
+    """
+    if run is None and study and not study_file(study).is_file() and len(run_folders(study)):  # started by hand
+        names = ", ".join(run_folders(study)["name"])
+        raise ParameterError(
+            f"run: {study!r} has no file in params/ that says what to choose from; name one of {names}"
+        )
+    if run is None:
+        return best_on_validation(study or latest_study())
+    if (as_typed(run) / "run.json").is_file():
+        return _finished(as_typed(run).resolve())
+    names = []
+    for of in [study] if study else _studies():
+        table = run_folders(of)
+        found = table.loc[(table["name"] == run) | (table["run"] == run)]
+        if len(found) > 1:
+            raise ParameterError(f"run: got {run!r}, which has several seeds: {', '.join(found['name'])}; name one")
+        if len(found):
+            return _finished(found["folder"].iloc[0])
+        names += [name if study else f"{name} (study {of})" for name in table["name"]]
+    where = reports_root() / (study or "")
+    raise ParameterError(f"run: got {run!r}, which is not in {where}; there are: {', '.join(names) or 'none'}")
+
+
+def _studies() -> list[str]:
+    """Names of all studies with a run folder; first the one whose run was written last."""
+    root = reports_root()
+    files = sorted(root.rglob("runs/*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    names = dict.fromkeys(path.parents[2].relative_to(root).as_posix() for path in files)
+    return [name for name in names if not name.startswith(".")]
+
+
+def _finished(folder: Path) -> Path:
+    if (found := state(folder)) != "finished":
+        raise ParameterError(f"{folder}: this run is {found}, not finished; start it again, or name another one")
+    return folder
 
 
 def learnt_before(params: RunParams) -> pd.DataFrame:

@@ -1,10 +1,23 @@
-"""Finished runs without training: the folders that train.ipynb leaves, with answers that a test chooses."""
+"""Finished runs without training: the folders train.ipynb leaves, of answers a test chooses or of a network."""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
-from labkit import runs
+from labkit import audit, runs
+from labkit.data.loaders import make_loaders
+from labkit.data.source import open_data
+from labkit.data.splits import assign_splits
+from labkit.data.store import build_store
+from labkit.data.submission import submissions
+from labkit.evaluation.decide import decide
+from labkit.models import build
 from labkit.params import RunParams
+from labkit.training.checkpoint import save_weights
+from labkit.training.machine import machine_facts, set_up
+from labkit.training.predict import predict, predictions_table
 
 CLASSES = ["a", "b", "c"]
 
@@ -34,3 +47,35 @@ def make_run(
         best_epoch=2, epoch_seconds=[1.0, 2.0], start=start, source="synthetic", parameters=10, flops=20, device="cpu",
         stamps=list(stamps),
     )  # fmt: skip
+
+
+def trained_run(data: Path, **changes) -> Path:
+    """The folder of a run 'a' of the study 'tiny' as train.ipynb leaves it, its network untrained."""
+    values = {"study": "tiny", "run": "a", "data": str(data), "image_size": 32, "threads": 1} | changes
+    params = RunParams.of(values)
+    images, hashes = open_data(params.dataset, params.data, runs.cache_root())
+    classes = list(images.facts.classes)
+    store = build_store(images.table, hashes, params.image_size, runs.cache_root())
+    table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
+    run = runs.open_run(params, runs.run_inputs(params, runs.data_fingerprint(images.table, hashes)))
+    accelerator = set_up(params)
+    model = build.build_model("resnet18", params.outputs(len(classes)), seed=0)
+    save_weights(run.path("model.safetensors"), model.state_dict(), "resnet18")
+    model = accelerator.prepare_model(model.to(memory_format=torch.channels_last))
+    parts = {split: part for split, part in table.groupby("split") if split != "train"}
+    loaders = make_loaders(table, store, params)
+    predictions = predictions_table(parts, {split: predict(model, loaders[split], params.normalize) for split in parts})
+    runs.write_csv(run.path("predictions.csv"), predictions)
+    none = pd.DataFrame({"sha256": [], "group": []}, dtype="string")
+    runs.write_csv(run.path("learnt_from.csv"), audit.learnt_from(table, hashes, images.facts.title, none))
+    decided = decide(predictions, len(classes)).set_index("image_id")
+    for name, rows in submissions(images, decided["prediction"]).items():
+        runs.write_csv(run.path(f"submission-{name}"), rows)
+    history = {"epoch": [1], "train_qwk": [0.0]} | ({"val_qwk": [0.0]} if "val" in parts else {})
+    runs.write_csv(run.path("history.csv"), pd.DataFrame(history))
+    n_images = table["split"].value_counts().to_dict()
+    run.finish(
+        **machine_facts(accelerator), classes=classes, n_images=n_images, start="untrained", score="qwk", stamps=[],
+        test_predictions=1,
+    )  # fmt: skip
+    return run.folder

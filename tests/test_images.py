@@ -118,8 +118,8 @@ def files(tmp_path) -> pd.DataFrame:
 
 
 def count_hashing(monkeypatch) -> list[str]:
-    hashed, real = [], hashes._sha256
-    monkeypatch.setattr(hashes, "_sha256", lambda path: hashed.append(path) or real(path))
+    hashed, real = [], hashes.sha256_of
+    monkeypatch.setattr(hashes, "sha256_of", lambda path: hashed.append(path) or real(path))
     return hashed
 
 

@@ -177,6 +177,7 @@ def test_rooms_import_from_the_left_only():
         "reporting",
         "study",
         "retest",
+        "predict",
         "check",
         "cli",
     ]

@@ -3,42 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from made_runs import trained_run
 from safetensors.torch import load_file, save_file
 
 from labkit import runs
 from labkit.cli import main
-from labkit.data.loaders import make_loaders
-from labkit.data.source import open_data
-from labkit.data.splits import assign_splits
-from labkit.data.store import build_store
 from labkit.evaluation.decide import decide
-from labkit.models import build
-from labkit.params import RunParams
-from labkit.training.checkpoint import save_weights
-from labkit.training.predict import predict, predictions_table
 
 
 @pytest.fixture
 def finished(image_folder):
-    """A run folder of one untrained network on forty patients, as train.ipynb leaves it."""
-    return make(image_folder)
-
-
-def make(image_folder, loss="cross_entropy"):
-    params = RunParams(study="tiny", run="a", data=str(image_folder), image_size=32, threads=1, loss=loss)
-    images, hashes = open_data(params.dataset, params.data, runs.cache_root())
-    store = build_store(images.table, hashes, params.image_size, runs.cache_root())
-    table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
-    run = runs.open_run(params, runs.run_inputs(params, runs.data_fingerprint(images.table, hashes)))
-    torch.set_num_threads(1)
-    model = build.build_model("resnet18", params.outputs(5), seed=0)
-    save_weights(run.path("model.safetensors"), model.state_dict(), "resnet18")
-    parts = {split: part for split, part in table.groupby("split") if split != "train"}
-    loaders = make_loaders(table, store, params)
-    logits = {split: predict(model, loaders[split], params.normalize) for split in parts}
-    runs.write_csv(run.path("predictions.csv"), predictions_table(parts, logits))
-    run.finish(classes=list(images.facts.classes), precision="fp32", test_predictions=1)
-    return run.folder
+    return trained_run(image_folder)
 
 
 def accuracy(folder, split):
@@ -55,7 +30,7 @@ def test_a_saved_checkpoint_gives_one_line_with_the_accuracy_that_was_kept(finis
 
 
 def test_an_ordinal_run_is_tested_by_the_cuts_that_its_validation_gave(image_folder, capsys):
-    folder = make(image_folder, "ordinal")
+    folder = trained_run(image_folder, loss="ordinal")
     kept = decide(runs.read_predictions(folder), 5).query("split == 'test'")
     assert main(["test", "tiny"]) == 0
     (line,) = capsys.readouterr().out.strip().splitlines()[-1:]

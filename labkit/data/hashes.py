@@ -32,7 +32,7 @@ def file_hashes(table: pd.DataFrame, cache_dir: Path) -> pd.Series:
     new = hashed.isna().to_numpy(bool)
     if new.any():
         with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:  # hashing and reading free Python's lock
-            hashed[new] = list(pool.map(_sha256, paths.to_numpy()[new]))
+            hashed[new] = list(pool.map(sha256_of, paths.to_numpy()[new]))
         fresh = wanted[new].assign(sha256=hashed[new])
         _write(pd.concat([_read(cache), fresh]).drop_duplicates("path", keep="last"), cache)
     return pd.Series(
@@ -45,7 +45,8 @@ def _file_of(path: str) -> str:
     return array["file"] if array else path
 
 
-def _sha256(path: str) -> str:
+def sha256_of(path: str) -> str:
+    """SHA-256 (hex) of one image's file; of a row of an array file, of the image's bytes."""
     if array := ARRAY_PATH.fullmatch(path):
         return hashlib.sha256(array_image(array["file"], array["split"], int(array["index"])).tobytes()).hexdigest()
     with Path(path).open("rb") as file:

@@ -3,6 +3,7 @@
 import os
 import re
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 
 from labkit.data.folders import is_image
-from labkit.params import PROJECT
+from labkit.params import as_typed
 
 ARRAY_PATH = re.compile(r"(?P<file>.+\.npz)#(?P<split>[a-z]+)/(?P<index>\d+)")
 
@@ -34,20 +35,34 @@ def load_image(path: str) -> Image.Image:
     # a damaged file may raise anything: SyntaxError, struct.error, ValueError, DecompressionBombError …
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OSError(f"{path}: {reason or type(error).__name__}") from error
+        raise OSError(f"{path}: {reason.replace(f' {path!r}', '') or type(error).__name__}") from error
 
 
-def find_images(place: str | Path) -> list[str]:
-    """The image file, or every image file below the folder, sorted; relative to the project. ValueError: none there."""
-    path = PROJECT / Path(place).expanduser()
-    if path.is_file():
-        return [path.as_posix()]
-    files = (file for file in path.rglob("*") if is_image(file.name))
+def find_images(places: Sequence[str], besides: str | None = None) -> dict[str, str]:
+    """Path of every image at these places, by the part of it that the places do not share.
+
+    A place is a file, whatever its name, or a folder with all images below it; hidden ones are left out. `besides`: a
+    folder that will be written to. Raises ValueError where a place is not there or holds no image, or where that folder
+    lies in one of them: its pictures would be photographs the next time.
+    """
+    where = [as_typed(place) for place in places]
+    for place in where:
+        if besides is not None and as_typed(besides).is_relative_to(place):
+            raise ValueError(f"{besides} lies in {place}, whose images are read; name a folder outside it")
+    found = dict.fromkeys(path for place in where for path in _images_at(place))
+    shared = os.path.commonpath([place if place.is_dir() else place.parent for place in where])
+    return {os.path.relpath(path, shared): path for path in found}
+
+
+def _images_at(place: Path) -> list[str]:
+    if place.is_file():
+        return [place.as_posix()]
+    files = (file for file in place.rglob("*") if is_image(file.name))
     found = sorted(
-        file.as_posix() for file in files if not any(p.startswith(".") for p in file.relative_to(path).parts)
+        file.as_posix() for file in files if not any(p.startswith(".") for p in file.relative_to(place).parts)
     )
     if not found:
-        raise ValueError(f"{path}: {'no image below this folder' if path.is_dir() else 'no such file or folder'}")
+        raise ValueError(f"{place}: {'no image below this folder' if place.is_dir() else 'no such file or folder'}")
     return found
 
 

@@ -122,11 +122,13 @@ def to_square(image: Image.Image, size: int) -> np.ndarray:
 
 def load_square(paths: list[str], size: int) -> tuple[np.ndarray, dict[str, str]]:
     """New images as the store would hold them, (n, size, size, 3) uint8, and why others cannot be decoded, by path."""
-    squares, failed = [], {}
-    for path in paths:
+
+    def decode(path: str) -> np.ndarray | str:
         image = try_load(path)
-        if isinstance(image, str):
-            failed[path] = image
-        else:
-            squares.append(to_square(image, size))
+        return image if isinstance(image, str) else to_square(image, size)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # as in _build
+        found = list(pool.map(decode, paths))
+    squares = [square for square in found if not isinstance(square, str)]
+    failed = {path: reason for path, reason in zip(paths, found, strict=True) if isinstance(reason, str)}
     return np.stack(squares) if squares else np.empty((0, size, size, 3), np.uint8), failed

@@ -7,16 +7,17 @@ one with the greatest sensitivity + specificity - 1 (Youden 1950). An image coun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from labkit.evaluation.decide import NotFitted, validation_of
+from labkit.evaluation.decide import NotFitted, severity, validation_of
 from labkit.evaluation.intervals import Column, Floats, bootstrap_by_group
-from labkit.evaluation.question import Question
+from labkit.evaluation.question import Question, question
 
 WANTED = 0.90  # sensitivity
 RULES = (f"sensitivity ≥ {WANTED:.2f}", "Youden")
@@ -66,6 +67,43 @@ def operating_points(decided: pd.DataFrame, question: Question, **options: int) 
         tables.append(table.assign(rule=rule, threshold=threshold, validation=chosen_on).reset_index())
     columns = ["rule", "threshold", "metric", "validation", "estimate", "low", "high", "n"]
     return pd.concat(tables, ignore_index=True).loc[:, columns]
+
+
+@dataclass(frozen=True)
+class ScreeningPoint:
+    """What new images are held against: the threshold of the first of RULES; None where there is none, for a `reason`.
+
+    `n`: validation images that it was chosen on; `on_test`: metric -> its value on the labelled test images and of how
+    many, empty where there are none.
+    """
+
+    question: Question | None
+    threshold: float | None = None
+    n: int = 0
+    on_test: dict[str, tuple[float, int]] = field(default_factory=dict)
+    reason: str | None = None
+
+    def chance(self, decided: pd.DataFrame) -> Floats:
+        """What the threshold is compared with, (n,): as `severity`; NaN where nothing is asked."""
+        return severity(decided, self.question.positive[0]) if self.question else np.full(len(decided), np.nan)
+
+
+def screening_point(decided: pd.DataFrame, classes: Sequence[str], task: str) -> ScreeningPoint:
+    """Chosen on the `val` rows of a run's decided predictions table; `task`: 'grades' or 'classes'."""
+    asked = question(classes, task)
+    if asked is None:
+        return ScreeningPoint(None, reason=f"none of the {len(classes)} classes is known to be worse than another")
+    try:
+        truth, chance = asked.of(validation_of(decided))
+        threshold = choose_threshold(truth, chance, RULES[0])
+    except NotFitted as error:
+        return ScreeningPoint(asked, reason=str(error))
+    test = decided.loc[(decided["split"] == "test") & decided["label"].notna()]
+    if test.empty:
+        return ScreeningPoint(asked, threshold, len(truth))
+    found = at_threshold(*asked.of(test), threshold, draws=1)
+    on_test = {name: (float(row["estimate"]), int(row["n"])) for name, row in found.to_dict("index").items()}
+    return ScreeningPoint(asked, threshold, len(truth), on_test)
 
 
 def _share(cell: int, of: tuple[int, int]) -> Callable[[Floats], Floats]:

@@ -62,11 +62,13 @@ def image_grid(
     titles: Sequence[str] | None = None,
     rows: Sequence[str] | None = None,
     columns: int = 5,
+    largest: float = 1.6,
 ) -> Figure:
     """Images as they are, in a grid; with `rows` (a name per image) one row of the grid for each name.
 
     `images`: uint8, (N, H, W, 3) or a list of (H, W, 3) of any sizes; `titles`: one per image, written above it.
-    A row with more than `columns` images goes on in the next. Raises ValueError when lengths or types do not fit.
+    A row with more than `columns` images goes on in the next; none is drawn wider than `largest` inches. Raises
+    ValueError when lengths or types do not fit.
     """
     images = [_checked(image) for image in images]
     for name, texts in (("titles", titles), ("rows", rows)):
@@ -76,7 +78,7 @@ def image_grid(
         raise ValueError("image_grid got no images")
     lines = _lines(rows or [""] * len(images), columns)
     width = max(len(line) for _, line in lines)
-    cell = min((WIDTH - (0.9 if rows else 0)) / width, 1.6)
+    cell = min((WIDTH - (0.9 if rows else 0)) / width, largest)
     per_line = max(3, int(cell * 15))
     titles = [wrap(title, per_line) for title in titles] if titles else None
     title_height = 0.17 * max((title.count("\n") + 1 for title in titles), default=0) if titles else 0

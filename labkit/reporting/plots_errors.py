@@ -84,6 +84,16 @@ def gaze_gallery(rows: pd.DataFrame, maps: np.ndarray, pixels: Pixels, classes: 
     return image_grid(pictures, titles, names, columns=max(rows["answer"].value_counts()))
 
 
+def looked_at(
+    images: np.ndarray, maps: np.ndarray, titles: Sequence[str], of_map: str = "Grad-CAM", pairs: int = 2
+) -> Figure:
+    """Each image (n, H, W, 3) with its title, and beside it the same under its map (n, h, w); `pairs` of them a row."""
+    under = [overlay(image, one) for image, one in zip(images, heat(maps), strict=True)]
+    pictures = [picture for pair in zip(images, under, strict=True) for picture in pair]
+    said = [text for title in titles for text in (title, of_map)]
+    return image_grid(pictures, said, columns=2 * pairs, largest=WIDTH / (2 * pairs))
+
+
 def overlay(image: np.ndarray, heat_map: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3) with a map (h, w) from 0 to 1 over it, enlarged smoothly: the hotter, the more opaque."""
     size = (image.shape[1], image.shape[0])
