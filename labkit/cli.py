@@ -14,6 +14,8 @@ from labkit.params import PROJECT, ParameterError
 if TYPE_CHECKING:
     from labkit.study import StudyRunner
 
+_GOES_ON = {"check": "", "prepare": "; the same command goes on where it stopped"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
@@ -44,14 +46,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--split", choices=["given", "group", "image"], help="how train and test are had (default: given, if they are)"
     )
     check.add_argument("--json", action="store_true", help="everything that was found, for a machine")
+    prepare = commands.add_parser("prepare", help="raw fundus photographs to square crops around the eyeball")
+    prepare.add_argument("source", metavar="SRC", help="folder of the photographs, sub-folders included")
+    prepare.add_argument("target", metavar="DST", help="folder to write to; what is there already is kept")
+    prepare.add_argument("--size", type=int, default=512, help="pixels a side (default: 512)")
+    prepare.add_argument("--labels", help="folder of trainLabels.csv or the course's lists (default: SRC or above)")
+    prepare.add_argument("--workers", type=int, help="processes (default: one a core)")
     arguments = parser.parse_args(argv)
+    handlers = {"run": _run, "report": _report, "test": _test, "check": _check, "prepare": _prepare}
     try:
-        return {"run": _run, "report": _report, "test": _test, "check": _check}[arguments.command](arguments)
+        return handlers[arguments.command](arguments)
     except (ParameterError, ValueError, OSError, RuntimeError) as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        goes_on = "" if arguments.command == "check" else "; the same command goes on after the last full epoch"
+        goes_on = _GOES_ON.get(arguments.command, "; the same command goes on after the last full epoch")
         print(f"\nlabkit: stopped{goes_on}", file=sys.stderr)
         return 130
 
@@ -116,6 +125,15 @@ def _check(arguments: argparse.Namespace) -> int:
     report = check(arguments.data, arguments.dataset, arguments.split, lambda step: tell(f"labkit: {step} …"))
     print(in_json(report) if arguments.json else in_words(report))
     return 1 if report["leak"] else 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    """1 where a photograph failed."""
+    from labkit.data.prepare import prepare
+
+    done = prepare(arguments.source, arguments.target, arguments.size, arguments.labels, arguments.workers)
+    print(*done.said, sep="\n")
+    return 1 if done.failed else 0
 
 
 def _shown(path: Path | None) -> str:
