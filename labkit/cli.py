@@ -14,7 +14,7 @@ from labkit.params import PROJECT, ParameterError
 if TYPE_CHECKING:
     from labkit.study import StudyRunner
 
-_GOES_ON = {"check": "", "prepare": "; the same command goes on where it stopped"}
+_GOES_ON = {"check": "", "new": "", "prepare": "; the same command goes on where it stopped"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,8 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare.add_argument("--size", type=int, default=512, help="pixels a side (default: 512)")
     prepare.add_argument("--labels", help="folder of trainLabels.csv or the course's lists (default: SRC or above)")
     prepare.add_argument("--workers", type=int, help="processes (default: one a core)")
+    new = commands.add_parser("new", help="write a commented study file for a folder of images, after looking at it")
+    new.add_argument("study", help="the file to write: params/STUDY.yaml")
+    new.add_argument("--data", required=True, help="folder of your images, or a built-in set (demo, tiny)")
+    new.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: by the names of the files)")
     arguments = parser.parse_args(argv)
-    handlers = {"run": _run, "report": _report, "test": _test, "check": _check, "prepare": _prepare}
+    handlers = {"run": _run, "report": _report, "test": _test, "check": _check, "prepare": _prepare, "new": _new}
     try:
         return handlers[arguments.command](arguments)
     except (ParameterError, ValueError, OSError, RuntimeError) as error:
@@ -134,6 +138,15 @@ def _prepare(arguments: argparse.Namespace) -> int:
     done = prepare(arguments.source, arguments.target, arguments.size, arguments.labels, arguments.workers)
     print(*done.said, sep="\n")
     return 1 if done.failed else 0
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from labkit.new import new_study
+
+    name = arguments.study
+    path = new_study(name, arguments.data, arguments.dataset)
+    print(f"{_shown(path)} is written; next: labkit run {name} --dry-run, then make report STUDY={name}")
+    return 0
 
 
 def _shown(path: Path | None) -> str:
