@@ -127,9 +127,8 @@ def _split(images: ImageData) -> tuple[Split, str]:
             said += f"; {unknown:,} images are of nobody known, and each is dealt by itself"
         if own:
             shared = int(np.count_nonzero(labelled.groupby("group")["split"].nunique() > 1))
-            said += f"; the data's own parts share {shared:,} {group}{'s' * (shared != 1)}" + (
-                ", so `given` would leak" if shared else ""
-            )
+            said += "; the data's own parts share "
+            said += f"{shared:,} {group}{'s' * (shared > 1)}, so `given` would leak" if shared else f"no {group} either"
         return "group", said
     if own:
         return (

@@ -172,9 +172,10 @@ def _runs(draft: Draft) -> list[str]:
     if weighted:
         lines += [reason, f"  resnet18-finetuned-weighted: {{{start}, class_weights: balanced}}"]
     if draft.images.facts.task == "grades":
-        lines.append(
-            f"  # resnet18-finetuned-ordinal: {{{start}, loss: ordinal}}   # one output, the grade: good for kappa"
-        )
+        lines += [
+            "  # one output, the grade, is good for kappa:",
+            f"  # resnet18-finetuned-ordinal: {{{start}, loss: ordinal}}",
+        ]
     return lines
 
 

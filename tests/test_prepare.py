@@ -291,3 +291,16 @@ def test_a_killed_call_leaves_whole_files_only_and_is_gone_on_with(raw, tmp_path
     done = prepare(raw, tmp_path / "eyes", 192, workers=1)
     assert done.kept == len(made) and done.kept + done.made == 52
     assert not list(images.glob(".*"))
+
+
+def test_an_interrupted_call_says_that_it_can_be_gone_on_with_and_its_workers_are_silent(raw, tmp_path):
+    for number in range(20, 60):
+        small(seed=number).resize((1500, 1000)).save(raw / f"{number}_left.jpeg")
+    command = [sys.executable, "-m", "labkit.cli", "prepare", str(raw), str(tmp_path / "eyes"), "--workers", "2"]
+    call = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while call.poll() is None and time.monotonic() < deadline and not any(tmp_path.glob("eyes/images/*.jpeg")):
+        time.sleep(0.02)
+    os.killpg(call.pid, signal.SIGINT)  # as a terminal sends it: to all of them
+    said = call.communicate(timeout=60)[1]
+    assert call.returncode == 130 and said == "\nlabkit: stopped; the same command goes on where it stopped\n"

@@ -7,6 +7,7 @@ A call that was stopped is gone on with by the same call.
 import csv
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -119,9 +120,11 @@ def _outcomes(tasks: list[Task], size: int, workers: int | None) -> Iterator[Out
         yield from map(partial(prepare_one, size=size), tasks)
         return
     # spawn: the same on every system, and no copy of what this process has loaded
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_one_thread)
     try:
-        yield from pool.map(partial(prepare_one, size=size), tasks, chunksize=4)
+        with _deaf_to_interrupts():
+            results = pool.map(partial(prepare_one, size=size), tasks, chunksize=4)
+        yield from results
     except BrokenProcessPool:
         raise RuntimeError(
             "a worker was killed (too little memory?); the same command goes on where it stopped, "
@@ -135,10 +138,22 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _start_worker() -> None:
-    """One thread each, for there is one process a core; Ctrl-C is the parent's to answer."""
+def _one_thread() -> None:
+    """There is one process a core."""
     threadpool_limits(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started meanwhile ignore Ctrl-C, which is this one's to answer; else each would print where it was."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # nothing can be set from here
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _write_failures(path: Path, failed: dict[str, str]) -> None:
