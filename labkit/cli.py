@@ -1,6 +1,6 @@
-"""The shell's door: ``labkit run``, ``report``, ``test``, ``predict``, ``check``. Errors are one line; exit codes: 1
-a run failed, a checkpoint answers otherwise, an image is unreadable or the data leaks, 2 wrong use, 3 the report is
-there but its PDF is not."""
+"""The shell's door: ``labkit run``, ``report``, ``test``, ``predict``, ``check``, ``prepare`` and ``new``. Errors are one
+line; exit codes: 1 a run or a photograph failed, a checkpoint answers otherwise or the data leaks, 2 wrong use, 3 the
+report is there but its PDF is not."""
 
 import argparse
 import sys
@@ -14,6 +14,9 @@ from labkit.params import PROJECT, ParameterError
 if TYPE_CHECKING:
     from labkit.predict import Predictor
     from labkit.study import StudyRunner
+
+TRAINS = "; the same command goes on after the last full epoch"
+GOES_ON = {"run": TRAINS, "report": TRAINS, "prepare": "; the same command goes on where it stopped"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,17 +58,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--split", choices=["given", "group", "image"], help="how train and test are had (default: given, if they are)"
     )
     check.add_argument("--json", action="store_true", help="everything that was found, for a machine")
+    prepare = commands.add_parser("prepare", help="raw fundus photographs to square crops around the eyeball")
+    prepare.add_argument("source", metavar="SRC", help="folder of the photographs, sub-folders included")
+    prepare.add_argument("target", metavar="DST", help="folder to write to; what is there already is kept")
+    prepare.add_argument("--size", type=int, default=512, help="pixels a side (default: 512)")
+    prepare.add_argument("--labels", help="folder of trainLabels.csv or the course's lists (default: SRC or above)")
+    prepare.add_argument("--workers", type=int, help="processes (default: one a core)")
+    new = commands.add_parser("new", help="write a commented study file for a folder of images, after looking at it")
+    new.add_argument("study", help="the file to write: params/STUDY.yaml")
+    new.add_argument("--data", required=True, help="folder of your images, or a built-in set (demo, tiny)")
+    new.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: by the names of the files)")
     arguments = parser.parse_args(argv)
+    handlers = {"run": _run, "report": _report, "test": _test, "predict": _predict, "check": _check}
+    handlers |= {"prepare": _prepare, "new": _new}
     try:
-        commands_by_name = {"run": _run, "report": _report, "test": _test, "predict": _predict, "check": _check}
-        return commands_by_name[arguments.command](arguments)
+        return handlers[arguments.command](arguments)
     except (ParameterError, ValueError, OSError, RuntimeError) as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        trains = arguments.command in ("run", "report")
-        goes_on = "; the same command goes on after the last full epoch" if trains else ""
-        print(f"\nlabkit: stopped{goes_on}", file=sys.stderr)
+        print(f"\nlabkit: stopped{GOES_ON.get(arguments.command, '')}", file=sys.stderr)
         return 130
 
 
@@ -202,6 +214,24 @@ def _check(arguments: argparse.Namespace) -> int:
     report = check(arguments.data, arguments.dataset, arguments.split, lambda step: tell(f"labkit: {step} …"))
     print(in_json(report) if arguments.json else in_words(report))
     return 1 if report["leak"] else 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    """1 where a photograph failed."""
+    from labkit.data.prepare import prepare
+
+    done = prepare(arguments.source, arguments.target, arguments.size, arguments.labels, arguments.workers)
+    print(*done.said, sep="\n")
+    return 1 if done.failed else 0
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from labkit.new import new_study
+
+    name = arguments.study
+    path = new_study(name, arguments.data, arguments.dataset)
+    print(f"{_shown(path)} is written; next: labkit run {name} --dry-run, then make report STUDY={name}")
+    return 0
 
 
 def _shown(path: Path | None) -> str:
