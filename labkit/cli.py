@@ -1,6 +1,6 @@
-"""The shell's door: ``labkit run``, ``report``, ``test``, ``predict``, ``check``, ``prepare`` and ``new``. Errors are one
-line; exit codes: 1 a run or a photograph failed, a checkpoint answers otherwise or the data leaks, 2 wrong use, 3 the
-report is there but its PDF is not."""
+"""The shell's door: ``labkit run``, ``report``, ``test``, ``predict``, ``check``, ``prepare`` and ``new``. Errors are
+one line; exit codes: 1 a run or a photograph failed, a checkpoint answers otherwise or the data leaks, 2 wrong use, 3
+the report is there but its PDF is not."""
 
 import argparse
 import sys

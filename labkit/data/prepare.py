@@ -59,7 +59,7 @@ def prepare(
     known = find_labels(places)
     if labels and known is None:
         raise ValueError(f"{places[0]}: neither trainLabels.csv nor the course's lists are in this folder")
-    photographs = [path for path in map(Path, find_images(source)) if not path.is_relative_to(target)]
+    photographs = [path for path in map(Path, find_images([str(source)]).values()) if not path.is_relative_to(target)]
     if not photographs:
         raise ValueError(f"{source}: no image below this folder")
     done = Prepared()
