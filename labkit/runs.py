@@ -41,7 +41,8 @@ PACKAGES = (
     "nbconvert",
 )
 # Parameters that name a run or place it, or that its results do not depend on.
-NOT_FINGERPRINTED = {"study", "run", "data", "num_workers"}
+NOT_FINGERPRINTED = {"study", "run", "data", "num_workers", "find_learning_rate"}
+RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate; see training.range_test
 
 
 def reports_root() -> Path:
@@ -149,8 +150,11 @@ def fingerprint_of(inputs: Any) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def why_run(folder: Path, inputs: dict[str, Any]) -> str | None:
-    """Why a run has to be made (again), in words; None if its folder holds just what these inputs give."""
+def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
+    """Why a run has to be made (again), in words; None if its folder holds just what these inputs give.
+
+    A range test that is asked for and not there is a reason to execute a finished run's notebook, not to train again.
+    """
     manifest = read_json(folder / "run.json")
     if not manifest:
         return "not run yet"
@@ -163,6 +167,8 @@ def why_run(folder: Path, inputs: dict[str, Any]) -> str | None:
         return f"{state(folder)} after {epochs} full epochs" if epochs else f"{state(folder)} in its first epoch"
     if not notebook_complete(folder / "train.ipynb"):
         return "finished, but its notebook was cut short"
+    if find_learning_rate and not (folder / RANGE_TEST).is_file():
+        return "finished, but without the learning-rate range test"
     return None
 
 

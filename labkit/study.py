@@ -114,7 +114,7 @@ class StudyRunner:
         params = runs.resolve_weights(params)
         inputs = runs.run_inputs(params, self.data_fingerprint(params.dataset, params.data))
         folder = runs.run_folder(params, runs.fingerprint_of(inputs))
-        return Plan(params, inputs, folder, runs.why_run(folder, inputs))
+        return Plan(params, inputs, folder, runs.why_run(folder, inputs, params.find_learning_rate))
 
     def dry_run(self) -> Iterator[str]:
         """One line a run: what would be made and why. A child of a run that would be made is made too."""

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from labkit.evaluation.ordinal import Cuts, grade_cuts
+from labkit.training.objective import losses
 
 
 class NotFitted(ValueError):
@@ -97,3 +98,15 @@ def mistakes(decided: pd.DataFrame) -> pd.DataFrame:
         sureness = wrong.filter(regex=r"^p_\d+$").max(axis=1)
     wrong = wrong.assign(sureness=sureness.astype("float64"))
     return wrong.sort_values("sureness", ascending=False, kind="stable")
+
+
+def top_losses(decided: pd.DataFrame) -> pd.DataFrame:
+    """The labelled rows, the costliest first, with ``loss``: what fastai's `plot_top_losses` ranks images by.
+
+    Each image's own cross entropy in nats, -log p of its true class, or of an ordinal run the squared error of its
+    grade. A right answer can stand among them, if it was a close one.
+    """
+    known = decided.loc[decided["label"].notna()]
+    labels = known["label"].to_numpy(np.int64)
+    outputs = known[["grade"]].to_numpy(np.float64) if is_ordinal(known) else logits_of(known)
+    return known.assign(loss=losses(outputs, labels)).sort_values("loss", ascending=False, kind="stable")

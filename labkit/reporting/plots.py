@@ -7,6 +7,7 @@ from labkit.reporting.plots_confusion import confusion_matrices, confusion_matri
 from labkit.reporting.plots_curves import precision_recall_curves, roc_curves
 from labkit.reporting.plots_data import augmentation_grid, class_histogram, image_grid
 from labkit.reporting.plots_light import light
+from labkit.reporting.plots_range import range_test
 from labkit.reporting.plots_results import result_dots, sensitivity_dots
 from labkit.reporting.plots_training import (
     cost,
@@ -29,6 +30,7 @@ __all__ = [
     "learning_rate_schedule",
     "light",
     "precision_recall_curves",
+    "range_test",
     "reliability_diagrams",
     "residual_blocks",
     "result_dots",
