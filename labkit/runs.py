@@ -69,10 +69,12 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Text as UTF-8, whole or not at all."""
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Indented JSON, whole or not at all; raises TypeError on what JSON cannot hold."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -141,6 +143,7 @@ def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -239,9 +242,11 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """Whether the predictions are there and final, as the manifest says."""
         return self.manifest["status"] == "finished"
 
     def path(self, name: str) -> Path:
+        """A file of the run folder."""
         return self.folder / name
 
     def record(self, **facts: Any) -> None:
@@ -445,6 +450,7 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 
 
 def read_params(folder: Path) -> RunParams:
+    """The parameters of ``params.yaml``; raises ParameterError where this version does not know one of them."""
     return RunParams.of(
         yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")), f"{folder / 'params.yaml'}"
     )

@@ -49,6 +49,7 @@ class StudyRunner:
 
     @property
     def folder(self) -> Path:
+        """``reports/<study>``, where runs, executed notebooks and the report go."""
         return runs.reports_root() / self.study.name
 
     @contextmanager
@@ -130,6 +131,7 @@ class StudyRunner:
             yield f"{name}: {'would run, ' + reason if reason else 'up to date'}"
 
     def data_fingerprint(self, dataset: str, data: str) -> str:
+        """Fingerprint of the images that `dataset` and `data` name; they are read once a call."""
         if (dataset, data) not in self._data_fingerprints:
             images, hashes = open_data(dataset, data, runs.cache_root())
             self._data_fingerprints[dataset, data] = runs.data_fingerprint(images.table, hashes)

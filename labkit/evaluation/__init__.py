@@ -5,7 +5,6 @@ from labkit.evaluation.intervals import bootstrap_by_group, difference_by_group
 from labkit.evaluation.metrics import (
     confusion,
     evaluate,
-    is_majority_class,
     majority_baseline,
     majority_share,
     per_class_table,
@@ -21,7 +20,6 @@ __all__ = [
     "difference_by_group",
     "evaluate",
     "grade_cuts",
-    "is_majority_class",
     "is_ordinal",
     "majority_baseline",
     "majority_share",

@@ -12,7 +12,6 @@ from labkit.reporting.plots_results import result_dots, sensitivity_dots
 from labkit.reporting.plots_training import (
     cost,
     learning_curves,
-    learning_rate_schedule,
     score_curves,
 )
 from labkit.reporting.style import Palette
@@ -27,7 +26,6 @@ __all__ = [
     "cost",
     "image_grid",
     "learning_curves",
-    "learning_rate_schedule",
     "light",
     "precision_recall_curves",
     "range_test",

@@ -90,7 +90,7 @@ def suggested_rates(tested: pd.DataFrame) -> dict[str, float]:
 
 
 def _longest_fall(losses: np.ndarray) -> tuple[int, int]:
-    """Of the longest falling subsequence, as fastai counts: its last place less its length (so -1 or more), its last."""
+    """Of the longest falling subsequence, as fastai counts: last place less length (so -1 or more), and last place."""
     if len(losses) < 2:
         return 0, 0
     length = np.ones(len(losses), int)
