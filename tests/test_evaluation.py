@@ -159,7 +159,7 @@ def test_score_is_evaluate_by_name(known, name):
 
 
 def test_an_unknown_score_lists_the_known_ones():
-    with pytest.raises(ValueError, match="'auc' is not one of qwk, macro_f1, accuracy, balanced_accuracy"):
+    with pytest.raises(ValueError, match=r"'auc' is not one of accuracy, balanced_accuracy, macro_f1, .*qwk"):
         score("auc")
 
 

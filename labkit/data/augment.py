@@ -49,6 +49,17 @@ class Augment:
         named = {name: getattr(params, name) for name in cls.__dataclass_fields__ if hasattr(params, name)}
         return cls(**(named | {"crop_size": params.crop_size or params.image_size, "rotate_batches": rotate_batches}))
 
+    def in_words(self) -> str:
+        """`mirrored, turned upside down or rotated by up to 20° at random`: what training does to an image."""
+        if isinstance(self.rotation, Sequence):
+            rotated = f"rotated by {self.rotation[0]:g} to {self.rotation[1]:g}°" if any(self.rotation) else ""
+        else:
+            rotated = f"rotated by up to {self.rotation:g}° either way" if self.rotation else ""
+        flips = ["mirrored"] * self.horizontal_flip + ["turned upside down"] * self.vertical_flip
+        changes = [*flips, *([rotated] if rotated else [])]
+        first = f"{', '.join(changes[:-1])} or {changes[-1]}" if len(changes) > 1 else "".join(changes)
+        return f"{first} at random" if changes else "neither flipped nor rotated"
+
     def draws(self, epoch: int, count: int, rows: np.ndarray) -> np.ndarray:
         """Uniform numbers (len(rows), DRAWS) of these rows of a data set of ``count`` images in this epoch."""
         return _epoch_draws(self.seed, epoch, count)[rows]

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
 
 from labkit.evaluation.ordinal import Cuts, grade_cuts
-from labkit.training.objective import losses
 
 
 class NotFitted(ValueError):
@@ -108,5 +108,8 @@ def top_losses(decided: pd.DataFrame) -> pd.DataFrame:
     """
     known = decided.loc[decided["label"].notna()]
     labels = known["label"].to_numpy(np.int64)
-    outputs = known[["grade"]].to_numpy(np.float64) if is_ordinal(known) else logits_of(known)
-    return known.assign(loss=losses(outputs, labels)).sort_values("loss", ascending=False, kind="stable")
+    if is_ordinal(known):
+        losses = (known["grade"].to_numpy(np.float64) - labels) ** 2
+    else:
+        losses = -log_softmax(logits_of(known), axis=1)[np.arange(len(labels)), labels]
+    return known.assign(loss=losses).sort_values("loss", ascending=False, kind="stable")

@@ -86,9 +86,9 @@ def fit(
         progress.consider(epoch, reached, accelerator.unwrap_model(model))
         progress.seconds.append(round(time.monotonic() - started, 2))
         _keep(run, progress, accelerator.unwrap_model(model), optimizer, accelerator.scaler)
-        print(epoch_line(row, params.epochs, watched, score_name, progress.seconds[-1]), flush=True)
         if watch is not None:
             watch(pd.DataFrame(progress.history))
+        print(epoch_line(row, params.epochs, watched, score_name, progress.seconds[-1]), flush=True)
     accelerator.unwrap_model(model).load_state_dict(progress.best_weights)
     save_weights(run.path("model.safetensors"), progress.best_weights, params.arch)
     run.record(best_epoch=progress.best_epoch, epoch_seconds=progress.seconds)

@@ -38,6 +38,8 @@ class Estimate:
 
 def fit_steps(batches: EpochLoader, epoch: int, epochs: int, estimate: Estimate) -> Iterator[Batch]:
     """The batches of one training epoch, with a bar if a person is watching, counted by ``estimate``."""
-    for batch in tqdm(batches, desc=f"epoch {epoch}/{epochs}", leave=False, disable=not interactive()):
+    # In a browser the bar goes where the epochs' lines go, which then take its place; stderr would stand there in red.
+    file = sys.stdout if in_browser() else sys.stderr
+    for batch in tqdm(batches, desc=f"epoch {epoch}/{epochs}", leave=False, disable=not interactive(), file=file):
         yield batch
         estimate.step()
