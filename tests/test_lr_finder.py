@@ -125,7 +125,18 @@ def test_suggestions_are_those_of_fastais_own_lines():
     rng = np.random.default_rng(0)
     for noise in (0.0, 0.005, 0.05):
         tested = curve(smooth + noise * rng.normal(size=90))
-        assert suggested_rates(tested) == pytest.approx(fastais(tested))
+        ours, theirs = suggested_rates(tested), fastais(tested)
+        assert ours["valley"] == pytest.approx(theirs["valley"])
+        if noise < 0.01:
+            assert ours["steepest"] == pytest.approx(theirs["steepest"])
+
+
+def test_a_loss_that_falls_back_after_it_has_exploded_suggests_nothing():
+    place = np.arange(90)
+    losses = 1.6 - 0.6 / (1 + np.exp(-(place - 45) / 5)) + np.where(place > 70, 1.5, 0) - np.where(place > 75, 0.9, 0)
+    tested = curve(losses)
+    best = tested["learning_rate"][tested["smoothed"].idxmin()]
+    assert fastais(tested)["steepest"] > best > suggested_rates(tested)["steepest"]
 
 
 def test_nothing_is_suggested_where_the_loss_never_falls():

@@ -28,13 +28,14 @@ def range_test(tested: pd.DataFrame, found: Mapping[str, float], used: float) ->
     ax.plot(rates, losses, color=FAINT, linewidth=1)
     ax.plot(rates, smoothed, color=COLORS[0])
     ax.set_xscale("log")
-    room = 0.35 * (smoothed.max() - smoothed.min()) + 1e-9
-    ax.set_ylim(smoothed.min() - room, smoothed.max() + room)  # a last loss that explodes would flatten the valley
+    # The valley is what is looked for: a loss that explodes runs out of the picture instead of flattening it.
+    depth = max(smoothed[0] - smoothed.min(), 0.05 * smoothed[0], 1e-9)
+    ax.set_ylim(smoothed.min() - depth, smoothed.min() + 3.5 * depth)
     ax.axvline(used, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
     top = ax.get_xaxis_transform()
-    beside = {"xytext": (4, -2), "textcoords": "offset points", "va": "top", "fontsize": 8.5}
-    ax.annotate(f"this run: {rate(used)}", (used, 1), xycoords=top, color=GREY, **beside)
-    for name, height in (("steepest", 0.2), ("valley", 0.07)):
+    beside = {"xytext": (4, 3), "textcoords": "offset points", "va": "bottom", "fontsize": 8.5}
+    ax.annotate(f"this run: {rate(used)}", (used, 0), xycoords=top, color=GREY, **beside)
+    for name, height in (("steepest", 0.93), ("valley", 0.81)):
         if name in found:
             x, color = found[name], COLORS[1] if name == "valley" else COLORS[7]
             y = float(np.interp(np.log(x), np.log(rates), smoothed))

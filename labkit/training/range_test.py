@@ -72,21 +72,20 @@ def range_test(
 def suggested_rates(tested: pd.DataFrame) -> dict[str, float]:
     """``valley`` and ``steepest``, two suggestions from a range test; none where the loss never fell.
 
-    As fastai's: the first tenth (nothing is learnt yet) and the last five steps (it explodes) are left out. Steepest:
-    where the smoothed loss falls fastest over the logarithm of the rate. Valley, the more careful one and fastai's
-    default: half-way, in steps, down the longest fall, which may be interrupted by rises.
+    Valley, fastai's default: half-way, in steps, down the longest fall, which may be interrupted by rises; as there the
+    first tenth of the steps (nothing is learnt yet) and the last five (it explodes) are left out. Steepest: from there
+    to the minimum, where the smoothed loss falls fastest over the logarithm of the rate. fastai looks at all steps, and
+    finds the noise of the first ones, or a loss that falls back after it has exploded.
     """
     part = tested.iloc[STEPS // 10 : -5]
     rates, losses = part["learning_rate"].to_numpy(np.float64), part["smoothed"].to_numpy(np.float64)
     first, last = _longest_fall(losses)
     if last - first < STEPS // 10:
         return {}
-    slope = np.diff(losses) / np.diff(np.log(rates))
     third = (last - first) / 3
-    return {
-        "valley": float(rates[max(0, first + int(third) + int(third / 2))]),
-        "steepest": float(rates[slope.argmin()]),
-    }
+    valley = max(0, first + int(third) + int(third / 2))
+    slope = (np.diff(losses) / np.diff(np.log(rates)))[valley : max(losses.argmin(), valley + 1)]
+    return {"valley": float(rates[valley]), "steepest": float(rates[valley + slope.argmin()])}
 
 
 def _longest_fall(losses: np.ndarray) -> tuple[int, int]:
