@@ -99,6 +99,7 @@ def in_words(report: dict[str, Any]) -> str:
 
 
 def in_json(report: dict[str, Any]) -> str:
+    """The report of `check` as JSON; raises ValueError on NaN, which JSON does not have."""
     return json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
 
 

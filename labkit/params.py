@@ -161,6 +161,9 @@ class RunParams(_SplitParams):
     schedule: Literal["constant", "step", "cosine"] = Field("cosine", description="of the learning rate")
     step_size: int = Field(10, ge=1, le=10_000, description="epochs between the drops of schedule: step")
     gamma: float = Field(0.1, gt=0, le=1, description="factor of each drop of schedule: step")
+    find_learning_rate: bool = Field(
+        False, description="try rates from 1e-7 to 10 on a copy of the network first; the run itself does not change"
+    )
     loss: Literal["cross_entropy", "ordinal"] = Field(
         "cross_entropy",
         description="cross_entropy: an output a class; ordinal: one output, the grade, learnt by squared error",

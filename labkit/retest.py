@@ -45,6 +45,7 @@ class Retest:
 
     @property
     def accuracy(self) -> float:
+        """Share of this split's images that the saved weights answer correctly now."""
         return np.count_nonzero(self.now["prediction"] == self.now["label"]) / len(self.now)
 
     @property
@@ -55,6 +56,7 @@ class Retest:
 
     @property
     def same(self) -> bool:
+        """Whether no output differs by `tolerance` or more from the one that was kept."""
         return self.difference < self.tolerance
 
     def __str__(self) -> str:

@@ -42,7 +42,8 @@ PACKAGES = (
     "nbconvert",
 )
 # Parameters that name a run or place it, or that its results do not depend on.
-NOT_FINGERPRINTED = {"study", "run", "data", "num_workers"}
+NOT_FINGERPRINTED = {"study", "run", "data", "num_workers", "find_learning_rate"}
+RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate; see training.range_test
 
 
 def reports_root() -> Path:
@@ -69,10 +70,12 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Text as UTF-8, whole or not at all."""
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Indented JSON, whole or not at all; raises TypeError on what JSON cannot hold."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -141,6 +144,7 @@ def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -150,8 +154,11 @@ def fingerprint_of(inputs: Any) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def why_run(folder: Path, inputs: dict[str, Any]) -> str | None:
-    """Why a run has to be made (again), in words; None if its folder holds just what these inputs give."""
+def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
+    """Why a run has to be made (again), in words; None if its folder holds just what these inputs give.
+
+    A range test that is asked for and not there is a reason to execute a finished run's notebook, not to train again.
+    """
     manifest = read_json(folder / "run.json")
     if not manifest:
         return "not run yet"
@@ -164,6 +171,8 @@ def why_run(folder: Path, inputs: dict[str, Any]) -> str | None:
         return f"{state(folder)} after {epochs} full epochs" if epochs else f"{state(folder)} in its first epoch"
     if not notebook_complete(folder / "train.ipynb"):
         return "finished, but its notebook was cut short"
+    if find_learning_rate and not (folder / RANGE_TEST).is_file():
+        return "finished, but without the learning-rate range test"
     return None
 
 
@@ -234,9 +243,11 @@ class Run:
 
     @property
     def finished(self) -> bool:
+        """Whether the predictions are there and final, as the manifest says."""
         return self.manifest["status"] == "finished"
 
     def path(self, name: str) -> Path:
+        """A file of the run folder."""
         return self.folder / name
 
     def record(self, **facts: Any) -> None:
@@ -486,6 +497,7 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 
 
 def read_params(folder: Path) -> RunParams:
+    """The parameters of ``params.yaml``; raises ParameterError where this version does not know one of them."""
     return RunParams.of(
         yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")), f"{folder / 'params.yaml'}"
     )

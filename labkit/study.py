@@ -49,6 +49,7 @@ class StudyRunner:
 
     @property
     def folder(self) -> Path:
+        """``reports/<study>``, where runs, executed notebooks and the report go."""
         return runs.reports_root() / self.study.name
 
     @contextmanager
@@ -114,7 +115,7 @@ class StudyRunner:
         params = runs.resolve_weights(params)
         inputs = runs.run_inputs(params, self.data_fingerprint(params.dataset, params.data))
         folder = runs.run_folder(params, runs.fingerprint_of(inputs))
-        return Plan(params, inputs, folder, runs.why_run(folder, inputs))
+        return Plan(params, inputs, folder, runs.why_run(folder, inputs, params.find_learning_rate))
 
     def dry_run(self) -> Iterator[str]:
         """One line a run: what would be made and why. A child of a run that would be made is made too."""
@@ -130,6 +131,7 @@ class StudyRunner:
             yield f"{name}: {'would run, ' + reason if reason else 'up to date'}"
 
     def data_fingerprint(self, dataset: str, data: str) -> str:
+        """Fingerprint of the images that `dataset` and `data` name; they are read once a call."""
         if (dataset, data) not in self._data_fingerprints:
             images, hashes = open_data(dataset, data, runs.cache_root())
             self._data_fingerprints[dataset, data] = runs.data_fingerprint(images.table, hashes)

@@ -10,7 +10,7 @@ from labkit import runs
 from labkit.data.loaders import make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
-from labkit.evaluation.decide import decide, mistakes
+from labkit.evaluation.decide import decide, mistakes, top_losses
 from labkit.evaluation.gradcam import agreement, explained_block, grad_cam, heat
 from labkit.evaluation.subgroups import brightness_and_sharpness, by_subgroup, thirds
 from labkit.models.build import build_model
@@ -172,3 +172,24 @@ def test_galleries_of_a_finished_run(image_folder, loss):
         assert figure.axes
     quality = pixels.quality(test["image_id"].tolist())
     assert quality["brightness"].corr(test.set_index("image_id")["label"].astype(float)) > 0.9
+
+
+def test_top_losses_are_the_losses_that_training_knows_the_costliest_first(predictions):
+    from labkit.training.objective import losses
+
+    test = decide(predictions)
+    costly = top_losses(test)
+    logits, labels = (costly[[f"logit_{k}" for k in range(3)]].to_numpy(), costly["label"].to_numpy())
+    assert costly["loss"].to_numpy() == pytest.approx(losses(logits, labels))
+    assert costly["loss"].is_monotonic_decreasing and len(costly) == len(test)
+    said = sentences.top_losses_sentence(costly, ["a", "b", "c"])
+    assert said.startswith(f"{costly['image_id'].iloc[0]} costs most") and "costliest 3 of 30" in said.replace(
+        "\xa0", " "
+    )
+    title = sentences.loss_titles(costly.head(1), ["a", "b", "c"])[0].splitlines()
+    assert title[0] == costly["image_id"].iloc[0] and title[3] == f"loss {costly['loss'].iloc[0]:.2f}"
+
+
+def test_top_losses_of_grades_are_squared_errors_and_unlabelled_images_are_left_out():
+    table = pd.DataFrame({"grade": [0.5, 3.0, 1.0], "label": pd.array([0, 1, None], "Int64"), "prediction": [1, 3, 1]})
+    assert top_losses(table)["loss"].tolist() == [4.0, 0.25]

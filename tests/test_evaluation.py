@@ -17,7 +17,6 @@ from labkit.evaluation import (
     decide,
     evaluate,
     intervals,
-    is_majority_class,
     majority_baseline,
     majority_share,
     metrics,
@@ -122,13 +121,11 @@ def test_a_constant_model_is_recognised_and_scores_chance():
     found = evaluate(table, GRADES)
     assert (found["qwk"], found["mcc"], found["macro_auroc"]) == (0, 0, 0.5)
     assert found["balanced_accuracy"] == pytest.approx(1 / 3)
-    assert is_majority_class(table)
     assert majority_share(table) == 1
 
 
 def test_a_nearly_constant_model_is_told_by_its_share(known):
     table = predictions([0] * 20, [0] * 19 + [1])
-    assert not is_majority_class(table)
     assert majority_share(table) == pytest.approx(0.95)
     assert majority_share(known) == 0.5
 
@@ -163,7 +160,7 @@ def test_score_is_evaluate_by_name(known, name):
 
 
 def test_an_unknown_score_lists_the_known_ones():
-    with pytest.raises(ValueError, match="'auc' is not one of qwk, macro_f1, accuracy, balanced_accuracy"):
+    with pytest.raises(ValueError, match=r"'auc' is not one of accuracy, balanced_accuracy, macro_f1, .*qwk"):
         score("auc")
 
 

@@ -12,7 +12,7 @@ from labkit.data.loaders import make_loaders, oversampled
 from labkit.data.readers import file_hashes, read
 from labkit.data.splits import assign_splits
 from labkit.data.store import UnreadableImages, build_store, to_square
-from labkit.params import RunParams
+from labkit.params import ExploreParams, RunParams
 
 
 @pytest.fixture
@@ -256,3 +256,18 @@ def test_augmented_at_test_time_only_where_it_is_asked_for(eyes, tmp_path):
         assert np.array_equal(augment(original, draws), first)
     batch = next(iter(make_loaders(split(table), store, params)["test"]))
     assert np.array_equal(batch["index"].numpy(), np.arange(len(batch["index"])))
+
+
+def test_what_training_does_to_an_image_is_said_in_words():
+    assert Augment(8).in_words() == "neither flipped nor rotated"
+    assert Augment(8, vertical_flip=True).in_words() == "turned upside down at random"
+    turned = Augment(8, horizontal_flip=True, vertical_flip=True, rotation=20.0)
+    assert turned.in_words() == "mirrored, turned upside down or rotated by up to 20° either way at random"
+    assert Augment(8, rotation=[0, 90]).in_words() == "rotated by 0 to 90° at random"
+
+
+def test_an_augmentation_takes_what_the_parameters_name():
+    params = RunParams(image_size=32, crop_size=24, rotation=[5, 10], vertical_flip=False, seed=3)
+    wanted = Augment(24, horizontal_flip=True, vertical_flip=False, rotation=[5, 10], seed=3)
+    assert Augment.of(params) == wanted
+    assert Augment.of(ExploreParams(image_size=32)).crop_size == 32

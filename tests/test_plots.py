@@ -128,11 +128,6 @@ FIGURES = {
     "8 matrices of 8": lambda: plots.confusion_matrices(plots.matrix_pages(dict.fromkeys(RUNS, matrix(8)))[0], BLOOD),
     "cost of 6": lambda: plots.cost(costs(RUNS[:6])),
     "cost of 8": lambda: plots.cost(costs(RUNS)),
-    "learning rates": lambda: plots.learning_rate_schedule(
-        pd.DataFrame(
-            {"run": ["cosine"] * 3 + ["step-half"] * 3, "epoch": [1, 2, 3] * 2, "learning_rate": [1e-3, 5e-4, 1e-5] * 2}
-        )
-    ),
     "reliability of 8": lambda: plots.reliability_diagrams(calibrations(RUNS)),
     "reliability of 1": lambda: plots.reliability_diagrams(calibrations(RUNS[:1])),
     "ROC of 8, all classes": lambda: plots.roc_curves(curve_points(RUNS)),

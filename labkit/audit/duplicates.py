@@ -45,6 +45,7 @@ def exact_duplicates(table: pd.DataFrame, hashes: pd.Series) -> Duplicates:
 
 
 def duplicate_sentences(duplicates: Duplicates) -> list[str]:
+    """What exact duplicates mean, a sentence each: leaks first, then two labels, then copies inside a split."""
     if not duplicates.checked:
         return ["Exact duplicates were not looked for: no file hashes were given."]
     if duplicates.files.empty:

@@ -49,6 +49,7 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEy
 
 
 def fellow_eye_sentence(eyes: FellowEyeBaseline, name: str) -> str:
+    """What copying the other eye's label scores, beside the majority class; `name` is what one group is."""
     always = f"always answering {eyes.majority} scores {eyes.majority_accuracy:.1%} accuracy"
     if eyes.n_copied == 0:
         return f"No test image has the other eye of its {name} in train; {always}."

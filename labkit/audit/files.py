@@ -45,6 +45,7 @@ class Files:
     largest: tuple[int, int] | None = None
 
     def counts(self) -> dict[str, int]:
+        """Images by problem, in the order of IN_WORDS; problems that none has are left out."""
         found = Counter(self.problems["problem"].tolist())
         return {problem: found[problem] for problem in IN_WORDS if problem in found}
 

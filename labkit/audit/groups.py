@@ -25,6 +25,7 @@ class SharedGroups:
 
     @property
     def share_touched(self) -> float:
+        """Share of the test images whose group is in train or validation, too; 0 where there are none."""
         return self.n_test_touched / self.n_test_images if self.n_test_images else 0.0
 
 
@@ -48,6 +49,7 @@ def shared_groups(table: pd.DataFrame) -> SharedGroups:
 
 
 def group_sentences(groups: SharedGroups, name: str) -> list[str]:
+    """Whether groups are shared, and how far that is known; `name` is what one group is, such as patient."""
     found = []
     if not groups.n_test_images:
         found.append("There is no labelled test image.")

@@ -108,6 +108,7 @@ def _counted(pairs: pd.DataFrame, max_distance: int, complete: bool) -> NearDupl
 
 
 def near_sentences(near: NearDuplicates) -> list[str]:
+    """What near duplicates mean, a sentence each, with how alike two images must be to count."""
     if not near.checked:
         return [f"Near duplicates were not looked for: images below {SMALLEST} px show too little."]
     bits = f"{near.max_distance} of 256 bits"

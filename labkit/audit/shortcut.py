@@ -95,6 +95,7 @@ def _answers(
 
 
 def shortcut_sentence(baseline: ShortcutBaseline) -> str:
+    """What colour and brightness alone score, beside the majority class."""
     name = IN_WORDS.get(baseline.score_name, baseline.score_name)
     score = f", {name} of {baseline.score:.3f}" if baseline.score_name in ("qwk", "macro_f1") else ""
     return (

@@ -6,11 +6,14 @@ Draws are keyed by (seed, epoch, image): a result does not depend on workers, pr
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional
+
+from labkit.params import ExploreParams, RunParams
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, as torchvision's weights expect
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -20,6 +23,10 @@ STATISTICS = {  # mean and deviation of pixels in [0, 1]
     "unit": ((0.0,) * 3, (1.0,) * 3),
     "twice": ((0.0,) * 3, (255.0,) * 3),  # one report's Normalize(0, 255) of pixels that ToTensor had divided by 255
 }
+
+
+# Uniform numbers an image and epoch: place of the crop (two), mirror, upside down, rotation.
+DRAWS = 5
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,25 @@ class Augment:
     seed: int = 0
     rotate_batches: bool = False
 
+    @classmethod
+    def of(cls, params: RunParams | ExploreParams, *, rotate_batches: bool = False) -> Self:
+        """As the parameters of the same names say; what these parameters do not have stays as it is by default."""
+        named = {name: getattr(params, name) for name in cls.__dataclass_fields__ if hasattr(params, name)}
+        return cls(**(named | {"crop_size": params.crop_size or params.image_size, "rotate_batches": rotate_batches}))
+
+    def in_words(self) -> str:
+        """`mirrored, turned upside down or rotated by up to 20° at random`: what training does to an image."""
+        if isinstance(self.rotation, Sequence):
+            rotated = f"rotated by {self.rotation[0]:g} to {self.rotation[1]:g}°" if any(self.rotation) else ""
+        else:
+            rotated = f"rotated by up to {self.rotation:g}° either way" if self.rotation else ""
+        flips = ["mirrored"] * self.horizontal_flip + ["turned upside down"] * self.vertical_flip
+        changes = [*flips, *([rotated] if rotated else [])]
+        first = f"{', '.join(changes[:-1])} or {changes[-1]}" if len(changes) > 1 else "".join(changes)
+        return f"{first} at random" if changes else "neither flipped nor rotated"
+
     def draws(self, epoch: int, count: int, rows: np.ndarray) -> np.ndarray:
-        """Uniform numbers (len(rows), 5) of these rows of a data set of ``count`` images in this epoch."""
+        """Uniform numbers (len(rows), DRAWS) of these rows of a data set of ``count`` images in this epoch."""
         return _epoch_draws(self.seed, epoch, count)[rows]
 
     def angles(self, draws: np.ndarray) -> np.ndarray:
@@ -52,7 +76,8 @@ class Augment:
         crop = self.crop_size
         batch = np.empty((len(images), crop, crop, 3), np.uint8)
         angles = self.angles(draws)
-        for out, image, (top, left, mirror, turn, _), angle in zip(batch, images, draws, angles, strict=True):
+        for out, image, draw, angle in zip(batch, images, draws, angles, strict=True):
+            top, left, mirror, turn = draw[:4]
             if self.rotation and not self.rotate_batches:
                 image = np.asarray(Image.fromarray(image).rotate(float(angle), Image.Resampling.BILINEAR))
             y = int(top * (image.shape[0] - crop + 1))
@@ -68,8 +93,9 @@ class Augment:
 
 @lru_cache(maxsize=2)
 def _epoch_draws(seed: int, epoch: int, count: int) -> np.ndarray:
-    """Philox is keyed, so an epoch's numbers need no state from the epochs before."""
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).random((count, 5))
+    """Philox is keyed, so an epoch needs no state from the epochs before; more DRAWS do not change the first five."""
+    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    return np.hstack([generator.random((count, 5)), generator.random((count, DRAWS - 5))])
 
 
 def centre_crop(images: np.ndarray, crop: int) -> np.ndarray:

@@ -43,6 +43,7 @@ def tidy_paths(rows: pd.DataFrame, root: Path) -> list[str]:
 
 
 def leaves(where: str, path: str, root: Path) -> DataError:
+    """The error for a path that leads out of the data folder; `where` names the file and row that give it."""
     return DataError(f"{where}: {path!r} lies outside the data folder {root}; put the images inside it")
 
 
@@ -61,6 +62,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def is_inside(path: Path, root: Path) -> bool:
+    """Whether a path, its links followed, lies in the folder `root`."""
     return path.resolve().is_relative_to(root.resolve())
 
 

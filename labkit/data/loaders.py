@@ -97,6 +97,7 @@ class EpochLoader(DataLoader):
         return self.dataset.labels
 
     def set_epoch(self, epoch: int) -> None:
+        """Order and augmentation of the next pass are those of this epoch (from 0; training counts from 1)."""
         self.epoch_sampler.epoch = epoch
 
 
@@ -114,14 +115,8 @@ def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: s
     loaders = {}
     for split, part in table.groupby("split", sort=False):
         train = split == "train"
-        augment = Augment(
-            params.input_size,
-            params.horizontal_flip,
-            params.vertical_flip,
-            params.rotation,
-            params.seed,
-            rotate_batches=train and device != "cpu",  # batches to predict on are not rotated on the device
-        )
+        # Batches to predict on are not rotated on the device.
+        augment = Augment.of(params, rotate_batches=train and device != "cpu")
         part = part.reset_index(drop=True)
         if train and params.sampling == "oversample":
             part = oversampled(part, params.seed)

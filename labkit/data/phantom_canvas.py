@@ -45,9 +45,11 @@ class Sheet:
         self.pen = ImageDraw.Draw(self.image)
 
     def pixels(self, points: Points) -> list[float]:
+        """Points (n, 2) of the grid as Pillow's flat list x, y, x, y … in pixels of the finer image."""
         return ((points * self.zoom + 1) * self.scale).ravel().tolist()
 
     def fill(self, points: Points, strength: float = 1.0) -> None:
+        """A polygon with these corners; `strength` 0 to 1 is its coverage."""
         self.pen.polygon(self.pixels(points), fill=round(255 * strength))
 
     def blot(
@@ -61,6 +63,7 @@ class Sheet:
         self.fill(at + np.stack([u * c - v * s, u * s + v * c], axis=1), strength)
 
     def thread(self, points: Points, width: float, strength: float = 1.0) -> None:
+        """A line through these points, `width` in the grid's units, at least a pixel wide."""
         thick = max(1, round(width * self.zoom * self.scale))
         self.pen.line(self.pixels(points), fill=round(255 * strength), width=thick, joint="curve")
 

@@ -23,6 +23,7 @@ class EyesPlan:
 
     @property
     def patients(self) -> int:
+        """How many patients the plan draws: the sum of `pairs`."""
         return sum(map(sum, self.pairs))
 
 

@@ -109,6 +109,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def stripped(values: list) -> list[str]:
+    """Texts without blanks at their ends; what is no text, such as a missing value, becomes ''."""
     return [value.strip() if isinstance(value, str) else "" for value in values]
 
 

@@ -50,6 +50,7 @@ def cnmc_tree(root: Path) -> Listing:
 
 
 def is_class_tree(root: Path) -> bool:
+    """Whether `root` has sub-folders with images in them, which then are classes or splits."""
     return any(True for folder in folders_in(root) for _ in images_under(root, below=folder.name))
 
 

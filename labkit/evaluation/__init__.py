@@ -5,7 +5,6 @@ from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import (
     confusion,
     evaluate,
-    is_majority_class,
     majority_baseline,
     majority_share,
     per_class_table,
@@ -20,7 +19,6 @@ __all__ = [
     "decide",
     "evaluate",
     "grade_cuts",
-    "is_majority_class",
     "is_ordinal",
     "majority_baseline",
     "majority_share",

@@ -82,6 +82,9 @@ def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> pd
 
 
 def ece(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
+    """Expected calibration error of confidences and hits (n,): the gaps |accuracy - confidence| of the bins, weighted
+    by their images (Guo et al. 2017, arXiv:1706.04599).
+    """
     table = reliability(confidence, right, bins)
     filled = table.loc[table["n"] > 0].to_numpy(np.float64)
     n, said, true = filled[:, 2], filled[:, 3], filled[:, 4]

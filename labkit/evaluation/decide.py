@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
 
 from labkit.evaluation.ordinal import Cuts, grade_cuts
 
@@ -97,3 +98,18 @@ def mistakes(decided: pd.DataFrame) -> pd.DataFrame:
         sureness = wrong.filter(regex=r"^p_\d+$").max(axis=1)
     wrong = wrong.assign(sureness=sureness.astype("float64"))
     return wrong.sort_values("sureness", ascending=False, kind="stable")
+
+
+def top_losses(decided: pd.DataFrame) -> pd.DataFrame:
+    """The labelled rows, the costliest first, with ``loss``: what fastai's `plot_top_losses` ranks images by.
+
+    Each image's own cross entropy in nats, -log p of its true class, or of an ordinal run the squared error of its
+    grade. A right answer can stand among them, if it was a close one.
+    """
+    known = decided.loc[decided["label"].notna()]
+    labels = known["label"].to_numpy(np.int64)
+    if is_ordinal(known):
+        losses = (known["grade"].to_numpy(np.float64) - labels) ** 2
+    else:
+        losses = -log_softmax(logits_of(known), axis=1)[np.arange(len(labels)), labels]
+    return known.assign(loss=losses).sort_values("loss", ascending=False, kind="stable")

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from labkit.data.augment import to_float
 from labkit.models.build import num_classes
-from labkit.models.resnet import ResNet
 
 Maps = NDArray[np.float32]
 SMALLEST = 4  # places a side: layer4 of a ResNet has 7 × 7 at 224 px, but 2 × 2 at 64 px, of which nothing can be seen
@@ -27,7 +26,7 @@ SMALLEST = 4  # places a side: layer4 of a ResNet has 7 × 7 at 224 px, but 2 ×
 def explained_block(model: nn.Module, images: Tensor) -> nn.Module:
     """The last block (a ResNet's layer1 … layer4) whose output still has SMALLEST places a side; else the first."""
     network: Any = model
-    if isinstance(model, ResNet):
+    if hasattr(model, "layer4"):
         blocks = [network.layer1, network.layer2, network.layer3, network.layer4]
     else:
         blocks = list(network.blocks)

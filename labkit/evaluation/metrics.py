@@ -26,25 +26,30 @@ PER_CLASS = ("sensitivity", "specificity", "ppv", "npv")
 
 
 def accuracy(labels: Labels, predicted: Labels, n_classes: int) -> float:
+    """Share of labels (n,) that are predicted."""
     return float(sk.accuracy_score(labels, predicted))
 
 
 def balanced_accuracy(labels: Labels, predicted: Labels, n_classes: int) -> float:
+    """Mean over the classes that occur among the labels of the share that is found."""
     with _quiet():  # a predicted class without labels is normal on a small split
         return float(sk.balanced_accuracy_score(labels, predicted))
 
 
 def macro_f1(labels: Labels, predicted: Labels, n_classes: int) -> float:
+    """Mean F1 over the classes that occur among labels or predictions."""
     with _quiet():  # a class that is never predicted has F1 0
         return float(sk.f1_score(labels, predicted, average="macro"))
 
 
 def weighted_f1(labels: Labels, predicted: Labels, n_classes: int) -> float:
+    """Mean F1 of the classes, each weighted by its labels."""
     with _quiet():
         return float(sk.f1_score(labels, predicted, average="weighted"))
 
 
 def qwk(labels: Labels, predicted: Labels, n_classes: int) -> float:
+    """Quadratic weighted kappa (Cohen 1968): 1 agreement, 0 chance; two grades off cost four times as much as one."""
     # All classes are named: scikit-learn would otherwise number those that occur 0, 1, 2 …, and grades 0 and 4 alone
     # would be neighbours.
     with _quiet():  # 0 / 0, by different names in different versions
@@ -53,15 +58,18 @@ def qwk(labels: Labels, predicted: Labels, n_classes: int) -> float:
 
 
 def mcc(labels: Labels, predicted: Labels, n_classes: int) -> float:
+    """Matthews' correlation, for any number of classes (Gorodkin 2004): 1 agreement, 0 chance or a constant answer."""
     with _quiet():
         return float(sk.matthews_corrcoef(labels, predicted))
 
 
-SCORES: dict[str, Callable[[Labels, Labels, int], float]] = {
-    "qwk": qwk,
-    "macro_f1": macro_f1,
+SCORES: dict[str, Callable[[Labels, Labels, int], float]] = {  # all that `evaluate` gives, and an epoch is chosen by
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+    "qwk": qwk,
+    "mcc": mcc,
 }
 
 
@@ -127,11 +135,6 @@ def majority_share(predictions: pd.DataFrame) -> float:
     """Share of images that get the most frequent answer: 1 for a constant model."""
     predicted = _decided(predictions)["prediction"]
     return float(predicted.value_counts(normalize=True).iloc[0])
-
-
-def is_majority_class(predictions: pd.DataFrame) -> bool:
-    """Whether the model answers one class only, whatever it is shown."""
-    return len(set(_decided(predictions)["prediction"])) == 1
 
 
 def confusion(predictions: pd.DataFrame, n_classes: int) -> NDArray[np.int64]:
@@ -218,12 +221,7 @@ def _scores(
 ) -> dict[str, Any]:
     by_class = _per_class(_matrix(labels, predicted, len(classes)), classes)
     return {
-        "accuracy": accuracy(labels, predicted, len(classes)),
-        "balanced_accuracy": balanced_accuracy(labels, predicted, len(classes)),
-        "macro_f1": macro_f1(labels, predicted, len(classes)),
-        "weighted_f1": weighted_f1(labels, predicted, len(classes)),
-        "qwk": qwk(labels, predicted, len(classes)),
-        "mcc": mcc(labels, predicted, len(classes)),
+        **{name: of(labels, predicted, len(classes)) for name, of in SCORES.items()},
         **ranking_scores(labels, chances, classes),
         **{name: _known(by_class[name].to_numpy(np.float64)) for name in PER_CLASS},
     }

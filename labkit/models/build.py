@@ -11,7 +11,7 @@ from torch import nn
 
 from labkit.models.deviations import DEVIATIONS
 from labkit.models.lite import LITE0, tf_efficientnet_lite0
-from labkit.models.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from labkit.models.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
 from labkit.models.weights import StateDict, WeightsError, lite0_weights, read_file, torchvision_weights
 
 # Each is called with (num_classes, deviation, image_size).
@@ -105,6 +105,7 @@ def backbone_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Weight and bias of the last linear layer: what learns while the backbone is frozen."""
     return list(_head(model).parameters())
 
 
@@ -116,6 +117,7 @@ def freeze_backbone(model: nn.Module) -> None:
 
 
 def unfreeze_backbone(model: nn.Module) -> None:
+    """Everything learns from here on; undoes `freeze_backbone`."""
     for parameter in backbone_parameters(model):
         parameter.requires_grad_(True)
 
@@ -187,10 +189,11 @@ def _check_arch(arch: str) -> None:
 
 
 def _head(model: nn.Module) -> nn.Linear:
+    """The last linear layer: `fc`, as ours and torchvision's ResNets call it, or what a network of timm's says."""
     network: Any = model
-    return network.fc if isinstance(model, ResNet) else network.get_classifier()
+    return network.fc if hasattr(model, "fc") else network.get_classifier()
 
 
 def _is_head(name: str) -> bool:
-    """Whether a parameter belongs to the head: a ResNet's is fc, timm's is classifier, and no backbone uses these."""
+    """Whether a parameter belongs to the head: fc, or timm's classifier; no backbone uses these names."""
     return name.startswith(("fc.", "classifier."))

@@ -94,6 +94,17 @@ def layer_table(model: nn.Module, image_size: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "type", "output shape", "parameters", "multiply-adds"])
 
 
+def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
+    """`layer_table` in short, a row a part of the network: `part, layers, output shape, parameters, multiply-adds`.
+
+    A part is what a layer's name begins with (layer1 of layer1.0.conv1); its output shape is that of its last layer.
+    """
+    parts = layers.assign(part=layers["name"].str.split(".").str[0]).groupby("part", sort=False)
+    counts = parts.agg(layers=("name", "size"), shape=("output shape", "last"), parameters=("parameters", "sum"))
+    counts["multiply-adds"] = parts["multiply-adds"].sum()
+    return counts.rename(columns={"shape": "output shape"}).reset_index()
+
+
 def architecture_table(image_size: int, num_classes: int, archs: tuple[str, ...] = RESNETS) -> pd.DataFrame:
     """Table 1 of the ResNet paper for this image size and number of classes: a column a ResNet, all cells text."""
     with torch.device("meta"):

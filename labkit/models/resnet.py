@@ -19,11 +19,13 @@ from labkit.models.deviations import check_deviation, flat_head, small_stem
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution without bias that keeps height and width at stride 1."""
     # No bias anywhere before a BatchNorm: it subtracts the mean, and a bias with it.
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
 
 
 def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    """A 1x1 convolution without bias: every position by itself."""
     return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
 
 
@@ -49,6 +51,7 @@ class BasicBlock(nn.Module):
         self.downsample = projection(in_channels, channels * self.expansion, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, channels, H/stride, W/stride)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))  # no ReLU here: a correction must be able to be negative
         out += x if self.downsample is None else self.downsample(x)
@@ -76,6 +79,7 @@ class Bottleneck(nn.Module):
         self.downsample = projection(in_channels, channels * self.expansion, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, 4 · channels, H/stride, W/stride)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
@@ -92,6 +96,7 @@ class LinearBottleneck(Bottleneck):
         del self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
+        """Shapes as Bottleneck's."""
         out = self.conv3(self.bn2(self.conv2(self.bn1(self.conv1(x)))))
         out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)
@@ -136,6 +141,7 @@ class ResNet(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) -> logits (N, num_classes)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         x = torch.flatten(self.avgpool(x), 1)
@@ -163,20 +169,25 @@ def initialise(model: nn.Module) -> None:
 
 # The name counts conv1, the blocks' convolutions and fc: 18 = 1 + 2·(2+2+2+2) + 1, 50 = 1 + 3·(3+4+6+3) + 1.
 def resnet18(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
+    """Basic blocks, 11.7 M parameters at 1000 classes (He et al. 2016, table 1); arguments as ResNet's."""
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, deviation, image_size)
 
 
 def resnet34(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
+    """Basic blocks, 21.8 M parameters at 1000 classes; arguments as ResNet's."""
     return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, deviation, image_size)
 
 
 def resnet50(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
+    """Bottlenecks, 25.6 M parameters at 1000 classes; arguments as ResNet's."""
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, deviation, image_size)
 
 
 def resnet101(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
+    """Bottlenecks, 44.5 M parameters at 1000 classes; arguments as ResNet's."""
     return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, deviation, image_size)
 
 
 def resnet152(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
+    """Bottlenecks, 60.2 M parameters at 1000 classes; arguments as ResNet's."""
     return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, deviation, image_size)

@@ -99,6 +99,14 @@ def millions(count: float | None) -> str:
     return DASH if missing(count) else f"{fixed(float(count) / 1e6, 1)}{NBSP}M"  # type: ignore[arg-type]
 
 
+def rate(value: float) -> str:
+    """A learning rate: 0.00123 -> '0.0012', 2.34e-06 -> '2.3e−6' with a real minus sign."""
+    if value >= 1e-4:
+        return f"{value:.2g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", MINUS)
+
+
 def interval(key: str, low: float | None, high: float | None) -> str:
     """'[81.4-83.2]' with an en dash, in the metric's own digits; empty when either end is missing."""
     if missing(low) or missing(high):

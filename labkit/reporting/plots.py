@@ -7,11 +7,11 @@ from labkit.reporting.plots_confusion import confusion_matrices, confusion_matri
 from labkit.reporting.plots_curves import precision_recall_curves, roc_curves
 from labkit.reporting.plots_data import augmentation_grid, class_histogram, image_grid
 from labkit.reporting.plots_light import light
+from labkit.reporting.plots_range import range_test
 from labkit.reporting.plots_results import result_dots, sensitivity_dots
 from labkit.reporting.plots_training import (
     cost,
     learning_curves,
-    learning_rate_schedule,
     score_curves,
 )
 from labkit.reporting.style import Palette
@@ -26,10 +26,10 @@ __all__ = [
     "cost",
     "image_grid",
     "learning_curves",
-    "learning_rate_schedule",
     "light",
     "matrix_pages",
     "precision_recall_curves",
+    "range_test",
     "reliability_diagrams",
     "residual_blocks",
     "result_dots",

@@ -14,7 +14,7 @@ from labkit.reporting.frames import floats, parts
 from labkit.reporting.numbers import interval, metric, whole
 from labkit.reporting.pixels import Pixels
 from labkit.reporting.plots_data import image_grid
-from labkit.reporting.sentences_errors import mistake_titles
+from labkit.reporting.sentences_errors import loss_titles, mistake_titles
 from labkit.reporting.style import COLORS, WIDTH, new_figure, styled, value_axis
 
 OPACITY = 0.5  # of the hottest place of a Grad-CAM map over its image; cold places show the image alone
@@ -23,6 +23,11 @@ OPACITY = 0.5  # of the hottest place of a Grad-CAM map over its image; cold pla
 def mistakes_gallery(wrong: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
     """Each row of `evaluation.decide.mistakes` as an image with its file name, class, answer and sureness."""
     return image_grid(pixels.of(wrong["image_id"].tolist()), mistake_titles(wrong, classes))
+
+
+def losses_gallery(costly: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
+    """Each row of `evaluation.decide.top_losses` as an image with its file name, class, answer and loss."""
+    return image_grid(pixels.of(costly["image_id"].tolist()), loss_titles(costly, classes))
 
 
 def confused_pairs(wrong: pd.DataFrame, n_classes: int, most: int = 3) -> list[tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""Figures of training: learning curves of all variants, the learning rate, what a score costs."""
+"""Figures of training: learning curves of all variants, what a score costs."""
 
 from collections.abc import Iterable, Mapping
 
@@ -135,35 +135,6 @@ def _end(run: pd.DataFrame, column: str) -> float:
     """Mean over seeds of the last value that is there."""
     seeds = parts(known(run, column), "seed").values()
     return mean(floats(seed, column)[-1] for seed in seeds)
-
-
-@styled
-def learning_rate_schedule(schedule: pd.DataFrame, palette: Palette | None = None) -> Figure:
-    """Learning rate against the epoch or the step; a small figure.
-
-    `schedule`: columns learning_rate and epoch or step, [run]; with several runs each line is labelled.
-    """
-    time = "step" if "step" in schedule else "epoch"
-    fig = new_figure(height=2.0, width=4.2)
-    ax = fig.subplots()
-    of_run = parts(schedule, "run") if "run" in schedule else {"": schedule}
-    palette = palette or Palette(of_run)
-    ends = []
-    for run, part in of_run.items():
-        style, times, rates = palette[run], floats(part, time), floats(part, "learning_rate")
-        marker = style.marker if len(part) < 40 else ""
-        ax.plot(times, rates, color=style.color, linestyle=style.linestyle, marker=marker, markersize=4)
-        ends.append(EndLabel(rates[-1], wrap(run), style.ink))
-    ax.set_xlabel(time)
-    ax.set_ylabel("learning rate")
-    ax.set_ylim(bottom=0)
-    ax.margins(y=0.12)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=False)
-    ax.grid(axis="y")
-    if len(of_run) > 1:
-        label_line_ends(fig, ax, ends)
-    return fig
 
 
 @styled

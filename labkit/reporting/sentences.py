@@ -12,12 +12,15 @@ from labkit.reporting.sentences_curves import class_curves_sentence, question_se
 from labkit.reporting.sentences_errors import (
     cuts_sentence,
     gaze_sentence,
+    loss_titles,
     missed_sentence,
     mistake_titles,
     mistakes_sentence,
     subgroup_sentence,
+    top_losses_sentence,
 )
 from labkit.reporting.sentences_light import light_sentence
+from labkit.reporting.sentences_range import first_loss_sentence, range_test_sentence
 from labkit.reporting.sentences_results import best_variant_sentence, compare_sentence, majority_sentence
 from labkit.reporting.sentences_training import cost_sentence, curves_sentence
 
@@ -31,9 +34,11 @@ __all__ = [
     "cost_sentence",
     "curves_sentence",
     "cuts_sentence",
+    "first_loss_sentence",
     "gaze_sentence",
     "imbalance_sentence",
     "light_sentence",
+    "loss_titles",
     "majority_sentence",
     "missed_sentence",
     "mistake_titles",
@@ -42,5 +47,7 @@ __all__ = [
     "protocol_sentence",
     "published_sentence",
     "question_sentence",
+    "range_test_sentence",
     "subgroup_sentence",
+    "top_losses_sentence",
 ]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from labkit.evaluation.decide import is_ordinal
 from labkit.evaluation.ordinal import Cuts
-from labkit.reporting.frames import parts
+from labkit.reporting.frames import floats, parts
 from labkit.reporting.numbers import fixed, listing, metric, missing, percent, plural, whole, with_interval
 
 
@@ -30,6 +30,26 @@ def mistake_titles(wrong: pd.DataFrame, classes: Sequence[str]) -> list[str]:
         sure = f"grade {fixed(row['grade'], 1)}" if grades else f"{percent(row['sureness'], 0)} sure"
         titles.append(f"{row['image_id']}\n{classes[row['label']]}\nas {classes[row['prediction']]}\n{sure}")
     return titles
+
+
+def loss_titles(costly: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """For rows of `evaluation.decide.top_losses`: file name, true class, the answer and the loss."""
+    return [
+        f"{row['image_id']}\n{classes[row['label']]}\nas {classes[row['prediction']]}\nloss {fixed(row['loss'], 2)}"
+        for row in costly.to_dict("records")
+    ]
+
+
+def top_losses_sentence(costly: pd.DataFrame, classes: Sequence[str], tenth: float = 0.1) -> str:
+    """The costliest test image, and how much of all loss the costliest `tenth` of the images make up."""
+    first, losses = costly.iloc[0].to_dict(), floats(costly, "loss")
+    some = max(1, round(tenth * len(costly)))
+    share = losses[:some].sum() / max(losses.sum(), 1e-12)
+    said = f"{first['image_id']} costs most, {fixed(first['loss'], 2)} ({classes[first['label']]}, answered with"
+    of_all = (
+        f"the costliest {whole(some)} of {plural(len(costly), 'test image')} make up {percent(share, 0)} of the loss"
+    )
+    return f"{said} {classes[first['prediction']]}); {of_all}."
 
 
 def mistakes_sentence(wrong: pd.DataFrame, n: int, classes: Sequence[str]) -> str:

@@ -69,6 +69,8 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 @dataclass(frozen=True)
 class VariantStyle:
+    """How one run is drawn: colour, matplotlib marker and line style ('--' from scratch beside others)."""
+
     color: str
     marker: str
     linestyle: str

@@ -33,6 +33,7 @@ def fit(
     score: Score,
     score_name: str,
     n_classes: int | None = None,
+    watch: Callable[[pd.DataFrame], None] | None = None,
 ) -> pd.DataFrame:
     """Train, leave the chosen epoch's weights in ``model`` and in the run folder, and return the history.
 
@@ -42,6 +43,7 @@ def fit(
     runs. The epoch with the best ``score(labels, logits)`` on ``params.select_on`` is chosen, the earlier of two equal
     ones; under ``select_on: last`` it is the last. Under ``loss: ordinal`` the network has one output and
     ``n_classes``, the number of grades, must be given; accuracy and score are then those of the nearest grade.
+    ``watch`` is handed the history so far after every epoch, to draw it.
 
     A run that was interrupted goes on after its last full epoch; a finished one is replayed from its folder. Raises
     FloatingPointError when the loss is no longer a number.
@@ -84,6 +86,8 @@ def fit(
         progress.consider(epoch, reached, accelerator.unwrap_model(model))
         progress.seconds.append(round(time.monotonic() - started, 2))
         _keep(run, progress, accelerator.unwrap_model(model), optimizer, accelerator.scaler)
+        if watch is not None:
+            watch(pd.DataFrame(progress.history))
         print(epoch_line(row, params.epochs, watched, score_name, progress.seconds[-1]), flush=True)
     accelerator.unwrap_model(model).load_state_dict(progress.best_weights)
     save_weights(run.path("model.safetensors"), progress.best_weights, params.arch)
@@ -165,9 +169,7 @@ def learning_rate_at(params: RunParams, epoch: float) -> float:
     return params.learning_rate
 
 
-def make_optimizer(
-    model: nn.Module, params: RunParams, accelerator: Accelerator, frozen: bool
-) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, params: RunParams, frozen: bool) -> torch.optim.Optimizer:
     """The optimizer of a phase: the head's parameters alone while the backbone is frozen, else all."""
     if frozen:
         freeze_backbone(model)
@@ -176,11 +178,16 @@ def make_optimizer(
     learning = head_parameters(model) if frozen else model.parameters()
     rate, decay = params.learning_rate, params.weight_decay
     if params.optimizer == "sgd":
-        optimizer = torch.optim.SGD(learning, lr=rate, momentum=params.momentum, weight_decay=decay)
-    else:
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[params.optimizer]
-        optimizer = kind(learning, lr=rate, weight_decay=decay)
-    return accelerator.prepare_optimizer(optimizer)
+        return torch.optim.SGD(learning, lr=rate, momentum=params.momentum, weight_decay=decay)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[params.optimizer]
+    return kind(learning, lr=rate, weight_decay=decay)
+
+
+def make_optimizer(
+    model: nn.Module, params: RunParams, accelerator: Accelerator, frozen: bool
+) -> torch.optim.Optimizer:
+    """`build_optimizer`'s, in the accelerator's hands, which scales gradients in fp16."""
+    return accelerator.prepare_optimizer(build_optimizer(model, params, frozen))
 
 
 def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: int) -> list[float] | None:

@@ -37,6 +37,7 @@ class SquaredError(nn.Module):
         self.register_buffer("weights", None if weights is None else torch.tensor(weights))
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Outputs (N, 1) and grades (N,) -> their mean squared error, a scalar."""
         errors = (outputs.squeeze(1) - labels) ** 2
         if self.weights is None:
             return errors.mean()

@@ -12,9 +12,14 @@ from labkit.data.loaders import Batch, EpochLoader
 ESTIMATE_AFTER = 20  # steps; the first few are slow and would promise too much
 
 
+def in_browser() -> bool:
+    """True in JupyterLab (it tells its kernels their notebook's name, Papermill does not) and in Colab."""
+    return "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules
+
+
 def interactive() -> bool:
-    """True in JupyterLab (it tells its kernels their notebook's name, Papermill does not), Colab and a terminal."""
-    return "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules or sys.stderr.isatty()
+    """True where a person is watching: in a notebook that is open in a browser, and in a terminal."""
+    return in_browser() or sys.stderr.isatty()
 
 
 class Estimate:
@@ -24,6 +29,7 @@ class Estimate:
         self.steps, self.done, self.started = steps, 0, time.monotonic()
 
     def step(self) -> None:
+        """Count a step; print the estimate after the first ESTIMATE_AFTER."""
         self.done += 1
         if self.done == ESTIMATE_AFTER < self.steps:
             minutes = (time.monotonic() - self.started) / self.done * (self.steps - self.done) / 60
@@ -32,6 +38,8 @@ class Estimate:
 
 def fit_steps(batches: EpochLoader, epoch: int, epochs: int, estimate: Estimate) -> Iterator[Batch]:
     """The batches of one training epoch, with a bar if a person is watching, counted by ``estimate``."""
-    for batch in tqdm(batches, desc=f"epoch {epoch}/{epochs}", leave=False, disable=not interactive()):
+    # In a browser the bar goes where the epochs' lines go, which then take its place; stderr would stand there in red.
+    file = sys.stdout if in_browser() else sys.stderr
+    for batch in tqdm(batches, desc=f"epoch {epoch}/{epochs}", leave=False, disable=not interactive(), file=file):
         yield batch
         estimate.step()
