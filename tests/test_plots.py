@@ -344,7 +344,7 @@ def test_show_puts_out_a_png_with_alt_and_then_one_escaped_caption(displayed):
 
 
 def test_show_gives_the_same_bytes_for_the_same_figure():
-    assert showing.png(plots.residual_blocks()) == showing.png(plots.residual_blocks())
+    assert showing.picture(plots.residual_blocks()) == showing.picture(plots.residual_blocks())
 
 
 def test_show_closes_a_figure_made_with_pyplot(displayed):
