@@ -2,15 +2,21 @@
 by keyboard, on a phone, in the dark and by a screen reader; nothing in a study's names is run."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from made_pages import HOSTILE, compare_page, report_page
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from labkit.params import PROJECT
 from labkit.reporting import browser as browsers
+from labkit.runs import reports_root
 
 pytestmark = pytest.mark.skipif(browsers.find_browser() is None, reason=f"no browser; {browsers.install_hint()}")
 
@@ -203,3 +209,26 @@ def test_a_script_that_a_cell_puts_out_is_not_run(chromium, tmp_path):
     visit = Visit(chromium, page)
     assert visit.page.evaluate("window.harmed") is None
     assert any("Content Security Policy" in text for text in visit.complaints)
+
+
+@pytest.mark.slow
+def test_a_study_of_files_and_classes_with_hostile_names_is_reported_as_text(chromium, tmp_path):
+    """From the folder to the page: class and file names are HTML, and so is one run's error."""
+    names = ["<img src=x onerror='window.harmed=1'>", "<script>window.harmed=2"]
+    rng = np.random.default_rng(0)
+    for grade, name in enumerate(names):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = rng.integers(0, 60, (32, 32, 3)) + 150 * grade
+            path = tmp_path / "data" / name / f"<svg onload='window.harmed=3'>_{grade}{number}.png"
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    command = [sys.executable, "-m", "labkit.cli", "report", "tiny", "--data", tmp_path / "data", "--no-pdf"]
+    subprocess.run([*command, "-p", "dataset", "custom"], cwd=PROJECT, check=True, capture_output=True)
+    folder = reports_root() / "tiny"
+    pages = [folder / "report.html", *folder.glob("runs/*/train.html"), *folder.glob("compare.html")]
+    assert len(pages) >= 3
+    for path in pages:
+        visit = Visit(chromium, path)
+        assert visit.complaints == [] and visit.page.evaluate("window.harmed") is None
+        if path.name != "compare.html":  # which names runs, and no class
+            assert visit.page.locator("body", has_text=names[0]).count() == 1

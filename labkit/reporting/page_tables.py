@@ -32,6 +32,9 @@ def dress_tables(soup: BeautifulSoup, main: Tag) -> None:
         for cell in table.select("td, tbody th"):
             if len(cell.get_text().strip()) > LONG_CELL:
                 _add_class(cell, "long")
+        for cell in table.select("thead th"):
+            if not cell.get_text().strip():  # pandas' corner above the index heads nothing
+                cell.name = "td"
         _align_numbers(table)
         if table.find_parent("details", class_="parameters") is None:
             table.wrap(soup.new_tag("figure", attrs={"class": "table"}))
@@ -61,7 +64,7 @@ def _align_numbers(table: Tag) -> None:
             return
         for place, cell in enumerate(reversed(cells)):
             columns.setdefault(place, []).append(cell)
-    heads = [row.find_all("th", recursive=False) for row in table.select("thead tr")]
+    heads = [row.find_all(["th", "td"], recursive=False) for row in table.select("thead tr")]
     for place, cells in columns.items():
         texts = [cell.get_text().strip() for cell in cells]
         values = [text for text in texts if text not in EMPTY_VALUES]
