@@ -12,7 +12,7 @@ from labkit.reporting.compare import render_compare
 from labkit.reporting.render import render_report
 
 HOSTILE = "<img src=x onerror=\"window.harmed=1\"></script><script>alert('x')</script>"
-CURVES = {"resnet18-seed0": [0.1, 0.5, 0.4], "resnet50-seed0": [0.2, 0.3, 0.3], "plain-seed0": [0.2]}
+CURVES = {"resnet18-seed0": [0.1, 0.5, 0.4], "resnet50-seed0": [0.2, 0.3, 0.3], "r01-seed0": [0.2]}
 
 
 def outputs_of(display: Any) -> list[Any]:
@@ -67,7 +67,7 @@ def report_page(folder: Path, words: str = "a plain name", output: str = "") -> 
 def compare_page(folder: Path, words: str = "a plain name") -> Path:
     """Five runs: two finished ones of two networks, one of another seed, a failed one, one that was never run."""
     table = pd.DataFrame([
-        _row("resnet18", 0, 0.5, words), _row("resnet50", 0, 0.815, words), _row("plain", 0, 0.09, words),
+        _row("resnet18", 0, 0.5, words), _row("resnet50", 0, 0.815, words), _row("r01", 0, 0.09, words),
         {"run": "resnet50", "seed": 1, "status": "failed", "error": f"OutOfMemoryError: {words}", "arch": "resnet50"},
         {"run": words, "seed": 0, "status": "not run", "error": ""},
     ])  # fmt: skip

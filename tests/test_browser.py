@@ -171,6 +171,21 @@ def test_runs_sort_by_a_score_up_and_down(chromium, pages):
     assert [value for value in visit.column("Accuracy, test") if value != "–"] == rising[::-1]
 
 
+def test_names_that_look_like_money_stay_words(chromium, pages):
+    """DataTables takes R 01 for rand, and would sort r10 by its number and set it right."""
+    page = Visit(chromium, pages["compare"]).page
+    assert page.locator("#runs tbody th.dt-type-numeric").count() == 0
+    assert page.locator("#runs tbody tr:first-child td.dt-type-numeric").count() >= 6
+
+
+def test_the_runs_scroll_in_their_frame_by_keyboard(chromium, pages):
+    page = Visit(chromium, pages["compare"], 390).page
+    box = page.get_by_role("group", name="Runs")
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("box => box.scrollLeft > 0", arg=box.element_handle())
+
+
 def test_runs_are_filtered_by_words_and_by_a_column(chromium, pages):
     visit = Visit(chromium, pages["compare"])
     visit.page.get_by_role("searchbox", name="Search").fill("resnet50")

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
@@ -48,7 +49,7 @@ def render_compare(
         links=links or {},
         counts=_counts(table),
         curve_name=metric(scored).name if scored else "score",
-        columns=[{"head": _head(name), "number": pd.api.types.is_numeric_dtype(table[name])} for name in shown],
+        columns=[{"head": _head(name), "number": all(map(_is_number, _known(table, name)))} for name in shown],
         rows=_rows(table, shown, curves),
         common={name: values[name][0] for name in parameters if len(values[name]) == 1},
         styles=Markup((files("itables") / "html/dt_bundle.css").read_text("utf-8") + _own("report.css", "compare.css")),
@@ -103,9 +104,12 @@ def _rows(table: pd.DataFrame, shown: Sequence[str], curves: Mapping[str, Sequen
 def _cell(name: str, value: Any) -> dict[str, Any]:
     """What is shown, what is sorted by ('' sorts first), and whether it stands right."""
     text = _text(name, value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    order = text if not number else "" if missing(value) else value
-    return {"text": text, "order": order, "number": number, "long": len(text) > LONG}
+    order = text if not _is_number(value) else "" if missing(value) else value
+    return {"text": text, "order": order, "number": _is_number(value), "long": len(text) > LONG}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _head(name: str) -> str:

@@ -13,7 +13,7 @@ new DataTable("#runs", {
     topStart: "search", topEnd: { buttons: [{ extend: "colvis", text: "Columns" }] },
     bottomStart: "info", bottomEnd: null,
   },
-  columnDefs: [{ targets: 3, type: "num", className: "dt-left" }],
+  columnDefs: [{ targets: 3, className: "dt-left" }],  // the curves
   language: { search: "Search", info: "_TOTAL_ of _MAX_ runs", infoFiltered: "", infoEmpty: "no run" },
 });
 // The filters of a column come without a name for who cannot see where they opened.
@@ -22,7 +22,8 @@ new MutationObserver(() => {
     box.setAttribute("aria-label", box.matches("select") ? "How to compare" : "Filter");
   }
 }).observe(document.body, { childList: true, subtree: true });
-const box = document.querySelector(".dt-layout-table");
+const box = document.querySelector(".dt-layout-table > .dt-layout-cell");
+box.classList.add("scroll");
 box.tabIndex = 0;
 box.setAttribute("role", "group");
 box.setAttribute("aria-label", "Runs");
