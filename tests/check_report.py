@@ -121,8 +121,10 @@ def stranded(pdf: PdfReader, pages: list[np.ndarray], dpi: int = 40) -> list[str
             entries += entry
             continue
         picture = pages[pdf.get_destination_page_number(entry)]
-        below = len(picture) - round((float(entry["/Top"]) - 30) / 72 * dpi)  # 30 points hold a heading
-        if picture[below : -round(17 / 25.4 * dpi)].min(initial=255) > 200:
+        top = len(picture) - round(float(entry["/Top"]) / 72 * dpi)
+        inked = picture[top : -round(17 / 25.4 * dpi)].min(axis=1, initial=255) < 200
+        lines = np.count_nonzero(np.diff(inked, prepend=False, append=False)) // 2  # the heading is the first
+        if lines < 2:
             found.append(str(entry.title))
     return found
 

@@ -445,10 +445,11 @@ def test_the_check_of_pages_finds_what_is_wrong_with_them():
         def get_destination_page_number(self, entry):
             return 0
 
-    assert stranded(Reader(), [white]) == ["Alone"]
-    written = white.copy()
-    written[432:436, 50:200] = 0
-    assert stranded(Reader(), [written]) == []
+    page = white.copy()
+    page[415:422, 50:200] = 0
+    assert stranded(Reader(), [page]) == ["Alone"]
+    page[430:434, 50:200] = 0
+    assert stranded(Reader(), [page]) == []
 
 
 @needs_browser
