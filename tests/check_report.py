@@ -4,10 +4,17 @@ The HTML and the PDF hold what they must, load nothing from a network, and show 
 """
 
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from urllib.parse import unquote
 
+import numpy as np
+import pandas as pd
 from bs4 import BeautifulSoup
+from PIL import Image
 from pypdf import PdfReader
 
 from labkit.reporting.render import external_references, missing_alt
@@ -29,6 +36,7 @@ HEADINGS = (
     "Limits",
     "Appendix",
 )
+MEGABYTES = 15  # of the HTML; it must go into a mail
 LEFTOVERS = ("Traceback", "Warning:", "it/s]", "<Figure", "[Figure", "No description has been provided", "NaN", "<NA>")
 
 
@@ -60,6 +68,12 @@ def check(folder: Path) -> list[str]:
     wrong += [f"without alternative text: {image}" for image in missing_alt(html)]
     wrong += [f"{word!r} in the HTML's text" for word in LEFTOVERS if word in text]
     wrong += [f"{word!r} in the PDF" for word in LEFTOVERS if word in printed]
+    if len(html) > MEGABYTES * 1e6:
+        wrong.append(f"the HTML has {len(html) / 1e6:.1f} MB, more than {MEGABYTES}")
+    if not soup.select_one("header + aside.summary"):
+        wrong.append("no summary box under the title")
+    if not soup.select("header dl.facts dt"):
+        wrong.append("no facts under the title")
     if len(soup.find_all("img")) < 8 or len(soup.find_all("table")) < 8:
         wrong.append("fewer than 8 figures or 8 tables")
     if not soup.find("details"):
@@ -68,7 +82,85 @@ def check(folder: Path) -> list[str]:
         wrong.append("the PDF is not tagged or has no outline")
     if {round(float(page.mediabox.width)) for page in pdf.pages} != {595}:
         wrong.append("the PDF is not A4")
-    return wrong
+    pages = as_pictures(folder / "report.pdf")
+    wrong += [f"the PDF lacks the font {name}" for name in fonts_left_out(pdf)]
+    wrong += [f"the heading {title!r} stands alone at the foot of its page" for title in stranded(pdf, pages)]
+    wrong += [f"page {number} of the PDF is drawn into its margin" for number in over_the_edge(pages)]
+    return wrong + numbering(soup) + compare_page(folder)
+
+
+def fonts_left_out(pdf: PdfReader) -> set[str]:
+    """Fonts that a reader's machine would have to have."""
+    missing = set()
+    for page in pdf.pages:
+        for font in page["/Resources"].get("/Font", {}).values():
+            for drawn in font.get_object().get("/DescendantFonts", [font]):
+                about = drawn.get_object().get("/FontDescriptor", {})
+                if drawn.get_object()["/Subtype"] != "/Type3" and not {"/FontFile", "/FontFile2", "/FontFile3"} & {
+                    *about
+                }:
+                    missing.add(str(drawn.get_object()["/BaseFont"]))
+    return missing
+
+
+def as_pictures(pdf: Path, dpi: int = 40) -> list[np.ndarray]:
+    """Every page as grey values, 255 is paper; [] without poppler."""
+    if not shutil.which("pdftoppm"):
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["pdftoppm", "-r", str(dpi), "-gray", str(pdf), f"{folder}/page"], check=True)
+        return [np.array(Image.open(path)) for path in sorted(Path(folder).glob("*.pgm"))]
+
+
+def stranded(pdf: PdfReader, pages: list[np.ndarray], dpi: int = 40) -> list[str]:
+    """Headings with nothing between them and the foot of their page."""
+    entries, found = list(pdf.outline), []
+    while entries and pages:
+        entry = entries.pop()
+        if isinstance(entry, list):
+            entries += entry
+            continue
+        picture = pages[pdf.get_destination_page_number(entry)]
+        top = len(picture) - round(float(entry["/Top"]) / 72 * dpi)
+        inked = picture[top : -round(17 / 25.4 * dpi)].min(axis=1, initial=255) < 200
+        lines = np.count_nonzero(np.diff(inked, prepend=False, append=False)) // 2  # the heading is the first
+        if lines < 2:
+            found.append(str(entry.title))
+    return found
+
+
+def over_the_edge(pages: list[np.ndarray], dpi: int = 40) -> list[int]:
+    """Pages with something in the outer 14 mm at their left or right, where 16 are left free."""
+    edge, body = round(14 / 25.4 * dpi), slice(round(19 / 25.4 * dpi), -round(17 / 25.4 * dpi))
+    sides = [np.hstack([page[body, :edge], page[body, -edge:]]) for page in pages]
+    return [number for number, side in enumerate(sides, start=1) if side.min() < 200]
+
+
+def numbering(soup: BeautifulSoup) -> list[str]:
+    """Figures and tables are numbered 1, 2, 3 … as they come, and every reference leads to one."""
+    wrong = []
+    captions = [caption.get_text() for caption in soup.select("main figcaption, main p.caption")]
+    for word in ("Figure", "Table"):
+        numbers = [int(found[1]) for text in captions if (found := re.match(rf"{word} (\d+)\.", text))]
+        if numbers != list(range(1, len(numbers) + 1)):
+            wrong.append(f"{word}s are numbered {numbers}")
+    wrong += [f"{text[:40]!r} is not numbered" for text in captions if not re.match(r"(Figure|Table) \d+\. \S", text)]
+    inner = [str(link["href"])[1:] for link in soup.select("a[href^='#']")]
+    return wrong + [f"a link leads to #{name}, which is not there" for name in inner if not soup.find(id=unquote(name))]
+
+
+def compare_page(folder: Path) -> list[str]:
+    """A row a run and seed in compare.html and in runs.csv."""
+    planned = read_json(folder / "report.json")["runs"]
+    if not (folder / "compare.html").is_file() or not (folder / "runs.csv").is_file():
+        return ["compare.html or runs.csv is not there"]
+    page = (folder / "compare.html").read_text(encoding="utf-8")
+    rows = {"compare.html": len(BeautifulSoup(page, "html.parser").select("#runs tbody tr"))}
+    rows["runs.csv"] = len(pd.read_csv(folder / "runs.csv"))
+    wrong = [
+        f"{name} has {count} rows for {len(planned)} runs" for name, count in rows.items() if count != len(planned)
+    ]
+    return wrong + [f"compare.html loads {address}" for address in external_references(page)]
 
 
 if __name__ == "__main__":

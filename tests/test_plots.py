@@ -11,6 +11,7 @@ import pytest
 from made_tables import eyes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from PIL import Image
 
 from labkit.evaluation import decide
 from labkit.evaluation.calibration import Calibration, calibration
@@ -341,8 +342,33 @@ def test_show_puts_out_a_png_with_alt_and_then_one_escaped_caption(displayed):
     assert about == {"labkit": {"caption": "figure"}}
 
 
+def test_show_keeps_photographs_as_jpeg_with_their_alternative_text(displayed):
+    noise = np.random.default_rng(0).integers(0, 256, (6, 9, 9, 3), dtype=np.uint8)
+    soft = np.stack(
+        [np.asarray(Image.fromarray(small).resize((224, 224), Image.Resampling.BICUBIC)) for small in noise]
+    )
+    showing.show(plots.image_grid(soft, rows=["a"] * 3 + ["b"] * 3), alt="six photographs")
+    ((figure, metadata),) = displayed
+    assert base64.b64decode(figure["image/jpeg"])[:2] == b"\xff\xd8" and "image/png" not in figure
+    assert metadata["image/jpeg"]["alt"] == "six photographs" and metadata["image/jpeg"]["width"] > 100
+
+
+def test_a_label_stands_with_the_caption_of_a_figure_and_of_a_table(displayed):
+    showing.show(plots.residual_blocks(), alt="two blocks", caption="Blocks", label="blocks")
+    showing.show_table(pd.DataFrame({"n": [1]}, index=["row"]), caption="Scores", label="test-scores")
+    assert 'id="ref-blocks"' in displayed[1][0]["text/html"]
+    assert '<caption class="caption" data-kind="table" id="ref-test-scores">' in displayed[2][0]["text/html"]
+
+
+@pytest.mark.parametrize(("label", "caption", "said"), [("Test scores", "c", "hyphens"), ("scores", "", "caption")])
+def test_a_label_that_cannot_be_referred_to_is_refused(label, caption, said, displayed):
+    with pytest.raises(ValueError, match=said):
+        showing.show_table(pd.DataFrame({"n": [1]}), caption=caption, label=label)
+    assert displayed == []
+
+
 def test_show_gives_the_same_bytes_for_the_same_figure():
-    assert showing.png(plots.residual_blocks()) == showing.png(plots.residual_blocks())
+    assert showing.picture(plots.residual_blocks()) == showing.picture(plots.residual_blocks())
 
 
 def test_show_closes_a_figure_made_with_pyplot(displayed):

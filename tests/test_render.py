@@ -4,15 +4,19 @@ import asyncio
 import base64
 import io
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from check_report import as_pictures, fonts_left_out, over_the_edge, stranded
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
@@ -163,6 +167,66 @@ def test_figures_have_their_size_in_inches_and_numbered_captions(soup):
     captions = [figure.figcaption.get_text() for figure in figures]
     assert captions == ["Figure 1. By grade.", "Figure 2. Three curves."]
     assert soup.select_one("figure.table figcaption").get_text() == "Table 1. Marked."
+
+
+def captioned(kind: str, text: str, label: str = ""):
+    anchor = f' id="ref-{label}"' if label else ""
+    if kind == "table":
+        return html(f"<table><caption data-kind='table'{anchor}>{text}</caption><tbody><tr><td>1</td></tr></table>")
+    return html(f'<p class="caption" data-kind="figure"{anchor}>{text}</p>')
+
+
+def test_a_text_refers_to_figures_and_tables_by_their_numbers(tmp_path):
+    words = md("Read [the curves](#ref-curves), then [the scores](#ref-scores).")
+    shown = code("show()", picture(alt="a"), captioned("figure", "Other."), picture(alt="b"))
+    more = code("show()", captioned("figure", "Curves.", "curves"), captioned("table", "Scores.", "scores"))
+    shown.outputs += more.outputs
+    page = render_report([write(tmp_path / "a.ipynb", words, shown)], tmp_path / "a.html", title="A")
+    one = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    assert one.main.p.get_text() == "Read Figure\u00a02, then Table\u00a01."
+    targets = [one.find(id=link["href"][1:]) for link in one.main.select("p a")]
+    assert [target.figcaption.get_text() for target in targets] == ["Figure 2. Curves.", "Table 1. Scores."]
+    table = one.find("table")
+    assert one.find(id=table["aria-labelledby"]).get_text() == "Table 1. Scores."
+
+
+@pytest.mark.parametrize(
+    ("label", "said"), [("none", "refers to 'nome'.*labels are none"), ("", "nothing has a label")]
+)
+def test_a_reference_to_nothing_is_an_error_that_names_it(tmp_path, label, said):
+    notebook = write(tmp_path / "a.ipynb", md("[see](#ref-nome)"), code("t", captioned("table", "Scores.", label)))
+    with pytest.raises(RenderError, match=said):
+        render_report([notebook], tmp_path / "a.html", title="A")
+
+
+def test_a_label_given_twice_is_an_error(tmp_path):
+    notebook = write(tmp_path / "a.ipynb", code("t", captioned("table", "A.", "x"), captioned("table", "B.", "x")))
+    with pytest.raises(RenderError, match="two captions have the label 'x'"):
+        render_report([notebook], tmp_path / "a.html", title="A")
+
+
+def test_title_block_holds_the_facts_and_the_way_to_all_runs(notebooks, tmp_path):
+    facts, links = {"Study": "<b>demo</b>", "Date": "1 May 2026"}, {f"run{k}": f"runs/{k}.html" for k in range(12)}
+    page = render_report(notebooks, tmp_path / "a.html", title="A", facts=facts, links=links, compare="compare.html")
+    header = BeautifulSoup(page.read_text("utf-8"), "html.parser").header
+    pairs = [(pair.dt.get_text(), pair.dd.get_text()) for pair in header.select("dl > div")]
+    assert pairs == list(facts.items())
+    assert header.find("a", string="Compare all runs")["href"] == "compare.html"
+    assert len(header.select("details:not([open]) a")) == 12  # twelve runs do not flood the title block
+
+
+@pytest.mark.parametrize("heading", [True, False])
+def test_cells_tagged_summary_become_a_box_under_the_title_block(tmp_path, heading):
+    said = new_output("display_data", {"text/markdown": "The *best* is a."})
+    cells = [nbformat.v4.new_markdown_cell("## Summary", metadata={"tags": ["summary"]})] if heading else []
+    cells += [code("note()", said, tags=["summary"]), md("## Introduction"), md("## Limits")]
+    page = render_report([write(tmp_path / "a.ipynb", md("# T"), *cells)], tmp_path / "a.html", title="T")
+    one = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    box = one.header.find_next_sibling()
+    assert (box.name, box["aria-label"], box.h2.get_text()) == ("aside", "Summary", "Summary")
+    assert box.p.get_text() == "The best is a." and "best" not in one.main.get_text()
+    assert [head.get_text() for head in one.main.select("h2")] == ["Introduction", "Limits"]
+    assert [link.get_text() for link in one.select("#toc a")] == ["Summary", "Introduction", "Limits"]
 
 
 def test_formulas_become_mathml_and_dollars_elsewhere_stay(soup):
@@ -343,6 +407,15 @@ def test_pdf_is_tagged_a4_with_outline_and_page_numbers(pdf):
 
 
 @needs_browser
+def test_pdf_can_be_letter_and_another_paper_is_refused(report, tmp_path):
+    pypdf = pytest.importorskip("pypdf")
+    letter = pypdf.PdfReader(render_pdf(report, tmp_path / "letter.pdf", paper="Letter"))
+    assert {tuple(round(float(side)) for side in page.mediabox[2:]) for page in letter.pages} == {(612, 792)}
+    with pytest.raises(RenderError, match="'A5'; give A4 or Letter"):
+        render_pdf(report, tmp_path / "a5.pdf", paper="A5")
+
+
+@needs_browser
 def test_pdf_text_can_be_selected_and_hides_code_and_local_addresses(pdf):
     text = "".join(page.extract_text() for page in pdf.pages)
     assert "7026" in text and "病" in text and "sensitivity" in text
@@ -351,6 +424,48 @@ def test_pdf_text_can_be_selected_and_hides_code_and_local_addresses(pdf):
         str(note.get_object().get("/A", {}).get("/URI", "")) for page in pdf.pages for note in page.get("/Annots", [])
     ]
     assert [address for address in addresses if address] == ["https://example.org/"]
+
+
+@needs_browser
+@pytest.mark.skipif(not shutil.which("pdftoppm"), reason="no pdftoppm (poppler) to look at the pages with")
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_pdf_pages_keep_their_margins_and_no_heading_stands_alone(tmp_path, paper):
+    pypdf = pytest.importorskip("pypdf")
+    cells = []
+    for number in range(16):  # text of growing length, so that headings meet every height of a page
+        cells += [
+            md("Words.\n\n" * number + f"## Section {number}\n\nWhat is to be seen."),
+            code("f", picture(alt="a")),
+        ]
+        wide = pd.DataFrame([[0.123] * 16] * 3, columns=[f"sensitivity {k}" for k in range(16)])
+        cells.append(code("t", html(wide._repr_html_())))
+    page = render_notebook(write(tmp_path / "a.ipynb", *cells), tmp_path / "a.html", title="A")
+    printed = render_pdf(page, tmp_path / "a.pdf", paper=paper)
+    reader, pictures = pypdf.PdfReader(printed), as_pictures(printed)
+    assert len(pictures) == len(reader.pages) > 8 and len(reader.outline[1]) == 16
+    assert stranded(reader, pictures) == [] and over_the_edge(pictures) == [] and fonts_left_out(reader) == set()
+
+
+def test_the_check_of_pages_finds_what_is_wrong_with_them():
+    white = np.full((468, 331), 255, np.uint8)  # A4 at 40 dots an inch
+    wide = white.copy()
+    wide[200, 320] = 0
+    assert over_the_edge([white, wide]) == [2]
+
+    class Heading(dict):
+        title = "Alone"
+
+    class Reader:
+        outline: ClassVar = [Heading({"/Top": 100.0})]
+
+        def get_destination_page_number(self, entry):
+            return 0
+
+    page = white.copy()
+    page[415:422, 50:200] = 0
+    assert stranded(Reader(), [page]) == ["Alone"]
+    page[430:434, 50:200] = 0
+    assert stranded(Reader(), [page]) == []
 
 
 @needs_browser

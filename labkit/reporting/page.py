@@ -5,7 +5,7 @@ import re
 from bs4 import BeautifulSoup, Tag
 
 from labkit.reporting.mathml import math_to_mathml
-from labkit.reporting.page_tables import dress_tables, place_captions
+from labkit.reporting.page_tables import dress_tables, link_references, place_captions
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 NO_ALT = "No description has been provided for this image"  # what nbconvert writes
@@ -18,10 +18,13 @@ def finish(html: str, parts: int = 1) -> str:
     main = soup.find("main")
     if isinstance(main, Tag):
         keep_offline(soup)
+        lift_summary(soup, main)
         number_headings(soup, main, single=parts == 1)
         add_contents(soup, main)
         dress_tables(soup, main)
         place_captions(soup, main)
+        link_references(soup, main)
+        put_summary_first(soup, main)
     return str(soup)
 
 
@@ -66,6 +69,38 @@ def _loading(soup: BeautifulSoup) -> list[tuple[Tag, str]]:
     return found
 
 
+def lift_summary(soup: BeautifulSoup, main: Tag) -> None:
+    """Cells tagged `summary` into one box at the head of `main`, with a heading if they bring none.
+
+    It stays in `main` until everything there is dressed and numbered; `put_summary_first` moves it out.
+    """
+    parts = main.select("[data-part=summary]")
+    if not parts:
+        return
+    box = soup.new_tag("aside", attrs={"class": "summary", "aria-label": "Summary"})
+    heading = next((part.find(HEADINGS) for part in parts if part.find(HEADINGS)), None)
+    if isinstance(heading, Tag):
+        heading.name = "h2"
+    else:
+        heading = soup.new_tag("h2")
+        heading.string = "Summary"
+    heading["id"], heading["class"] = "Summary", "unnumbered"
+    box.append(heading.extract())
+    for part in parts:
+        del part["data-part"]
+        box.append(part.extract())
+    for fold in box.select("details.code"):
+        box.append(fold.extract())
+    main.insert(0, box)
+
+
+def put_summary_first(soup: BeautifulSoup, main: Tag) -> None:
+    """The summary box to its place directly under the title block."""
+    box, header = main.find("aside", class_="summary"), soup.find("header")
+    if isinstance(box, Tag) and isinstance(header, Tag):
+        header.insert_after(box.extract())
+
+
 def number_headings(soup: BeautifulSoup, main: Tag, single: bool) -> None:
     """One h1 (the page's title), no skipped level, and an id for each heading.
 
@@ -74,7 +109,7 @@ def number_headings(soup: BeautifulSoup, main: Tag, single: bool) -> None:
     Ids are JupyterLab's (text with dashes for blanks), so links between cells work in both.
     """
     header = soup.find("header")
-    headings = main.find_all(HEADINGS)
+    headings = [heading for heading in main.find_all(HEADINGS) if heading.find_parent("aside") is None]
     if single and headings and headings[0].name == "h1":
         lead = headings.pop(0)
         title = header.find("h1") if isinstance(header, Tag) else None
@@ -115,7 +150,7 @@ def add_contents(soup: BeautifulSoup, main: Tag) -> None:
     details.append(top)
     item = None
     for heading in headings:
-        entry = soup.new_tag("li")
+        entry = soup.new_tag("li", attrs={"class": "unnumbered"} if heading.get("class") == "unnumbered" else {})
         link = soup.new_tag("a", href=f"#{heading['id']}")
         link.string = " ".join(heading.get_text().split())
         entry.append(link)

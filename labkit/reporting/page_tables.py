@@ -4,6 +4,9 @@ import re
 
 from bs4 import BeautifulSoup, Tag
 
+from labkit.reporting.cells import RenderError
+from labkit.reporting.show import REFERENCE
+
 NUMBER = re.compile(
     r"[-+−±<>≤≥≈~$€]?\s*\d[\d,.\u202f ]*(?:[eE][-+−]?\d+)?\s*%?"  # 7,026  −0.31  81.2 %  1e-4
     r"(?:\s*(?:±|[-–…]|to|/|×|\(|\[)\s*[-+−]?\d[\d,.\u202f]*(?:\s*[-–,…]\s*[-+−]?\d[\d.,]*)?\s*%?[\)\]]?)?"
@@ -29,6 +32,9 @@ def dress_tables(soup: BeautifulSoup, main: Tag) -> None:
         for cell in table.select("td, tbody th"):
             if len(cell.get_text().strip()) > LONG_CELL:
                 _add_class(cell, "long")
+        for cell in table.select("thead th"):
+            if not cell.get_text().strip():  # pandas' corner above the index heads nothing
+                cell.name = "td"
         _align_numbers(table)
         if table.find_parent("details", class_="parameters") is None:
             table.wrap(soup.new_tag("figure", attrs={"class": "table"}))
@@ -58,7 +64,7 @@ def _align_numbers(table: Tag) -> None:
             return
         for place, cell in enumerate(reversed(cells)):
             columns.setdefault(place, []).append(cell)
-    heads = [row.find_all("th", recursive=False) for row in table.select("thead tr")]
+    heads = [row.find_all(["th", "td"], recursive=False) for row in table.select("thead tr")]
     for place, cells in columns.items():
         texts = [cell.get_text().strip() for cell in cells]
         values = [text for text in texts if text not in EMPTY_VALUES]
@@ -114,3 +120,41 @@ def place_captions(soup: BeautifulSoup, main: Tag) -> None:
         label = soup.new_tag("strong")
         label.string = f"{word} {numbers[word]}."
         caption.insert(0, label, " ")
+        _name(caption, frame, f"{word.lower()}-{numbers[word]}")
+
+
+def _name(caption: Tag, frame: Tag | None, name: str) -> None:
+    """An id for the figure, to link to (its label, if it has one), and the caption as the name of its table."""
+    caption["data-number"] = name
+    whole = caption if frame is None else frame
+    whole["id"] = caption.get("id") or name
+    if whole is not caption:
+        caption["id"] = f"{name}-caption"
+    if frame is not None and isinstance(table := frame.find("table"), Tag):
+        table["aria-labelledby"] = caption["id"]
+
+
+def link_references(soup: BeautifulSoup, main: Tag) -> None:
+    """Links to labels (see labkit.reporting.show) read "Figure 3" or "Table 2".
+
+    RenderError for a label that nothing has, or that two have.
+    """
+    known: dict[str, str] = {}
+    for caption in main.select("[data-number]"):
+        whole = caption.find_parent("figure") or caption
+        number = str(caption["data-number"])
+        del caption["data-number"]
+        label = str(whole["id"])
+        if label in known:
+            raise RenderError(f"two captions have the label {label.removeprefix(REFERENCE)!r}; give one another")
+        known[label] = number.replace("-", "\u00a0").capitalize()
+    labels = [label.removeprefix(REFERENCE) for label in known if label.startswith(REFERENCE)]
+    for link in main.select(f'a[href^="#{REFERENCE}"]'):
+        label = str(link["href"])[1:]
+        if label not in known:
+            have = f"labels are {', '.join(labels)}" if labels else "nothing has a label"
+            raise RenderError(
+                f"a text refers to {label.removeprefix(REFERENCE)!r}, but no figure or table shown has that label "
+                f"({have}); correct the link, or give label= to show or show_table"
+            )
+        link.string = known[label]

@@ -41,6 +41,7 @@ class ReportPDFExporter(ReportExporter, WebPDFExporter):
     export_from_notebook = "Lab report (PDF)"
 
     executable_path = Unicode(help="The browser; found by labkit.reporting.browser unless set.").tag(config=True)
+    paper = Unicode("A4", help="A4 or Letter.").tag(config=True)
 
     @default("executable_path")
     def _executable_path_default(self):
@@ -93,6 +94,8 @@ class ReportPDFExporter(ReportExporter, WebPDFExporter):
                 await page.route("**/*", serve)
                 await page.emulate_media(media="print", color_scheme="light")
                 await page.goto(PAGE_ADDRESS, wait_until="load")
+                # The page's own style asks for A4, which is what a reader gets who prints it from a browser.
+                await page.add_style_tag(content=f"@page {{ size: {self.paper}; }}")
                 # A link to a file beside the page would carry our made-up address.
                 await page.evaluate(
                     "document.querySelectorAll('a[href]').forEach(a => "

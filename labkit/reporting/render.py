@@ -6,6 +6,8 @@ from labkit.reporting.cells import RenderError, join, read_executed
 from labkit.reporting.page import external_references, missing_alt
 from labkit.runs import write_whole
 
+PAPERS = ("A4", "Letter")
+
 __all__ = ["RenderError", "external_references", "missing_alt", "render_notebook", "render_pdf", "render_report"]
 
 
@@ -15,13 +17,18 @@ def render_report(
     *,
     title: str,
     subtitle: str = "",
+    facts: dict[str, str] | None = None,
     links: dict[str, str] | None = None,
+    compare: str | None = None,
     allow_errors: bool = False,
 ) -> Path:
     """Join executed notebooks, in order, into one page with a table of contents; returns `html`.
 
-    `links` (label → address relative to the page) stand under the title. The same notebooks give the same
-    bytes. RenderError names the notebook and the cell that was not run or failed, unless `allow_errors`.
+    Under the title stand `facts` (label → value: study, date, commit …; a date is that of the runs, for no clock is
+    read here), a link to the page `compare`, and `links` to the runs' notebooks (name → address relative to the page).
+    Cells tagged `summary` become a box under these, before the contents. The same notebooks give the same bytes.
+    RenderError names the notebook and the cell that was not run or failed, unless `allow_errors`, and a reference to a
+    label that no figure and no table has.
     """
     from labkit.reporting.exporter import ReportExporter
 
@@ -30,7 +37,8 @@ def render_report(
     read = [(Path(path), read_executed(Path(path), allow_errors)) for path in notebooks]
     joined = join(read)
     parts = sum(cell.cell_type == "markdown" and cell.source.startswith("# ") for cell in joined.cells)
-    report = {"title": title, "subtitle": subtitle, "links": links or {}, "parts": parts}
+    report = {"title": title, "subtitle": subtitle, "facts": facts or {}, "links": links or {}, "compare": compare}
+    report |= {"parts": parts, "numbered": len(read) > 1}
     page, _ = ReportExporter().from_notebook_node(joined, {"report": report})
     write_whole(Path(html), lambda beside: beside.write_bytes(page.encode("utf-8")))
     return Path(html)
@@ -41,14 +49,17 @@ def render_notebook(notebook: Path, html: Path, *, title: str, allow_errors: boo
     return render_report([Path(notebook)], html, title=title, allow_errors=allow_errors)
 
 
-def render_pdf(html: Path, pdf: Path) -> Path:
-    """Print a page that render_report wrote to A4, with tags, outline and page numbers; returns `pdf`.
+def render_pdf(html: Path, pdf: Path, paper: str = "A4") -> Path:
+    """Print a page that render_report wrote, with tags, outline and page numbers; returns `pdf`.
 
-    BrowserMissing (labkit.reporting.browser) says what to install when there is no browser to print with.
+    `paper` is A4 or Letter; tables and figures are sized for A4's width, which is the narrower. RenderError for
+    another paper. BrowserMissing (labkit.reporting.browser) says what to install when there is no browser.
     """
     from labkit.reporting.pdf import ReportPDFExporter
 
+    if paper not in PAPERS:
+        raise RenderError(f"paper: got {paper!r}; give {' or '.join(PAPERS)}")
     page = Path(html).read_text(encoding="utf-8")
-    printed = ReportPDFExporter().run_playwright(page)
+    printed = ReportPDFExporter(paper=paper).run_playwright(page)
     write_whole(Path(pdf), lambda beside: beside.write_bytes(printed))
     return Path(pdf)

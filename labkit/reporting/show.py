@@ -1,8 +1,11 @@
 """Put figures, tables and sentences into a notebook, so that a reader of the page or of the PDF gets all of them.
 
-A figure is one output (`image/png`, with its alternative text in the output's metadata, where nbconvert's
-templates look for it) followed by one caption output; a table carries its caption inside. Captions have the
-class `caption` and `data-kind` (figure or table), so that a renderer can number them.
+A figure is one output (`image/png`, or `image/jpeg` where it shows photographs, with its alternative text in the
+output's metadata, where nbconvert's templates look for it) followed by one caption output; a table carries its caption
+inside. Captions have the class `caption` and `data-kind` (figure or table), so that a renderer can number them.
+
+A text refers to what has a `label` by a Markdown link to it, `[the scores](#ref-scores)`: in a notebook these words
+are a link, in the report the link reads "Table 2".
 """
 
 import base64
@@ -17,6 +20,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
+from PIL import Image
 
 from labkit.reporting.numbers import DASH, fixed
 
@@ -25,58 +29,92 @@ Format = str | Callable[[Any], str]
 _VALUE = r"[<>]?\s*[\u2212\u2013+-]?\d[\d,.]*(?:[eE][\u2212+-]?\d+)?(?:\s*(?:%|[kMG]|[MG]B|px|s|min|h|points?))?"
 _NUMBER = re.compile(rf"{_VALUE}(?:(?:\s*(?:±|\u2013|to|/|×)\s*|\s*[\[(]){_VALUE}[\])]?)*")
 CSS_PIXELS_PER_INCH = 96
+PHOTO_COLORS = 8192  # a drawing with blurred edges has a tenth of these
+REFERENCE = "ref-"  # before a label, in the address of a link to it
+_LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
-def show(fig: Figure, *, alt: str, caption: str = "") -> None:
+def show(fig: Figure, *, alt: str, caption: str = "", label: str = "") -> None:
     """Display `fig`, then its caption, and close it. `alt` says in words what is to be seen.
 
-    Raises ValueError if `alt` is empty: a figure that a blind reader cannot read is not finished.
+    `label` (lower case, digits and hyphens) is what texts refer to it by: `[the curves](#ref-curves)`.
+    Raises ValueError if `alt` is empty (a figure that a blind reader cannot read is not finished), or for a label that
+    is none or that has no caption to stand in.
     """
+    _check_label(label, caption)
     if not alt or not alt.strip():
         raise ValueError("show(fig, alt=...) needs a text that says what the figure shows; it is empty")
     width, height = (round(inches * CSS_PIXELS_PER_INCH) for inches in fig.get_size_inches())
+    kind, data = picture(fig)
     display(
-        {"image/png": png(fig), "text/plain": f"[Figure: {alt}]"},
-        metadata={"image/png": {"alt": alt, "width": width, "height": height}},
+        {kind: data, "text/plain": f"[Figure: {alt}]"},
+        metadata={kind: {"alt": alt, "width": width, "height": height}},
         raw=True,
     )
     if caption:
-        _caption(caption)
+        _caption(caption, label)
     if "matplotlib.pyplot" in sys.modules:  # our own figures are unknown to pyplot, a guest's may not be
         sys.modules["matplotlib.pyplot"].close(fig)
 
 
-def png(fig: Figure) -> str:
-    """The figure as base64 PNG; the same figure gives the same bytes (no date, no version inside)."""
+def picture(fig: Figure) -> tuple[str, str]:
+    """Kind and base64 data of a figure: PNG, or JPEG where it shows photographs, which as PNG are four times as large.
+
+    The same figure gives the same bytes (no date, no version inside).
+    """
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", metadata={"Software": None})
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    kind, data = "image/png", buffer.getvalue()
+    with Image.open(buffer) as image:
+        drawn = image.convert("RGB")
+    if drawn.getcolors(PHOTO_COLORS) is None:
+        smaller = io.BytesIO()
+        drawn.save(smaller, "jpeg", quality=90, subsampling=0)  # full resolution of colour, for the letters on it
+        if smaller.tell() < len(data):
+            kind, data = "image/jpeg", smaller.getvalue()
+    return kind, base64.b64encode(data).decode("ascii")
 
 
-def _caption(text: str) -> None:
-    paragraph = f'<p class="caption" data-kind="figure">{html.escape(text)}</p>'
+def _caption(text: str, label: str) -> None:
+    paragraph = f'<p class="caption" data-kind="figure"{_anchor(label)}>{html.escape(text)}</p>'
     display({"text/html": paragraph, "text/plain": text}, metadata={"labkit": {"caption": "figure"}}, raw=True)
+
+
+def _check_label(label: str, caption: str) -> None:
+    if label and not _LABEL.fullmatch(label):
+        raise ValueError(f"label: got {label!r}; give lower-case letters, digits and hyphens, such as test-scores")
+    if label and not caption:
+        raise ValueError(f"label: got {label!r}, but there is no caption; a reference needs a number, so give one")
+
+
+def _anchor(label: str) -> str:
+    return f' id="{REFERENCE}{label}"' if label else ""
 
 
 def show_table(
     table: pd.DataFrame,
     *,
     caption: str = "",
+    label: str = "",
     formats: Mapping[str, Format] | None = None,
     align: Mapping[str, str] | None = None,
 ) -> None:
     """Display a DataFrame as an HTML table with its caption, and as plain text.
 
     `formats` maps a column to a format such as '{:.1%}' or to a function; `align` overrides a column's
-    alignment ('left' or 'right'; by default columns of numbers, also of numbers in strings, stand right).
-    Raises ValueError for a column in either that the table lacks.
+    alignment ('left' or 'right'; by default columns of numbers, also of numbers in strings, stand right); `label` as
+    in `show`. Raises ValueError for a column in either that the table lacks, and for a wrong label.
     """
+    _check_label(label, caption)
     for name in [*(formats or {}), *(align or {})]:
         if name not in table.columns:
             raise ValueError(f"no column {name!r} to format; the table has {', '.join(map(str, table.columns))}")
     plain = f"{caption}\n{table.to_string(index=not _trivial(table.index))}".strip()
     display(
-        {"text/html": table_html(table, caption=caption, formats=formats, align=align), "text/plain": plain},
+        {
+            "text/html": table_html(table, caption=caption, label=label, formats=formats, align=align),
+            "text/plain": plain,
+        },
         metadata={"labkit": {"caption": "table"}} if caption else {},
         raw=True,
     )
@@ -86,6 +124,7 @@ def table_html(
     table: pd.DataFrame,
     *,
     caption: str = "",
+    label: str = "",
     formats: Mapping[str, Format] | None = None,
     align: Mapping[str, str] | None = None,
 ) -> str:
@@ -97,11 +136,12 @@ def table_html(
     head = [_tag("th", table.index.name or "", "left", "col")] if index else []
     head += [_tag("th", name, sides[name], "col") for name in table.columns]
     rows = []
-    for place, label in enumerate(table.index):
-        row = [_tag("th", label, "left", "row")] if index else []
+    for place, name_of_row in enumerate(table.index):
+        row = [_tag("th", name_of_row, "left", "row")] if index else []
         row += [_tag("td", cells[name][place], sides[name]) for name in table.columns]
         rows.append(f"<tr>{''.join(row)}</tr>")
-    title = f'<caption class="caption" data-kind="table">{html.escape(caption)}</caption>\n' if caption else ""
+    attributes = f'class="caption" data-kind="table"{_anchor(label)}'
+    title = f"<caption {attributes}>{html.escape(caption)}</caption>\n" if caption else ""
     body = "\n".join(rows)
     return f'<table class="table">\n{title}<thead><tr>{"".join(head)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
 

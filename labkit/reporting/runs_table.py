@@ -1,0 +1,101 @@
+"""A study's runs as plain rows, one a run and seed, failed ones too: for ``runs.csv`` and the compare page."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from labkit import runs
+from labkit.data.catalog import facts
+from labkit.evaluation.decide import decide
+from labkit.evaluation.metrics import evaluate
+from labkit.params import RunParams
+from labkit.reporting.numbers import METRICS
+
+FIRST = ("run", "seed", "status", "error")
+OF_THE_RUN = ("best_epoch", "epochs_done", "seconds", "test_images", "notebook", "fingerprint", "git_commit")
+PARAMETERS = tuple(name for name in RunParams.model_fields if name not in ("study", "run", "seed", "parent"))
+TEST, VAL = "test_", "val_"  # before the names of scores
+
+
+def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """One row a run and seed that the study's last call planned, sources and honest runs among them.
+
+    Columns: ``run, seed, status`` (finished, failed, interrupted, running, out of date, not run), ``error``; the scores
+    on test (``test_accuracy`` …, from ``predictions.csv``) and the best validation score (``val_qwk``); ``best_epoch,
+    epochs_done, seconds`` (summed over attempts), ``test_images``, ``notebook`` (relative to the study's folder),
+    ``fingerprint, git_commit``; then every parameter (``none`` where it is None). What is not known is missing.
+    ``failed``: name-seed -> error, of runs that were refused before they had a folder (`StudyRunner.failed`).
+    """
+    rows = [_row(folder, state) for folder, state in runs.current_runs(study)[["folder", "state"]].to_numpy().tolist()]
+    planned = runs.read_json(runs.reports_root() / study / "report.json").get("runs") or {}
+    have = {f"{row['run']}-seed{row['seed']}" for row in rows}
+    for name in [name for name in planned if name not in have]:
+        run, _, seed = name.rpartition("-seed")
+        rows.append({"run": run, "seed": int(seed), "status": "not run", "error": (failed or {}).get(name, "")})
+    order = {name: place for place, name in enumerate(planned)}
+    rows.sort(key=lambda row: order.get(f"{row['run']}-seed{row['seed']}", len(order)))
+    found = {name for row in rows for name in row}
+    scores = [f"{part}{name}" for part in (TEST, VAL) for name in METRICS if f"{part}{name}" in found]
+    return pd.DataFrame(rows, columns=pd.Index([*FIRST, *scores, *OF_THE_RUN, *PARAMETERS]))
+
+
+def validation_curves(study: str) -> dict[str, list[float]]:
+    """The score on validation by epoch, by ``name-seed``; runs without one (none was held out) are left out."""
+    curves = {}
+    for folder in runs.run_folders(study)["folder"]:
+        values = _validation(folder)
+        if len(values):
+            curves[folder.name] = values
+    return curves
+
+
+def _row(folder: Path, state: str) -> dict[str, Any]:
+    manifest = runs.read_json(folder / "run.json")
+    row = {"run": manifest["run"], "seed": manifest["seed"], "status": state, "error": manifest.get("error") or ""}
+    row |= {name: manifest[name] for name in ("best_epoch", "seconds", "fingerprint", "git_commit") if name in manifest}
+    row["epochs_done"] = len(manifest.get("epoch_seconds", [])) or None
+    row["notebook"] = f"runs/{folder.name}/train.html" if (folder / "train.html").is_file() else None
+    row |= _parameters(folder, manifest)
+    if validation := _validation(folder):
+        row[VAL + _score(folder)] = max(validation)
+    if state == "finished":
+        row |= _test_scores(folder, manifest)
+    return row
+
+
+def _parameters(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """As the run resolved them; what it starts from by its run's name, whatever the machine's folders are called."""
+    if (folder / "params.yaml").is_file():
+        values = runs.read_params(folder).model_dump()
+    else:  # it failed before it wrote more than a manifest, whose `data` is a hash
+        values = {name: value for name, value in manifest.get("inputs", {}).items() if name != "data"}
+    if values.get("parent"):
+        values["weights"] = f"run:{Path(values['weights']).parent.name}" if values.get("weights") else None
+    return {name: "none" if values[name] is None else values[name] for name in PARAMETERS if name in values}
+
+
+def _test_scores(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores that are one number; {} without a labelled test image."""
+    decided = decide(runs.read_predictions(folder), len(manifest["classes"]))
+    test = decided.loc[decided["split"] == "test"]
+    if test.empty or test["label"].isna().any():
+        return {}
+    scores = evaluate(test, manifest["classes"], facts(runs.read_params(folder).dataset).task)
+    numbers = {TEST + name: scores[name] for name in METRICS if isinstance(scores.get(name), float)}
+    return numbers | {"test_images": scores["n"]}
+
+
+def _score(folder: Path) -> str:
+    """The score that epochs are chosen by: the data set's."""
+    return facts(runs.read_params(folder).dataset).score
+
+
+def _validation(folder: Path) -> list[float]:
+    history = folder / "history.csv"
+    if not history.is_file() or not (folder / "params.yaml").is_file():
+        return []
+    table = pd.read_csv(history)
+    column = VAL + _score(folder)
+    return table[column].dropna().tolist() if column in table else []
