@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument("--dry-run", action="store_true", help="say what would be run and why, and stop")
     report = commands.add_parser("report", parents=[study], help="make the runs, then the report")
     report.add_argument("--no-pdf", action="store_true", help="HTML only")
+    report.add_argument("--paper", choices=["A4", "Letter"], default="A4", help="of the PDF (default: A4)")
     test = commands.add_parser("test", help="load every saved checkpoint of a study and test it again")
     test.add_argument("study", help="a study whose runs are finished")
     test.add_argument("--data", help="where the images lie now, if they were moved")
@@ -114,7 +115,7 @@ def _report(arguments: argparse.Namespace) -> int:
             print(f"labkit: {name} failed: {error}", file=sys.stderr)
         if not arguments.no_pdf:
             try:
-                _, pdf = runner.report()
+                _, pdf = runner.report(paper=arguments.paper)
             except BrowserMissing as error:
                 print(f"labkit: no PDF: {error}", file=sys.stderr)
                 return 3

@@ -155,7 +155,7 @@ class StudyRunner:
         self.failed[name] = error
         print(f"{label}: FAILED: {error}", file=sys.stderr, flush=True)
 
-    def report(self, pdf: bool = True) -> tuple[Path, Path | None]:
+    def report(self, pdf: bool = True, paper: str = "A4") -> tuple[Path, Path | None]:
         """Execute explore and analysis where they are stale and render them; returns the HTML's and the PDF's path.
 
         Raises RuntimeError with the cell's error if a notebook fails, BrowserMissing if there is none to print with.
@@ -175,14 +175,46 @@ class StudyRunner:
         stamps = runs.read_json(self.folder / "report.json")
         made = runs.fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
         if stamps.get("html") != made or not html.is_file():
-            render_report([analysis, explore], html, title=self.study.title, subtitle=self.study.question, links=pages)
+            render_report(
+                [analysis, explore],
+                html,
+                title=self.study.title,
+                subtitle=self.study.question,
+                facts=self._facts(folders),
+                links=pages,
+                compare="compare.html",
+            )
             self._stamp("html", made)
+        self._compare(runs.fingerprint_of([made_of, self.failed, pages]))
         if not pdf:
             return html, None
-        if stamps.get("pdf") != made or not pdf_path.is_file():
-            render_pdf(html, pdf_path)
-            self._stamp("pdf", made)
+        printed = runs.fingerprint_of([made, paper])
+        if stamps.get("pdf") != printed or not pdf_path.is_file():
+            render_pdf(html, pdf_path, paper)
+            self._stamp("pdf", printed)
         return html, pdf_path
+
+    def _facts(self, folders: Sequence[Path]) -> dict[str, str]:
+        from labkit.reporting.heading import title_facts
+
+        compared = [params for params in self.study.run_params(self.overrides) if params.run in self.study.runs]
+        manifests = [runs.read_json(folder / "run.json") for folder in folders]
+        done = [manifest for manifest in manifests if manifest.get("status") == "finished"]
+        return title_facts(f"params/{self.study.file}", compared[0], done)
+
+    def _compare(self, made: str) -> None:
+        """``runs.csv`` and compare.html: every run of the study, whatever became of it."""
+        from labkit.reporting.compare import render_compare
+        from labkit.reporting.runs_table import runs_table, validation_curves
+
+        page, rows = self.folder / "compare.html", self.folder / "runs.csv"
+        if runs.read_json(self.folder / "report.json").get("compare") == made and page.is_file() and rows.is_file():
+            return
+        table, curves = runs_table(self.study.name, self.failed), validation_curves(self.study.name)
+        runs.write_csv(rows, table)
+        links = {"The report": "report.html", "These rows as CSV": "runs.csv"}
+        render_compare(table, page, title=f"{self.study.title}: all runs", curves=curves, links=links)
+        self._stamp("compare", made)
 
     def _page(self, folder: Path, code: str) -> str | None:
         """A run's notebook as a page beside it, relative to the report; None where the notebook is not complete."""

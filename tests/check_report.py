@@ -26,7 +26,7 @@ HEADINGS = (
     "Introduction",
     "Experiment set-up",
     "Data",
-    "Is the split sound?",
+    "Is the data sound?",
     "After augmentation",
     "Results",
     "Accuracy during training",

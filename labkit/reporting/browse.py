@@ -18,7 +18,7 @@ from labkit.data.augment import Augment, centre_crop
 from labkit.data.store import Store
 from labkit.reporting.numbers import plural, whole
 from labkit.reporting.plots_data import image_grid
-from labkit.reporting.show import CSS_PIXELS_PER_INCH, note, png, show
+from labkit.reporting.show import CSS_PIXELS_PER_INCH, note, picture, show
 from labkit.training.progress import in_browser
 
 EVERY = "all"
@@ -116,7 +116,7 @@ def widget(browser: Browser):
     split = widgets.Dropdown(options=browser.splits, description="Split")
     state = widgets.ToggleButtons(options=STATES, description="Images")
     before, after = (widgets.Button(description=text) for text in ("◀ previous", "next ▶"))
-    place, picture = widgets.Label(), widgets.HTML()
+    place, shown_page = widgets.Label(), widgets.HTML()
     page = 0
 
     def turn(to: int) -> None:
@@ -127,7 +127,7 @@ def widget(browser: Browser):
         before.disabled, after.disabled = page == 0, page == pages - 1
         place.value = f"page {whole(page + 1)} of {whole(pages)}, {plural(len(images), 'image')}"
         shown = images.iloc[page * PAGE : (page + 1) * PAGE]
-        picture.value = _picture(browser, shown, STATES.index(state.value))
+        shown_page.value = _picture(browser, shown, STATES.index(state.value))
 
     for choice in (label, split):
         choice.observe(lambda _: turn(0), "value")
@@ -135,7 +135,7 @@ def widget(browser: Browser):
     before.on_click(lambda _: turn(page - 1))
     after.on_click(lambda _: turn(page + 1))
     turn(0)
-    return widgets.VBox([widgets.HBox([label, split]), state, widgets.HBox([before, after, place]), picture])
+    return widgets.VBox([widgets.HBox([label, split]), state, widgets.HBox([before, after, place]), shown_page])
 
 
 def _picture(browser: Browser, images: pd.DataFrame, epoch: int) -> str:
@@ -143,4 +143,5 @@ def _picture(browser: Browser, images: pd.DataFrame, epoch: int) -> str:
         return "<p>No image of this class in this split.</p>"
     figure = browser.draw(images, epoch)
     names, width = escape(", ".join(images["image_id"].astype(str))), figure.get_figwidth() * CSS_PIXELS_PER_INCH
-    return f'<img alt="{names}" width="{width:.0f}" src="data:image/png;base64,{png(figure)}">'
+    kind, data = picture(figure)
+    return f'<img alt="{names}" width="{width:.0f}" src="data:{kind};base64,{data}">'

@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import display
 
 from labkit.reporting.plots_training import learning_curves
-from labkit.reporting.show import CSS_PIXELS_PER_INCH, png
+from labkit.reporting.show import CSS_PIXELS_PER_INCH, picture
 from labkit.training.progress import in_browser
 
 
@@ -23,8 +23,9 @@ def live_curve(run: str, quantity: str = "accuracy") -> Callable[[pd.DataFrame],
         nonlocal handle
         figure = learning_curves(history.assign(run=run), quantity=quantity)
         alt = f"{quantity} of {run} after {len(history)} epochs"
-        content = {"image/png": png(figure), "text/plain": f"[Figure: {alt}]"}
-        metadata = {"image/png": {"alt": alt, "width": round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)}}
+        kind, data = picture(figure)
+        content = {kind: data, "text/plain": f"[Figure: {alt}]"}
+        metadata = {kind: {"alt": alt, "width": round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)}}
         if handle is None:
             handle = display(content, raw=True, metadata=metadata, display_id=True)
         else:
