@@ -20,6 +20,7 @@ GOES_ON = {"run": TRAINS, "report": TRAINS, "prepare": "; the same command goes 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: that of the process) and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="labkit", description="Reproducible lab reports for image classifiers in medicine."
     )

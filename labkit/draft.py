@@ -50,10 +50,12 @@ class Draft:
 
     @property
     def training(self) -> int:
+        """Images that are learnt from."""
         return self.table["split"].tolist().count("train")
 
     @property
     def epochs(self) -> int:
+        """As many as show the network about IMAGES_SEEN images, within EPOCHS."""
         low, high = EPOCHS
         return min(high, max(low, round(IMAGES_SEEN / max(1, self.training))))
 
@@ -65,6 +67,7 @@ class Draft:
 
     @property
     def imbalance(self) -> float:
+        """How many times as many images the largest class has as the smallest."""
         held = [count for count in self.counts if count]
         return max(held) / min(held)
 

@@ -64,6 +64,7 @@ class Predictor:
 
     @property
     def classes(self) -> list[str]:
+        """Their names, in the order of the outputs."""
         return self.manifest["classes"]
 
     def answers(self, photographs: Mapping[str, str]) -> Iterator[Answers]:

@@ -37,6 +37,7 @@ class Published(BaseModel):
     scores: dict[str, float | None]
 
     def only(self, names: Container[str]) -> "Published":
+        """The same with the scores of these runs alone."""
         return self.model_copy(update={"scores": {name: score for name, score in self.scores.items() if name in names}})
 
 

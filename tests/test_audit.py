@@ -59,7 +59,7 @@ def test_a_clean_table_is_said_to_be_clean():
     assert not found.leak
     assert found.sentences() == [
         "No patient is both in test and in train or validation (2 patients in train and validation, 1 in test).",
-        "No test image has the other eye of its patient in train; always answering No DR scores 50.0% accuracy.",
+        "No test image has the other eye of its patient in train; always answering No DR scores 50.0\u00a0% accuracy.",
         "No two files have the same bytes.",
     ]
 
@@ -71,7 +71,7 @@ def test_groups_in_train_or_val_and_test_are_a_leak():
     assert (groups.n_learnt_from, groups.n_test, groups.n_shared) == (4, 4, 3)
     assert (groups.n_test_images, groups.n_test_touched, groups.share_touched) == (5, 3, 0.6)
     assert (
-        "Leak: 3 groups are both in test and in train or validation, with 3 of 5 test images (60.0%)"
+        "Leak: 3 groups are both in test and in train or validation, with 3 of 5 test images (60.0\u00a0%)"
         in (found.sentences()[0])
     )
 
@@ -215,11 +215,13 @@ def test_the_courses_own_split_leaks_four_in_five_test_images():
 
 def test_stamps_name_a_leak_and_a_selection_on_test_and_nothing_on_an_honest_protocol():
     leaky = audit(eyes("1_left train 0\n2_left train 1\n1_right test 0\n3_left test 1"), None, GRADES, "patient")
-    assert stamps(leaky, "val") == ["50.0% of the test images share a patient with the training images"]
+    assert stamps(leaky, "val") == ["50.0\u00a0% of the test images share a patient with the training images"]
     sound = audit(eyes("1_left train 0\n2_left train 1\n3_right test 0\n4_left test 1"), None, GRADES, "patient")
     assert stamps(sound, "val") == []
     assert stamps(sound, "test") == ["the epoch was chosen on the test images"]
-    assert stamps(sound, "val", 1) == ["the weights it starts from have met 50.0% of the test images or their patients"]
+    assert stamps(sound, "val", 1) == [
+        "the weights it starts from have met 50.0\u00a0% of the test images or their patients"
+    ]
     (shaken,) = stamps(sound, "val", augment_test=True)
     assert shaken == "the test images were cropped, flipped and rotated at random, as in training"
     untested = audit(eyes("1_left train 0\n1_right val 1"), None, GRADES, "patient")

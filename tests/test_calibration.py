@@ -18,7 +18,7 @@ from labkit.evaluation.calibration import (
     with_temperature,
 )
 from labkit.evaluation.decide import NotFitted
-from labkit.reporting.numbers import NBSP
+from labkit.numbers import NBSP
 from labkit.reporting.sentences import calibration_sentence
 
 

@@ -7,8 +7,8 @@ from made_tables import CELLS, GRADES, eyes, table_of
 from labkit.evaluation import decide, evaluate
 from labkit.evaluation.curves import curves
 from labkit.evaluation.question import question
+from labkit.numbers import NBSP
 from labkit.reporting import plots
-from labkit.reporting.numbers import NBSP
 from labkit.reporting.sentences import class_curves_sentence, question_sentence
 
 REFERABLE = question(GRADES, "grades")

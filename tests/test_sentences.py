@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from labkit.reporting import numbers
+from labkit import numbers
 from labkit.reporting.sentences import (
     best_variant_sentence,
     compare_sentence,

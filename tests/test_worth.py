@@ -7,11 +7,11 @@ from made_runs import labels, make_run
 from made_tables import eyes
 
 from labkit import runs
+from labkit.numbers import NBSP
 from labkit.params import RunParams
 from labkit.reporting import collect as collect_room
 from labkit.reporting import tables
 from labkit.reporting.collect import collect
-from labkit.reporting.numbers import NBSP
 from labkit.reporting.worth import (
     calibration_table,
     joined_sentence,

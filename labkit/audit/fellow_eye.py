@@ -10,6 +10,7 @@ import pandas as pd
 from labkit.audit.words import count
 from labkit.evaluation.metrics import accuracy, as_labels, majority_baseline, qwk
 from labkit.evaluation.pairs import OTHER_SIDE
+from labkit.numbers import fixed, percent
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEy
 
 def fellow_eye_sentence(eyes: FellowEyeBaseline, name: str) -> str:
     """What copying the other eye's label scores, beside the majority class; `name` is what one group is."""
-    always = f"always answering {eyes.majority} scores {eyes.majority_accuracy:.1%} accuracy"
+    always = f"always answering {eyes.majority} scores {percent(eyes.majority_accuracy)} accuracy"
     if eyes.n_copied == 0:
         return f"No test image has the other eye of its {name} in train; {always}."
     return (
         f"Without looking at any image, copying the train label of the {name}'s other eye ({eyes.n_copied:,} of "
-        f"{eyes.n_test:,} test images) and else answering {eyes.majority} scores {eyes.accuracy:.1%} accuracy "
-        f"and a quadratic weighted kappa of {eyes.qwk:.3f}; {always}."
+        f"{eyes.n_test:,} test images) and else answering {eyes.majority} scores {percent(eyes.accuracy)} accuracy "
+        f"and a quadratic weighted kappa of {fixed(eyes.qwk, 3)}; {always}."
     )

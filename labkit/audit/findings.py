@@ -15,6 +15,7 @@ from labkit.audit.near import NearDuplicates, near_duplicates, near_sentences
 from labkit.audit.shortcut import ShortcutBaseline, shortcut_baseline, shortcut_sentence
 from labkit.audit.words import are, count
 from labkit.data.store import Store
+from labkit.numbers import percent
 
 
 @dataclass(frozen=True)
@@ -158,14 +159,14 @@ def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test:
         found.append(f"{name}s are unknown: whether test shares them with training cannot be checked")
     if groups.n_shared:
         share = groups.n_test_touched / groups.n_test_images
-        found.append(f"{share:.1%} of the test images share a {name} with the training images")
+        found.append(f"{percent(share)} of the test images share a {name} with the training images")
     if duplicates.n_test_touched:
         found.append(f"{are(duplicates.n_test_touched, 'test image')} in the training images, too, byte for byte")
     if findings.near is not None and findings.near.n_test_touched:
         found.append(f"{are(findings.near.n_test_touched, 'test image')} nearly the same as a training image")
     if inherited:
         share = inherited / groups.n_test_images
-        found.append(f"the weights it starts from have met {share:.1%} of the test images or their {name}s")
+        found.append(f"the weights it starts from have met {percent(share)} of the test images or their {name}s")
     if select_on == "test":
         found.append("the epoch was chosen on the test images")
     if augment_test:

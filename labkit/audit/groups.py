@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from labkit.audit.words import are, count
+from labkit.numbers import percent
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def group_sentences(groups: SharedGroups, name: str) -> list[str]:
     else:
         found.append(
             f"Leak: {are(groups.n_shared, name)} both in test and in train or validation, with "
-            f"{groups.n_test_touched:,} of {groups.n_test_images:,} test images ({groups.share_touched:.1%}): "
+            f"{groups.n_test_touched:,} of {groups.n_test_images:,} test images ({percent(groups.share_touched)}): "
             "scores on this test set can be too good."
         )
     if groups.checked and groups.n_unknown:

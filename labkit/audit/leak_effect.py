@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,8 +9,7 @@ import pandas as pd
 from labkit.audit.words import LEARNT_FROM, count
 from labkit.evaluation.decide import decide
 from labkit.evaluation.seeds import unpaired_difference
-
-SCORES_SHOWN = {"accuracy": "accuracy", "qwk": "quadratic weighted kappa", "macro_f1": "macro F1"}
+from labkit.numbers import metric, signed_difference
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,9 @@ def leak_effect_sentence(effect: LeakEffect, score: str = "qwk") -> str:
         clean, touched, difference, low, high = (
             float(row[key]) for key in ("clean", "leaked", "difference", "low", "high")
         )
-        if name == "accuracy":
-            ends = f" [{100 * low:+.1f} to {100 * high:+.1f}]" if math.isfinite(low) else ""
-            found.append(f"accuracy is {touched:.1%} against {clean:.1%} ({100 * difference:+.1f} points{ends})")
-        else:
-            ends = f" [{low:+.3f} to {high:+.3f}]" if math.isfinite(low) else ""
-            found.append(f"{SCORES_SHOWN.get(name, name)} {touched:.3f} against {clean:.3f} ({difference:+.3f}{ends})")
+        named, is_ = metric(name), " is" if not found else ""
+        far = signed_difference(name, difference, low, high)
+        found.append(f"{named.name}{is_} {named.text(touched)} against {named.text(clean)} ({far})")
     said = ", ".join(found)
     return (
         f"On the {effect.n_leaked:,} leaked test images against the {effect.n_clean:,} clean ones of the same model, "

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from labkit.data.store import Store
 from labkit.evaluation.metrics import SCORES, as_labels, majority_baseline
+from labkit.numbers import fixed, percent
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SIDE = 64  # pixels a side that are looked at: more do not change a mean or a quantile
@@ -97,10 +98,10 @@ def _answers(
 def shortcut_sentence(baseline: ShortcutBaseline) -> str:
     """What colour and brightness alone score, beside the majority class."""
     name = IN_WORDS.get(baseline.score_name, baseline.score_name)
-    score = f", {name} of {baseline.score:.3f}" if baseline.score_name in ("qwk", "macro_f1") else ""
+    score = f", {name} of {fixed(baseline.score, 3)}" if baseline.score_name in ("qwk", "macro_f1") else ""
     return (
         f"Colour and brightness alone (a logistic regression on the means, spreads and quantiles of the channels) "
-        f"score {baseline.accuracy:.1%} accuracy, and with all classes weighing alike "
-        f"{baseline.balanced_accuracy:.1%} balanced accuracy{score}; always answering {baseline.majority} scores "
-        f"{baseline.majority_accuracy:.1%} and {baseline.majority_balanced_accuracy:.1%}."
+        f"score {percent(baseline.accuracy)} accuracy, and with all classes weighing alike "
+        f"{percent(baseline.balanced_accuracy)} balanced accuracy{score}; always answering {baseline.majority} scores "
+        f"{percent(baseline.majority_accuracy)} and {percent(baseline.majority_balanced_accuracy)}."
     )

@@ -25,15 +25,18 @@ WEIGHTS_AT_ONCE = 4_000_000  # numbers held at a time (32 MB); the draws do not 
 
 
 def accuracy(matrices: Floats) -> Floats:
+    """The share of the diagonal, of confusion matrices (…, C, C)."""
     return _diagonal(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1))
 
 
 def balanced_accuracy(matrices: Floats) -> Floats:
+    """The mean sensitivity of the classes that have images, as scikit-learn has it."""
     rows = matrices.sum(axis=-1)
     return _ratio(_diagonal(matrices), rows).sum(axis=-1) / (rows > 0).sum(axis=-1)
 
 
 def macro_f1(matrices: Floats) -> Floats:
+    """The mean F1 of the classes that have images or answers, as scikit-learn has it."""
     both = matrices.sum(axis=-1) + matrices.sum(axis=-2)
     return _ratio(2 * _diagonal(matrices), both).sum(axis=-1) / (both > 0).sum(axis=-1)
 

@@ -95,6 +95,7 @@ class StudyResults:
 
     @property
     def majority_class(self) -> str:
+        """The name of train's most frequent class, the answer of the baseline."""
         return self.classes[self.baseline["class"]]
 
     def seeds(self, name: str) -> list[pd.DataFrame]:

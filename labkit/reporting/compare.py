@@ -15,8 +15,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from labkit.numbers import DASH, METRICS, fixed, metric, missing
 from labkit.reporting.exporter import script_hash
-from labkit.reporting.numbers import DASH, METRICS, fixed, metric, missing
 from labkit.reporting.runs_table import FIRST, OF_THE_RUN, TEST, VAL
 from labkit.runs import write_whole
 

@@ -39,6 +39,7 @@ class Ablation:
 
     @property
     def variants(self) -> list[str]:
+        """The runs of these pairs, each once, as the pairs bring them."""
         return list(dict.fromkeys(name for one in self.comparisons for name in (one.a, one.b)))
 
 

@@ -67,6 +67,7 @@ class ReportExporter(HTMLExporter):
 
     @property
     def default_config(self):
+        """nbconvert's own, without widgets and scripts among the outputs that are shown."""
         config = super().default_config
         # No widgets and no JavaScript outputs: a report is read where no kernel and no network is.
         config["NbConvertBase"]["display_data_priority"] = [

@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from labkit.reporting.numbers import missing
+from labkit.numbers import missing
 
 
 def joined(history: pd.DataFrame | Iterable[pd.DataFrame]) -> pd.DataFrame:

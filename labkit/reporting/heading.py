@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from labkit.data.source import PHANTOMS
+from labkit.numbers import fixed, plural, whole
 from labkit.params import RunParams
-from labkit.reporting.numbers import plural, whole
 
 
 def title_facts(study_file: str, params: RunParams, manifests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -22,7 +22,7 @@ def title_facts(study_file: str, params: RunParams, manifests: Sequence[Mapping[
     if devices := _listed(manifests, "device"):
         found["Device"] = devices
     minutes = sum(float(manifest.get("seconds", 0)) for manifest in manifests) / 60
-    found["Runs"] = f"{whole(len(manifests))}, {plural(f'{minutes:,.0f}', 'minute')} in all"
+    found["Runs"] = f"{whole(len(manifests))}, {plural(fixed(minutes, 1), 'minute')} in all"
     return found
 
 

@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
+from labkit.numbers import NBSP, fixed, metric, signed
 from labkit.reporting.frames import floats, joined, known, only, parts
 from labkit.reporting.labels import GAP, EndLabel, label_line_ends, wrap
-from labkit.reporting.numbers import NBSP, fixed, metric
 from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
-from labkit.reporting.tables import signed
 
 MOST = 4  # pairs in one figure: what a page holds
 PAGE = 9.6  # inches

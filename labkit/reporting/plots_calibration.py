@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.evaluation.calibration import Calibration
+from labkit.numbers import fixed
 from labkit.reporting.frames import floats, parts
 from labkit.reporting.labels import wrap
-from labkit.reporting.numbers import fixed
 from labkit.reporting.style import GREY, Palette, VariantStyle, new_figure, styled
 from labkit.reporting.tables import TOO_FEW
 

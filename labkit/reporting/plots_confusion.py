@@ -8,8 +8,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from labkit.numbers import fixed, percent, whole
 from labkit.reporting.labels import wrap
-from labkit.reporting.numbers import fixed, percent, whole
 from labkit.reporting.style import WIDTH, contrast, new_figure, styled
 
 SIZE, SMALL = 8.5, 7.0  # points

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from labkit.numbers import metric, missing
 from labkit.reporting.frames import floats, mean, parts
 from labkit.reporting.labels import EndLabel, label_line_ends, wrap
-from labkit.reporting.numbers import metric, missing
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
 from labkit.reporting.tables import estimates
 

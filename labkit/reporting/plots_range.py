@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from labkit.numbers import rate
 from labkit.reporting.frames import floats
-from labkit.reporting.numbers import rate
 from labkit.reporting.style import COLORS, FAINT, GREY, new_figure, styled
 
 NAMES = {"valley": "suggested (valley)", "steepest": "steepest"}

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from labkit.numbers import metric, millions, missing, percent
 from labkit.reporting.frames import chosen_epoch, floats, joined, known, mean, parts
 from labkit.reporting.labels import EndLabel, label_line_ends, label_points, wrap
-from labkit.reporting.numbers import metric, millions, missing, percent
 from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
 
 PANELS = {"train": "training", "val": "validation", "test": "test"}

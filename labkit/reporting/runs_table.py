@@ -10,8 +10,8 @@ from labkit import runs
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide
 from labkit.evaluation.metrics import evaluate
+from labkit.numbers import METRICS
 from labkit.params import RunParams
-from labkit.reporting.numbers import METRICS
 
 FIRST = ("run", "seed", "status", "error")
 OF_THE_RUN = ("best_epoch", "epochs_done", "seconds", "test_images", "notebook", "fingerprint", "git_commit")

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from labkit.numbers import NBSP, fixed, interval, listing, missing, plural, signed, signed_difference, word
+from labkit.numbers import metric as named
 from labkit.reporting.frames import floats, known
-from labkit.reporting.numbers import NBSP, fixed, interval, listing, missing, plural, word
-from labkit.reporting.numbers import metric as named
 from labkit.reporting.sentences_results import compare_sentence
 from labkit.reporting.sentences_training import OVERFIT
-from labkit.reporting.tables import parameter_text, signed
+from labkit.reporting.tables import parameter_text
 
 WORDS = {
     "arch": "network",
@@ -133,12 +133,10 @@ def protocol_sentence(rows: Sequence[Mapping[str, Any]], score: str) -> str:
 
 def _with_ends(run: str, gap: Sequence[float], score: str) -> str:
     """'lite0 +0.050 [−0.010 to +0.110], which includes zero'."""
-    scale, digits, unit = (100, 1, f"{NBSP}points") if named(score).percent else (1, 3, "")
-    value, low, high = (signed(scale * one, digits) for one in gap)
+    text = f"{run} {signed_difference(score, *gap)}"
     if missing(gap[1]):
-        return f"{run} {value}{unit} (one group only, no interval)"
-    side = "above zero" if gap[1] > 0 else "below zero" if gap[2] < 0 else "which includes zero"
-    return f"{run} {value}{unit} [{low} to {high}], {side}"
+        return f"{text} (one group only, no interval)"
+    return f"{text}, {'above zero' if gap[1] > 0 else 'below zero' if gap[2] < 0 else 'which includes zero'}"
 
 
 def published_sentence(rows: Sequence[Mapping[str, Any]], score: str) -> str:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from labkit.evaluation.calibration import Calibration
+from labkit.numbers import fixed, percent, plural, word
 from labkit.reporting.frames import floats, only
-from labkit.reporting.numbers import fixed, percent, plural, word
 
 CLOSE = 0.01  # a mean confidence within one point of the accuracy is neither over- nor underconfident
 

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from labkit.numbers import fixed, listing, percent, plural
 from labkit.reporting.frames import floats, only, parts
-from labkit.reporting.numbers import fixed, listing, percent, plural
 
 NAMES = {"roc": "AUROC", "pr": "average precision"}
 

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from labkit.evaluation.operating_point import WANTED, ScreeningPoint
+from labkit.numbers import fixed, missing, percent, plural, whole
 from labkit.params import RunParams
-from labkit.reporting.numbers import fixed, missing, percent, plural, whole
 
 NOT_A_DEVICE = (
     "This is not a medical device: these are the answers of a network trained for a lab report, and nobody has checked "

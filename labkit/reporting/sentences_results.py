@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from labkit.numbers import NBSP, article, fixed, interval, listing, metric, missing, percent, plural, word
 from labkit.reporting.frames import floats, known, only, parts
-from labkit.reporting.numbers import NBSP, article, fixed, interval, listing, metric, missing, percent, plural, word
 
 NEARLY = 0.005  # half a point of accuracy: what "nearly the majority class" means
 CONSTANT = 0.98  # share of equal answers from which a model is nearly constant

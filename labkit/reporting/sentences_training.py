@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from labkit.numbers import fixed, listing, metric, missing, percent, plural, whole, word
 from labkit.reporting.frames import chosen_epoch, floats, joined, mean, parts
-from labkit.reporting.numbers import fixed, listing, metric, missing, percent, plural, whole, word
 
 OVERFIT = 0.05  # gap of accuracy between training and validation that is worth a word
 

@@ -2,8 +2,8 @@
 
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.seeds import paired_difference
+from labkit.numbers import listing, metric, percent, plural, whole, word
 from labkit.reporting.collect import StudyResults
-from labkit.reporting.numbers import listing, metric, percent, plural, whole, word
 from labkit.reporting.sentences_results import CONSTANT, best_variant_sentence
 from labkit.reporting.tables import estimates
 

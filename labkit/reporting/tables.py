@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from labkit.numbers import DASH, METRICS, fixed, metric, missing, percent, signed, whole, with_interval
 from labkit.reporting.frames import floats, mean, parts
-from labkit.reporting.numbers import DASH, METRICS, fixed, metric, missing, percent, whole, with_interval
 
 RESULT_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "qwk", "macro_auroc")
 COST = {  # column -> header, divisor, digits
@@ -216,12 +216,6 @@ def _signed_difference(value: float | None, in_percent: bool) -> str:
     if value is None or missing(value):
         return DASH
     return signed(value * 100, 1) if in_percent else signed(value, 3)
-
-
-def signed(value: float, digits: int) -> str:
-    """0.0123 -> '+0.012'; zero has no sign."""
-    text = fixed(value, digits)
-    return f"+{text}" if round(float(value), digits) > 0 else text
 
 
 def p_value(p: float | None) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.reporting.numbers import DASH, NBSP, fixed, interval, metric, missing, percent, plural, whole, with_interval
-from labkit.reporting.tables import COST, cost_table, parameter_text, results_table, signed
+from labkit.numbers import DASH, NBSP, fixed, interval, metric, missing, percent, plural, signed, whole, with_interval
+from labkit.reporting.tables import COST, cost_table, parameter_text, results_table
 
 Row = Mapping[str, Any]
 

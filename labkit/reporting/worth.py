@@ -21,9 +21,9 @@ from labkit.evaluation.metrics import evaluate
 from labkit.evaluation.operating_point import RULES, WANTED, operating_points
 from labkit.evaluation.pairs import join_eyes
 from labkit.evaluation.question import Question, question
+from labkit.numbers import DASH, NBSP, fixed, listing, metric, percent, signed_difference, whole, with_interval
 from labkit.reporting.collect import StudyResults
-from labkit.reporting.numbers import DASH, NBSP, fixed, listing, metric, percent, whole, with_interval
-from labkit.reporting.tables import TOO_FEW, signed
+from labkit.reporting.tables import TOO_FEW
 
 BOTH_EYES = " + both eyes"
 # Beside the scores of `tables.RESULT_METRICS`, in a second table: one of ten columns does not fit a page.
@@ -152,8 +152,7 @@ def leak_table(results: StudyResults) -> pd.DataFrame:
         for name in dict.fromkeys(("accuracy", results.score)):
             one, named = effect.scores.loc[name], metric(name)
             row[named.short] = f"{named.text(one['leaked'])} against {named.text(one['clean'])}"
-            scale, digits, unit = (100, 1, f"{NBSP}points") if named.percent else (1, 3, "")
-            low, high = (signed(scale * one[end], digits) for end in ("low", "high"))
-            row[f"{named.short}, difference"] = f"{signed(scale * one['difference'], digits)}{unit} [{low} to {high}]"
+            ends = float(one["difference"]), float(one["low"]), float(one["high"])
+            row[f"{named.short}, difference"] = signed_difference(name, *ends)
         rows.append(row)
     return pd.DataFrame(rows)

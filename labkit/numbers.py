@@ -84,6 +84,21 @@ def fixed(value: float | None, digits: int) -> str:
     return f"{rounded:,.{digits}f}".replace("-", MINUS)
 
 
+def signed(value: float, digits: int) -> str:
+    """0.0123 -> '+0.012'; zero has no sign."""
+    text = fixed(value, digits)
+    return f"+{text}" if round(float(value), digits) > 0 else text
+
+
+def signed_difference(key: str, value: float, low: float | None = None, high: float | None = None) -> str:
+    """'+5.0 points [+1.0 to +9.0]', or '+0.050 [+0.010 to +0.090]'; without brackets when there is no interval."""
+    scale, digits, unit = (100, 1, f"{NBSP}points") if metric(key).percent else (1, 3, "")
+    text = f"{signed(scale * value, digits)}{unit}"
+    if missing(low) or missing(high):
+        return text
+    return f"{text} [{signed(scale * low, digits)} to {signed(scale * high, digits)}]"  # type: ignore[operator]
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """0.8233 -> '82.3 %'."""
     return DASH if missing(share) else f"{fixed(float(share) * 100, digits)}{NBSP}%"  # type: ignore[arg-type]
