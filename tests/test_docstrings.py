@@ -20,7 +20,6 @@ FOR_OTHERS = {
     "missing_alt": "what a page must not have; tests and tests/check_report.py ask for it",
     "external_references": "what a page must not have; tests and tests/check_report.py ask for it",
 }
-# Still to be said; nothing may be added here.
 EMPTY = re.compile(r"^(this|the) (function|method|class|property)\b", re.IGNORECASE)
 
 

@@ -89,7 +89,8 @@ def _dot_panels(panels: list[_Panel], palette: Palette, runs: list[str], columns
     lines = -(-len(panels) // columns)
     names = [*runs, BASELINE] if any(panel.baseline is not None for panel in panels) else runs
     row_height = 0.27 if max(wrap(name).count("\n") for name in names) == 0 else 0.36
-    fig = new_figure(height=lines * (0.75 + row_height * len(names)))
+    title_height = 0.17 * max(panel.title.count("\n") + 1 for panel in panels)
+    fig = new_figure(height=lines * (0.68 + title_height + row_height * len(names)))
     axes = fig.subplots(lines, columns, sharey=True, squeeze=False)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
