@@ -22,11 +22,22 @@ from labkit.reporting.sentences_errors import (
 from labkit.reporting.sentences_light import light_sentence
 from labkit.reporting.sentences_range import first_loss_sentence, range_test_sentence
 from labkit.reporting.sentences_results import best_variant_sentence, compare_sentence, majority_sentence
+from labkit.reporting.sentences_tables import (
+    blocks_sentence,
+    depth_sentence,
+    found_sentence,
+    further_sentence,
+    runs_sentence,
+    trust_sentence,
+    variants_sentence,
+    weights_sentence,
+)
 from labkit.reporting.sentences_training import cost_sentence, curves_sentence
 
 __all__ = [
     "ablation_sentence",
     "best_variant_sentence",
+    "blocks_sentence",
     "calibration_sentence",
     "class_curves_sentence",
     "compare_sentence",
@@ -34,7 +45,10 @@ __all__ = [
     "cost_sentence",
     "curves_sentence",
     "cuts_sentence",
+    "depth_sentence",
     "first_loss_sentence",
+    "found_sentence",
+    "further_sentence",
     "gaze_sentence",
     "imbalance_sentence",
     "light_sentence",
@@ -48,6 +62,10 @@ __all__ = [
     "published_sentence",
     "question_sentence",
     "range_test_sentence",
+    "runs_sentence",
     "subgroup_sentence",
     "top_losses_sentence",
+    "trust_sentence",
+    "variants_sentence",
+    "weights_sentence",
 ]
