@@ -291,6 +291,15 @@ def judged(n: int = 400) -> tuple[pd.DataFrame, pd.Series]:
     return table, pd.Series(np.arange(n) < n // 2, index=table["image_id"])
 
 
+def test_the_effect_of_a_leak_is_the_mean_over_seeds():
+    table, touched = judged()
+    perfect = table.assign(prediction=table["label"])
+    one, both = leak_effect(table, touched, 3), leak_effect(table, touched, 3, perfect)
+    assert one is not None and both is not None
+    assert both.scores.loc["accuracy", "clean"] == pytest.approx((one.scores.loc["accuracy", "clean"] + 1) / 2)
+    assert both.scores.loc["accuracy", "difference"] == pytest.approx(one.scores.loc["accuracy", "difference"] / 2)
+
+
 def test_the_effect_of_a_leak_is_the_difference_of_the_two_parts_with_an_interval():
     table, touched = judged()
     effect = leak_effect(table, touched, 3)

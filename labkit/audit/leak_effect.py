@@ -36,12 +36,18 @@ def leaked(table: pd.DataFrame, hashes: pd.Series | None) -> pd.Series:
 
 
 def leak_effect(
-    predictions: pd.DataFrame, touched: pd.Series, n_classes: int, draws: int = 2000, seed: int = 0
+    predictions: pd.DataFrame,
+    touched: pd.Series,
+    n_classes: int,
+    *others: pd.DataFrame,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> LeakEffect | None:
     """Scores on the leaked against the clean part of test, with a bootstrap by group; None where a part is empty.
 
     `predictions`: a predictions table, decided or with logits (other splits than test and unlabelled rows are left
-    out); `touched`: what `leaked` says. The parts hold other patients, so a difference may also mean that one part is
+    out); `others`: those of the model's other seeds, of the same images in the same order: scores are means over seeds
+    then. `touched`: what `leaked` says. The parts hold other patients, so a difference may also mean that one part is
     harder than the other. Raises ValueError on test images that `touched` does not know.
     """
     test = predictions.loc[predictions["split"] == "test"] if "split" in predictions else predictions
@@ -54,8 +60,9 @@ def leak_effect(
     flags = flags.astype(bool)
     if not flags.any() or flags.all():
         return None
-    test = test if "prediction" in test else decide(test)
-    scores = unpaired_difference([test.loc[~flags]], [test.loc[flags]], n_classes, draws, seed)
+    tests = [test if "prediction" in test else decide(test), *others]
+    clean, met = ([one.loc[part.to_numpy(bool)] for one in tests] for part in (~flags, flags))
+    scores = unpaired_difference(clean, met, n_classes, draws, seed)
     return LeakEffect(count(flags), count(~flags), scores.rename(columns={"a": "clean", "b": "leaked"}))
 
 

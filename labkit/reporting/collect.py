@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from labkit import runs
-from labkit.audit import in_caption, leak_effect
+from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import bootstrap_by_group, sensitivity
@@ -101,6 +101,16 @@ class StudyResults:
     def seeds(self, name: str) -> list[pd.DataFrame]:
         """The decided test predictions of each seed of a run."""
         return [run["test"] for run in self.runs if run["run"] == name]
+
+    def leak_effects(self) -> dict[str, LeakEffect]:
+        """Of each run of which a part of test is leaked: that part against the clean one, means over seeds."""
+        found = {}
+        for name in self.tests:
+            touched = next(run["touched"] for run in self.runs if run["run"] == name)
+            first, *others = self.seeds(name)
+            if effect := leak_effect(first, touched, len(self.classes), *others):
+                found[name] = effect
+        return found
 
     def comparisons(self) -> Iterator[Comparison]:
         """Every pair of variants that differs in just one factor, on the score and on accuracy (means over seeds).
@@ -211,7 +221,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame,
         "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
         "intervals": intervals,
         "sensitivity_intervals": sensitivities,
-        "leak_effect": leak_effect(test, _touched(folder, manifest, test), len(classes)),
+        "touched": _touched(folder, manifest, test),
         "answers": majority_share(test),
         "minutes": sum(seconds) / 60,
         "images_per_second": sum(manifest["drawn_counts"]) / float(np.median(seconds)),

@@ -142,13 +142,10 @@ def joined_sentence(joined: list[dict[str, Any]], results: StudyResults) -> str:
 
 
 def leak_table(results: StudyResults) -> pd.DataFrame:
-    """A row a variant (first seed) of which a part of test is leaked: both parts' scores and how far they are apart."""
+    """A row a variant of which a part of test is leaked: both parts' scores and how far they are apart."""
     rows = []
-    for run in {run["run"]: run for run in reversed(results.runs)}.values():
-        effect = run["leak_effect"]
-        if effect is None:
-            continue
-        row = {"variant": run["run"], "n leaked": whole(effect.n_leaked), "n clean": whole(effect.n_clean)}
+    for run, effect in results.leak_effects().items():
+        row = {"variant": run, "n leaked": whole(effect.n_leaked), "n clean": whole(effect.n_clean)}
         for name in dict.fromkeys(("accuracy", results.score)):
             one, named = effect.scores.loc[name], metric(name)
             row[named.short] = f"{named.text(one['leaked'])} against {named.text(one['clean'])}"
