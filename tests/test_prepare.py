@@ -303,4 +303,4 @@ def test_an_interrupted_call_says_that_it_can_be_gone_on_with_and_its_workers_ar
         time.sleep(0.02)
     os.killpg(call.pid, signal.SIGINT)  # as a terminal sends it: to all of them
     said = call.communicate(timeout=60)[1]
-    assert call.returncode == 130 and said == "\nlabkit: stopped; the same command goes on where it stopped\n"
+    assert (call.returncode, said) == (130, "\nlabkit: stopped; the same command goes on where it stopped\n")
