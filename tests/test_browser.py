@@ -18,7 +18,10 @@ from labkit.params import PROJECT
 from labkit.reporting import browser as browsers
 from labkit.runs import reports_root
 
-pytestmark = pytest.mark.skipif(browsers.find_browser() is None, reason=f"no browser; {browsers.install_hint()}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(browsers.find_browser() is None, reason=f"no browser; {browsers.install_hint()}"),
+]
 
 SCREENS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 
@@ -226,7 +229,6 @@ def test_a_script_that_a_cell_puts_out_is_not_run(chromium, tmp_path):
     assert any("Content Security Policy" in text for text in visit.complaints)
 
 
-@pytest.mark.slow
 def test_a_study_of_files_and_classes_with_hostile_names_is_reported_as_text(chromium, tmp_path):
     """From the folder to the page: class and file names are HTML, and so is one run's error."""
     names = ["<img src=x onerror='window.harmed=1'>", "<script>window.harmed=2"]
