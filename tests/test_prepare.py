@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -297,10 +298,15 @@ def test_an_interrupted_call_says_that_it_can_be_gone_on_with_and_its_workers_ar
     for number in range(20, 60):
         small(seed=number).resize((1500, 1000)).save(raw / f"{number}_left.jpeg")
     command = [sys.executable, "-m", "labkit.cli", "prepare", str(raw), str(tmp_path / "eyes"), "--workers", "2"]
-    call = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background is started deaf to it
+    call = subprocess.Popen(
+        command, cwd=PROJECT, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears
+    )
     deadline = time.monotonic() + 60
     while call.poll() is None and time.monotonic() < deadline and not any(tmp_path.glob("eyes/images/*.jpeg")):
         time.sleep(0.02)
     os.killpg(call.pid, signal.SIGINT)  # as a terminal sends it: to all of them
     said = call.communicate(timeout=60)[1]
-    assert (call.returncode, said) == (130, "\nlabkit: stopped; the same command goes on where it stopped\n")
+    failures = [path.read_text() for path in tmp_path.glob("eyes/failures.csv")]
+    assert call.returncode == 130, (said, failures, len(list(tmp_path.glob("eyes/images/*"))))
+    assert said == "\nlabkit: stopped; the same command goes on where it stopped\n"
