@@ -265,7 +265,7 @@ class Run:
         if not self.finished:
             self.path("checkpoint.pt").unlink(missing_ok=True)
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            self.record(status="finished", finished_at=now, **facts)
+            self.record(status="finished", finished_at=now, error=None, **facts)
 
 
 _open: dict[Path, FileLock] = {}

@@ -66,6 +66,9 @@ class Study(BaseModel):
     def _names(self) -> Self:
         if both := set(self.sources) & set(self.runs):
             raise ValueError(f"{', '.join(sorted(both))} stands under sources and under runs")
+        metrics = [one.metric for one in self.published]
+        if twice := {name for name in metrics if metrics.count(name) > 1}:
+            raise ValueError(f"published has {', '.join(sorted(twice))} twice; give one table of scores a metric")
         named = [("honest", self.honest_runs), *(("published", one.scores) for one in self.published)]
         for key, names in named:
             if unknown := [name for name in names if name not in self.runs]:

@@ -1,5 +1,6 @@
 """Running a study: its runs through Papermill, one after another, then the report; skips what is up to date."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,18 @@ from labkit.studies import Study, load_study, study_file
 
 NOTEBOOKS = PROJECT / "notebooks"
 # Everything that decides what the report says; study.py and cli.py decide only when it is made.
-REPORT_CODE = ("params.py", "runs.py", "audit", "data", "models", "training", "evaluation", "reporting")
+REPORT_CODE = (
+    "params.py",
+    "runs.py",
+    "studies.py",
+    "numbers.py",
+    "audit",
+    "data",
+    "models",
+    "training",
+    "evaluation",
+    "reporting",
+)
 
 
 @dataclass
@@ -171,6 +183,7 @@ class StudyRunner:
         explore = self._notebook("explore", explore_params, [code, data])
         study = study_file(self.study.name).read_text(encoding="utf-8")
         made_of = [code, study, self.planned, {folder.name: _contents(folder) for folder in folders}]
+        self._compare(runs.fingerprint_of([made_of, self.failed, pages]))  # there, too, where no run is finished
         analysis = self._notebook("analysis", {"study": self.study.name}, made_of)
         stamps = runs.read_json(self.folder / "report.json")
         made = runs.fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
@@ -185,7 +198,6 @@ class StudyRunner:
                 compare="compare.html",
             )
             self._stamp("html", made)
-        self._compare(runs.fingerprint_of([made_of, self.failed, pages]))
         if not pdf:
             return html, None
         printed = runs.fingerprint_of([made, paper])
@@ -199,7 +211,12 @@ class StudyRunner:
 
         compared = [params for params in self.study.run_params(self.overrides) if params.run in self.study.runs]
         manifests = [runs.read_json(folder / "run.json") for folder in folders]
-        done = [manifest for manifest in manifests if manifest.get("status") == "finished"]
+        current = {folder.name: self.planned[folder.name] for folder in folders}
+        done = [
+            manifest
+            for folder, manifest in zip(folders, manifests, strict=True)
+            if manifest.get("status") == "finished" and manifest["fingerprint"] == current[folder.name]
+        ]
         return title_facts(f"params/{self.study.file}", compared[0], done)
 
     def _compare(self, made: str) -> None:
@@ -280,6 +297,7 @@ def execute(source: Path, target: Path, params: dict[str, Any], echo: bool = Tru
     from traitlets.config import Config
 
     target.parent.mkdir(parents=True, exist_ok=True)
+    watched = os.environ.pop("JPY_SESSION_NAME", None)  # JupyterLab's, where this is called from: nobody looks here
     try:
         papermill.execute_notebook(
             str(source),
@@ -294,6 +312,9 @@ def execute(source: Path, target: Path, params: dict[str, Any], echo: bool = Tru
         return f"{error.ename}: {error.evalue}"
     except DeadKernelError:
         return "the kernel died; was it killed, or out of memory?"
+    finally:
+        if watched is not None:
+            os.environ["JPY_SESSION_NAME"] = watched
     return None
 
 

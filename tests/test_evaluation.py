@@ -380,6 +380,16 @@ def test_the_mean_of_seeds_has_an_interval_of_its_auroc_too():
     assert (mean_of_seeds([table, table], 2, [found, found], draws=200).loc["macro_auroc"] == 1).all()
 
 
+def test_the_same_networks_on_two_sets_of_images_are_drawn_together():
+    generator = np.random.default_rng(11)
+    labels, answers, groups = clustered(generator)
+    worse = np.where(generator.random(len(labels)) < 0.3, (labels + 1) % 3, answers)
+    a, b = ([answered(labels, one, groups, prefix) for one in (labels, worse)] for prefix in ("x", "y"))
+    apart = unpaired_difference(a, b, 3).loc["accuracy"]
+    together = unpaired_difference(a, b, 3, same_seeds=True).loc["accuracy"]
+    assert together["high"] - together["low"] < 0.5 * (apart["high"] - apart["low"])
+
+
 def test_between_different_images_nothing_is_paired():
     labels, answers, groups = clustered(np.random.default_rng(10))
     a, b = answered(labels, answers, groups), answered(labels, answers, groups, prefix="other")

@@ -139,6 +139,10 @@ def test_an_honest_run_keeps_patients_apart_and_starts_from_an_honest_parent(stu
     [
         ("runs:\n  a: {}\nhonest: [b]\n", "honest names b"),
         ("runs:\n  a: {}\npublished: {source: r, data: d, n: 1, scores: {b: 0.5}}\n", "published names b"),
+        (
+            "runs:\n  a: {}\npublished:\n" + 2 * "  - {source: r, data: d, n: 1, scores: {}}\n",
+            "published has accuracy twice",
+        ),
         ("runs:\n  a: {}\nsmall: {epoch: 1}\n", "small names epoch"),
         ("sources:\n  a: {}\nruns:\n  a: {}\n", "a stands under sources and under runs"),
     ],

@@ -7,7 +7,9 @@ from made_runs import labels, make_run
 from labkit.reporting import collect as collect_room
 from labkit.reporting.collect import collect
 from labkit.reporting.references import references
+from labkit.reporting.sentences import best_variant_sentence
 from labkit.reporting.summary import summary
+from labkit.reporting.tables import estimates
 from labkit.reporting.worth import worth
 from labkit.studies import Study
 
@@ -50,6 +52,22 @@ def test_several_seeds_are_averaged(study):
     make_run("good", np.zeros(60, int), seed=1)
     what, best, *_ = said()
     assert "up to two times each" in what and "good has the highest" in best and "0.500" in best
+
+
+def test_the_best_variant_is_that_of_the_mean_and_not_of_the_luckiest_seed(study):
+    make_run("blind", np.zeros(60, int), seed=1)
+    nearly = labels()
+    nearly[59] = 1
+    for seed in (0, 1):
+        make_run("good", nearly, seed=seed)
+    make_run("alike", labels())  # perfect once, and blind the second time
+    make_run("alike", np.zeros(60, int), seed=1)
+    results = collect("s")
+    assert results.best == "good" and results.n_seeds.replace("\u00a0", " ") == "2 seeds"
+    ends = results.over_seeds()["alike"].loc["qwk"]
+    assert ends["low"] == 0 and ends["high"] == 1
+    told = estimates(results.runs, ["qwk"], results.over_seeds())
+    assert "0.500 [0.000–1.000]" in best_variant_sentence(told.query("run == 'alike'"), None, "qwk")
 
 
 def test_only_what_a_report_uses_is_referred_to(study):

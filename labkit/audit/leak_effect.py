@@ -50,20 +50,24 @@ def leak_effect(
     then. `touched`: what `leaked` says. The parts hold other patients, so a difference may also mean that one part is
     harder than the other. Raises ValueError on test images that `touched` does not know.
     """
-    test = predictions.loc[predictions["split"] == "test"] if "split" in predictions else predictions
-    test = test.loc[test["label"].notna()]
-    flags = test["image_id"].map(touched)
-    unknown = count(flags.isna())
+    test = _labelled_test(predictions)
+    known = touched.reindex(test["image_id"])
+    unknown = count(known.isna())
     if unknown:
-        first = test.loc[flags.isna(), "image_id"].iloc[0]
+        first = test.loc[known.isna().to_numpy(bool), "image_id"].iloc[0]
         raise ValueError(f"predictions: {unknown} test images are not in the audited table, the first is {first!r}")
-    flags = flags.astype(bool)
+    flags = known.to_numpy(bool)
     if not flags.any() or flags.all():
         return None
-    tests = [test if "prediction" in test else decide(test), *others]
-    clean, met = ([one.loc[part.to_numpy(bool)] for one in tests] for part in (~flags, flags))
-    scores = unpaired_difference(clean, met, n_classes, draws, seed)
+    tests = [one if "prediction" in one else decide(one) for one in (test, *(_labelled_test(one) for one in others))]
+    clean, met = ([one.loc[part] for one in tests] for part in (~flags, flags))
+    scores = unpaired_difference(clean, met, n_classes, draws, seed, same_seeds=True)
     return LeakEffect(count(flags), count(~flags), scores.rename(columns={"a": "clean", "b": "leaked"}))
+
+
+def _labelled_test(predictions: pd.DataFrame) -> pd.DataFrame:
+    test = predictions.loc[predictions["split"] == "test"] if "split" in predictions else predictions
+    return pd.DataFrame(test.loc[test["label"].notna()])
 
 
 def leak_effect_sentence(effect: LeakEffect, score: str = "qwk") -> str:

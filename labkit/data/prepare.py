@@ -98,8 +98,10 @@ def _alone(target: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise RuntimeError(f"{target}: another labkit prepare is at work there; wait for it") from None
-    with lock:
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _tasks(photographs: list[Path], source: Path, folder: Path, done: Prepared) -> list[Task]:

@@ -55,15 +55,25 @@ def paired_difference(
 
 
 def unpaired_difference(
-    a: Tests, b: Tests, n_classes: int, draws: int = 2000, seed: int = 0, level: float = 0.95
+    a: Tests,
+    b: Tests,
+    n_classes: int,
+    draws: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    *,
+    same_seeds: bool = False,
 ) -> pd.DataFrame:
-    """The same between different images, such as two test sets: groups and seeds of each are drawn by themselves."""
+    """The same between different images, such as two test sets: groups and seeds of each are drawn by themselves.
+
+    `same_seeds`: the very same networks answered both, so that the same seeds are drawn for both.
+    """
     parts, n_groups = [], []
     for number, tests in enumerate((a, b)):
         found, whole, n = _drawn(tests, n_classes, draws, 2 * seed + number)
         parts.append((found, whole))
         n_groups.append(n)
-    return _differences(parts, n_groups, level, seed, paired=False)
+    return _differences(parts, n_groups, level, seed, paired=same_seeds)
 
 
 def _differences(

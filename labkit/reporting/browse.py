@@ -21,7 +21,7 @@ from labkit.reporting.plots_data import image_grid
 from labkit.reporting.show import CSS_PIXELS_PER_INCH, note, picture, show
 from labkit.training.progress import in_browser
 
-EVERY = "all"
+EVERY = "(all)"  # no folder is called so
 UNLABELLED = "no label"
 STATES = ("as it is", "augmented", "augmented again")  # epoch 0, 1 and 2 of `Browser.draw`
 PAGE = 10  # images: two rows of five

@@ -86,8 +86,8 @@ def _in_order(part: tuple[str, int]) -> int:
 def _partitions(results: StudyResults) -> str:
     run = _first(results)
     parts = [f"{part} {plural(n, 'image')}" for part, n in sorted(run["n_images"].items(), key=_in_order)]
-    of = f"; test shows {plural(run['n_groups'], results.unit)}" if run["n_groups"] else ""
-    split = SPLIT[run["params"].split].format(group=results.unit.partition(" ")[0])
+    of = f"; test shows {plural(run['n_groups'], results.group_name)}" if run["n_groups"] else ""
+    split = SPLIT[run["params"].split].format(group=results.group_name if run["n_groups"] else "image")
     return f"{', '.join(parts)}, split {split}{of}"
 
 
@@ -149,14 +149,15 @@ def _measures(results: StudyResults) -> str:
 
 
 def _uncertainty(results: StudyResults) -> str:
-    seeds = len({run["seed"] for run in results.runs})
-    return f"95 % intervals by bootstrap, drawn by {results.unit}; {plural(seeds, 'seed')} a variant"
+    return f"95 % intervals by bootstrap, drawn by {results.unit}; {results.n_seeds} a variant"
 
 
 def _performance(results: StudyResults) -> str:
-    best = max(results.runs, key=lambda run: run[results.score])
-    ends = best["intervals"].loc[results.score]
-    return f"{metric(results.score).name} of {best['run']}: {with_interval(results.score, *ends.tolist())}"
+    best = results.of(results.best)
+    intervals = best[0]["intervals"] if len(best) == 1 else results.over_seeds()[results.best]
+    ends = intervals.loc[results.score, ["low", "high"]].tolist()
+    value = with_interval(results.score, results.mean(results.best, results.score), *ends)
+    return f"{metric(results.score).name} of {results.best}: {value}"
 
 
 def _external(results: StudyResults) -> str:

@@ -1,6 +1,6 @@
 """From a study's run folders to what its report is made of; every number comes from ``predictions.csv``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -16,8 +16,9 @@ from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import bootstrap_by_group, sensitivity
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
 from labkit.evaluation.paired import holm, mcnemar
-from labkit.evaluation.ranking_intervals import auroc_intervals
-from labkit.evaluation.seeds import paired_difference
+from labkit.evaluation.ranking_intervals import auroc_draws, auroc_intervals
+from labkit.evaluation.seeds import mean_of_seeds, paired_difference
+from labkit.numbers import plural
 from labkit.params import RunParams
 from labkit.reporting.style import Palette
 from labkit.studies import HONEST, Study, load_study
@@ -90,8 +91,38 @@ class StudyResults:
     @property
     def unit(self) -> str:
         """What intervals are drawn over: the data's groups, or images where those are unknown."""
-        name = facts(self.runs[0]["params"].dataset).group_name
-        return f"image ({name}s are unknown)" if self.runs[0]["n_without_group"] else name
+        first, name = self.runs[0], self.group_name
+        if not first["n_without_group"]:
+            return name
+        return f"{name}, or image where it is unknown" if first["n_groups"] else f"image ({name}s are unknown)"
+
+    @property
+    def group_name(self) -> str:
+        """What one group of the data is: a patient, a subject."""
+        return facts(self.runs[0]["params"].dataset).group_name
+
+    @property
+    def best(self) -> str:
+        """The variant with the highest score, as the mean over its seeds."""
+        return max(self.tests, key=lambda name: self.mean(name, self.score))
+
+    @property
+    def n_seeds(self) -> str:
+        """'1 seed', '3 seeds', or '1 to 3 seeds' where variants differ in how many they have."""
+        numbers = sorted({len(self.seeds(name)) for name in self.tests})
+        return plural(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]} to {plural(numbers[-1], 'seed')}"
+
+    def mean(self, name: str, key: str) -> float:
+        """A number of a variant, such as a score: the mean over its seeds."""
+        return float(np.mean([run[key] for run in self.runs if run["run"] == name]))
+
+    def over_seeds(self) -> dict[str, pd.DataFrame]:
+        """Of each variant with several seeds: low and high of its mean scores, a row a metric."""
+        return {name: intervals_over_seeds(mine) for name in self.tests if len(mine := self.of(name)) > 1}
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """The runs of a variant, one a seed."""
+        return [run for run in self.runs if run["run"] == name]
 
     @property
     def majority_class(self) -> str:
@@ -100,7 +131,7 @@ class StudyResults:
 
     def seeds(self, name: str) -> list[pd.DataFrame]:
         """The decided test predictions of each seed of a run."""
-        return [run["test"] for run in self.runs if run["run"] == name]
+        return [run["test"] for run in self.of(name)]
 
     def leak_effects(self) -> dict[str, LeakEffect]:
         """Of each run of which a part of test is leaked: that part against the clean one, means over seeds."""
@@ -278,6 +309,14 @@ def _deviation_needs_depth(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """A deviation of bottlenecks beside a network that has none: it comes with the depth and is said besides."""
     shallow = [one for one in (a, b) if one["arch"] in ("resnet18", "resnet34")]
     return len(shallow) == 1 and {a["deviation"], b["deviation"]} == {"none", "linear_bottleneck"}
+
+
+def intervals_over_seeds(mine: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """`mean_of_seeds` of the runs of one variant, with AUROCs where it gives probabilities."""
+    tests, classes = [run["test"] for run in mine], mine[0]["classes"]
+    task = facts(mine[0]["params"].dataset).task
+    aurocs = [] if is_ordinal(tests[0]) else [auroc_draws(test, classes, task) for test in tests]
+    return mean_of_seeds(tests, len(classes), aurocs)
 
 
 def _mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labkit.data.catalog import facts
 from labkit.data.source import PHANTOMS
-from labkit.evaluation.decide import is_ordinal
-from labkit.evaluation.ranking_intervals import auroc_draws
-from labkit.evaluation.seeds import mean_of_seeds, unpaired_difference
+from labkit.evaluation.seeds import unpaired_difference
 from labkit.models.build import DEVIATIONS
 from labkit.params import RunParams
-from labkit.reporting.collect import Comparison, StudyResults
+from labkit.reporting.collect import Comparison, StudyResults, intervals_over_seeds
 from labkit.reporting.plots_ablation import MOST
 from labkit.reporting.sentences_ablation import ablation_sentence, factor_in_words
 from labkit.studies import Published
@@ -69,7 +66,7 @@ def ablation_sentences(ablation: Ablation, results: StudyResults) -> list[str]:
 
     Not so for oversampling: its training accuracy is that of balanced classes and cannot stand beside the other one.
     """
-    first = results.history.drop_duplicates(["run", "epoch"])  # first seeds, as the differences are
+    first = results.history.drop_duplicates(["run", "epoch"])  # first seeds
     histories = {str(run): part for run, part in first.groupby("run")} if ablation.factor != "sampling" else None
     return [
         ablation_sentence(c.factor, c.a, c.b, c.metric, c.difference, c.low, c.high, histories, c.also)
@@ -119,7 +116,7 @@ def _ours(mine: Sequence[Run], metric: str) -> Row | None:
     if not mine or mine[0].get(metric) is None:
         return None
     first = mine[0]
-    intervals = first["intervals"] if len(mine) == 1 else _over_seeds(mine)
+    intervals = first["intervals"] if len(mine) == 1 else intervals_over_seeds(mine)
     low, high = intervals.loc[metric, ["low", "high"]] if metric in intervals.index else (None, None)
     values = [run[metric] for run in mine]
     return {
@@ -132,13 +129,6 @@ def _ours(mine: Sequence[Run], metric: str) -> Row | None:
         "data": data_in_words(first),
         "seeds": len(mine),
     }
-
-
-def _over_seeds(mine: Sequence[Run]) -> pd.DataFrame:
-    tests, classes = [run["test"] for run in mine], mine[0]["classes"]
-    task = facts(mine[0]["params"].dataset).task
-    aurocs = [] if is_ordinal(tests[0]) else [auroc_draws(test, classes, task) for test in tests]
-    return mean_of_seeds(tests, len(classes), aurocs)
 
 
 def _gap(honest: Sequence[Run], mine: Sequence[Run], metric: str) -> tuple[float, float, float] | None:
@@ -196,6 +186,6 @@ def deviation_rows(results: StudyResults) -> list[Row]:
             },
         )
         ends = sorted((sign * one.low, sign * one.high))
-        values = (first[proper][one.metric], first[other][one.metric], sign * one.difference, *ends)
+        values = (*(results.mean(name, one.metric) for name in (proper, other)), sign * one.difference, *ends)
         row["metrics"][one.metric] = values
     return list(rows.values())

@@ -28,14 +28,15 @@ def references(results: StudyResults, found: Worth) -> list[str]:
     """In alphabetical order; the data's own source and what published numbers stand in come last."""
     archs = {run["params"].arch for run in results.runs}
     dataset = results.runs[0]["params"].dataset
+    compared = next(results.comparisons(), None) is not None
     used = {
-        RESNET: any(arch.startswith("resnet") for arch in archs),
+        RESNET: True,  # every report's introduction
         EFFICIENTNET: any("efficientnet" in arch for arch in archs),
         KAPPA: results.score == "qwk",
         CLUSTERED: not results.runs[0]["n_without_group"],
         SEEDS: len(results.runs) > len(results.tests),
-        MCNEMAR: len(results.tests) > 1,
-        HOLM: len(results.tests) > 1,
+        MCNEMAR: compared,
+        HOLM: compared,
         CALIBRATION: bool(found.calibrations),
         GRADCAM: True,
         SANITY: True,

@@ -28,8 +28,9 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
     ``fingerprint, git_commit``; then every parameter (``none`` where it is None). What is not known is missing.
     ``failed``: name-seed -> error, of runs that were refused before they had a folder (`StudyRunner.failed`).
     """
-    rows = [_row(folder, state) for folder, state in runs.current_runs(study)[["folder", "state"]].to_numpy().tolist()]
-    planned = runs.read_json(runs.reports_root() / study / "report.json").get("runs") or {}
+    planned = _planned(study)
+    there = runs.current_runs(study)[["folder", "state"]].to_numpy().tolist()
+    rows = [_row(folder, state) for folder, state in there if not planned or folder.name in planned]
     have = {f"{row['run']}-seed{row['seed']}" for row in rows}
     for name in [name for name in planned if name not in have]:
         run, _, seed = name.rpartition("-seed")
@@ -43,12 +44,19 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
 
 def validation_curves(study: str) -> dict[str, list[float]]:
     """The score on validation by epoch, by ``name-seed``; runs without one (none was held out) are left out."""
-    curves = {}
+    curves, planned = {}, _planned(study)
     for folder in runs.run_folders(study)["folder"]:
+        if planned and folder.name not in planned:
+            continue  # left from another version of the study, or of labkit
         values = _validation(folder)
         if len(values):
             curves[folder.name] = values
     return curves
+
+
+def _planned(study: str) -> dict[str, Any]:
+    """name-seed -> fingerprint, of the study's last call."""
+    return runs.read_json(runs.reports_root() / study / "report.json").get("runs") or {}
 
 
 def _row(folder: Path, state: str) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _all(some: Sequence[str], names: Sequence[str]) -> str:
 @dataclass(frozen=True)
 class _Mean:
     estimate: float
-    low: float  # NaN with several seeds: a mean of ends is no interval
+    low: float  # NaN where unknown
     high: float
     seeds: int
 
@@ -176,6 +176,8 @@ def _means(results: pd.DataFrame, metric_name: str) -> dict[str, _Mean]:
     means = {}
     for run, part in parts(only(known(results, "estimate"), "metric", metric_name), "run").items():
         values, low, high = (floats(part, name) for name in ("estimate", "low", "high"))
-        ends = (float(low[0]), float(high[0])) if len(values) == 1 else (float("nan"), float("nan"))
+        if len(values) > 1:  # a mean of ends is no interval; `estimates` knows that of the mean
+            low, high = floats(part, "mean_low"), floats(part, "mean_high")
+        ends = float(low[0]), float(high[0])
         means[run] = _Mean(float(values.mean()), *ends, len(values))
     return means

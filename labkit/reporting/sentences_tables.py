@@ -38,6 +38,8 @@ def weights_sentence(classes: Sequence[str], counts: Sequence[int], weights: Map
     """What the rarest class weighs beside the most frequent one; `weights`: run -> weight per class."""
     held = [place for place, count in enumerate(counts) if count]
     rare, common = min(held, key=counts.__getitem__), max(held, key=counts.__getitem__)
+    if counts[rare] == counts[common]:
+        return "The classes have equally many training images."
     texts = [f"{fixed(of[rare] / of[common], 2)} times in {run}" for run, of in weights.items() if of[common]]
     return f"An image of {classes[rare]} weighs {listing(texts)} what one of {classes[common]} does."
 

@@ -28,7 +28,7 @@ def _what(results: StudyResults) -> str:
     seeds = max(len(results.seeds(name)) for name in names)
     each = f", up to {word(seeds)} times each with another seed," if seeds > 1 else ""
     kind = "synthetic images" if first["params"].data in PHANTOMS else "images"
-    of = f" of {plural(first['n_groups'], results.unit)}" if first["n_groups"] else ""
+    of = f" of {plural(first['n_groups'], results.group_name)}" if first["n_groups"] else ""
     network = "One network was" if len(names) == 1 else f"{word(len(names)).capitalize()} variants of networks were"
     learnt = f"{whole(first['n_images']['train'])} {kind}"
     return f"{network} trained{each} on {learnt} and judged on {whole(first['n'])} others{of}."
@@ -36,10 +36,10 @@ def _what(results: StudyResults) -> str:
 
 def _without_a_model(results: StudyResults) -> str:
     accuracy = metric("accuracy").text
-    best = max(results.tests, key=lambda name: _mean(results, name, "accuracy"))
+    best = max(results.tests, key=lambda name: results.mean(name, "accuracy"))
     text = f"Always answering “{results.majority_class}” is right in {percent(results.baseline['accuracy'])}"
-    text += f" of the test images, the most accurate variant, {best}, in {accuracy(_mean(results, best, 'accuracy'))}"
-    blind = [name for name in results.tests if _mean(results, name, "answers") >= CONSTANT]
+    text += f" of the test images, the most accurate variant, {best}, in {accuracy(results.mean(best, 'accuracy'))}"
+    blind = [name for name in results.tests if results.mean(name, "answers") >= CONSTANT]
     if blind:
         text += f"; {listing(blind)} {'gives' if len(blind) == 1 else 'give'} (nearly) always one and the same answer"
     return f"{text}."
@@ -49,7 +49,7 @@ def _told_apart(results: StudyResults) -> str:
     """The best variant against every other, with paired intervals."""
     if len(results.tests) < 2:
         return ""
-    best = max(results.tests, key=lambda name: _mean(results, name, results.score))
+    best = results.best
     beaten, close = [], []
     for name in results.tests:
         if name != best:
@@ -70,14 +70,12 @@ def _of(names: list[str]) -> str:
 def _how_sound(results: StudyResults) -> str:
     """What is wrong stands in a warning of its own (`results.stamps`); here, that nothing is, and what is missing."""
     once = [name for name in results.tests if len(results.seeds(name)) == 1]
-    of_whom = "" if len(once) == len(results.tests) else f" of {listing(once)}"
-    unknown = f"what another seed{of_whom} would change is not known" if once else ""
+    by_name = "" if len(once) == len(results.tests) else f" of {listing(once)}"
+    unknown = f"what another seed{by_name} would change is not known" if once else ""
     if results.stamps:
         return f"{unknown[:1].upper()}{unknown[1:]}." if unknown else ""
-    sound = f"No {results.unit} is on both sides of the split and the epoch was chosen without looking at test"
+    unknown_groups = results.runs[0]["n_without_group"]
+    of_whom = f" (as far as known: {plural(unknown_groups, 'test image')} of nobody named)" if unknown_groups else ""
+    whom = f"No {results.group_name} is on both sides of the split{of_whom}"
+    sound = f"{whom} and the epoch was chosen without looking at test"
     return f"{sound}; {unknown}." if unknown else f"{sound}."
-
-
-def _mean(results: StudyResults, name: str, key: str) -> float:
-    values = [float(run[key]) for run in results.runs if run["run"] == name]
-    return sum(values) / len(values)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.numbers import DASH, METRICS, fixed, metric, missing, percent, signed, whole, with_interval
+from labkit.numbers import interval as bracketed
 from labkit.reporting.frames import floats, mean, parts
 
 RESULT_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "qwk", "macro_auroc")
@@ -28,20 +29,30 @@ TOO_FEW = 30  # images: a share of fewer says little
 Run = Mapping[str, Any]
 
 
-def estimates(runs: Iterable[Run], metrics: Sequence[str] | None = None) -> pd.DataFrame:
+def estimates(
+    runs: Iterable[Run], metrics: Sequence[str] | None = None, over_seeds: Mapping[str, pd.DataFrame] | None = None
+) -> pd.DataFrame:
     """Run dicts -> one row a run, seed and metric: columns run, seed, metric, estimate, low, high.
 
-    This is what `plots.result_dots` and the sentences read. Unknown scores are left out; unknown ends are NaN.
+    `over_seeds`: run -> low and high of its mean over seeds, by metric (`StudyResults.over_seeds`), for two columns
+    more: mean_low, mean_high. This is what `plots.result_dots` and the sentences read. Unknown scores are left out;
+    unknown ends are NaN.
     """
     rows = []
     for run in runs:
         ends = _intervals(run.get("intervals"))
+        of_mean = _intervals((over_seeds or {}).get(str(run["run"])))
         for name in metrics or [key for key in METRICS if key in run]:
             value: Any = run.get(name)
             if not missing(value):
                 low, high = ends.get(name, (float("nan"), float("nan")))
-                rows.append((str(run["run"]), run.get("seed", 0), name, float(value), float(low), float(high)))
-    return pd.DataFrame(rows, columns=pd.Index(["run", "seed", "metric", "estimate", "low", "high"]))
+                mean_ends = of_mean.get(name, (float("nan"), float("nan")))
+                rows.append(
+                    (str(run["run"]), run.get("seed", 0), name, float(value), float(low), float(high), *mean_ends)
+                )
+    columns = ["run", "seed", "metric", "estimate", "low", "high", "mean_low", "mean_high"]
+    table = pd.DataFrame(rows, columns=pd.Index(columns))
+    return table.drop(columns=columns[-2:]) if over_seeds is None else table
 
 
 def _intervals(given: Any) -> dict[str, tuple[float, float]]:
@@ -77,10 +88,12 @@ def results_table(
     baseline: Run | None = None,
     metrics: Sequence[str] = RESULT_METRICS,
     with_intervals: Sequence[str] = ("accuracy", "qwk"),
+    over_seeds: Mapping[str, pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
     """Columns variant, n, [seeds], and one per metric; the last row is the majority baseline, if given.
 
-    `baseline`: scores by metric, `n` if known. Intervals are written for the metrics in `with_intervals`.
+    `baseline`: scores by metric, `n` if known. Intervals are written for the metrics in `with_intervals`; `over_seeds`
+    as in `estimates`.
     """
     names = list(dict.fromkeys(str(run["run"]) for run in runs))
     several = len(runs) > len(names)
@@ -89,7 +102,7 @@ def results_table(
         mine = [run for run in runs if str(run["run"]) == name]
         row = {"variant": name, "n": whole(mine[0].get("n"))} | ({"seeds": str(len(mine))} if several else {})
         for key in metrics:
-            row[metric(key).short] = _estimate(estimates(mine, [key]), key, key in with_intervals)
+            row[metric(key).short] = _estimate(estimates(mine, [key], over_seeds), key, key in with_intervals)
         rows.append(row)
     if baseline is not None:
         row = {"variant": BASELINE, "n": whole(baseline.get("n"))} | ({"seeds": ""} if several else {})
@@ -102,7 +115,9 @@ def _estimate(table: pd.DataFrame, key: str, interval: bool) -> str:
     if len(values) == 0:
         return DASH
     if len(values) > 1:
-        return f"{metric(key).text(values.mean())} ± {metric(key).text(values.std(ddof=1), unit=False)}"
+        text = f"{metric(key).text(values.mean())} ± {metric(key).text(values.std(ddof=1), unit=False)}"
+        ends = (floats(table, "mean_low")[0], floats(table, "mean_high")[0]) if interval else (None, None)
+        return f"{text} {bracketed(key, *ends)}".strip()
     return with_interval(key, values[0], *((low[0], high[0]) if interval else ()))
 
 

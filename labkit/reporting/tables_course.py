@@ -85,7 +85,7 @@ def _images(cell: Row) -> str:
 
 
 def deviation_table(rows: Sequence[Row]) -> pd.DataFrame:
-    """What each deviation from the proper network changed, in scores and in size, with one seed and one budget.
+    """What each deviation from the proper network changed, in scores (means over seeds) and in size, with one budget.
 
     Rows: `deviation`, `reason` (a line), `proper`, `deviating` (names of runs), `metrics`: metric -> (proper value,
     deviating value, difference, low, high), `parameters_proper`, `parameters_deviating`, `flops_proper`,
