@@ -102,3 +102,18 @@ def test_small_curves_share_one_scale():
     assert (one.circle["cx"], one.circle["cy"]) == ("35.0", "15.0")
     assert one.svg["aria-label"] == "score by epoch: from 0.100 to 0.400, highest 0.500 in epoch 2"
     assert "polyline" in sparkline([0.3], 1, 0.3, 0.3, "score")  # one epoch, one value: a dot
+
+
+def test_parameters_that_are_lists_are_shown_and_runs_left_from_before_are_not(study):
+    make_run("angled", labels(), rotation=[0, 90], class_weights=[1.2, 1.0, 1.0])
+    planned = runs.read_json(study / "report.json")
+    for name in ("good-seed0", "angled-seed0"):
+        planned["runs"][name] = runs.read_json(study / "runs" / name / "run.json")["fingerprint"]
+    del planned["runs"]["constant-seed0"]
+    runs.write_json(study / "report.json", planned)
+    (study / "runs" / "constant-seed0" / "params.yaml").write_text("arch: resnext50_32x4d\n")  # unknown by now
+    table = runs_table("s")
+    assert "constant" not in set(table["run"]) and "constant-seed0" not in validation_curves("s")
+    page = render_compare(table, study / "compare.html", title="T", curves=validation_curves("s"))
+    text = BeautifulSoup(page.read_text("utf-8"), "html.parser").get_text()
+    assert "[0.0, 90.0]" in text or "[0, 90]" in text or "0.0, 90.0" in text

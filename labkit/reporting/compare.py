@@ -124,7 +124,12 @@ def _is_score(name: str) -> bool:
 
 def _known(table: pd.DataFrame, name: str) -> list[Any]:
     """A column's values, without what is not known of runs that failed before they wrote it."""
-    return [value for value in table[name].tolist() if not pd.isna(value)]
+    return [value for value in table[name].tolist() if not _unknown(value)]
+
+
+def _unknown(value: Any) -> bool:
+    """What may be a list, such as two angles, of which pandas would ask each part."""
+    return value is None or value is pd.NA or (isinstance(value, float) and missing(value))
 
 
 def _text(name: str, value: Any) -> str:
@@ -132,7 +137,7 @@ def _text(name: str, value: Any) -> str:
         return metric(name).text(value)
     if name == "seconds":
         return fixed(None if missing(value) else value / 60, 1)
-    if value is None or value is pd.NA or (isinstance(value, float) and missing(value)):
+    if _unknown(value):
         return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
