@@ -15,7 +15,7 @@ help:  ## say what there is
 	@echo "make report [STUDY=demo] [DATA=folder or demo] [SMALL=1] [RUNS='resnet18*'] [PDF=0]"
 	@echo "                 train what is not up to date, then HTML and PDF; SMALL: a course's study for a CPU"
 	@echo "make lab         open the notebooks in JupyterLab"
-	@echo "make test        lint, types, tests, notebooks (about 7 minutes on 2 cores)"
+	@echo "make test        lint, types, tests, notebooks (about 8 minutes on 2 cores)"
 	@echo "make test-slow   what takes longer"
 	@echo "make smoke       every course study in small: one epoch of each way through the code, and its report"
 	@echo "make setup       .venv from requirements.lock, and a browser for the PDF (the others call it)"
