@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from labkit.params import PROJECT, ParameterError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from labkit.predict import Predictor
     from labkit.study import StudyRunner
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 TRAINS = "; the same command goes on after the last full epoch"
 GOES_ON = {"run": TRAINS, "report": TRAINS, "prepare": "; the same command goes on where it stopped"}
 
@@ -25,6 +26,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="labkit", description="Reproducible lab reports for image classifiers in medicine."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    _study_commands(commands)
+    _photograph_commands(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.answer(arguments)
+    except (ParameterError, ValueError, OSError, RuntimeError) as error:
+        print(f"labkit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nlabkit: stopped{GOES_ON.get(arguments.command, '')}", file=sys.stderr)
+        return 130
+
+
+def _study_commands(commands: Commands) -> None:
+    """What is asked of a study: run, report, test, new."""
     study = argparse.ArgumentParser(add_help=False)
     study.add_argument("study", help="a file in params/, without .yaml")
     study.add_argument("--data", help="folder of your images, or demo: replaces the data of all runs but the sources")
@@ -43,6 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     test.add_argument("--data", help="where the images lie now, if they were moved")
     test.add_argument("--split", choices=["test", "val"], default="test", help="the images to predict (default: test)")
     test.add_argument("--runs", nargs="+", default=["*"], metavar="RUN", help="only these, such as 'resnet18*'")
+    new = commands.add_parser("new", help="write a commented study file for a folder of images, after looking at it")
+    new.add_argument("study", help="the file to write: params/STUDY.yaml")
+    new.add_argument("--data", required=True, help="folder of your images, or a built-in set (demo, tiny)")
+    new.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: by the names of the files)")
+    for command, answer in ((run, _run), (report, _report), (test, _test), (new, _new)):
+        command.set_defaults(answer=answer)
+
+
+def _photograph_commands(commands: Commands) -> None:
+    """What is asked of photographs: predict, check, prepare."""
     predict = commands.add_parser("predict", help="what a finished run says of new photographs; no medical device")
     predict.add_argument("images", nargs="*", metavar="IMAGE", help="image files, or folders of them")
     predict.add_argument("--study", help="study of the run (default: the one run last)")
@@ -66,21 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare.add_argument("--size", type=int, default=512, help="pixels a side (default: 512)")
     prepare.add_argument("--labels", help="folder of trainLabels.csv or the course's lists (default: SRC or above)")
     prepare.add_argument("--workers", type=int, help="processes (default: one a core)")
-    new = commands.add_parser("new", help="write a commented study file for a folder of images, after looking at it")
-    new.add_argument("study", help="the file to write: params/STUDY.yaml")
-    new.add_argument("--data", required=True, help="folder of your images, or a built-in set (demo, tiny)")
-    new.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: by the names of the files)")
-    arguments = parser.parse_args(argv)
-    handlers = {"run": _run, "report": _report, "test": _test, "predict": _predict, "check": _check}
-    handlers |= {"prepare": _prepare, "new": _new}
-    try:
-        return handlers[arguments.command](arguments)
-    except (ParameterError, ValueError, OSError, RuntimeError) as error:
-        print(f"labkit: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\nlabkit: stopped{GOES_ON.get(arguments.command, '')}", file=sys.stderr)
-        return 130
+    for command, answer in ((predict, _predict), (check, _check), (prepare, _prepare)):
+        command.set_defaults(answer=answer)
 
 
 def _open(arguments: argparse.Namespace) -> "StudyRunner":
@@ -144,9 +157,9 @@ def _predict(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from labkit.data.images import find_images
+    from labkit.disk import write_csv
     from labkit.predict import as_csv_path, as_table, for_people, write_pictures
     from labkit.reporting.sentences_predict import NOT_A_DEVICE, answer_line, count_sentence
-    from labkit.runs import write_csv
 
     csv = as_csv_path(arguments.csv)
     images = find_images(arguments.images, besides=arguments.cam)
@@ -172,9 +185,9 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _hand_in(arguments: argparse.Namespace) -> int:
+    from labkit.disk import write_csv
     from labkit.predict import hand_in
     from labkit.reporting.sentences_predict import NOT_A_DEVICE
-    from labkit.runs import write_csv
 
     if arguments.images or arguments.csv or arguments.cam:
         raise ParameterError("--submission: the lists say which images are predicted; leave out IMAGE, --csv and --cam")

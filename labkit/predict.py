@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from labkit import runs
+from labkit import disk, runs
 from labkit.data.augment import centre_crop
 from labkit.data.catalog import facts
 from labkit.data.hashes import sha256_of
@@ -106,7 +106,7 @@ class Predictor:
 
 def open_predictor(folder: Path) -> Predictor:
     """A finished run's network, set up as it predicted; where its device is not there, on what there is."""
-    params, manifest = runs.read_params(folder), runs.read_json(folder / "run.json")
+    params, manifest = runs.read_params(folder), disk.read_json(folder / "run.json")
     kept, n_classes = runs.read_predictions(folder), len(manifest["classes"])
     try:
         accelerator = set_up(params)
@@ -176,7 +176,7 @@ def write_pictures(predictor: Predictor, answers: Answers, folder: Path) -> None
     for place, (row, one) in enumerate(zip(rows, predictor.gaze(answers), strict=True)):
         title, of_map = answer_title(row), "Grad-CAM of this answer\nnot a medical device"
         figure = looked_at(answers.pixels[place : place + 1], one[None], [title], of_map, pairs=1)
-        runs.write_whole(folder / f"{row['image']}.png", partial(figure.savefig, format="png"))
+        disk.write_whole(folder / f"{row['image']}.png", partial(figure.savefig, format="png"))
 
 
 def hand_in(predictor: Predictor, data: str | None = None) -> dict[str, pd.DataFrame]:

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from labkit import runs
+from labkit import disk, runs
 from labkit.data.loaders import EpochLoader, make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
@@ -86,7 +86,7 @@ def retest(study: str, only: Sequence[str] = ("*",), split: str = "test", data: 
         small = "" if runs.run_folders(study + SMALL).empty else f"; its small form is the study {study + SMALL}"
         raise ParameterError(f"study {study}: no run{which} is finished, so there is nothing to test{small}")
     for folder in finished["folder"]:
-        kept = decide(runs.read_predictions(folder), len(runs.read_json(folder / "run.json")["classes"]))
+        kept = decide(runs.read_predictions(folder), len(disk.read_json(folder / "run.json")["classes"]))
         kept = kept.loc[(kept["split"] == split) & kept["label"].notna()]
         if kept.empty:
             print(f"{folder.name}: it has no labelled {split} image", flush=True)
@@ -96,7 +96,7 @@ def retest(study: str, only: Sequence[str] = ("*",), split: str = "test", data: 
 
 def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> Retest:
     params = runs.read_params(folder).model_copy(update={"data": data} if data else {})
-    manifest = runs.read_json(folder / "run.json")
+    manifest = disk.read_json(folder / "run.json")
     n_classes = len(manifest["classes"])
     accelerator = set_up(params)
     loader, ids = _loader(params, split)

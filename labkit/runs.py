@@ -5,15 +5,13 @@ one whose kernel was killed looks complete. No clock, host or path enters histor
 that the same run gives the same bytes; timings live in ``run.json``.
 """
 
-import ast
-import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,11 +22,11 @@ import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
+from labkit.disk import read_json, write_json, write_text
+from labkit.fingerprints import fingerprint_of
 from labkit.params import PROJECT, ParameterError, RunParams, as_typed, parent_of
 from labkit.studies import load_study, study_file
 
-# Rooms whose code decides a run's numbers; evaluation and reporting only decide what is said about them.
-CODE = ("params.py", "data", "models", "training")
 PACKAGES = (
     "torch",
     "torchvision",
@@ -41,8 +39,6 @@ PACKAGES = (
     "papermill",
     "nbconvert",
 )
-# Parameters that name a run or place it, or that its results do not depend on.
-NOT_FINGERPRINTED = {"study", "run", "data", "num_workers", "find_learning_rate"}
 RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate; see training.range_test
 
 
@@ -54,104 +50,6 @@ def reports_root() -> Path:
 def cache_root() -> Path:
     """Decoded images and built-in phantoms, shared by all studies: ``LABKIT_CACHE`` or ``reports/.cache``."""
     return Path(os.environ.get("LABKIT_CACHE") or PROJECT / "reports" / ".cache").resolve()
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call ``write(temporary path)`` and rename: a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Text as UTF-8, whole or not at all."""
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Indented JSON, whole or not at all; raises TypeError on what JSON cannot hold."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """CSV with nine significant digits: enough to give back every float32 exactly."""
-    write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n"))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The file's content, {} where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-# --- what makes a run stale -------------------------------------------------------------------------------------------
-
-
-def data_fingerprint(table: pd.DataFrame, hashes: pd.Series) -> str:
-    """SHA-256 of an image table's ids, labels, groups and splits with its files' SHA-256 (``hashes`` by image_id)."""
-    columns = table.loc[:, ["image_id", "label", "group", "split"]].astype("string").fillna("")
-    columns["sha256"] = table["image_id"].map(hashes.to_dict().get).astype("string").fillna("")
-    text = columns.sort_values("image_id").to_csv(index=False, lineterminator="\n")
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def code_fingerprint(*names: str, notebook: Path | None = None) -> str:
-    """SHA-256 of syntax trees without docstrings of labkit's files and folders, and of a notebook's code cells."""
-    digest = hashlib.sha256()
-    for name in names:
-        path = PROJECT / "labkit" / name
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix == ".py":
-                digest.update(f"{file.relative_to(PROJECT)}\n{_code(file.read_text(encoding='utf-8'))}\n".encode())
-            elif file.is_file() and file.suffix in {".j2", ".css", ".js"}:
-                digest.update(file.read_bytes())
-    if notebook is not None:
-        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-            if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
-                digest.update("".join(cell["source"]).encode())
-    return digest.hexdigest()
-
-
-def _code(source: str) -> str:
-    """The syntax tree as text: comments, layout and docstrings do not change it."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-            first = node.body[0]
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
-
-
-def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
-    """What decides a run's numbers: its parameters (the parent's fingerprint among them), data and code."""
-    values = {key: value for key, value in params.model_dump().items() if key not in NOT_FINGERPRINTED}
-    if params.parent is not None:
-        values.pop("weights")  # a path; the parent's fingerprint says what lies there
-    elif params.weights and Path(params.weights).is_file():
-        values["weights"] = sha256(Path(params.weights))
-    code = code_fingerprint(*CODE, notebook=PROJECT / "notebooks" / "train.ipynb")
-    return values | {"data": data, "code": code}
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fingerprint_of(inputs: Any) -> str:
-    """SHA-256 of anything JSON can hold."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:

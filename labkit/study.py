@@ -10,9 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from labkit import runs
+from labkit import disk, fingerprints, runs
 from labkit.data.source import PHANTOMS, open_data
 from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, parent_of
 from labkit.studies import Study, load_study, study_file
@@ -20,6 +18,7 @@ from labkit.studies import Study, load_study, study_file
 NOTEBOOKS = PROJECT / "notebooks"
 # Everything that decides what the report says; study.py and cli.py decide only when it is made.
 REPORT_CODE = (
+    "disk.py",
     "params.py",
     "runs.py",
     "studies.py",
@@ -68,15 +67,9 @@ class StudyRunner:
     def alone(self) -> Iterator[None]:
         """One call works on a study at a time; a second one is refused, and not after it has overwritten something."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ParameterError(f"study {self.study.name} is being run by another process; wait for it") from None
-        try:
+        busy = ParameterError(f"study {self.study.name} is being run by another process; wait for it")
+        with disk.alone(self.folder / ".lock", busy):
             yield
-        finally:
-            lock.release()
 
     def run_all(self) -> None:
         """Make every run that is not up to date; one that fails stops only those that start from it."""
@@ -94,7 +87,7 @@ class StudyRunner:
                 if params.run in wanted:
                     self._note_failure(name, str(error), label)
                 continue
-            self.planned[name] = runs.fingerprint_of(plan.inputs)
+            self.planned[name] = fingerprints.fingerprint_of(plan.inputs)
             if params.run not in wanted:
                 continue
             if plan.reason is None:
@@ -125,8 +118,8 @@ class StudyRunner:
         if parent in self.failed:
             raise ParameterError(f"starts from {parent}, which failed")
         params = runs.resolve_weights(params)
-        inputs = runs.run_inputs(params, self.data_fingerprint(params.dataset, params.data))
-        folder = runs.run_folder(params, runs.fingerprint_of(inputs))
+        inputs = fingerprints.run_inputs(params, self.data_fingerprint(params.dataset, params.data))
+        folder = runs.run_folder(params, fingerprints.fingerprint_of(inputs))
         return Plan(params, inputs, folder, runs.why_run(folder, inputs, params.find_learning_rate))
 
     def dry_run(self) -> Iterator[str]:
@@ -146,7 +139,7 @@ class StudyRunner:
         """Fingerprint of the images that `dataset` and `data` name; they are read once a call."""
         if (dataset, data) not in self._data_fingerprints:
             images, hashes = open_data(dataset, data, runs.cache_root())
-            self._data_fingerprints[dataset, data] = runs.data_fingerprint(images.table, hashes)
+            self._data_fingerprints[dataset, data] = fingerprints.data_fingerprint(images.table, hashes)
         return self._data_fingerprints[dataset, data]
 
     def train(self, plan: Plan) -> str | None:
@@ -155,7 +148,7 @@ class StudyRunner:
             return f"{plan.folder} is being worked in by another process"
         started = time.monotonic()
         error = execute(NOTEBOOKS / "train.ipynb", plan.folder / "train.ipynb", plan.params.model_dump())
-        if error is None and runs.read_json(plan.folder / "run.json").get("status") != "finished":
+        if error is None and disk.read_json(plan.folder / "run.json").get("status") != "finished":
             error = "the kernel ended before the run was finished"
         if error is not None:
             runs.mark_failed(plan.folder, plan.params, plan.inputs, error)
@@ -175,7 +168,7 @@ class StudyRunner:
         from labkit.reporting.render import render_pdf, render_report
 
         html, pdf_path = self.folder / "report.html", self.folder / "report.pdf"
-        code = runs.code_fingerprint(*REPORT_CODE)
+        code = fingerprints.code_fingerprint(*REPORT_CODE)
         folders = [self.folder / "runs" / name for name in self.planned]
         pages = {folder.name: page for folder in folders if (page := self._page(folder, code))}
         explore_params = self._explore_params()
@@ -183,10 +176,11 @@ class StudyRunner:
         explore = self._notebook("explore", explore_params, [code, data])
         study = study_file(self.study.name).read_text(encoding="utf-8")
         made_of = [code, study, self.planned, {folder.name: _contents(folder) for folder in folders}]
-        self._compare(runs.fingerprint_of([made_of, self.failed, pages]))  # there, too, where no run is finished
+        # before the analysis, which stops where no run is finished
+        self._compare(fingerprints.fingerprint_of([made_of, self.failed, pages]))
         analysis = self._notebook("analysis", {"study": self.study.name}, made_of)
-        stamps = runs.read_json(self.folder / "report.json")
-        made = runs.fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
+        stamps = disk.read_json(self.folder / "report.json")
+        made = fingerprints.fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
         if stamps.get("html") != made or not html.is_file():
             render_report(
                 [analysis, explore],
@@ -200,7 +194,7 @@ class StudyRunner:
             self._stamp("html", made)
         if not pdf:
             return html, None
-        printed = runs.fingerprint_of([made, paper])
+        printed = fingerprints.fingerprint_of([made, paper])
         if stamps.get("pdf") != printed or not pdf_path.is_file():
             render_pdf(html, pdf_path, paper)
             self._stamp("pdf", printed)
@@ -210,7 +204,7 @@ class StudyRunner:
         from labkit.reporting.heading import title_facts
 
         compared = [params for params in self.study.run_params(self.overrides) if params.run in self.study.runs]
-        manifests = [runs.read_json(folder / "run.json") for folder in folders]
+        manifests = [disk.read_json(folder / "run.json") for folder in folders]
         current = {folder.name: self.planned[folder.name] for folder in folders}
         done = [
             manifest
@@ -225,10 +219,10 @@ class StudyRunner:
         from labkit.reporting.runs_table import runs_table, validation_curves
 
         page, rows = self.folder / "compare.html", self.folder / "runs.csv"
-        if runs.read_json(self.folder / "report.json").get("compare") == made and page.is_file() and rows.is_file():
+        if disk.read_json(self.folder / "report.json").get("compare") == made and page.is_file() and rows.is_file():
             return
         table, curves = runs_table(self.study.name, self.failed), validation_curves(self.study.name)
-        runs.write_csv(rows, table)
+        disk.write_csv(rows, table)
         links = {"The report": "report.html", "These rows as CSV": "runs.csv"}
         render_compare(table, page, title=f"{self.study.title}: all runs", curves=curves, links=links)
         self._stamp("compare", made)
@@ -240,10 +234,10 @@ class StudyRunner:
         notebook, page = folder / "train.ipynb", folder / "train.html"
         if not runs.notebook_complete(notebook):
             return None
-        made = runs.fingerprint_of([code, runs.sha256(notebook)])
-        pages = runs.read_json(self.folder / "report.json").get("pages", {})
+        made = fingerprints.fingerprint_of([code, disk.sha256(notebook)])
+        pages = disk.read_json(self.folder / "report.json").get("pages", {})
         if pages.get(folder.name) != made or not page.is_file():
-            manifest = runs.read_json(folder / "run.json")
+            manifest = disk.read_json(folder / "run.json")
             render_notebook(notebook, page, title=f"{manifest['run']}, seed {manifest['seed']}")
             self._stamp("pages", pages | {folder.name: made})
         return f"runs/{folder.name}/train.html"
@@ -256,8 +250,8 @@ class StudyRunner:
     def _notebook(self, name: str, params: dict[str, Any], inputs: list[Any]) -> Path:
         """The executed notebook, executed again only if anything that it depends on has changed."""
         source, target = NOTEBOOKS / f"{name}.ipynb", self.folder / f"{name}.ipynb"
-        made = runs.fingerprint_of([params, inputs, source.read_text(encoding="utf-8")])
-        if runs.read_json(self.folder / "report.json").get(name) != made or not runs.notebook_complete(target):
+        made = fingerprints.fingerprint_of([params, inputs, source.read_text(encoding="utf-8")])
+        if disk.read_json(self.folder / "report.json").get(name) != made or not runs.notebook_complete(target):
             print(f"{name}.ipynb", flush=True)
             if error := execute(source, target, params, echo=False):
                 raise RuntimeError(f"{source.relative_to(PROJECT)} failed: {error}; see {target}")
@@ -266,15 +260,15 @@ class StudyRunner:
 
     def _stamp(self, name: str, made: Any) -> None:
         path = self.folder / "report.json"
-        stamps = runs.read_json(path)
+        stamps = disk.read_json(path)
         if stamps.get(name) != made:
-            runs.write_json(path, stamps | {name: made})
+            disk.write_json(path, stamps | {name: made})
 
 
 def _contents(folder: Path) -> list[str | None]:
     """What the report reads of a run, as SHA-256: a run made again elsewhere may differ under the same fingerprint."""
     names = ("run.json", "history.csv", "predictions.csv")
-    return [runs.sha256(folder / name) if (folder / name).is_file() else None for name in names]
+    return [disk.sha256(folder / name) if (folder / name).is_file() else None for name in names]
 
 
 def open_study(name: str, overrides: dict[str, Any] | None = None, only: Sequence[str] = ("*",)) -> StudyRunner:

@@ -17,8 +17,8 @@ from bs4 import BeautifulSoup
 from PIL import Image
 from pypdf import PdfReader
 
+from labkit.disk import read_json
 from labkit.reporting.render import external_references, missing_alt
-from labkit.runs import read_json
 from labkit.studies import load_study
 
 HEADINGS = (

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from labkit import audit, runs
+from labkit import audit, disk, fingerprints, runs
 from labkit.data.loaders import make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
@@ -36,11 +36,11 @@ def make_run(
     table["side"], table["split"], table["label"] = "left", split_name, labels()
     logits = 3.0 * np.eye(3)[answers]
     table = table.assign(**{f"logit_{k}": logits[:, k] for k in range(3)})
-    runs.write_csv(run.path("predictions.csv"), table)
+    disk.write_csv(run.path("predictions.csv"), table)
     history = {"epoch": [1, 2], "train_accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.7], "val_qwk": [0.1, 0.3]}
-    runs.write_csv(run.path("history.csv"), pd.DataFrame(history))
-    runs.write_text(run.path("model.safetensors"), "weights")
-    runs.write_csv(run.path("learnt_from.csv"), pd.DataFrame({"sha256": [], "group": []}))
+    disk.write_csv(run.path("history.csv"), pd.DataFrame(history))
+    disk.write_text(run.path("model.safetensors"), "weights")
+    disk.write_csv(run.path("learnt_from.csv"), pd.DataFrame({"sha256": [], "group": []}))
     run.finish(
         classes=CLASSES, score="qwk", n_images={"train": 100, "val": 20, "test": 60}, train_counts=[70, 20, 10],
         drawn_counts=[70, 20, 10], class_weights=None, milliseconds=1.0,
@@ -57,7 +57,7 @@ def trained_run(data: Path, **changes) -> Path:
     classes = list(images.facts.classes)
     store = build_store(images.table, hashes, params.image_size, runs.cache_root())
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
-    run = runs.open_run(params, runs.run_inputs(params, runs.data_fingerprint(images.table, hashes)))
+    run = runs.open_run(params, fingerprints.run_inputs(params, fingerprints.data_fingerprint(images.table, hashes)))
     accelerator = set_up(params)
     model = build.build_model("resnet18", params.outputs(len(classes)), seed=0)
     save_weights(run.path("model.safetensors"), model.state_dict(), "resnet18")
@@ -65,14 +65,14 @@ def trained_run(data: Path, **changes) -> Path:
     parts = {split: part for split, part in table.groupby("split") if split != "train"}
     loaders = make_loaders(table, store, params)
     predictions = predictions_table(parts, {split: predict(model, loaders[split], params.normalize) for split in parts})
-    runs.write_csv(run.path("predictions.csv"), predictions)
+    disk.write_csv(run.path("predictions.csv"), predictions)
     none = pd.DataFrame({"sha256": [], "group": []}, dtype="string")
-    runs.write_csv(run.path("learnt_from.csv"), audit.learnt_from(table, hashes, images.facts.title, none))
+    disk.write_csv(run.path("learnt_from.csv"), audit.learnt_from(table, hashes, images.facts.title, none))
     decided = decide(predictions, len(classes)).set_index("image_id")
     for name, rows in submissions(images, decided["prediction"]).items():
-        runs.write_csv(run.path(f"submission-{name}"), rows)
+        disk.write_csv(run.path(f"submission-{name}"), rows)
     history = {"epoch": [1], "train_qwk": [0.0]} | ({"val_qwk": [0.0]} if "val" in parts else {})
-    runs.write_csv(run.path("history.csv"), pd.DataFrame(history))
+    disk.write_csv(run.path("history.csv"), pd.DataFrame(history))
     n_images = table["split"].value_counts().to_dict()
     run.finish(
         **machine_facts(accelerator), classes=classes, n_images=n_images, start="untrained", score="qwk", stamps=[],

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from made_pages import HOSTILE, compare_page, report_page
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from labkit.params import PROJECT
 from labkit.reporting import browser as browsers
@@ -62,10 +62,12 @@ class Visit:
     def asked_for(self) -> list[str]:
         return [url for url in self.seen[1:] if not url.startswith("data:")]
 
-    def column(self, head: str) -> list[str]:
+    def cells(self, head: str) -> Locator:
         heads = [text.strip() for text in self.page.locator("#runs thead th .dt-column-title").all_inner_texts()]
-        cells = self.page.locator(f"#runs tbody tr > :nth-child({heads.index(head) + 1})")
-        return [text.strip().replace("\xa0", " ") for text in cells.all_inner_texts()]
+        return self.page.locator(f"#runs tbody tr > :nth-child({heads.index(head) + 1})")
+
+    def column(self, head: str) -> list[str]:
+        return [text.strip().replace("\xa0", " ") for text in self.cells(head).all_inner_texts()]
 
 
 @pytest.mark.parametrize("name", ["report", "compare"])
@@ -164,14 +166,15 @@ def test_a_reference_leads_to_its_table(chromium, pages):
 
 
 def test_runs_sort_by_a_score_up_and_down(chromium, pages):
+    """The table is drawn anew some time after a click: expect waits for it, and fails where it never comes."""
     visit = Visit(chromium, pages["compare"])
     head = visit.page.get_by_role("columnheader", name=re.compile("^Accuracy, test"))
-    head.locator(".dt-column-title").click()
-    rising = [value for value in visit.column("Accuracy, test") if value != "–"]
-    assert rising == ["9.0 %", "50.0 %", "81.5 %"]  # as text 9 would come last
-    assert head.get_attribute("aria-sort") == "ascending"
-    head.locator(".dt-column-title").click()
-    assert [value for value in visit.column("Accuracy, test") if value != "–"] == rising[::-1]
+    scores = visit.cells("Accuracy, test").filter(has_text="%")
+    rising = ["9.0 %", "50.0 %", "81.5 %"]  # as text 9 would come last
+    for direction, wanted in (("ascending", rising), ("descending", rising[::-1])):
+        head.locator(".dt-column-title").click()
+        expect(head).to_have_attribute("aria-sort", direction)
+        expect(scores).to_have_text(wanted)
 
 
 def test_names_that_look_like_money_stay_words(chromium, pages):
@@ -192,7 +195,7 @@ def test_the_runs_scroll_in_their_frame_by_keyboard(chromium, pages):
 def test_runs_are_filtered_by_words_and_by_a_column(chromium, pages):
     visit = Visit(chromium, pages["compare"])
     visit.page.get_by_role("searchbox", name="Search").fill("resnet50")
-    assert visit.column("Run") == ["resnet50", "resnet50"]
+    expect(visit.cells("Run")).to_have_text(["resnet50", "resnet50"])
     visit.page.get_by_role("searchbox", name="Search").fill("")
     head = visit.page.get_by_role("columnheader", name=re.compile("^Accuracy, test"))
     head.locator("button[class*=searchDropdown], button[class*=dropdown]").click()

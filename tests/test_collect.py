@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from made_runs import labels, make_run
 
-from labkit import runs
+from labkit import disk, runs
 from labkit.params import RunParams
 from labkit.reporting import collect as collect_room
 from labkit.reporting.collect import collect
@@ -111,7 +111,7 @@ def test_a_study_without_a_finished_run_says_what_to_do(study, monkeypatch):
 
 def test_a_run_that_goes_on_with_more_images_is_compared_by_these(study):
     make_run("good", labels(), split="given")
-    parent = runs.read_json(runs.run_folder(RunParams(study="s", run="good"), "") / "run.json")["fingerprint"]
+    parent = disk.read_json(runs.run_folder(RunParams(study="s", run="good"), "") / "run.json")["fingerprint"]
     more = {"train_on": "train+val", "select_on": "last", "weights": "x", "parent": parent, "epochs": 3}
     make_run("deep", labels(), split="given", start="from good-seed0, trained on x", **more)
     pairs = [pair for pair in collect("s").comparisons() if pair.a == "good"]

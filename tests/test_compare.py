@@ -7,7 +7,7 @@ from bs4 import BeautifulSoup
 from made_pages import CURVES, compare_page
 from made_runs import labels, make_run
 
-from labkit import runs
+from labkit import disk, fingerprints, runs
 from labkit.params import RunParams
 from labkit.reporting.compare import render_compare, sparkline
 from labkit.reporting.render import external_references
@@ -20,11 +20,11 @@ def study(own_reports):
     make_run("good", labels())
     make_run("constant", np.zeros(60, int), learning_rate=0.5)
     params = RunParams(study="s", run="big", batch_size=64)
-    inputs = runs.run_inputs(params, "data")
+    inputs = fingerprints.run_inputs(params, "data")
     runs.mark_failed(runs.run_folder(params, ""), params, inputs, "OutOfMemoryError: too large")
     names = {"good-seed0": None, "constant-seed0": None, "big-seed0": None, "child-seed0": None}
-    made = {name: runs.read_json(own_reports / "s" / "runs" / name / "run.json").get("fingerprint") for name in names}
-    runs.write_json(own_reports / "s" / "report.json", {"runs": made})
+    made = {name: disk.read_json(own_reports / "s" / "runs" / name / "run.json").get("fingerprint") for name in names}
+    disk.write_json(own_reports / "s" / "report.json", {"runs": made})
     return own_reports / "s"
 
 
@@ -50,9 +50,9 @@ def test_scores_come_from_the_predictions_and_not_from_what_was_written_down(stu
 
 
 def test_a_run_made_from_other_parameters_is_out_of_date(study):
-    planned = runs.read_json(study / "report.json")
+    planned = disk.read_json(study / "report.json")
     planned["runs"]["good-seed0"] = "other"
-    runs.write_json(study / "report.json", planned)
+    disk.write_json(study / "report.json", planned)
     assert runs_table("s")["status"][0] == "out of date"
 
 
@@ -106,11 +106,11 @@ def test_small_curves_share_one_scale():
 
 def test_parameters_that_are_lists_are_shown_and_runs_left_from_before_are_not(study):
     make_run("angled", labels(), rotation=[0, 90], class_weights=[1.2, 1.0, 1.0])
-    planned = runs.read_json(study / "report.json")
+    planned = disk.read_json(study / "report.json")
     for name in ("good-seed0", "angled-seed0"):
-        planned["runs"][name] = runs.read_json(study / "runs" / name / "run.json")["fingerprint"]
+        planned["runs"][name] = disk.read_json(study / "runs" / name / "run.json")["fingerprint"]
     del planned["runs"]["constant-seed0"]
-    runs.write_json(study / "report.json", planned)
+    disk.write_json(study / "report.json", planned)
     (study / "runs" / "constant-seed0" / "params.yaml").write_text("arch: resnext50_32x4d\n")  # unknown by now
     table = runs_table("s")
     assert "constant" not in set(table["run"]) and "constant-seed0" not in validation_curves("s")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from labkit import runs
+from labkit import disk, fingerprints, runs
 from labkit.data.loaders import make_loaders
 from labkit.data.readers import file_hashes, read
 from labkit.data.splits import assign_splits
@@ -42,7 +42,7 @@ def few_steps(monkeypatch):
 
 def train(data, params, test_first=False, watch=None):
     accelerator = set_up(params)
-    run = runs.open_run(params, runs.run_inputs(params, "d"))
+    run = runs.open_run(params, fingerprints.run_inputs(params, "d"))
     model = build_model(params.arch, 5, seed=params.seed)
     loaders = make_loaders(*data, params)
     tested = range_test(model, loaders["train"], params, accelerator, 5) if test_first else None
@@ -161,12 +161,12 @@ def test_the_figure_and_its_sentence_name_the_suggestion_and_the_runs_own_rate()
 
 def test_a_range_test_that_is_asked_for_makes_no_run_stale(tmp_path):
     run = runs.open_run(BASE, {"a": 1})
-    runs.write_text(run.path("train.ipynb"), '{"cells": [{"cell_type": "code", "source": "1", "outputs": [], '
+    disk.write_text(run.path("train.ipynb"), '{"cells": [{"cell_type": "code", "source": "1", "outputs": [], '
                     '"execution_count": 1, "metadata": {}}]}')  # fmt: skip
     run.finish()
     assert runs.why_run(run.folder, {"a": 1}) is None
     assert runs.why_run(run.folder, {"a": 1}, True) == "finished, but without the learning-rate range test"
-    runs.write_text(run.path(runs.RANGE_TEST), "step\n")
+    disk.write_text(run.path(runs.RANGE_TEST), "step\n")
     assert runs.why_run(run.folder, {"a": 1}, True) is None
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from labkit import runs
+from labkit import disk, fingerprints, runs
 from labkit.data.catalog import facts
 from labkit.data.loaders import make_loaders
 from labkit.data.readers import file_hashes, read
@@ -49,13 +49,13 @@ def data(image_folder, tmp_path):
 def train(data, params=BASE):
     table, store = data
     accelerator = set_up(params)
-    run = runs.open_run(params, runs.run_inputs(params, "d"))
+    run = runs.open_run(params, fingerprints.run_inputs(params, "d"))
     model = build_model(params.arch, params.outputs(5), seed=params.seed)
     loaders = make_loaders(table, store, params)
     history = fit(model, loaders, params, accelerator, run, metrics.score("qwk"), "qwk", 5)
     parts = {name: table[table["split"] == name] for name in ("val", "test")}
     outputs = {name: predict(model, loaders[name], params.normalize) for name in parts}
-    runs.write_csv(run.path("predictions.csv"), predictions_table(parts, outputs))
+    disk.write_csv(run.path("predictions.csv"), predictions_table(parts, outputs))
     return run, history
 
 
@@ -82,7 +82,7 @@ def test_an_ordinal_run_learns_an_order_and_leaves_grades(data):
 def test_the_files_give_back_the_very_grades(data):
     run, _ = train(data, BASE.model_copy(update={"epochs": 1}))
     first = runs.read_predictions(run.folder)
-    runs.write_csv(run.path("again.csv"), first)
+    disk.write_csv(run.path("again.csv"), first)
     assert run.path("again.csv").read_bytes() == run.path("predictions.csv").read_bytes()
     assert first["grade"].astype(np.float32).nunique() > 10
 

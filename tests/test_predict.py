@@ -13,7 +13,7 @@ from made_runs import trained_run
 from made_tables import CELLS, GRADES, table_of
 from PIL import Image
 
-from labkit import runs
+from labkit import disk, runs
 from labkit.cli import main
 from labkit.data.images import find_images
 from labkit.data.phantoms import phantom
@@ -226,7 +226,7 @@ def test_wrong_use_is_one_line_with_the_cure(finished, photos, capsys):
 @pytest.mark.parametrize("status", ["failed", "running"])
 def test_a_run_that_is_not_finished_does_not_answer(status, finished, photos, capsys):
     runs._open.popitem()[1].release()  # its process is gone
-    runs.write_json(finished / "run.json", runs.read_json(finished / "run.json") | {"status": status})
+    disk.write_json(finished / "run.json", disk.read_json(finished / "run.json") | {"status": status})
     assert main(["predict", "--run", "a", str(photos)]) == 2
     state = "interrupted" if status == "running" else status
     assert f"{finished}: this run is {state}, not finished" in capsys.readouterr().err

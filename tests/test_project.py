@@ -166,8 +166,10 @@ def test_importing_the_command_line_needs_no_torch():
 
 def test_rooms_import_from_the_left_only():
     order = [
+        "disk",
         "numbers",
         "params",
+        "fingerprints",
         "studies",
         "runs",
         "data",

@@ -4,7 +4,7 @@ import multiprocessing
 import pandas as pd
 import pytest
 
-from labkit import runs
+from labkit import disk, fingerprints, runs
 from labkit.params import ParameterError, RunParams
 from labkit.studies import Study
 
@@ -14,9 +14,9 @@ INPUTS = {"epochs": 1, "data": "d", "code": "c"}
 
 def test_a_run_folder_says_running_until_it_is_finished():
     run = runs.open_run(PARAMS, INPUTS)
-    assert runs.read_json(run.path("run.json"))["status"] == "running"
+    assert disk.read_json(run.path("run.json"))["status"] == "running"
     run.finish(classes=["a", "b"])
-    manifest = runs.read_json(run.path("run.json"))
+    manifest = disk.read_json(run.path("run.json"))
     assert manifest["status"] == "finished" and manifest["seconds"] >= 0 and manifest["classes"] == ["a", "b"]
 
 
@@ -95,7 +95,7 @@ def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
     held, done = context.Event(), context.Event()
     folder = runs.run_folder(PARAMS, "f")
     folder.mkdir(parents=True)
-    runs.write_json(folder / "run.json", {"status": "running", "run": "a", "seed": 0})
+    disk.write_json(folder / "run.json", {"status": "running", "run": "a", "seed": 0})
     other = context.Process(target=_hold, args=(folder, held, done))
     other.start()
     assert held.wait(60)
@@ -108,13 +108,13 @@ def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
 
 
 def test_code_fingerprint_ignores_comments_and_docstrings_and_sees_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    monkeypatch.setattr(fingerprints, "PROJECT", tmp_path)
     file = tmp_path / "labkit" / "a.py"
     file.parent.mkdir()
 
     def fingerprint(text):
         file.write_text(text)
-        return runs.code_fingerprint("a.py")
+        return fingerprints.code_fingerprint("a.py")
 
     plain = fingerprint("def f():\n    return 1\n")
     assert fingerprint('"""Doc."""\n\n\ndef f():\n    """Says 1."""\n    return 1  # one\n') == plain
@@ -125,19 +125,19 @@ def test_fingerprint_of_data_sees_bytes_labels_and_groups_but_not_the_order_of_r
     table = pd.DataFrame({"image_id": ["a", "b"], "label": pd.array([0, None], "Int64"), "group": ["p", None]})
     table["split"] = ["train", "unlabeled"]
     hashes = pd.Series({"a": "1", "b": "2"})
-    one = runs.data_fingerprint(table, hashes)
-    assert runs.data_fingerprint(table[::-1], hashes) == one
-    assert runs.data_fingerprint(table, pd.Series({"a": "1", "b": "3"})) != one
-    assert runs.data_fingerprint(table.assign(label=pd.array([1, None], "Int64")), hashes) != one
-    assert runs.data_fingerprint(table.assign(group=["q", None]), hashes) != one
+    one = fingerprints.data_fingerprint(table, hashes)
+    assert fingerprints.data_fingerprint(table[::-1], hashes) == one
+    assert fingerprints.data_fingerprint(table, pd.Series({"a": "1", "b": "3"})) != one
+    assert fingerprints.data_fingerprint(table.assign(label=pd.array([1, None], "Int64")), hashes) != one
+    assert fingerprints.data_fingerprint(table.assign(group=["q", None]), hashes) != one
 
 
 def test_name_place_and_workers_do_not_change_a_run_but_its_seed_does():
-    inputs = runs.run_inputs(PARAMS, "d")
+    inputs = fingerprints.run_inputs(PARAMS, "d")
     same = PARAMS.model_copy(update={"study": "t", "run": "b", "data": "elsewhere", "num_workers": 4})
-    assert runs.run_inputs(same, "d") == inputs
-    assert runs.run_inputs(PARAMS.model_copy(update={"seed": 1}), "d") != inputs
-    assert runs.run_inputs(PARAMS, "other data") != inputs
+    assert fingerprints.run_inputs(same, "d") == inputs
+    assert fingerprints.run_inputs(PARAMS.model_copy(update={"seed": 1}), "d") != inputs
+    assert fingerprints.run_inputs(PARAMS, "other data") != inputs
 
 
 def test_a_weights_file_is_found_relative_to_the_project(tmp_path, monkeypatch):
@@ -154,12 +154,12 @@ def test_weights_of_a_run_are_found_by_seed_then_seed_0_then_refused():
     runs.open_run(PARAMS, INPUTS).finish()
     resolved = runs.resolve_weights(child)
     assert resolved.weights is not None and resolved.weights.endswith("a-seed0/model.safetensors")
-    assert resolved.parent == runs.fingerprint_of(INPUTS)
+    assert resolved.parent == fingerprints.fingerprint_of(INPUTS)
     assert runs.resolve_weights(resolved) == resolved
     runs.open_run(PARAMS, INPUTS | {"epochs": 7}).finish()
     with pytest.raises(ParameterError, match="comes from another run"):
         runs.resolve_weights(resolved)
-    runs.write_json(runs.run_folder(PARAMS, "") / "run.json", {})
+    disk.write_json(runs.run_folder(PARAMS, "") / "run.json", {})
     with pytest.raises(ParameterError, match="not there any more"):
         runs.resolve_weights(resolved)
 
@@ -176,14 +176,14 @@ def test_the_best_run_is_one_that_the_study_compares(monkeypatch):
     monkeypatch.setattr(runs, "load_study", lambda name: Study(name=name, **table))
     for name, reached in (("start", 0.9), ("a", 0.2), ("b", 0.5)):
         run = runs.open_run(PARAMS.model_copy(update={"run": name}), INPUTS)
-        runs.write_csv(run.path("history.csv"), pd.DataFrame({"epoch": [1], "val_qwk": [reached]}))
+        disk.write_csv(run.path("history.csv"), pd.DataFrame({"epoch": [1], "val_qwk": [reached]}))
         run.finish(score="qwk")
     assert runs.best_on_validation("s").name == "b-seed0"
 
 
 def test_predictions_come_back_bit_for_bit(tmp_path, predictions):
     exact = predictions.astype({f"logit_{k}": "float32" for k in range(3)})
-    runs.write_csv(tmp_path / "predictions.csv", exact)
+    disk.write_csv(tmp_path / "predictions.csv", exact)
     back = runs.read_predictions(tmp_path)
     for k in range(3):
         assert (back[f"logit_{k}"].astype("float32") == exact[f"logit_{k}"]).all()
@@ -192,13 +192,13 @@ def test_predictions_come_back_bit_for_bit(tmp_path, predictions):
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.txt"
-    runs.write_text(path, "old")
+    disk.write_text(path, "old")
 
     def half(temporary):
         temporary.write_text("ha")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        runs.write_whole(path, half)
+        disk.write_whole(path, half)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.glob("*a.txt*")] + [p.name for p in tmp_path.glob(".*")] == ["a.txt"]

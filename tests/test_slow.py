@@ -14,7 +14,7 @@ import pytest
 from check_report import check
 from nbclient import NotebookClient
 
-from labkit import runs
+from labkit import disk, runs
 from labkit.params import PROJECT
 from labkit.reporting.browser import find_browser
 
@@ -76,7 +76,7 @@ def test_a_run_folder_repeats_itself_from_its_own_params(in_finished, tmp_path):
 
 def test_a_notebook_cut_short_is_executed_again_on_the_finished_run(in_finished):
     folder = in_finished / "runs" / "resnet18-scratch-seed0"
-    predictions, manifest = (folder / "predictions.csv").read_bytes(), runs.read_json(folder / "run.json")
+    predictions, manifest = (folder / "predictions.csv").read_bytes(), disk.read_json(folder / "run.json")
     notebook = json.loads((folder / "train.ipynb").read_text())
     notebook["cells"][-1]["execution_count"] = None  # as Papermill saves one whose kernel was killed
     (folder / "train.ipynb").write_text(json.dumps(notebook))
@@ -84,7 +84,7 @@ def test_a_notebook_cut_short_is_executed_again_on_the_finished_run(in_finished)
     assert "its notebook was cut short" in said and "is replayed" in said
     assert runs.notebook_complete(folder / "train.ipynb")
     assert (folder / "predictions.csv").read_bytes() == predictions
-    after = runs.read_json(folder / "run.json")
+    after = disk.read_json(folder / "run.json")
     assert after["test_predictions"] == manifest["test_predictions"] == 1
 
 
@@ -151,7 +151,7 @@ def test_the_courses_protocol_runs_and_is_stamped(finished, monkeypatch, tmp_pat
     ]
     subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
     (folder,) = (own_reports / "adhoc" / "runs").glob("*")
-    stamps = " ".join(runs.read_json(folder / "run.json")["stamps"])
+    stamps = " ".join(disk.read_json(folder / "run.json")["stamps"])
     assert "of the test images share a patient" in stamps and "chosen on the test images" in stamps
     assert "test_qwk" in (folder / "history.csv").read_text()
     assert 'class=\\"banner\\"' in (tmp_path / "out.ipynb").read_text()
@@ -185,13 +185,13 @@ def test_kill_9_in_the_middle_then_the_same_command_gives_the_same_bytes(tmp_pat
                 assert process.returncode is None, "it ended before it could be killed"
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            assert runs.read_json(folder / "run.json")["status"] == "running"
+            assert disk.read_json(folder / "run.json")["status"] == "running"
         subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
         assert runs.state(folder) == "finished"
         results[study] = {
             name: (folder / name).read_bytes() for name in ("history.csv", "predictions.csv", "model.safetensors")
         }
-    assert runs.read_json(runs.reports_root() / "killed" / "runs" / "r-seed0" / "run.json")["attempts"] == 2
+    assert disk.read_json(runs.reports_root() / "killed" / "runs" / "r-seed0" / "run.json")["attempts"] == 2
     assert results["whole"] == results["killed"]
 
 
@@ -202,7 +202,7 @@ def test_real_fundus_photographs_train_and_say_what_they_are_worth(tmp_path, own
     changed = ["-p", "data", folder, "-p", "image_size", "32", "-p", "run", "real"]
     command = [*PAPERMILL, "notebooks/train.ipynb", tmp_path / "out.ipynb", *map(str, changed)]
     subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
-    manifest = runs.read_json(own_reports / "adhoc" / "runs" / "real-seed0" / "run.json")
+    manifest = disk.read_json(own_reports / "adhoc" / "runs" / "real-seed0" / "run.json")
     assert sum(manifest["n_images"].values()) == 6742 and manifest["stamps"] == []
     outputs = [cell.get("outputs", []) for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells]
     assert "majority class" in str(outputs)

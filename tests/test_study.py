@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from labkit import runs
+from labkit import disk, fingerprints, runs
 from labkit import study as study_room
 from labkit.params import ParameterError, RunParams
 from labkit.studies import Study
@@ -31,7 +31,7 @@ def runner(monkeypatch):
         runner.executed.append(params.run)
         if params.run in runner.broken:
             return "ValueError: broken on purpose"
-        run = runs.open_run(params, runs.run_inputs(params, f"bytes of {params.data}"))
+        run = runs.open_run(params, fingerprints.run_inputs(params, f"bytes of {params.data}"))
         run.finish()
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", execution_count=1)])
         nbformat.write(notebook, target)
@@ -56,7 +56,7 @@ def test_a_failed_run_stops_its_children_and_no_others(runner, capsys):
     assert runner.executed == ["start", "scratch"]
     assert set(runner.failed) == {"start-seed0", "child-seed0"}
     folder = runs.reports_root() / "s" / "runs" / "start-seed0"
-    assert runs.state(folder) == "failed" and "broken on purpose" in runs.read_json(folder / "run.json")["error"]
+    assert runs.state(folder) == "failed" and "broken on purpose" in disk.read_json(folder / "run.json")["error"]
     assert "FAILED: ValueError: broken on purpose" in capsys.readouterr().err
 
 
@@ -67,7 +67,7 @@ def test_a_failure_after_the_predictions_costs_no_training(runner):
     plan = runner.plan(next(params for params in runner.study.run_params() if params.run == "scratch"))
     runs.mark_failed(folder, plan.params, plan.inputs, "ValueError: in a plot")
     (folder / "train.ipynb").unlink()
-    assert runs.state(folder) == "finished" and runs.read_json(folder / "run.json")["error"] == "ValueError: in a plot"
+    assert runs.state(folder) == "finished" and disk.read_json(folder / "run.json")["error"] == "ValueError: in a plot"
     assert runner.plan(plan.params).reason == "finished, but its notebook was cut short"
 
 

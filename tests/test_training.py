@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from labkit import runs
+from labkit import fingerprints, runs
 from labkit.data.loaders import make_loaders
 from labkit.data.readers import file_hashes, read
 from labkit.data.splits import assign_splits
@@ -35,7 +35,7 @@ def data(image_folder, tmp_path):
 def train(data, params=BASE, inputs=None):
     table, store = data
     accelerator = set_up(params)
-    run = runs.open_run(params, inputs or runs.run_inputs(params, "d"))
+    run = runs.open_run(params, inputs or fingerprints.run_inputs(params, "d"))
     model = build_model(params.arch, 5, seed=params.seed)
     loaders = make_loaders(table, store, params)
     history = fit(model, loaders, params, accelerator, run, metrics.score("qwk"), "qwk")

@@ -1,8 +1,8 @@
 """The retinopathy course's four lists for a folder of crops, from Kaggle's `trainLabels.csv` or the course's own."""
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,7 @@ from labkit.data.layouts import COURSE_LISTS
 from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.tables import DataError
+from labkit.disk import write_whole
 
 TEST_FRACTION = 0.2  # as in the course: 7,026 of 35,126
 SPLIT_SEED = 0
@@ -68,7 +69,6 @@ def write_lists(folder: Path, labels: Labels, names: Collection[str]) -> dict[st
         part = here.loc[here["split"] == split]
         rows[split] = len(part)
         for name, column in ((image_list, "image_id"), (label_list, "label")):
-            beside = folder / f".{name}.part"
-            part[[column]].to_csv(beside, header=False, index=False, lineterminator="\n")
-            os.replace(beside, folder / name)  # noqa: PTH105 - one file or the other, never half of one
+            listed = part[[column]]
+            write_whole(folder / name, partial(listed.to_csv, header=False, index=False, lineterminator="\n"))
     return rows

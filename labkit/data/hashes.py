@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
 from labkit.data.images import ARRAY_PATH, array_image
+from labkit.disk import sha256, write_whole
 
 CACHE_NAME = "file-hashes.csv"
 KEY = ["path", "size", "mtime_ns"]
@@ -49,8 +49,7 @@ def sha256_of(path: str) -> str:
     """SHA-256 (hex) of one image's file; of a row of an array file, of the image's bytes."""
     if array := ARRAY_PATH.fullmatch(path):
         return hashlib.sha256(array_image(array["file"], array["split"], int(array["index"])).tobytes()).hexdigest()
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(Path(path))
 
 
 def _read(cache: Path) -> pd.DataFrame:
@@ -67,14 +66,4 @@ def _read(cache: Path) -> pd.DataFrame:
 
 
 def _write(known: pd.DataFrame, cache: Path) -> None:
-    """Written beside and renamed, so that a reader never sees half a file."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{cache.name}-", dir=cache.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            known.to_csv(file, index=False)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(cache)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_whole(cache, lambda beside: known.to_csv(beside, index=False))

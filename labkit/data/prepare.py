@@ -4,7 +4,6 @@ One photograph is one task of a pool of processes; what comes of it is a whole f
 A call that was stopped is gone on with by the same call.
 """
 
-import csv
 import os
 import signal
 import threading
@@ -17,7 +16,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+import pandas as pd
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -25,6 +24,7 @@ from labkit.data.course_lists import LISTS, Labels, find_labels, write_lists
 from labkit.data.crops import Outcome, Task, prepare_one
 from labkit.data.folders import stem
 from labkit.data.images import find_images
+from labkit.disk import alone, write_csv, write_text
 
 FAILURES, LEDGER, LOCK = "failures.csv", "prepared.txt", ".prepare.lock"  # the last marks a folder of ours
 
@@ -64,7 +64,8 @@ def prepare(
         raise ValueError(f"{source}: no image below this folder")
     done = Prepared()
     (target / "images").mkdir(parents=True, exist_ok=True)
-    with _alone(target):
+    busy = RuntimeError(f"{target}: another labkit prepare is at work there; wait for it")  # on the same files
+    with alone(target / LOCK, busy):
         tasks = _tasks(photographs, source, target / "images", done)
         for outcome in tqdm(_outcomes(tasks, size, workers), "cropping", len(tasks), unit="img", disable=None):
             if outcome.reason:
@@ -73,7 +74,7 @@ def prepare(
             done.kept += outcome.state == "kept"
         _write_failures(target / FAILURES, done.failed)
         done.said = [_in_words(done, size, target), *_write_lists(target, known)]
-        (target / LEDGER).write_text("\n".join(done.said) + "\n", encoding="utf-8")
+        write_text(target / LEDGER, "\n".join(done.said) + "\n")
     return done
 
 
@@ -88,20 +89,6 @@ def _refuse_impossible(source: Path, target: Path, size: int, workers: int | Non
         raise ValueError(f"--size is {size}; it can be 16 to 2048 pixels")
     if workers is not None and workers < 1:
         raise ValueError(f"--workers is {workers}; at least one process is needed")
-
-
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Two calls would write the same files."""
-    lock = FileLock(target / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RuntimeError(f"{target}: another labkit prepare is at work there; wait for it") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _tasks(photographs: list[Path], source: Path, folder: Path, done: Prepared) -> list[Task]:
@@ -163,11 +150,7 @@ def _write_failures(path: Path, failed: dict[str, str]) -> None:
     if not failed:
         path.unlink(missing_ok=True)
         return
-    beside = path.with_name(f".{path.name}.part")
-    with beside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([("file", "reason"), *sorted(failed.items())])
-    beside.replace(path)
+    write_csv(path, pd.DataFrame(sorted(failed.items()), columns=["file", "reason"]))
 
 
 def _in_words(done: Prepared, size: int, target: Path) -> str:

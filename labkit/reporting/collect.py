@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labkit import runs
+from labkit import disk, runs
 from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide, is_ordinal
@@ -63,14 +63,13 @@ class StudyResults:
     parameters, flops, file_mb, device, start, params``.
     ``honest``: the same of the runs that were made a second time with patients kept apart, one dict a seed by the name
     of the run that they repeat; their test images are others. ``unscored``: runs without a labelled test image.
-    ``tests``: ``test`` of each run's first seed; ``vals``: those of validation, without a row where there is none.
+    ``val`` is like ``test``, without a row where there is no validation part.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
     with their state and error. ``baseline``: the scores of always answering train's most frequent class.
     """
 
     study: Study
     runs: list[dict[str, Any]]
-    tests: dict[str, pd.DataFrame]
     history: pd.DataFrame
     unfinished: pd.DataFrame
     baseline: dict[str, Any]
@@ -81,7 +80,19 @@ class StudyResults:
     honest: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     unscored: list[str] = field(default_factory=list)
     stamps: list[str] = field(default_factory=list)
-    vals: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def firsts(self) -> dict[str, dict[str, Any]]:
+        """Each variant's run of the first seed, in the order of the study."""
+        found: dict[str, dict[str, Any]] = {}
+        for run in self.runs:
+            found.setdefault(run["run"], run)
+        return found
+
+    @property
+    def tests(self) -> dict[str, pd.DataFrame]:
+        """The decided test predictions of each variant's first seed."""
+        return {name: run["test"] for name, run in self.firsts.items()}
 
     @property
     def stamp(self) -> str:
@@ -114,7 +125,7 @@ class StudyResults:
 
     def mean(self, name: str, key: str) -> float:
         """A number of a variant, such as a score: the mean over its seeds."""
-        return float(np.mean([run[key] for run in self.runs if run["run"] == name]))
+        return float(np.mean([run[key] for run in self.of(name)]))
 
     def over_seeds(self) -> dict[str, pd.DataFrame]:
         """Of each variant with several seeds: low and high of its mean scores, a row a metric."""
@@ -137,9 +148,8 @@ class StudyResults:
         """Of each run of which a part of test is leaked: that part against the clean one, means over seeds."""
         found = {}
         for name in self.tests:
-            touched = next(run["touched"] for run in self.runs if run["run"] == name)
             first, *others = self.seeds(name)
-            if effect := leak_effect(first, touched, len(self.classes), *others):
+            if effect := leak_effect(first, self.of(name)[0]["touched"], len(self.classes), *others):
                 found[name] = effect
         return found
 
@@ -155,7 +165,7 @@ class StudyResults:
         return (replace(pair, p_holm=float(p)) for pair, p in zip(pairs, corrected, strict=True))
 
     def _pairs(self) -> Iterator[Comparison]:
-        first = {run["run"]: run for run in reversed(self.runs)}
+        first = self.firsts
         params = {name: _factors(run["params"], run["start"]) for name, run in first.items()}
         names = [name for name in self.study.runs if name in self.tests]
         for a, b in combinations(names, 2):
@@ -187,17 +197,15 @@ def collect(study_name: str) -> StudyResults:
         raise ValueError(
             f"study {study_name}: no run is finished and up to date; first: make report STUDY={study_name}"
         )
-    results, tests, vals, histories, labels, majority, unscored = [], {}, {}, [], [], {}, []
+    results, histories, labels, majority, unscored = [], [], [], {}, []
     for folder in done["folder"]:
-        result, test, val, history = _read_run(folder)
+        result, test, history = _read_run(folder)
         if test.empty:
             unscored.append(result["run"])
             continue
         majority = majority or result["majority"]
         results.append(result)
         histories.append(history)
-        tests.setdefault(result["run"], test)
-        vals.setdefault(result["run"], val)
         labels.append(test.set_index("image_id").loc[:, "label"])
         if not labels[-1].equals(labels[0]):
             first_name = done["name"].tolist()[0]
@@ -210,7 +218,6 @@ def collect(study_name: str) -> StudyResults:
     return StudyResults(
         study=study,
         runs=results,
-        tests=tests,
         history=pd.concat(histories, ignore_index=True),
         unfinished=_unfinished(study, folders),
         majority=majority,
@@ -221,18 +228,17 @@ def collect(study_name: str) -> StudyResults:
         honest=_honest(study, folders),
         unscored=list(dict.fromkeys(unscored)),
         stamps=list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
-        vals=vals,
     )
 
 
-def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """A run's facts and scores, its decided test and validation predictions, and its history."""
-    manifest, params = runs.read_json(folder / "run.json"), runs.read_params(folder)
+def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    """A run's facts and scores, its decided test predictions, and its history."""
+    manifest, params = disk.read_json(folder / "run.json"), runs.read_params(folder)
     decided = decide(runs.read_predictions(folder), len(manifest["classes"]))
     test = decided.loc[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
     val = decided.loc[decided["split"] == "val"].sort_values("image_id", ignore_index=True)
     if test.empty:
-        return manifest, test, val, pd.DataFrame()
+        return manifest, test, pd.DataFrame()
     classes, task = manifest["classes"], facts(params.dataset).task
     intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes))
     if not is_ordinal(test):
@@ -249,6 +255,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame,
     result |= {
         "params": params,
         "test": test,
+        "val": val,
         "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
         "intervals": intervals,
         "sensitivity_intervals": sensitivities,
@@ -260,7 +267,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame,
     }
     history = pd.read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
     history["chosen"] = history["epoch"] == manifest["best_epoch"]
-    return result, test, val, history
+    return result, test, history
 
 
 def _touched(folder: Path, manifest: dict[str, Any], test: pd.DataFrame) -> pd.Series:
@@ -276,7 +283,7 @@ def _honest(study: Study, folders: pd.DataFrame) -> dict[str, list[dict[str, Any
     for name in study.runs:
         mine = folders.loc[(folders["run"] == name + HONEST) & (folders["state"] == "finished")]
         for folder in mine.sort_values("seed")["folder"]:
-            result, test, _, _ = _read_run(folder)
+            result, test, _ = _read_run(folder)
             if len(test):
                 found.setdefault(name, []).append(result)
     return found
@@ -290,7 +297,7 @@ def _unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
         if mine.empty:
             rows.append({"run": name, "state": "not run", "error": ""})
         for folder, folder_name, state in mine.loc[mine["state"] != "finished"].itertuples(index=False):
-            error = runs.read_json(folder / "run.json").get("error") or ""
+            error = disk.read_json(folder / "run.json").get("error") or ""
             rows.append({"run": folder_name, "state": state, "error": error})
     return pd.DataFrame(rows, columns=["run", "state", "error"])
 

@@ -15,10 +15,10 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from labkit.disk import write_whole
 from labkit.numbers import DASH, METRICS, fixed, metric, missing
 from labkit.reporting.exporter import script_hash
 from labkit.reporting.runs_table import FIRST, OF_THE_RUN, TEST, VAL
-from labkit.runs import write_whole
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
 WIDTH, HEIGHT, EDGE = 132, 30, 4  # of a small curve, CSS pixels

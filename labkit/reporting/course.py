@@ -160,7 +160,7 @@ def _same_images(run: Run, n: int) -> bool:
 
 def deviation_rows(results: StudyResults) -> list[Row]:
     """What `tables_course.deviation_table` takes: a row for each pair of a proper network and one that deviates."""
-    first = {run["run"]: run for run in reversed(results.runs)}
+    first = results.firsts
     rows: dict[tuple[str, str], Row] = {}
     for one in results.comparisons():
         if one.factor != "deviation":

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from labkit.disk import write_whole
 from labkit.reporting.cells import RenderError, join, read_executed
 from labkit.reporting.page import external_references, missing_alt
-from labkit.runs import write_whole
 
 PAPERS = ("A4", "Letter")
 

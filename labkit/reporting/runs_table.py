@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit import runs
+from labkit import disk, runs
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide
 from labkit.evaluation.metrics import evaluate
@@ -56,11 +56,11 @@ def validation_curves(study: str) -> dict[str, list[float]]:
 
 def _planned(study: str) -> dict[str, Any]:
     """name-seed -> fingerprint, of the study's last call."""
-    return runs.read_json(runs.reports_root() / study / "report.json").get("runs") or {}
+    return disk.read_json(runs.reports_root() / study / "report.json").get("runs") or {}
 
 
 def _row(folder: Path, state: str) -> dict[str, Any]:
-    manifest = runs.read_json(folder / "run.json")
+    manifest = disk.read_json(folder / "run.json")
     row = {"run": manifest["run"], "seed": manifest["seed"], "status": state, "error": manifest.get("error") or ""}
     row |= {name: manifest[name] for name in ("best_epoch", "seconds", "fingerprint", "git_commit") if name in manifest}
     row["epochs_done"] = len(manifest.get("epoch_seconds", [])) or None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from labkit.audit import LeakEffect
 from labkit.data.catalog import facts
 from labkit.evaluation.calibration import Calibration, calibration
 from labkit.evaluation.curves import curves
@@ -46,12 +47,12 @@ class Worth:
 
 def worth(results: StudyResults) -> Worth:
     """All that follows from a study's predictions beyond its scores."""
-    first = {run["run"]: run for run in reversed(results.runs)}
+    first = results.firsts
     task = facts(results.runs[0]["params"].dataset).task
     asked = question(results.classes, task)
     points, joined, calibrations, reasons = [], [], {}, {}
     for name, test in results.tests.items():
-        decided = pd.concat([results.vals[name], test], ignore_index=True)
+        decided = pd.concat([first[name]["val"], test], ignore_index=True)
         if asked is not None:
             try:
                 points.append(operating_points(decided, asked).assign(run=name))
@@ -132,7 +133,7 @@ def calibration_table(found: Mapping[str, Calibration]) -> pd.DataFrame:
 
 def joined_sentence(joined: list[dict[str, Any]], results: StudyResults) -> str:
     """How much each variant gains by the other eye, in the study's score."""
-    first = {run["run"]: run for run in reversed(results.runs)}
+    first = results.firsts
     named, lines = metric(results.score), []
     for one in joined:
         name = one["run"].removesuffix(BOTH_EYES)
@@ -141,12 +142,12 @@ def joined_sentence(joined: list[dict[str, Any]], results: StudyResults) -> str:
     return f"With the other eye's output, {named.name} becomes: {'; '.join(lines)}."
 
 
-def leak_table(results: StudyResults) -> pd.DataFrame:
-    """A row a variant of which a part of test is leaked: both parts' scores and how far they are apart."""
+def leak_table(effects: Mapping[str, LeakEffect], score: str) -> pd.DataFrame:
+    """A row a variant (`StudyResults.leak_effects`): both parts' scores and how far they are apart."""
     rows = []
-    for run, effect in results.leak_effects().items():
+    for run, effect in effects.items():
         row = {"variant": run, "n leaked": whole(effect.n_leaked), "n clean": whole(effect.n_clean)}
-        for name in dict.fromkeys(("accuracy", results.score)):
+        for name in dict.fromkeys(("accuracy", score)):
             one, named = effect.scores.loc[name], metric(name)
             row[named.short] = f"{named.text(one['leaked'])} against {named.text(one['clean'])}"
             ends = float(one["difference"]), float(one["low"]), float(one["high"])

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from labkit.runs import write_whole
+from labkit.disk import write_whole
 
 
 @dataclass

@@ -13,9 +13,10 @@ from torch import nn
 
 from labkit.data.augment import rotate, to_float
 from labkit.data.loaders import Batch, EpochLoader
+from labkit.disk import write_csv
 from labkit.models.build import freeze_backbone, head_parameters, num_classes, train_mode, unfreeze_backbone
 from labkit.params import ParameterError, RunParams
-from labkit.runs import Run, write_csv
+from labkit.runs import Run
 from labkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint, save_weights
 from labkit.training.objective import answers, as_logits, losses, make_criterion
 from labkit.training.predict import predict
