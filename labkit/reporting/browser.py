@@ -25,6 +25,7 @@ COMMANDS = (
     "microsoft-edge-stable",
     "msedge",
 )
+FONTS = ("fonts-droid-fallback",)  # 4 MB: names of files and classes may be Chinese; a bare Debian draws boxes
 MAC_BUNDLES = (
     "Google Chrome.app/Contents/MacOS/Google Chrome",
     "Chromium.app/Contents/MacOS/Chromium",
@@ -103,7 +104,7 @@ def ensure_browser(timeout: float = 600) -> Path | None:
     if shutil.which("apt-get") and _is_root() and not _is_ubuntu():
         # A stale index may still serve, so a failing update does not stop the installation.
         _attempt(["apt-get", "update", "-qq"], timeout)
-        _attempt(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], timeout)
+        _attempt(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", *FONTS], timeout)
     return find_browser()
 
 
