@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _study_commands(commands: Commands) -> None:
-    """What is asked of a study: run, report, test, new."""
+    """What is asked of a study: run, report, test, verify, new."""
     study = argparse.ArgumentParser(add_help=False)
     study.add_argument("study", help="a file in params/, without .yaml")
     study.add_argument("--data", help="folder of your images, or demo: replaces the data of all runs but the sources")
@@ -59,11 +59,14 @@ def _study_commands(commands: Commands) -> None:
     test.add_argument("--data", help="where the images lie now, if they were moved")
     test.add_argument("--split", choices=["test", "val"], default="test", help="the images to predict (default: test)")
     test.add_argument("--runs", nargs="+", default=["*"], metavar="RUN", help="only these, such as 'resnet18*'")
+    verify = commands.add_parser("verify", help="run a finished run again elsewhere: are its files the same bytes?")
+    verify.add_argument("run", help="a run's name or folder")
+    verify.add_argument("--study", help="study of the run (default: the one run last that has it)")
     new = commands.add_parser("new", help="write a commented study file for a folder of images, after looking at it")
     new.add_argument("study", help="the file to write: params/STUDY.yaml")
     new.add_argument("--data", required=True, help="folder of your images, or a built-in set (demo, tiny)")
     new.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: by the names of the files)")
-    for command, answer in ((run, _run), (report, _report), (test, _test), (new, _new)):
+    for command, answer in ((run, _run), (report, _report), (test, _test), (verify, _verify), (new, _new)):
         command.set_defaults(answer=answer)
 
 
@@ -146,6 +149,16 @@ def _test(arguments: argparse.Namespace) -> int:
         print(result, flush=True)
         same &= result.same
     return 0 if same else 1
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    """1 where a file differs."""
+    from labkit.runs import find_run
+    from labkit.verify import verify
+
+    found = verify(find_run(arguments.study, arguments.run))
+    print(found, file=sys.stdout if found.same else sys.stderr)
+    return 0 if found.same else 1
 
 
 def _predict(arguments: argparse.Namespace) -> int:

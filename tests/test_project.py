@@ -179,6 +179,7 @@ def test_rooms_import_from_the_left_only():
         "audit",
         "reporting",
         "study",
+        "verify",
         "retest",
         "predict",
         "check",

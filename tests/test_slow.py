@@ -74,6 +74,21 @@ def test_a_run_folder_repeats_itself_from_its_own_params(in_finished, tmp_path):
         assert (again / name).read_bytes() == (in_finished / "runs" / again.name / name).read_bytes(), name
 
 
+def test_verify_repeats_a_run_to_the_byte_and_sees_a_tampered_one(in_finished):
+    """The fine-tuned run: its parent's weights are found where they are, and nothing is left behind."""
+    name = "resnet18-finetuned"
+    done = labkit("verify", name, "--study", "tiny")
+    assert "the same bytes" in done.stdout and not list((in_finished.parent / ".verify").rglob("run.json"))
+    predictions = in_finished / "runs" / f"{name}-seed0" / "predictions.csv"
+    kept = predictions.read_text()
+    try:
+        predictions.write_text(kept.replace("val,", "test,", 1))
+        done = labkit("verify", name, "--study", "tiny", check=False)
+        assert done.returncode == 1 and "1 of" in done.stderr and "split was test, is val" in done.stderr
+    finally:
+        predictions.write_text(kept)
+
+
 def test_a_notebook_cut_short_is_executed_again_on_the_finished_run(in_finished):
     folder = in_finished / "runs" / "resnet18-scratch-seed0"
     predictions, manifest = (folder / "predictions.csv").read_bytes(), disk.read_json(folder / "run.json")
