@@ -5,11 +5,13 @@ DATA   ?=
 SMALL  ?= 0
 RUNS   ?=
 PDF    ?= 1
+ONLY   ?= *
 BIN    := .venv/bin
 READY  := .venv/.ready
+PEERS  := .venv/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report lab test test-slow smoke clean
+.PHONY: help setup report lab test test-slow smoke bench clean
 
 help:  ## say what there is
 	@echo "make report [STUDY=demo] [DATA=folder or demo] [SMALL=1] [RUNS='resnet18*'] [PDF=0]"
@@ -18,6 +20,8 @@ help:  ## say what there is
 	@echo "make test        lint, types, tests, notebooks (about 8 minutes on 2 cores)"
 	@echo "make test-slow   what takes longer"
 	@echo "make smoke       every course study in small: one epoch of each way through the code, and its report"
+	@echo "make bench [ONLY='input*']"
+	@echo "                 our speed beside what people would use instead, which is installed for it into .venv"
 	@echo "make setup       .venv from requirements.lock, and a browser for the PDF (the others call it)"
 	@echo "make clean       remove .venv and caches; what was run stays in reports/"
 	@echo "studies: $(sort $(patsubst params/%.yaml,%,$(wildcard params/*.yaml params/*/*.yaml)))"
@@ -52,6 +56,14 @@ test-slow: $(READY)
 
 smoke: $(READY)  # a part of test-slow
 	$(BIN)/python -m pytest -m slow tests/test_smoke.py
+
+# The lock holds what is there already at its versions: what is compared must not change what is measured.
+$(PEERS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c requirements.lock -e '.[bench]'
+	@touch $(PEERS)
+
+bench: $(PEERS)
+	$(BIN)/labkit bench --only '$(ONLY)'
 
 clean:
 	rm -rf .venv reports/.test reports/.cache .pytest_cache .ruff_cache *.egg-info

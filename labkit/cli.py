@@ -1,6 +1,6 @@
-"""The shell's door: ``labkit run``, ``report``, ``test``, ``predict``, ``check``, ``prepare`` and ``new``. Errors are
-one line; exit codes: 1 a run or a photograph failed, a checkpoint answers otherwise or the data leaks, 2 wrong use, 3
-the report is there but its PDF is not."""
+"""The shell's door: ``labkit run``, ``report``, ``test``, ``predict``, ``check``, ``prepare``, ``new`` and ``bench``.
+Errors are one line; exit codes: 1 a run, a photograph or a part of the benchmark failed, a checkpoint answers otherwise
+or the data leaks, 2 wrong use, 3 the report is there but its PDF is not."""
 
 import argparse
 import sys
@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _study_commands(commands)
     _photograph_commands(commands)
+    _bench_command(commands)
     arguments = parser.parse_args(argv)
     try:
         return arguments.answer(arguments)
@@ -97,6 +98,15 @@ def _photograph_commands(commands: Commands) -> None:
     prepare.add_argument("--workers", type=int, help="processes (default: one a core)")
     for command, answer in ((predict, _predict), (check, _check), (prepare, _prepare)):
         command.set_defaults(answer=answer)
+
+
+def _bench_command(commands: Commands) -> None:
+    bench = commands.add_parser("bench", help="this project's speed beside what people would use instead")
+    bench.add_argument("--only", default="*", metavar="PATTERN", help="groups of rows, such as 'input*' (default: all)")
+    bench.add_argument("--rounds", type=int, default=5, help="of which the median is taken (default: 5)")
+    bench.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where networks run (default: cpu)")
+    bench.add_argument("--quick", action="store_true", help="the smallest sizes: does it run? its figures mean nothing")
+    bench.set_defaults(answer=_bench)
 
 
 def _open(arguments: argparse.Namespace) -> "StudyRunner":
@@ -260,6 +270,19 @@ def _new(arguments: argparse.Namespace) -> int:
     path = new_study(name, arguments.data, arguments.dataset)
     print(f"{_shown(path)} is written; next: labkit run {name} --dry-run, then make report STUDY={name}")
     return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    """1 where a group of rows stopped with an error."""
+    from labkit.bench.measure import measure, write
+    from labkit.bench.rows import in_words
+    from labkit.bench.setting import open_setting
+
+    setting = open_setting(arguments.rounds, arguments.device, arguments.quick)
+    table, stopped = measure(setting, arguments.only)
+    print(in_words(table))
+    print(f"\nAs a table: {_shown(write(table, setting))}")
+    return 1 if stopped else 0
 
 
 def _shown(path: Path | None) -> str:

@@ -185,6 +185,7 @@ def test_rooms_import_from_the_left_only():
         "check",
         "draft",
         "new",
+        "bench",
         "cli",
     ]
     for path in sorted((PROJECT / "labkit").rglob("*.py")):
