@@ -10,6 +10,8 @@ from labkit.bench.setting import Setting
 Group = Callable[[Setting], Iterable[Row]]
 
 GROUPS: dict[str, str] = {  # name: module of labkit.bench, and function; imported where it is asked for
+    "input": "input_rows:rows",
+    "input-rotated": "input_rows:rotated_rows",
 }
 
 

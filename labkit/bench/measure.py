@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,9 +26,10 @@ def measure(setting: Setting, only: str = "*") -> tuple[pd.DataFrame, list[str]]
     for name, function in groups.items():
         rows: list[Row] = []
         try:
-            for row in function(setting):
-                rows.append(row)
-                setting.tell(f"labkit bench: {_line(row)}")
+            with redirect_stdout(sys.stderr):  # what tools print while they work; the table alone goes to stdout
+                for row in function(setting):
+                    rows.append(row)
+                    setting.tell(f"labkit bench: {_line(row)}")
         except Exception as error:  # hours of other rows are not lost to one
             traceback.print_exc(file=sys.stderr)
             rows.append(absent_row(name, "", "", "", f"stopped: {type(error).__name__}: {error}"))
@@ -35,7 +37,10 @@ def measure(setting: Setting, only: str = "*") -> tuple[pd.DataFrame, list[str]]
         table = as_table(rows)
         table.insert(0, "group", name)
         tables.append(table)
-    return pd.concat(tables, ignore_index=True), stopped
+    table = pd.concat(tables, ignore_index=True)
+    if setting.quick:
+        table["met"] = pd.array([pd.NA] * len(table), dtype="boolean")  # it was not measured
+    return table, stopped
 
 
 def write(table: pd.DataFrame, setting: Setting) -> Path:
