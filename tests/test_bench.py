@@ -1,11 +1,15 @@
 """The benchmark's own machinery: turns, rows, the table; what it measures is not asserted on a machine of whoever."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
-from labkit.bench import groups, measure
+from labkit.bench import groups, measure, option_rows, peers
+from labkit.bench.ours import Training, as_in_a_run, params_for
+from labkit.bench.photographs import eyes
 from labkit.bench.rows import (
     Goal,
     Row,
@@ -20,6 +24,7 @@ from labkit.bench.rows import (
 )
 from labkit.bench.setting import Setting, open_setting
 from labkit.bench.timing import Clock, Times, in_turn
+from labkit.bench.training_rows import kept_of_backbone
 from labkit.cli import main
 from labkit.params import ParameterError
 
@@ -39,7 +44,7 @@ class FakeClock:
         return once
 
     def as_clock(self) -> Clock:
-        return Clock(lambda: self.now, lambda: 2 * self.now, lambda: None)
+        return Clock(lambda: self.now, lambda: 2 * self.now, lambda: None, lambda: None)
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def test_a_device_is_waited_for_before_the_clock_is_read(fake):
         fake.now += len(behind)
         behind.clear()
 
-    clock = Clock(lambda: fake.now, lambda: fake.now, wait)
+    clock = Clock(lambda: fake.now, lambda: fake.now, wait, lambda: None)
     assert in_turn({"gpu": lambda: behind.append(1)}, 2, clock)["gpu"].wall == [1, 1]
 
 
@@ -167,6 +172,85 @@ def test_the_csv_holds_hardware_versions_commit_and_date(own_reports, capsys):
     assert {"commit", "date", "device", "ratio", "goal", "met", "rounds", "note"} <= set(table)
     assert csv.with_suffix(".json").is_file() and "quick" in csv.name
     assert str(csv.name) in capsys.readouterr().out
+
+
+def test_a_peer_that_is_not_installed_is_named_with_the_command_that_brings_it():
+    passes, reasons = peers.ready({"gone": "no_such_file:train"}, None)
+    assert passes == {} and "not installed (pip install '.[bench]')" in reasons["gone"]
+
+
+def test_a_peer_that_stops_or_does_other_work_is_left_out_with_the_reason(monkeypatch):
+    def stops(_):
+        raise TypeError("of another\nversion")
+
+    def refuse(found: int) -> str | None:
+        return None if found == 4 else f"made {found} of 4 images"
+
+    made = {"stops": stops, "lazy": lambda _: lambda: 3, "fine": lambda _: lambda: 4}
+    monkeypatch.setattr(peers, "_builder", made.get)
+    passes, reasons = peers.ready({name: name for name in made}, None, refuse)
+    assert list(passes) == ["fine"]
+    assert reasons == {"stops": "TypeError: of another version", "lazy": "made 3 of 4 images"}
+
+
+def test_the_photographs_are_drawn_once_and_are_the_same_everywhere(tmp_path, monkeypatch):
+    first, other = eyes(tmp_path / "a", 6, 32), eyes(tmp_path / "b", 6, 32)
+    files = [[Path(path).read_bytes() for path in table["path"]] for table in (first, other)]
+    assert files[0] == files[1] and len(set(files[0])) == 6
+    assert sorted(first["label"]) == [0, 0, 1, 2, 3, 4]
+    monkeypatch.delattr("labkit.bench.photographs.fundus")
+    assert eyes(tmp_path / "a", 6, 32).equals(first)
+
+
+def quick(group: str, own_reports: Path) -> pd.DataFrame:
+    assert main(["bench", "--only", group, "--quick", "--rounds", "1"]) == 0
+    (csv,) = (own_reports / "bench").glob("*.csv")
+    return pd.read_csv(csv)
+
+
+def test_the_input_rows_compare_as_many_images_of_every_tool(own_reports, capsys):
+    table = quick("input", own_reports)
+    ran = table[table["ratio"].notna()]
+    assert {"plain loop", "torchvision recipe"} <= set(ran["peer"]) and (ran["ours"] > 0).all()
+    assert set(table["what"]) == {"input, to a uint8 batch", "input, to a float32 batch"}
+    assert table["met"].isna().all()  # quick figures are no figures
+    out, err = capsys.readouterr()
+    assert out.startswith("what ") and "Decoding" in err
+
+
+def test_a_frozen_epoch_keeps_nothing_of_the_backbone_and_a_whole_one_does(own_reports):
+    table = quick("frozen", own_reports)
+    assert table["ours"].iloc[1] == 0 and table["unit"].iloc[1] == "nodes"
+    training = Training("resnet18", params_for(32, 2, device="cpu"))
+    batch = {"images": torch.zeros(2, 32, 32, 3, dtype=torch.uint8), "labels": torch.zeros(2, dtype=torch.int64)}
+    assert kept_of_backbone(training, batch) > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["input-rotated", "epoch", "step", "evaluation", "device"])
+def test_every_group_runs_in_its_smallest_form(group, own_reports):
+    """Peers that are installed must also do the work: a note other than `not installed` would be a broken one."""
+    table = quick(group, own_reports)
+    stopped = table.loc[table["ours"].isna(), "note"]
+    allowed = stopped.str.contains("not installed|rotates batches of floats alone").astype(bool)
+    assert allowed.all(), stopped[~allowed].tolist()
+
+
+def test_an_option_that_this_machine_cannot_have_is_a_row_with_the_reason(tmp_path, monkeypatch):
+    def no_compiler(_):
+        raise RuntimeError("InvalidCxxCompiler: no working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    monkeypatch.setattr(option_rows, "options", lambda _: [("torch.compile", {"compiled": True}, {})])
+    (row,) = option_rows.rows(Setting(tmp_path, 1, quick=True))
+    assert row.what == "training step, torch.compile" and "no working C++ compiler" in row.note
+
+
+def test_a_run_gives_the_peers_torchs_own_settings_back():
+    threads = torch.get_num_threads()
+    with as_in_a_run(params_for(32, 2, device="cpu", threads=1)):
+        assert torch.are_deterministic_algorithms_enabled() and torch.get_num_threads() == 1
+    assert not torch.are_deterministic_algorithms_enabled() and torch.get_num_threads() == threads
 
 
 def test_an_unknown_group_is_refused(capsys):

@@ -96,6 +96,7 @@ def _loaders(paths: list[str], labels: list[int], items: list, batch: list, batc
 
 def _learner(loaders, arch: str, weights: StateDict | None = None):
     """vision_learner on the network that all have: its own head of two layers would be another one."""
+    import fastai.callback.progress  # gives a learner its no_bar  # noqa: F401
     from fastai.optimizer import SGD
     from fastai.vision.learner import vision_learner
 

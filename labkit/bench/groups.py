@@ -12,6 +12,12 @@ Group = Callable[[Setting], Iterable[Row]]
 GROUPS: dict[str, str] = {  # name: module of labkit.bench, and function; imported where it is asked for
     "input": "input_rows:rows",
     "input-rotated": "input_rows:rotated_rows",
+    "epoch": "training_rows:epoch_rows",
+    "step": "training_rows:step_rows",
+    "options": "option_rows:rows",
+    "evaluation": "evaluation_rows:rows",
+    "frozen": "training_rows:frozen_rows",
+    "device": "device_rows:rows",
 }
 
 

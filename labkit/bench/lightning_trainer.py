@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import DataLoader
 
 from labkit.bench.tasks import DECAY, MOMENTUM, RATE, StepTask, TestTask, torchvision_network
 from labkit.bench.timing import Pass
@@ -16,7 +17,8 @@ from labkit.bench.timing import Pass
 def train(task: StepTask) -> Pass:
     """`fit` goes on for one epoch more each time."""
     trainer = _trainer(task.device, "bf16-mixed" if task.precision == "bf16" else "32-true")
-    module, batches = _module(torchvision_network(task.arch)), task.floats()
+    module = _module(torchvision_network(task.arch))
+    batches = DataLoader(task.floats(), batch_size=None)  # type: ignore[arg-type]  # a bare list would be many loaders
 
     def once() -> None:
         trainer.fit_loop.max_epochs = trainer.current_epoch + 1
@@ -28,7 +30,6 @@ def train(task: StepTask) -> Pass:
 
 def test(task: TestTask) -> Pass:
     """`predict` over torchvision's dataset and transforms: Lightning brings none of its own."""
-    from torch.utils.data import DataLoader
     from torchvision.transforms import v2
 
     from labkit.bench.torchvision_recipe import Photographs, _to_float

@@ -119,7 +119,7 @@ def train(task: StepTask) -> Pass:
 
 def test_from_store(task: TestTask, cache: Path) -> Pass:
     """Logits of files that the store holds already, as after every epoch of a study but its first run's first."""
-    size = task.resize or task.crop
+    size = task.resize or task.size
     table = task.table.assign(split="test")
     params = params_for(size, task.batch_size, crop_size=task.crop, device=task.device.type)
     loader = make_loaders(table, store_of(table, size, cache), params, task.device.type)["test"]
@@ -130,7 +130,7 @@ def test_from_store(task: TestTask, cache: Path) -> Pass:
 def test_from_files(task: TestTask) -> Pass:
     """Logits of files that were never seen before: decoded anew each time, as `labkit predict` does."""
     model = _loaded(task)
-    size = task.resize or task.crop
+    size = task.resize or task.size
 
     def once() -> Tensor:
         outputs = []

@@ -73,6 +73,7 @@ class TestTask:
     """
 
     table: pd.DataFrame
+    size: int  # of the files
     arch: str
     weights: StateDict
     crop: int
