@@ -13,7 +13,7 @@ from labkit import disk, runs
 from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide, is_ordinal
-from labkit.evaluation.intervals import bootstrap_by_group, sensitivity
+from labkit.evaluation.intervals import METRICS, bootstrap_by_group, sensitivity
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
 from labkit.evaluation.paired import holm, mcnemar
 from labkit.evaluation.ranking_intervals import auroc_draws, auroc_intervals
@@ -240,12 +240,14 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     if test.empty:
         return manifest, test, pd.DataFrame()
     classes, task = manifest["classes"], facts(params.dataset).task
-    intervals = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes))
+    wanted = METRICS | {f"of class {name}": sensitivity(number) for number, name in enumerate(classes)}
+    drawn = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes), metrics=wanted)
+    intervals, sensitivities = (
+        part.set_axis(pd.Index(names, name="metric"))
+        for part, names in ((drawn.iloc[: len(METRICS)], list(METRICS)), (drawn.iloc[len(METRICS) :], classes))
+    )
     if not is_ordinal(test):
         intervals = pd.concat([intervals, auroc_intervals(test, classes, task)])
-    of_class = {name: sensitivity(number) for number, name in enumerate(classes)}
-    answered = test["label"], test["prediction"], test["group"]
-    sensitivities = bootstrap_by_group(*answered, len(classes), metrics=of_class)
     seconds = manifest["epoch_seconds"]
     answer = int(np.argmax(manifest["train_counts"]))
     labelled = decided.dropna(subset=["label"])
