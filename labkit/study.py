@@ -4,10 +4,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from labkit import disk, fingerprints, runs
@@ -57,6 +59,7 @@ class StudyRunner:
     failed: dict[str, str] = field(default_factory=dict)
     planned: dict[str, str | None] = field(default_factory=dict)
     _data_fingerprints: dict[tuple[str, str], str] = field(default_factory=dict)
+    _stamping: Lock = field(default_factory=Lock)
 
     @property
     def folder(self) -> Path:
@@ -74,6 +77,10 @@ class StudyRunner:
     def run_all(self) -> None:
         """Make every run that is not up to date; one that fails stops only those that start from it."""
         table, wanted = self.study.run_params(self.overrides), self.wanted()
+        if any(runs.state(self.folder / "runs" / f"{run.run}-seed{run.seed}") != "finished" for run in table):
+            from labkit.kernels import warm_up
+
+            warm_up()  # while the data is looked at
         count = sum(params.run in wanted for params in table)
         number = 0
         for params in table:
@@ -165,20 +172,26 @@ class StudyRunner:
 
         Raises RuntimeError with the cell's error if a notebook fails, BrowserMissing if there is none to print with.
         """
+        from labkit.kernels import cool_down
         from labkit.reporting.render import render_pdf, render_report
 
         html, pdf_path = self.folder / "report.html", self.folder / "report.pdf"
         code = fingerprints.code_fingerprint(*REPORT_CODE)
         folders = [self.folder / "runs" / name for name in self.planned]
-        pages = {folder.name: page for folder in folders if (page := self._page(folder, code))}
         explore_params = self._explore_params()
         data = self.data_fingerprint(explore_params["dataset"], explore_params["data"])
-        explore = self._notebook("explore", explore_params, [code, data])
         study = study_file(self.study.name).read_text(encoding="utf-8")
         made_of = [code, study, self.planned, {folder.name: _contents(folder) for folder in folders}]
-        # before the analysis, which stops where no run is finished
-        self._compare(fingerprints.fingerprint_of([made_of, self.failed, pages]))
-        analysis = self._notebook("analysis", {"study": self.study.name}, made_of)
+        with ThreadPoolExecutor(2) as pool:  # both notebooks beside our own work: each keeps one core busy, no more
+            explored = pool.submit(self._notebook, "explore", explore_params, [code, data])
+            analysed = pool.submit(self._notebook, "analysis", {"study": self.study.name}, made_of)
+            try:
+                pages = {folder.name: page for folder in folders if (page := self._page(folder, code))}
+                self._compare(fingerprints.fingerprint_of([made_of, self.failed, pages]))
+            except KeyboardInterrupt:
+                cool_down()  # else the pool would wait for both notebooks
+                raise
+        explore, analysis = explored.result(), analysed.result()
         stamps = disk.read_json(self.folder / "report.json")
         made = fingerprints.fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
         if stamps.get("html") != made or not html.is_file():
@@ -260,9 +273,10 @@ class StudyRunner:
 
     def _stamp(self, name: str, made: Any) -> None:
         path = self.folder / "report.json"
-        stamps = disk.read_json(path)
-        if stamps.get(name) != made:
-            disk.write_json(path, stamps | {name: made})
+        with self._stamping:
+            stamps = disk.read_json(path)
+            if stamps.get(name) != made:
+                disk.write_json(path, stamps | {name: made})
 
 
 def _contents(folder: Path) -> list[str | None]:
@@ -290,6 +304,8 @@ def execute(source: Path, target: Path, params: dict[str, Any], echo: bool = Tru
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
+    from labkit.kernels import WarmKernelManager
+
     target.parent.mkdir(parents=True, exist_ok=True)
     watched = os.environ.pop("JPY_SESSION_NAME", None)  # JupyterLab's, where this is called from: nobody looks here
     try:
@@ -297,9 +313,10 @@ def execute(source: Path, target: Path, params: dict[str, Any], echo: bool = Tru
             str(source),
             str(target),
             params,
-            cwd=str(PROJECT),
+            resources={"metadata": {"path": str(PROJECT)}},  # its place; `cwd` would be that of all our threads
             progress_bar=False,
             config=Config({KernelManager.__name__: {"transport_encryption": "auto"}}),  # else every kernel warns
+            kernel_manager_class=WarmKernelManager,
             stdout_file=_Indented() if echo else None,
         )
     except PapermillExecutionError as error:

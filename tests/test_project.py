@@ -178,6 +178,8 @@ def test_rooms_import_from_the_left_only():
         "evaluation",
         "audit",
         "reporting",
+        "kernel_server",
+        "kernels",
         "study",
         "verify",
         "retest",

@@ -40,6 +40,7 @@ def runner(monkeypatch):
         return None
 
     monkeypatch.setattr(study_room, "execute", kernel)
+    monkeypatch.setattr("labkit.kernels.warm_up", lambda: None)
     return runner
 
 
