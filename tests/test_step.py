@@ -189,6 +189,7 @@ def train(data, name, most=99, **changes):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_that_ran_out_of_memory_says_so_and_goes_on_as_if_never_stopped(data, monkeypatch):
     whole = train(data, "whole", most=5)
     assert whole.manifest["micro_batch"] == 4
