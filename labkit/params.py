@@ -176,6 +176,9 @@ class RunParams(_SplitParams):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, MPS or CPU")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, else fp32")
+    compile: bool = Field(
+        False, description="torch.compile of the training step: minutes at the start, faster steps; needs a compiler"
+    )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: all cores")
     num_workers: int = Field(0, ge=0, le=256, description="loader processes; the result does not depend on them")
 

@@ -16,6 +16,7 @@ from labkit import disk, runs
 from labkit.data.augment import centre_crop
 from labkit.data.catalog import facts
 from labkit.data.hashes import sha256_of
+from labkit.data.loaders import evaluation_batch
 from labkit.data.source import open_data
 from labkit.data.store import load_square
 from labkit.data.submission import submissions
@@ -73,7 +74,7 @@ class Predictor:
         Every batch is as large as those of the run's own prediction, so that it gives its own test images, on the same
         machine, the very outputs of its `predictions.csv` (not under `augment_test`, which changed them at random).
         """
-        size = max(64, self.params.batch_size)  # as labkit.data.loaders
+        size = evaluation_batch(self.params, next(self.model.parameters()).device.type)
         names, pixels, unreadable = [], np.empty((0, *[self.params.image_size] * 2, 3), np.uint8), {}
         left = list(photographs)
         while left or names or unreadable:

@@ -99,7 +99,7 @@ def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> R
     manifest = disk.read_json(folder / "run.json")
     n_classes = len(manifest["classes"])
     accelerator = set_up(params)
-    loader, ids = _loader(params, split)
+    loader, ids = _loader(params, split, accelerator.device.type)
     if ids != kept["image_id"].tolist():
         raise ParameterError(
             f"{folder.name} was tested on {len(kept):,} images, {params.data} now has {len(ids):,} others"
@@ -123,7 +123,7 @@ def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> R
     )
 
 
-def _loader(params: RunParams, split: str) -> tuple[EpochLoader, list[str]]:
+def _loader(params: RunParams, split: str, device: str) -> tuple[EpochLoader, list[str]]:
     """The run's images of one split, prepared as it prepared them, with their ids."""
     images, hashes = open_data(params.dataset, params.data, runs.cache_root())
     store = build_store(images.table, hashes, params.image_size, runs.cache_root())
@@ -135,7 +135,7 @@ def _loader(params: RunParams, split: str) -> tuple[EpochLoader, list[str]]:
     table = table.loc[table["split"] == split]
     if table.empty:
         raise ParameterError(f"{params.data} has no {split} image")
-    loader = make_loaders(table, store, params)[split]
+    loader = make_loaders(table, store, params, device)[split]
     loader.set_epoch(0)  # as the run predicted; matters under augment_test only
     return loader, table["image_id"].tolist()
 

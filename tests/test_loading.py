@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from labkit.data import store as store_room
-from labkit.data.augment import IMAGENET_MEAN, IMAGENET_STD, Augment, centre_crop, rotate, to_float
+from labkit.data.augment import IMAGENET_MEAN, IMAGENET_STD, Augment, centre_crop, rotate, rotated_window, to_float
 from labkit.data.loaders import make_loaders, oversampled
 from labkit.data.readers import file_hashes, read
 from labkit.data.splits import assign_splits
@@ -151,6 +151,17 @@ def test_the_batched_warp_turns_as_pillow_does():
     turned = rotate(images, torch.from_numpy(angles)).numpy()
     inner = np.abs(turned.astype(int) - expected)[:, 8:-8, 8:-8]
     assert inner.mean() < 1.5 and inner[0].max() <= 1
+
+
+def test_a_rotated_crop_is_the_crop_of_the_rotated_image():
+    """Pillow, rotating the whole image, is the oracle; a pixel in a thousand may be rounded the other way."""
+    rng = np.random.default_rng(0)
+    for shape in ((64, 64), (50, 70)):
+        image = rng.integers(0, 256, (*shape, 3), np.uint8)
+        for angle in (0.0, 17.25, -60.5, 90.0, 180.0, 359.0):
+            whole = np.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR))
+            difference = np.abs(rotated_window(image, angle, 3, 11, 40).astype(int) - whole[3:43, 11:51])
+            assert difference.max() <= 1 and difference.mean() < 1e-3, (shape, angle)
 
 
 def test_rotation_is_plus_minus_a_number_or_from_one_to_another():

@@ -43,7 +43,8 @@ def train(data, params=BASE, inputs=None):
 
 
 def test_training_learns_what_there_is_to_learn(data):
-    _, _, history, _ = train(data, BASE.model_copy(update={"run": "long", "epochs": 8}))
+    run, _, history, _ = train(data, BASE.model_copy(update={"run": "long", "epochs": 8}))
+    assert run.manifest["micro_batch"] == 16  # memory held whole batches
     assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
     assert history["val_qwk"].max() > 0.5  # brightness tells the grade
     assert list(history["epoch"]) == list(range(1, 9))

@@ -3,6 +3,7 @@
 Draws are keyed by (seed, epoch, image): a result does not depend on workers, prefetching or on where a run was resumed.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,19 +76,18 @@ class Augment:
         """(B, crop, crop, 3) uint8 from B images (H, W, 3) uint8."""
         crop = self.crop_size
         batch = np.empty((len(images), crop, crop, 3), np.uint8)
-        angles = self.angles(draws)
-        for out, image, draw, angle in zip(batch, images, draws, angles, strict=True):
+        for out, image, draw, angle in zip(batch, images, draws, self.angles(draws), strict=True):
             top, left, mirror, turn = draw[:4]
-            if self.rotation and not self.rotate_batches:
-                image = np.asarray(Image.fromarray(image).rotate(float(angle), Image.Resampling.BILINEAR))
             y = int(top * (image.shape[0] - crop + 1))
             x = int(left * (image.shape[1] - crop + 1))
-            image = image[y : y + crop, x : x + crop]
+            if self.rotation and not self.rotate_batches:
+                window = rotated_window(image, float(angle), y, x, crop)
+            else:
+                window = image[y : y + crop, x : x + crop]
+            out[...] = window[::-1] if self.vertical_flip and turn < 0.5 else window
             if self.horizontal_flip and mirror < 0.5:
-                image = image[:, ::-1]
-            if self.vertical_flip and turn < 0.5:
-                image = image[::-1]
-            out[...] = image
+                pixels = torch.from_numpy(out)  # NumPy mirrors pixel by pixel, fifteen times as slowly
+                pixels.copy_(pixels.flip(1))
         return batch
 
 
@@ -104,10 +104,37 @@ def centre_crop(images: np.ndarray, crop: int) -> np.ndarray:
     return images[:, top : top + crop, left : left + crop]
 
 
+def rotated_window(image: np.ndarray, angle: float, y: int, x: int, crop: int) -> np.ndarray:
+    """(crop, crop, 3) of an image (H, W, 3) uint8 rotated by degrees as Pillow does, from row y and column x.
+
+    The very pixels of rotating the whole image and cropping it, but only these are computed.
+    """
+    height, width = image.shape[:2]
+    radians = -math.radians(angle % 360)
+    cos, sin = round(math.cos(radians), 15), round(math.sin(radians), 15)  # rounded as Pillow rounds them
+    across, down = x - width / 2, y - height / 2  # of the window's corner, from the centre of rotation
+    matrix = (cos, sin, cos * across + sin * down + width / 2, -sin, cos, cos * down - sin * across + height / 2)
+    whole = Image.fromarray(image)
+    turned = whole.transform((crop, crop), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    return np.asarray(turned)
+
+
 def to_float(images: torch.Tensor, normalize: str) -> torch.Tensor:
     """Normalised float32 (B, 3, H, W), channels last in memory, from uint8 (B, H, W, 3), on the images' device."""
-    mean, std = (torch.tensor(values, device=images.device) * 255 for values in STATISTICS[normalize])
-    return ((images.to(torch.float32) - mean) / std).permute(0, 3, 1, 2)
+    mean, std = _statistics_of_a_row(normalize, images.shape[2], images.device)
+    rows = images.flatten(2).to(torch.float32, memory_format=torch.contiguous_format)
+    return rows.sub_(mean).div_(std).view(images.shape).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+def _statistics_of_a_row(normalize: str, width: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation (width · 3,) of a row of pixels: vector instructions find no hold in threes.
+
+    Kept, since made anew they would be copied to the device, and waited for, in every step.
+    """
+    with torch.inference_mode(False):  # what inference mode makes, training could not use
+        mean, std = (torch.tensor(values, device=device) * 255 for values in STATISTICS[normalize])
+        return mean.repeat(width), std.repeat(width)
 
 
 def rotate(images: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:

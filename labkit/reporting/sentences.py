@@ -32,7 +32,7 @@ from labkit.reporting.sentences_tables import (
     variants_sentence,
     weights_sentence,
 )
-from labkit.reporting.sentences_training import cost_sentence, curves_sentence
+from labkit.reporting.sentences_training import cost_sentence, curves_sentence, micro_batch_sentence
 
 __all__ = [
     "ablation_sentence",
@@ -54,6 +54,7 @@ __all__ = [
     "light_sentence",
     "loss_titles",
     "majority_sentence",
+    "micro_batch_sentence",
     "missed_sentence",
     "mistake_titles",
     "mistakes_sentence",

@@ -22,6 +22,16 @@ def curves_sentence(history: pd.DataFrame | Iterable[pd.DataFrame], score: str |
     return f"{_gaps_sentence(table)}{_chosen_sentence(table, score)}"
 
 
+def micro_batch_sentence(micro_batch: int | None, batch_size: int) -> str:
+    """What it means that memory held a part of a batch at a time; empty where it held all (None: an older run)."""
+    if not micro_batch or micro_batch >= batch_size:
+        return ""
+    return (
+        f"Memory held {micro_batch} images at a time in training: the gradients of a batch of {batch_size} were added "
+        f"up from such parts. That is the same step, but that BatchNorm took mean and variance of {micro_batch} images."
+    )
+
+
 def _gaps_sentence(table: pd.DataFrame) -> str:
     columns = ("train_accuracy", "val_accuracy")
     ends = {run: tuple(_end(part, column) for column in columns) for run, part in parts(table, "run").items()}

@@ -14,13 +14,17 @@ from labkit.disk import write_whole
 
 @dataclass
 class Progress:
-    """How far a run is: a history row and the seconds of every epoch, and the best epoch's score and weights so far."""
+    """How far a run is: a history row and the seconds of every epoch, and the best epoch's score and weights so far.
+
+    ``micro_batch``: images that memory was found to hold in training at a time; 0 before the first step.
+    """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     best_epoch: int = 0
     best_score: float = float("-inf")
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    micro_batch: int = 0
 
     def consider(self, epoch: int, score: float, model: nn.Module) -> None:
         """Keep a copy of the weights if this epoch is better; of two equal epochs the earlier stays."""

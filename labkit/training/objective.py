@@ -52,6 +52,12 @@ def make_criterion(params: RunParams, weights: Sequence[float] | None) -> nn.Mod
     return nn.CrossEntropyLoss(None if weights is None else torch.tensor(weights))
 
 
+def weight_of(criterion: nn.Module, labels: Tensor) -> Tensor:
+    """What these images count for in the criterion's mean, a scalar on their device: their number, or their weights."""
+    weights = criterion.weights if isinstance(criterion, SquaredError) else getattr(criterion, "weight", None)
+    return torch.full((), float(len(labels)), device=labels.device) if weights is None else weights[labels].sum()
+
+
 def answers(outputs: Tensor, n_classes: int) -> Tensor:
     """Class of each image (N,): the largest logit of (N, C), or the grade nearest to an output (N, 1)."""
     if outputs.shape[1] > 1:

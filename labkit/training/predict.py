@@ -1,5 +1,6 @@
 """The one place where a trained model is run."""
 
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 
 from labkit.data.augment import to_float
 from labkit.data.loaders import Batch
+from labkit.training.memory import free_memory, is_out_of_memory
 
 
 def predict(model: nn.Module, batches: Iterable[Batch], normalize: str) -> np.ndarray:
@@ -27,9 +29,23 @@ def predict_images(model: nn.Module, images: np.ndarray, normalize: str, batch_s
 
 @torch.inference_mode()
 def _run(model: nn.Module, batches: Iterable[torch.Tensor], normalize: str) -> np.ndarray:
+    """Where memory ends, a batch is halved, and so are those after it."""
     model.eval()
     device = next(model.parameters()).device
-    outputs = [model(to_float(images.to(device, non_blocking=True), normalize)).float() for images in batches]
+    outputs, at_once = [], sys.maxsize
+    for images in batches:
+        start = 0
+        while start < len(images):
+            part = images[start : start + at_once]
+            try:
+                outputs.append(model(to_float(part.to(device, non_blocking=True), normalize)).float())
+                start += len(part)
+                continue
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or len(part) == 1:
+                    raise
+            at_once = len(part) // 2
+            free_memory()  # here, where the exception and the tensors in its frames are gone
     if not outputs:
         raise ValueError("there are no images to predict")
     return torch.cat(outputs).cpu().numpy()
