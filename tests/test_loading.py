@@ -146,7 +146,7 @@ def test_the_batched_warp_turns_as_pillow_does():
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((64, 64), Image.Resampling.BICUBIC)
     angles = np.array([0, 17, -60, 90], np.float32)
-    expected = np.stack([np.asarray(coarse.rotate(float(a), Image.Resampling.BILINEAR)) for a in angles])
+    expected = np.stack([np.asarray(coarse.rotate(float(a))) for a in angles])
     images = torch.from_numpy(np.stack([np.asarray(coarse)] * 4))
     turned = rotate(images, torch.from_numpy(angles)).numpy()
     inner = np.abs(turned.astype(int) - expected)[:, 8:-8, 8:-8]
@@ -154,14 +154,14 @@ def test_the_batched_warp_turns_as_pillow_does():
 
 
 def test_a_rotated_crop_is_the_crop_of_the_rotated_image():
-    """Pillow, rotating the whole image, is the oracle; a pixel in a thousand may be rounded the other way."""
+    """Pillow, rotating the whole image, is the oracle; a pixel in two hundred may be rounded to its neighbour."""
     rng = np.random.default_rng(0)
     for shape in ((64, 64), (50, 70)):
         image = rng.integers(0, 256, (*shape, 3), np.uint8)
         for angle in (0.0, 17.25, -60.5, 90.0, 180.0, 359.0):
-            whole = np.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR))
-            difference = np.abs(rotated_window(image, angle, 3, 11, 40).astype(int) - whole[3:43, 11:51])
-            assert difference.max() <= 1 and difference.mean() < 1e-3, (shape, angle)
+            whole = np.asarray(Image.fromarray(image).rotate(angle))
+            other = (rotated_window(image, angle, 3, 11, 40) != whole[3:43, 11:51]).any(axis=2)
+            assert other.mean() < 0.005, (shape, angle)
 
 
 def test_rotation_is_plus_minus_a_number_or_from_one_to_another():

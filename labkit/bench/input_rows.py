@@ -17,7 +17,7 @@ from labkit.bench.tasks import ROTATION, InputTask
 UNIT = "images/s per core"
 FILL = 0.3  # seconds: our epoch of so few images is a matter of milliseconds
 NOTES = {
-    "plain loop": "batches of 8; RandomRotation to the nearest pixel, its default, where ours is bilinear",
+    "plain loop": "batches of 8",
     "timm": "its random resized crop replaced by RandomCrop",
     "fastai": "flips as DihedralItem, with quarter turns; rotates a batch of floats in one warp, flips with it",
 }

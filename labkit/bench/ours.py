@@ -19,10 +19,11 @@ from labkit.data.loaders import Batch, EpochLoader, make_loaders
 from labkit.data.store import Store, build_store, load_square
 from labkit.models.build import build_model, train_mode
 from labkit.params import RunParams
-from labkit.training.fit import build_optimizer, to_device, train_one_epoch
+from labkit.training.fit import build_optimizer, train_one_epoch
 from labkit.training.machine import set_up
 from labkit.training.objective import make_criterion
 from labkit.training.predict import predict, predict_images
+from labkit.training.step import TrainStep, to_device
 
 NAME = "labkit"
 
@@ -79,8 +80,9 @@ class Training:
             self.accelerator = accelerator
             model = build_model(arch, CLASSES, seed=params.seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.model: nn.Module = accelerator.prepare_model(model)
-            self.optimizer = accelerator.prepare_optimizer(build_optimizer(model, params, frozen))
-        self.criterion = make_criterion(params, None).to(accelerator.device)
+            optimizer = accelerator.prepare_optimizer(build_optimizer(model, params, frozen))
+            criterion = make_criterion(params, None).to(accelerator.device)
+            self.step = TrainStep(self.model, criterion, optimizer, params, accelerator, CLASSES)
         self.epochs = count(1)
 
     def epoch(self, batches: EpochLoader | list[Batch]) -> dict[str, float]:
@@ -90,17 +92,7 @@ class Training:
             batches.set_epoch(epoch)
         with as_in_a_run(self.params):
             train_mode(self.model, self.frozen)
-            return train_one_epoch(
-                self.model,
-                batches,
-                len(batches),
-                epoch,
-                self.criterion,
-                self.optimizer,
-                self.params,
-                self.accelerator,
-                CLASSES,
-            )
+            return train_one_epoch(self.step, batches, len(batches), epoch)
 
 
 def in_memory(task: StepTask) -> list[Batch]:

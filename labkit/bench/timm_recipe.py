@@ -23,8 +23,7 @@ def load(task: InputTask) -> Pass:
     loader: Any = create_loader(
         dataset, task.crop, task.batch_size, is_training=True, num_workers=0, device=torch.device("cpu")
     )
-    bilinear = transforms.InterpolationMode.BILINEAR
-    steps: list = [transforms.RandomRotation(task.rotation, bilinear)] if task.rotation else []
+    steps: list = [transforms.RandomRotation(task.rotation)] if task.rotation else []
     steps += [transforms.RandomCrop(task.crop), transforms.RandomHorizontalFlip(), transforms.RandomVerticalFlip()]
     dataset.transform = transforms.Compose([*steps, ToNumpy()])
     batches = loader if task.to == "float32" else loader.loader

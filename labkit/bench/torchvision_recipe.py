@@ -29,9 +29,8 @@ def _to_float() -> list[v2.Transform]:
 
 
 def load(task: InputTask) -> Pass:
-    """One epoch of batches; rotated bilinearly, as ours."""
-    bilinear = v2.InterpolationMode.BILINEAR
-    steps: list[v2.Transform] = [v2.RandomRotation([-task.rotation, task.rotation], bilinear)] if task.rotation else []
+    """One epoch of batches; rotated to the nearest pixel, its default, as ours."""
+    steps: list[v2.Transform] = [v2.RandomRotation([-task.rotation, task.rotation])] if task.rotation else []
     steps += [v2.RandomCrop(task.crop), v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
     steps += _to_float() if task.to == "float32" else []
     dataset = Photographs(task.paths, task.labels, v2.Compose(steps))

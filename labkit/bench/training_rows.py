@@ -113,7 +113,7 @@ def frozen_rows(setting: Setting) -> Iterator[Row]:
 def kept_of_backbone(training: ours.Training, batch: Batch) -> int:
     """Nodes of the graph that lie below the head, of one batch's outputs; and gradients that the backbone has."""
     from labkit.models.build import head_parameters, train_mode
-    from labkit.training.fit import to_device
+    from labkit.training.step import to_device
 
     train_mode(training.model, training.frozen)
     images, _ = to_device(batch, training.params, training.accelerator.device)

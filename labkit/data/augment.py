@@ -107,7 +107,8 @@ def centre_crop(images: np.ndarray, crop: int) -> np.ndarray:
 def rotated_window(image: np.ndarray, angle: float, y: int, x: int, crop: int) -> np.ndarray:
     """(crop, crop, 3) of an image (H, W, 3) uint8 rotated by degrees as Pillow does, from row y and column x.
 
-    The very pixels of rotating the whole image and cropping it, but only these are computed.
+    The pixels of rotating the whole image and cropping it, but only these are computed. Each is the nearest one, as
+    torchvision's RandomRotation takes it by default and the reports did: a fifth of the time of interpolating.
     """
     height, width = image.shape[:2]
     radians = -math.radians(angle % 360)
@@ -115,7 +116,7 @@ def rotated_window(image: np.ndarray, angle: float, y: int, x: int, crop: int) -
     across, down = x - width / 2, y - height / 2  # of the window's corner, from the centre of rotation
     matrix = (cos, sin, cos * across + sin * down + width / 2, -sin, cos, cos * down - sin * across + height / 2)
     whole = Image.fromarray(image)
-    turned = whole.transform((crop, crop), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    turned = whole.transform((crop, crop), Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
     return np.asarray(turned)
 
 
@@ -138,14 +139,14 @@ def _statistics_of_a_row(normalize: str, width: int, device: torch.device) -> tu
 
 
 def rotate(images: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Rotate uint8 (B, H, W, 3) by degrees (B,), counter-clockwise as Pillow does, in one warp; for a GPU.
+    """Rotate uint8 (B, H, W, 3) by degrees (B,), counter-clockwise as Pillow does, to the nearest pixel; for a GPU.
 
-    On a CPU Pillow is about four times as fast an image, which is why Augment rotates there itself.
+    On a CPU Pillow is many times as fast, which is why Augment rotates there itself.
     """
     radians = torch.deg2rad(angles)
     cos, sin, zero = torch.cos(radians), torch.sin(radians), torch.zeros_like(radians)
     matrix = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
     planes = images.permute(0, 3, 1, 2).to(torch.float32)
     grid = functional.affine_grid(matrix, list(planes.shape), align_corners=False)
-    turned = functional.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return turned.round().to(torch.uint8).permute(0, 2, 3, 1)
+    turned = functional.grid_sample(planes, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return turned.to(torch.uint8).permute(0, 2, 3, 1)
