@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
+from labkit.bench.data_rows import similarity
 from labkit.cli import main
 from labkit.data.crops import crop_photograph, is_whole
 from labkit.data.eyeball import NoEyeball, crop_square, find_eyeball
@@ -70,20 +71,6 @@ def raw(tmp_path: Path) -> Path:
             lines.append(f"{patient}_{side},{patient % 2}")
     (folder / "trainLabels.csv").write_text("\n".join(lines) + "\n")
     return folder
-
-
-def similarity(first: Image.Image, second: Image.Image) -> float:
-    """SSIM of the grey pictures: 7 px windows, Wang et al. 2004, the constants for 8 bits."""
-    a, b = (np.asarray(image.convert("L"), dtype=np.float64) for image in (first, second))
-    mean_a, mean_b = uniform_filter(a, 7), uniform_filter(b, 7)
-    scale = 49 / 48
-    var_a = scale * (uniform_filter(a * a, 7) - mean_a**2)
-    var_b = scale * (uniform_filter(b * b, 7) - mean_b**2)
-    both = scale * (uniform_filter(a * b, 7) - mean_a * mean_b)
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    return float(
-        np.mean((2 * mean_a * mean_b + c1) * (2 * both + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)))
-    )
 
 
 def extent(crop: Image.Image) -> tuple[int, int]:

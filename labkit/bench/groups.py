@@ -18,6 +18,7 @@ GROUPS: dict[str, str] = {  # name: module of labkit.bench, and function; import
     "evaluation": "evaluation_rows:rows",
     "frozen": "training_rows:frozen_rows",
     "device": "device_rows:rows",
+    "data": "data_rows:rows",
     "growth": "growth_rows:growth_rows",
     "report": "report_rows:report_rows",
 }
