@@ -28,7 +28,7 @@ from labkit.data.readers import DataError, ImageData, read
 from labkit.data.source import PHANTOMS, open_data
 from labkit.data.splits import PARTS, assign_splits
 from labkit.data.store import build_store
-from labkit.params import PROJECT
+from labkit.params import PROJECT, refuse_url
 
 SIZE = 64  # pixels a side that near duplicates, blank images and colours are looked for at
 VAL_FRACTION, TEST_FRACTION = 0.15, 0.2  # of a split that is dealt here, as in the notebooks
@@ -45,7 +45,7 @@ def check(
     lists alone are checked. `leak` is what the exit code tells. Raises ValueError (DataError, ParameterError) on data
     that cannot be read, and on `split: given` without parts.
     """
-    data = _beside(data)
+    data = _beside(refuse_url(data, "data"))
     tell("reading the tables and hashing the files")
     chosen = dataset or ("retinopathy" if data in PHANTOMS else guess_dataset(_folder(data)))
     images, hashes = _open(chosen, data)

@@ -1,8 +1,10 @@
 """Files that appear whole or not at all, and locks that say who holds them: nothing here knows what is written."""
 
+import csv
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,14 +37,62 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+# What a spreadsheet would run as a formula: all that begins with = or @ (or a blank that it skips), and with + or - if
+# more follows than a number or a plain name. File names, ids and classes come from strangers.
+FORMULA = r"'*(?:[=@\t\r]|[+-](?![\w.,/ -]*$))"
+
+
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """CSV with nine significant digits: enough to give back every float32 exactly."""
-    write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n"))
+    """CSV with nine significant digits: enough to give back every float32 exactly.
+
+    A text that a spreadsheet would run as a formula gets a ' before it; ``read_csv`` takes it away again.
+    """
+    safe = _each_text(table, rf"^(?={FORMULA})", "'")
+    kept = {"index": False, "float_format": "%.9g", "lineterminator": "\n"}
+    if any("\r" in value for name in safe for value in [name, *safe[name]] if isinstance(value, str)):
+        kept["quoting"] = csv.QUOTE_NONNUMERIC  # else Python before 3.13 lets a carriage return end the row
+    write_whole(path, lambda temporary: safe.to_csv(temporary, **kept))
+
+
+def read_csv(path: Path, dtype: Any = None) -> pd.DataFrame:
+    """What ``write_csv`` wrote, with these types of columns; raises ValueError that names a damaged file."""
+    try:
+        table = pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=[""])  # NA may be a patient's name
+        if not isinstance(table.index, pd.RangeIndex):
+            raise ValueError("its rows have more columns than its first row")
+    except ValueError as error:  # pandas' parser errors and UnicodeDecodeError are such, and name no file
+        raise ValueError(
+            f"{path}: damaged ({' '.join(str(error).split())}); remove its folder and run it again"
+        ) from None
+    return _each_text(table, rf"^'(?={FORMULA})", "")
+
+
+def _each_text(table: pd.DataFrame, pattern: str, replacement: str) -> pd.DataFrame:
+    """The table with the pattern replaced in every text, column names included; other values stay as they are."""
+
+    def changed(value: Any) -> Any:
+        suspect = isinstance(value, str) and value[:1] in set("='@+-\t\r")  # of a million few are
+        return re.sub(pattern, replacement, value) if suspect else value
+
+    table = table.rename(columns=changed)
+    for position, dtype in enumerate(table.dtypes):
+        if pd.api.types.is_object_dtype(dtype) or isinstance(dtype, pd.StringDtype):
+            column = table.iloc[:, position]
+            table.isetitem(position, pd.Series(list(map(changed, column)), column.index, dtype))
+    return table
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The file's content, {} where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """The file's content, {} where there is none; raises ValueError that names a damaged file."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged ({error}); remove it, and it is made again") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: damaged (no JSON object); remove it, and it is made again")
+    return content
 
 
 def sha256(path: Path) -> str:

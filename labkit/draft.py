@@ -21,7 +21,7 @@ from labkit.data.images import ARRAY_PATH, load_image
 from labkit.data.readers import ImageData
 from labkit.data.source import PHANTOMS, open_data
 from labkit.data.splits import PARTS, assign_splits
-from labkit.params import PROJECT, RunParams
+from labkit.params import PROJECT, RunParams, refuse_url
 
 Split = Literal["group", "given", "image"]
 
@@ -85,7 +85,7 @@ class Draft:
 
 def look(data: str, dataset: str | None = None) -> Draft:
     """Reads the images and chooses. ValueError (DataError) on data that cannot be read or split, or has one class."""
-    data, place = _as_parameter(data)
+    data, place = _as_parameter(refuse_url(data, "data"))
     chosen = dataset or ("retinopathy" if data in PHANTOMS else guess_dataset(place))
     with contextlib.redirect_stdout(sys.stderr):  # phantoms say that they are drawn
         images, hashes = open_data(chosen, data, runs.cache_root())

@@ -33,6 +33,16 @@ def as_typed(place: str) -> Path:
     return here if here.exists() or not (PROJECT / typed).exists() else PROJECT / typed
 
 
+def refuse_url(place: str, what: str) -> str:
+    """The place itself; ParameterError where it is a URL: every process of a run opens plain files by their path."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place.strip()):
+        raise ParameterError(
+            f"{what}: got {place!r}, which is a URL; {what} must lie in a folder, a shared one if "
+            "several machines use it: mount it or copy it, and give its path"
+        )
+    return place
+
+
 class Parameters(BaseModel):
     """Base of every notebook's parameters: unknown names and wrong types are errors, values are frozen."""
 
@@ -50,7 +60,7 @@ class Parameters(BaseModel):
             if text.startswith("["):
                 try:
                     return ast.literal_eval(text)
-                except (SyntaxError, ValueError):
+                except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two: of a thousand brackets
                     return value
         if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
             raise ValueError("True and False are not numbers")
@@ -101,6 +111,11 @@ class _SplitParams(Parameters):
         return self.model_dump(
             include={"split", "split_seed", "val_fraction", "test_fraction", "select_on", "train_on"}
         )
+
+    @field_validator("data", "weights", check_fields=False)
+    @classmethod
+    def _no_url(cls, value: Any, info) -> Any:
+        return value if value is None else refuse_url(value, info.field_name)
 
 
 class RunParams(_SplitParams):
@@ -185,7 +200,7 @@ class RunParams(_SplitParams):
     @field_validator("class_weights")
     @classmethod
     def _positive_weights(cls, value: Any) -> Any:
-        if isinstance(value, list) and (not value or min(value) <= 0):
+        if isinstance(value, list) and not (value and all(0 < weight < float("inf") for weight in value)):
             raise ValueError("class weights are positive numbers, one a class")
         return value
 
@@ -342,11 +357,17 @@ def _explain(cls: type[Parameters], mistake) -> str:
     if mistake["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, cls.model_fields, 1)
         hint = f"did you mean {close[0]}?" if close else "allowed: " + ", ".join(cls.model_fields)
-        return f"{name}: got {mistake['input']!r}, but there is no such parameter; {hint}"
-    if not name:
-        return mistake["msg"].removeprefix("Value error, ")
-    reason = mistake["msg"].removeprefix("Value error, ") + "; " if mistake["type"] == "value_error" else ""
-    return f"{name}: got {mistake['input']!r}, {reason}allowed: {allowed(cls, name)}"
+        return f"{name}: got {_shown(mistake['input'])}, but there is no such parameter; {hint}"
+    reason = mistake["msg"].removeprefix("Value error, ") if mistake["type"] == "value_error" else ""
+    if not name or reason.startswith(f"{name}: got "):
+        return reason or mistake["msg"]
+    return f"{name}: got {_shown(mistake['input'])}, {reason + '; ' if reason else ''}allowed: {allowed(cls, name)}"
+
+
+def _shown(value: Any) -> str:
+    """A value in one line that fits a screen."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def allowed(cls: type[Parameters], name: str) -> str:

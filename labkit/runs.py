@@ -22,10 +22,10 @@ import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
-from labkit.disk import read_json, write_json, write_text
+from labkit.disk import read_csv, read_json, write_json, write_text
 from labkit.fingerprints import fingerprint_of
-from labkit.params import PROJECT, ParameterError, RunParams, as_typed, parent_of
-from labkit.studies import load_study, study_file
+from labkit.params import PROJECT, ParameterError, RunParams, as_typed, parent_of, refuse_url
+from labkit.studies import load_study, study_file, yaml_mistake
 
 PACKAGES = (
     "torch",
@@ -44,12 +44,12 @@ RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate; see training.
 
 def reports_root() -> Path:
     """Where everything that was run is kept: ``LABKIT_REPORTS`` or ``reports/`` of the project."""
-    return Path(os.environ.get("LABKIT_REPORTS") or PROJECT / "reports").resolve()
+    return Path(refuse_url(os.environ.get("LABKIT_REPORTS", ""), "LABKIT_REPORTS") or PROJECT / "reports").resolve()
 
 
 def cache_root() -> Path:
     """Decoded images and built-in phantoms, shared by all studies: ``LABKIT_CACHE`` or ``reports/.cache``."""
-    return Path(os.environ.get("LABKIT_CACHE") or PROJECT / "reports" / ".cache").resolve()
+    return Path(refuse_url(os.environ.get("LABKIT_CACHE", ""), "LABKIT_CACHE") or PROJECT / "reports/.cache").resolve()
 
 
 def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
@@ -324,7 +324,7 @@ def best_on_validation(study: str) -> Path:
     best: tuple[float, Path] | None = None
     chosen = (folders["state"] == "finished") & folders["run"].isin(load_study(study).runs)
     for folder in folders.loc[chosen, "folder"].tolist():
-        manifest, history = read_json(folder / "run.json"), pd.read_csv(folder / "history.csv")
+        manifest, history = read_json(folder / "run.json"), read_csv(folder / "history.csv")
         column = f"val_{manifest['score']}"
         reached = max(history[column].tolist()) if column in history else None
         if reached is not None and (best is None or reached > best[0]):
@@ -384,18 +384,25 @@ def learnt_before(params: RunParams) -> pd.DataFrame:
     path = Path(str(params.weights)).parent / "learnt_from.csv"
     if params.parent is None or not path.is_file():
         return pd.DataFrame({"sha256": [], "group": []}, dtype="string")
-    return pd.read_csv(path, dtype="string")
+    return read_csv(path, dtype="string")
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
     """``predictions.csv`` with its column types: ids, groups and sides are text, labels are nullable integers."""
     types: dict[Hashable, str] = dict.fromkeys(("image_id", "group", "side", "split"), "string")
     types["label"] = "Int64"
-    return pd.read_csv(folder / "predictions.csv", dtype=types)
+    return read_csv(folder / "predictions.csv", dtype=types)
 
 
 def read_params(folder: Path) -> RunParams:
-    """The parameters of ``params.yaml``; raises ParameterError where this version does not know one of them."""
-    return RunParams.of(
-        yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")), f"{folder / 'params.yaml'}"
-    )
+    """The parameters of ``params.yaml``; raises ParameterError where this version does not know one of them, or where
+    the file is damaged."""
+    path = folder / "params.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        why = yaml_mistake(error) if isinstance(error, yaml.YAMLError) else ": not a text in UTF-8"
+        raise ParameterError(f"{path}{why}; remove the folder and run it again") from None
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ParameterError(f"{path}: damaged, it holds no parameters; remove the folder and run it again")
+    return RunParams.of(values, f"{path}")

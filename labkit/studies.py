@@ -5,6 +5,7 @@ with what else is to be set then), under ``small`` what changes for two CPU core
 ``published`` what somebody else reported.
 """
 
+import difflib
 import re
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from labkit.params import PROJECT, ParameterError, RunParams, parent_of
+from labkit.params import PROJECT, STUDY, ParameterError, RunParams, parent_of
 
 SMALL = "-small"  # what the name of a study's small form ends with
 HONEST = "-honest"  # what the names of runs under the honest protocol end with
@@ -172,6 +173,10 @@ def study_file(name: str) -> Path:
 
 def load_study(name: str) -> Study:
     """The study ``params/<name>.yaml``, or its small form; raises ParameterError with the file and what is wrong."""
+    if not re.fullmatch(STUDY, name):
+        raise ParameterError(
+            f"study: got {name!r}; a study is a file in params/, named without .yaml: demo, course/mine"
+        )
     path = study_file(name)
     if not path.is_file():
         folder = PROJECT / "params"
@@ -181,26 +186,54 @@ def load_study(name: str) -> Study:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StudyLoader)
     except yaml.YAMLError as error:
-        raise ParameterError(f"params/{own}.yaml is not valid YAML: {error}") from None
+        raise ParameterError(f"params/{own}.yaml{yaml_mistake(error)}") from None
+    except UnicodeDecodeError as error:
+        row = path.read_bytes().count(b"\n", 0, error.start) + 1
+        raise ParameterError(f"params/{own}.yaml, line {row}: not a text in UTF-8; save the file as UTF-8") from None
     if not isinstance(content, dict):
         raise ParameterError(f"params/{own}.yaml: expected keys such as title, defaults and runs")
+    if odd := [key for key in content if not isinstance(key, str) or key == "name"]:
+        raise ParameterError(f"params/{own}.yaml: {odd[0]!r} is no key of a study; a study is named after its file")
     try:
         study = Study(name=own, **content)
-    except (ValidationError, TypeError) as error:
-        mistakes = error.errors() if isinstance(error, ValidationError) else []
-        lines = [_in_words(mistake) for mistake in mistakes] or [str(error)]
-        raise ParameterError(f"params/{own}.yaml: " + "; ".join(lines)) from None
+    except ValidationError as error:
+        raise ParameterError(f"params/{own}.yaml: " + "; ".join(map(_in_words, error.errors()))) from None
+    except RecursionError:
+        raise ParameterError(f"params/{own}.yaml: an alias (*…) stands within what it names; write it out") from None
     return study if own == name else study.shrunk()
 
 
 def value_of(text: str) -> Any:
-    """A parameter's value as the shell hands it over, read as a study file would: 3, 1e-3, true, [1.2, 1.0], text."""
-    return yaml.load(text, Loader=_StudyLoader)
+    """A parameter's value as the shell hands it over, read as a study file would: 3, 1e-3, true, [1.2, 1.0], text.
+
+    Raises ParameterError where it is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_StudyLoader)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"-p: got {text!r}{yaml_mistake(error)}; put text into quotes") from None
+
+
+def yaml_mistake(error: yaml.YAMLError) -> str:
+    """Where a file or value is not valid YAML and why, in one line to follow its name."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{where}: not valid YAML: {' '.join(str(problem or error).split())}"
 
 
 def _in_words(mistake: Any) -> str:
     where = ".".join(map(str, mistake["loc"]))
-    return f"{where}: {mistake['msg']}" if where else mistake["msg"].removeprefix("Value error, ")
+    if not where:
+        return mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] == "extra_forbidden":
+        known = Study.model_fields if len(mistake["loc"]) == 1 else Published.model_fields
+        close = difflib.get_close_matches(str(mistake["loc"][-1]), known, 1)
+        return (
+            f"{where}: there is no such key; {f'did you mean {close[0]}?' if close else 'allowed: ' + ', '.join(known)}"
+        )
+    if mistake["type"] == "dict_type" and mistake["input"] is None:
+        return f"{where}: empty; for a run of the defaults alone write {mistake['loc'][-1]}: {{}}"
+    return f"{where}: {mistake['msg']}"
 
 
 class _StudyLoader(yaml.SafeLoader):

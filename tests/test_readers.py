@@ -387,7 +387,7 @@ def test_a_link_out_of_a_class_folder_is_refused(tmp_path):
     ("text", "message"),
     [
         ("path,label\n1.png,0\n,1\n", "row 3: the path is empty"),
-        ("path,label\n1.png,0,7\n", "more columns"),
+        ("path,label\n1.png,0,7\n", "row 2: 3 columns, but the first row has 2"),
         ("path,label,split\n1.png,0,train\n2.png,1,holdout\n", "row 3: split 'holdout' is not one of"),
         ("path,label,split\n1.png,0,train\n2.png,1,\n", "row 3: no split"),
         ("path,label\n", "no images are listed"),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from labkit.data.label_files import DataError
 from labkit.data.layouts import COURSE_LISTS
 from labkit.data.readers import read
 from labkit.data.splits import assign_splits
-from labkit.data.tables import DataError
 from labkit.disk import write_whole
 
 TEST_FRACTION = 0.2  # as in the course: 7,026 of 35,126

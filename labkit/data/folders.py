@@ -1,5 +1,6 @@
 """Folders, listed once instead of asked file by file, and never left: a path out of the data folder is an error."""
 
+import errno
 import os
 import posixpath
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from labkit.data.tables import DataError, place
+from labkit.data.label_files import DataError, place
 
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
 
@@ -29,6 +30,9 @@ def tidy_paths(rows: pd.DataFrame, root: Path) -> list[str]:
     prefixes = tuple({f"{posix}/" for posix in (root.as_posix(), root.resolve().as_posix())})
     tidy = []
     for position, written in enumerate(rows["path"].tolist()):
+        if "://" in written:
+            where = place(rows, position)
+            raise DataError(f"{where}: {written!r} is a URL; put the image into {root} and give its path there")
         path = (written.replace("\\", "/") if "\\" in written else written).removeprefix("./")
         if path.startswith(prefixes):
             path = path[max(len(prefix) for prefix in prefixes if path.startswith(prefix)) :]
@@ -54,6 +58,10 @@ def files_in(folder: Path) -> dict[str, bool]:
             return {entry.name: entry.is_symlink() for entry in entries if entry.is_symlink() or entry.is_file()}
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return {}
+        raise
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -63,7 +71,16 @@ def folders_in(folder: Path) -> list[Path]:
 
 def is_inside(path: Path, root: Path) -> bool:
     """Whether a path, its links followed, lies in the folder `root`."""
-    return path.resolve().is_relative_to(root.resolve())
+    real = _real(path)
+    return real is not None and real.is_relative_to(root.resolve())
+
+
+def _real(path: Path) -> Path | None:
+    """The path with its links followed; None where they go in a circle or a name is longer than the disk allows."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return None
 
 
 def which_exist(relative: list[str], rows: pd.DataFrame, root: Path) -> list[bool]:
@@ -73,28 +90,37 @@ def which_exist(relative: list[str], rows: pd.DataFrame, root: Path) -> list[boo
     for position, path in enumerate(relative):
         folder, _, name = path.rpartition("/")
         if folder not in listings:
-            if not is_inside(root / folder, root):
+            real = _real(root / folder)
+            if real is not None and not is_inside(real, root):
                 raise leaves(place(rows, position), path, root)
-            listings[folder] = files_in(root / folder)
+            listings[folder] = {} if real is None else files_in(real)
         link = listings[folder].get(name)
-        if link and not is_inside(root / path, root):
+        if link and _real(root / path) is not None and not is_inside(root / path, root):
             raise leaves(place(rows, position), path, root)
         found.append(link is not None and (not link or (root / path).is_file()))
     return found
 
 
 def images_under(root: Path, *, below: str = "") -> Iterator[str]:
-    """Image files in a folder and its sub-folders, relative to `root`, sorted; links must stay inside."""
+    """Image files in a folder and its sub-folders, relative to `root`, sorted; links must stay inside.
+
+    DataError for a link that leaves the folder or leads nowhere, and for what has an image's name and is no file.
+    """
     with os.scandir(root / below) as scan:
         entries = sorted(scan, key=lambda entry: entry.name)
     for entry in entries:
         path = f"{below}/{entry.name}" if below else entry.name
         if entry.name.startswith("."):
             continue
+        if entry.is_symlink() and _real(root / path) is None:
+            raise DataError(f"{root / path}: a link that leads in a circle; remove it")
         if entry.is_symlink() and not is_inside(root / path, root):
             raise leaves(path, entry.name, root)
         if entry.is_dir():
             if not entry.is_symlink():  # a link inside the folder shows images that are listed anyway
                 yield from images_under(root, below=path)
         elif is_image(entry.name):
+            if not entry.is_file():  # a pipe would be waited for without end
+                what = "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
+                raise DataError(f"{root / path}: {what}; remove it, or put the image there")
             yield path

@@ -3,6 +3,8 @@
 import os
 import re
 import threading
+import zipfile
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -10,14 +12,25 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from labkit.data.folders import is_image
-from labkit.params import as_typed
+from labkit.params import as_typed, refuse_url
 
 ARRAY_PATH = re.compile(r"(?P<file>.+\.npz)#(?P<split>[a-z]+)/(?P<index>\d+)")
 
 _LOCK = threading.Lock()
+MAX_ASPECT = 100  # sides of 1 : 100 are no picture; cut square and enlarged, a line of pixels would fill the memory
+WHAT_IT_IS = {  # how a file that is no image begins -> what it is
+    b"<!DOCTYPE": "a web page",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"<HTML": "a web page",
+    b"<svg": "an SVG drawing",
+    b"%PDF": "a PDF",
+    b"PK\3\4": "a zip archive",
+    b"version https://git-lfs": "a Git LFS pointer; run git lfs pull",
+}
 
 
 def load_image(path: str, at_least: int | None = None) -> Image.Image:
@@ -26,20 +39,38 @@ def load_image(path: str, at_least: int | None = None) -> Image.Image:
     `at_least`: so many pixels of the shorter side are enough; a JPEG may then come at a half, a quarter or an eighth of
     its size, which decodes in a third of the time.
     Gray, palette, CMYK and 16-bit images are converted, transparent ones laid on black, of an animation the first frame
-    is taken. OSError names the file and the reason, also where Pillow suspects a decompression bomb.
+    is taken; colour profiles are not applied, the numbers are taken as they stand. OSError names the file and the
+    reason, also where Pillow suspects a decompression bomb.
     """
     try:
         if array := ARRAY_PATH.fullmatch(path):
             return Image.fromarray(array_image(array["file"], array["split"], int(array["index"]))).convert("RGB")
         with Image.open(path) as image:
+            if max(image.size) > MAX_ASPECT * min(image.size):
+                raise ValueError(f"{image.width} × {image.height} pixels are no picture; cut it to its content")
             if at_least is not None:
                 image.draft(None, (at_least, at_least))  # pyright: ignore[reportArgumentType] - None: the file's own
             image.load()
             return _as_rgb(ImageOps.exif_transpose(image))
     # a damaged file may raise anything: SyntaxError, struct.error, ValueError, DecompressionBombError …
     except Exception as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OSError(f"{path}: {reason.replace(f' {path!r}', '') or type(error).__name__}") from error
+        raise OSError(f"{path}: {_reason_of(error, path)}") from error
+
+
+def _reason_of(error: Exception, path: str) -> str:
+    """Why a file could not be decoded, in one line, with the cure where there is one."""
+    if isinstance(error, Image.DecompressionBombError):
+        return f"{error}; save it smaller"
+    if isinstance(error, UnidentifiedImageError):
+        with Path(path).open("rb") as file:
+            head = file.read(200)
+        what = next((what for start, what in WHAT_IT_IS.items() if head.lstrip().startswith(start)), None)
+        what = "a DICOM file; save its picture as PNG" if head[128:132] == b"DICM" else what
+        what = "an HEIC photograph; save it as JPEG" if head[4:8] == b"ftyp" and b"hei" in head[8:32] else what
+        what = what if head else "empty, of 0 bytes; copy it again"
+        return f"cannot identify image file: it is {what}" if what else "cannot identify image file"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(reason.replace(f" {path!r}", "").split()) or type(error).__name__
 
 
 def find_images(places: Sequence[str], besides: str | None = None) -> dict[str, str]:
@@ -49,7 +80,7 @@ def find_images(places: Sequence[str], besides: str | None = None) -> dict[str, 
     folder that will be written to. Raises ValueError where a place is not there or holds no image, or where that folder
     lies in one of them: its pictures would be photographs the next time.
     """
-    where = [as_typed(place) for place in places]
+    where = [as_typed(refuse_url(place, "images")) for place in places]
     for place in where:
         if besides is not None and as_typed(besides).is_relative_to(place):
             raise ValueError(f"{besides} lies in {place}, whose images are read; name a folder outside it")
@@ -92,9 +123,15 @@ def _reason(path: str) -> str | None:
 
 
 def array_image(file: str, split: str, index: int) -> np.ndarray:
-    """(h, w) or (h, w, 3) uint8 from an array file; each of its arrays is read once and kept in memory."""
-    with _LOCK:  # else threads that come at once would each read the whole array
-        images = _array(file, f"{split}_images", Path(file).stat().st_mtime_ns)
+    """(h, w) or (h, w, 3) uint8 from an array file; each of its arrays is read once and kept in memory.
+
+    OSError names a file that is damaged.
+    """
+    try:
+        with _LOCK:  # else threads that come at once would each read the whole array
+            images = _array(file, f"{split}_images", Path(file).stat().st_mtime_ns)
+    except (ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+        raise OSError(f"{file}: {split}_images cannot be read ({error}); download it again") from error
     if images.dtype != np.uint8:
         raise ValueError(f"{split}_images are {images.dtype}, not uint8")
     image = images[index]

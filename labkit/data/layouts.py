@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from labkit.data.folders import files_in, folders_in, is_image, is_inside, leaves, stem, tidy_paths, which_exist
-from labkit.data.tables import COLUMN_NAMES, DataError, place, read_column, read_csv, read_heading, split_names
+from labkit.data.label_files import COLUMN_NAMES, DataError, place, read_column, read_csv, read_heading
+from labkit.data.tables import split_names
 
 COURSE_LISTS = {"train": ("train_img.csv", "train_label.csv"), "test": ("test_img.csv", "test_label.csv")}
 RELEASE_INDEX = "cnmc2019_train_index.csv"  # what is known of C-NMC's files; lists no image of the folder
@@ -39,7 +40,7 @@ def kaggle_labels(root: Path) -> Listing:
     rows = read_csv(root / "trainLabels.csv").assign(split=None)
     missing = {"path", "label"} - set(rows)
     if missing:
-        raise DataError(f"{root / 'trainLabels.csv'}: no columns image and level in its first row")
+        raise DataError(f"{root / 'trainLabels.csv'}: no columns image and level in its first row; add that row")
     return _by_name(rows, root, []) if len(rows) else Listing(rows, "")
 
 

@@ -25,6 +25,7 @@ from labkit.data.crops import Outcome, Task, prepare_one
 from labkit.data.folders import stem
 from labkit.data.images import find_images
 from labkit.disk import alone, write_csv, write_text
+from labkit.params import refuse_url
 
 FAILURES, LEDGER, LOCK = "failures.csv", "prepared.txt", ".prepare.lock"  # the last marks a folder of ours
 
@@ -53,6 +54,8 @@ def prepare(
     and is whole is kept. `workers`: processes, by default one a core. Raises ValueError (DataError) on folders that
     cannot be and labels that cannot be read, OSError where nothing can be written.
     """
+    for place in filter(None, (source, target, labels)):
+        refuse_url(str(place), "photographs and crops")
     source, target = Path(source).expanduser().resolve(), Path(target).expanduser().resolve()
     _refuse_impossible(source, target, size, workers)
     places = [Path(labels).expanduser().resolve()] if labels else [source, source.parent]

@@ -12,8 +12,9 @@ from labkit.data.catalog import DatasetFacts, facts
 from labkit.data.folders import stem
 from labkit.data.hashes import file_hashes
 from labkit.data.images import load_image, try_load, unreadable
+from labkit.data.label_files import COLUMN_NAMES, DataError, read_heading
 from labkit.data.layouts import Listing
-from labkit.data.tables import DataError, with_labels, without_repeats
+from labkit.data.tables import mixed_labels, with_labels, without_repeats
 
 __all__ = [
     "DataError",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 COLUMNS = ["image_id", "path", "label", "group", "side", "split"]
+MEANT = ("train.csv", "labels.csv")  # names that say: the labels stand here
 RELEASE = "the full release"  # how a note speaks of it
 LAYOUTS = """  train_img.csv, train_label.csv, test_img.csv, test_label.csv (no header row) and a folder of .jpeg files
   trainLabels.csv (image,level) and a folder of .jpeg files
@@ -66,6 +68,8 @@ def read(dataset: str, root: Path | str, *, require_images: bool = True) -> Imag
     notes = listing.notes
     if listing.rows.empty:
         raise DataError(f"{root}: no images are listed ({layout})")
+    if not known.classes:
+        notes += mixed_labels(listing.rows)
     rows, classes = with_labels(listing.rows, known.classes, known.aliases)
     known = replace(known, classes=classes)
     rows, repeats = without_repeats(rows)
@@ -96,9 +100,21 @@ def detect(root: Path, dataset: str) -> tuple[str, Callable[[Path], Listing]]:
         return "MedMNIST array file", lambda _: trees.array_file(arrays)
     if trees.is_cnmc(root):
         return "C-NMC files", trees.cnmc_tree
+    _refuse_unread_lists(root)
     if trees.is_class_tree(root):
         return "one folder a class", trees.class_tree
     raise DataError(f"{root}: no known layout. It holds {_contents(root)}. Understood are:\n{LAYOUTS}")
+
+
+def _refuse_unread_lists(root: Path) -> None:
+    """Where a list of labels is there but cannot be read as one, folder names must not be taken for the labels."""
+    for path in sorted(root.glob("*.csv")):
+        heading = read_heading(path)[0]
+        columns = {COLUMN_NAMES[name] for name in heading if name in COLUMN_NAMES}
+        if path.name in MEANT or columns & {"path", "label"}:
+            missing = " and no column ".join(sorted({"path", "label"} - columns))
+            shown = ", ".join(heading)[:200] or "nothing"
+            raise DataError(f"{path}, row 1: no column {missing}, it holds {shown}; name the columns: path,label")
 
 
 def _array_file(root: Path, dataset: str) -> Path | None:
@@ -141,10 +157,16 @@ def _image_table(rows: pd.DataFrame, known: DatasetFacts, notes: list[str]) -> p
     lost = unlabelled & table["split"].isin(["train", "val", "test"]).to_numpy(bool)
     if lost.any():
         notes.append(f"{lost.sum():,} rows of {', '.join(table.loc[lost, 'split'].unique())} have no label")
+    if unsaid := int((unlabelled & table["split"].isna().to_numpy(bool)).sum()):
+        first = table["image_id"][int((unlabelled & table["split"].isna().to_numpy(bool)).argmax())]
+        notes.append(f"{unsaid:,} images have no label (the first: {first}); they are predicted and not learnt from")
     table.loc[unlabelled, "split"] = "unlabeled"
     if "side" in rows:
         sides = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
-        table["side"] = table["side"].str.lower().map(sides).astype("string")
+        written, table["side"] = table["side"], table["side"].str.lower().map(sides).astype("string")
+        odd = table["side"].isna().to_numpy() & (written.fillna("") != "").to_numpy(bool)
+        if odd.any():
+            notes.append(f"{odd.sum():,} sides are neither left nor right and were left out: {written[odd].iloc[0]!r}")
     if known.group_pattern and "group" not in rows:
         pattern = re.compile(known.group_pattern, re.IGNORECASE)
         matches = [pattern.search(stem(path)) for path in rows["path"].tolist()]

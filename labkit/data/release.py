@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from labkit.data.label_files import DataError
 from labkit.data.layouts import RELEASE_INDEX
 from labkit.data.readers import ImageData, unknown_groups
-from labkit.data.tables import DataError
 
 COLUMNS = ["sha256", "subject", "label"]
 

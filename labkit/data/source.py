@@ -8,7 +8,7 @@ import pandas as pd
 from labkit.data.phantoms import phantom
 from labkit.data.readers import RELEASE, ImageData, file_hashes, read
 from labkit.data.release import with_release_index
-from labkit.params import PROJECT
+from labkit.params import PROJECT, refuse_url
 
 PHANTOMS = {  # built-in sets of synthetic images, in words
     "demo": "the synthetic demo set",
@@ -22,8 +22,9 @@ def open_data(dataset: str, data: str, cache: Path) -> tuple[ImageData, pd.Serie
 
     What the original release's index tells of renamed images is filled in (labkit.data.release). A relative folder is
     relative to the project, wherever the kernel was started. Raises DataError where the folder cannot be read as an
-    image table.
+    image table, ParameterError where it is a URL.
     """
+    refuse_url(data, "data")
     if data in PHANTOMS:
         images = as_synthetic(read(dataset, phantom(dataset, data, cache)), data)
     else:

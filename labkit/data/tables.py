@@ -1,14 +1,10 @@
-"""Label files as people write them: text to rows, and rows to labels and splits that can be trusted.
+"""Rows of text to labels and splits that can be trusted; `labkit.data.label_files` has read them."""
 
-Rows carry `file` and `line` until the image table is made, so that every complaint can say where it is from.
-"""
-
-import csv
-import io
 import re
-from pathlib import Path
 
 import pandas as pd
+
+from labkit.data.label_files import DataError, place
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -16,107 +12,6 @@ SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("unlabeled", "unlabelled"), "unlabeled"),
 }
-COLUMN_NAMES = {  # lower-cased heading of a CSV file -> what it holds
-    **dict.fromkeys(("path", "file", "filename", "file_name", "image_path", "image"), "path"),
-    **dict.fromkeys(("label", "level", "grade", "class", "diagnosis"), "label"),
-    **dict.fromkeys(("group", "patient", "subject", "patient_id", "subject_id"), "group"),
-    **dict.fromkeys(("side", "eye"), "side"),
-    **dict.fromkeys(("split", "set", "subset"), "split"),
-    "image_id": "image_id",
-}
-# the one heading that a course file may have; a first row that is none of these is data
-ONE_COLUMN_HEADINGS = {*COLUMN_NAMES, "images", "img", "img_name", "image_name", "name", "id", "labels", "target"}
-
-
-class DataError(ValueError):
-    """Files that cannot be read as a data set; the message names the file, the value and the cure."""
-
-
-def read_text(path: Path) -> str:
-    """The text of a label file with plain newlines; a byte-order mark is dropped. DataError if it is not Unicode."""
-    raw = path.read_bytes()
-    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"  # PowerShell writes UTF-16
-    try:
-        text = raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file in UTF-8 (byte {error.start}); save it as UTF-8") from None
-    return re.sub(r"\r+\n?", "\n", text) if "\r" in text else text
-
-
-def read_column(path: Path) -> pd.Series:
-    """A one-column file without a header row (one is skipped if there is one): stripped text by line number.
-
-    Blank lines at the end are dropped, others stay as empty text. DataError where a row has a second column.
-    """
-    values = [line.strip(" \t\"'") for line in read_text(path).split("\n")]
-    while values and not values[-1]:
-        values.pop()
-    column = pd.Series(values, index=pd.RangeIndex(1, len(values) + 1), dtype=object)
-    wide = next((line for line, value in enumerate(values, 1) if "," in value or ";" in value), None)
-    if wide:
-        raise DataError(f"{path}, row {wide}: {values[wide - 1]!r} has more than the one column expected")
-    if values and values[0].lower() in ONE_COLUMN_HEADINGS:
-        return column.iloc[1:]
-    return column
-
-
-def read_heading(path: Path) -> tuple[list[str], str]:
-    """The first line's columns (stripped, lower-cased) and the character between them."""
-    with path.open("rb") as file:
-        raw = file.readline(65536)
-    text = raw.decode("utf-8-sig", errors="replace")
-    if "\0" in text:  # UTF-16, whose newline is no single byte
-        text = read_text(path).partition("\n")[0]
-    separator = max(",;\t", key=text.count)
-    return [name.strip().lower() for name in next(csv.reader([text], delimiter=separator), [])], separator
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """The known columns (`COLUMN_NAMES`) of a CSV file with a header row, as stripped text, with `file` and `line`."""
-    heading, separator = read_heading(path)
-    known: dict[str, int] = {}
-    for position, name in enumerate(heading):
-        if name in COLUMN_NAMES:
-            known.setdefault(COLUMN_NAMES[name], position)  # the first of two that mean the same
-    try:
-        # object, not pandas' str: its str methods are no faster, and lists of plain strings are
-        frame = pd.read_csv(
-            io.StringIO(read_text(path)),
-            sep=separator,
-            header=None,
-            names=range(len(heading)),
-            skiprows=1,
-            dtype=object,
-            keep_default_na=False,
-            skip_blank_lines=False,
-        )
-    except pd.errors.EmptyDataError:
-        frame = pd.DataFrame(columns=range(len(heading)), dtype=object)
-    except (pd.errors.ParserError, ValueError) as error:
-        raise DataError(f"{path}: not a CSV file with {len(heading)} columns: {error}") from None
-    if len(frame) and not isinstance(
-        frame.index, pd.RangeIndex
-    ):  # pandas takes surplus columns for an index without a word
-        raise DataError(f"{path}: its rows have more columns than its header row ({', '.join(heading)})")
-    frame = pd.DataFrame({name: stripped(frame[position].tolist()) for name, position in known.items()}, dtype=object)
-    blank = (frame == "").to_numpy().all(axis=1)
-    frame["line"] = range(2, len(frame) + 2)
-    frame["file"] = path.name
-    frame = frame.loc[~blank].reset_index(drop=True)
-    if "path" in frame and "" in (paths := frame["path"].tolist()):
-        raise DataError(f"{place(frame, paths.index(''))}: the path is empty; fill it in")
-    return frame
-
-
-def stripped(values: list) -> list[str]:
-    """Texts without blanks at their ends; what is no text, such as a missing value, becomes ''."""
-    return [value.strip() if isinstance(value, str) else "" for value in values]
-
-
-def place(rows: pd.DataFrame, position: int) -> str:
-    """Where a row is from, for a message."""
-    row = rows.iloc[position]
-    return f"{row['file']}, row {row['line']}" if row["line"] else str(row["file"])
 
 
 def with_labels(
@@ -130,6 +25,12 @@ def with_labels(
     codes, texts = pd.factorize(rows["label"].fillna(""))
     if not classes:
         classes = _classes_of(texts)
+        if missing := [code for code, text in enumerate(texts) if str(text).lower() in ("nan", "<na>", "nat")]:
+            first = int((codes == missing[0]).argmax())
+            raise DataError(
+                f"{place(rows, first)}: label {texts[missing[0]]!r} is how programs write a missing value; "
+                "leave it empty where there is no label"
+            )
     names = {_plain(name): number for number, name in enumerate(classes)}
     names |= {alias: names[_plain(name)] for alias, name in aliases.items()}
     numbers = [None if text == "" else _class_number(str(text), names, len(classes)) for text in texts]
@@ -153,6 +54,20 @@ def _classes_of(texts) -> tuple[str, ...]:
     if len(whole) and all(_whole(text) is not None for text in named):
         return tuple(str(number) for number in sorted(whole))
     return tuple(sorted(set(named)))
+
+
+def mixed_labels(rows: pd.DataFrame) -> list[str]:
+    """The note on labels of which some are numbers and some are words, each taken for a class; none elsewhere."""
+    codes, texts = pd.factorize(rows["label"].fillna(""))
+    words = [code for code, text in enumerate(texts) if text != "" and _whole(str(text)) is None]
+    numbers = [str(text) for text in texts if text != "" and _whole(str(text)) is not None]
+    if not words or not numbers:
+        return []
+    where = place(rows, int((codes == words[0]).argmax()))
+    return [
+        f"labels are numbers ({', '.join(sorted(numbers)[:5])}) and words ({texts[words[0]]!r} in {where}); "
+        "each is taken for a class of its own"
+    ]
 
 
 def _class_number(text: str, names: dict[str, int], count: int) -> int:

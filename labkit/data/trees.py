@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+import zlib
 from itertools import islice
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.folders import folders_in, images_under, stem
+from labkit.data.label_files import DataError
 from labkit.data.layouts import Listing
-from labkit.data.tables import SPLITS, DataError
+from labkit.data.tables import SPLITS
 
 CNMC_NAME = re.compile(r"UID_H?\d+_\d+_\d+_(all|hem)\.(bmp|png|jpe?g)", re.IGNORECASE)
 
@@ -97,12 +99,14 @@ def array_file(path: Path) -> Listing:
             for split in ("train", "val", "test"):
                 if f"{split}_labels" in arrays:
                     labels = arrays[f"{split}_labels"]
-                    shape = _shape_in(file, f"{split}_images")
+                    shape, kind = _header_of(file, f"{split}_images")
+                    if kind != np.uint8:
+                        raise DataError(f"{path}: {split}_images are {kind}, not uint8; save them as 0 to 255")
                     parts.append(_array_rows(file, split, shape, labels))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: not a MedMNIST array file ({error})") from error
+        raise DataError(f"{path}: not a MedMNIST array file ({error}); download it again, or numpy.savez it") from error
     if not parts:
         raise DataError(f"{path}: no train_images and train_labels in it, as MedMNIST's array files have")
     return Listing(pd.concat(parts, ignore_index=True), str(path))
@@ -111,7 +115,7 @@ def array_file(path: Path) -> Listing:
 def _array_rows(file: Path, split: str, shape: tuple[int, ...], labels: np.ndarray) -> pd.DataFrame:
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
         raise DataError(f"{file}: {split}_images has the shape {shape}; images are (n, h, w) or (n, h, w, 3)")
-    if labels.size != len(labels):
+    if labels.ndim == 0 or labels.size != len(labels):
         raise DataError(f"{file}: {split}_labels has the shape {labels.shape}; one label an image is understood")
     if len(labels) != shape[0]:
         raise DataError(f"{file}: {shape[0]:,} {split}_images and {len(labels):,} {split}_labels")
@@ -129,9 +133,10 @@ def _array_rows(file: Path, split: str, shape: tuple[int, ...], labels: np.ndarr
     )
 
 
-def _shape_in(file: Path, member: str) -> tuple[int, ...]:
-    """The shape of an array, from its header: the images of a large file are not read for it."""
+def _header_of(file: Path, member: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array, from its header: the images of a large file are not read for it."""
     with zipfile.ZipFile(file) as archive, archive.open(f"{member}.npy") as stream:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return read(stream)[0]
+        shape, _, kind = read(stream)
+        return shape, kind

@@ -42,7 +42,8 @@ def read_file(path: Path) -> StateDict:
             f"weights: {path} holds Python objects, or is damaged; save model.state_dict() in its place"
         ) from error
     except Exception as error:  # each format has errors of its own; what matters is which file it was
-        raise WeightsError(f"weights: {path} cannot be read ({error}); save it again") from error
+        reason = " ".join(str(error).split())[:200]  # torch's run over many lines
+        raise WeightsError(f"weights: {path} cannot be read ({reason}); save it again") from error
     return _unwrap(content, path)
 
 
@@ -50,8 +51,13 @@ def _unwrap(content: Any, path: Path) -> StateDict:
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise WeightsError(f"weights: {path} holds no state dict; save model.state_dict() in its place")
+    broken = (name for name, tensor in content.items() if tensor.is_floating_point() and not tensor.isfinite().all())
+    if name := next(broken, None):
+        raise WeightsError(f"weights: {path}: {name} holds NaN or infinity, so its training failed; give other weights")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 

@@ -10,6 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from labkit.disk import write_whole
+from labkit.params import ParameterError
+
+CONTENT = {"fingerprint", "progress", "model", "optimizer", "scaler"}  # of a checkpoint
 
 
 @dataclass
@@ -51,11 +54,28 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The checkpoint, or None where there is none, or one of other parameters, data or code."""
+    """The checkpoint, or None where there is none, or one of other parameters, data or code.
+
+    Only tensors and plain values are read, no code is run. Raises ParameterError for a file that is damaged or holds
+    anything else: a checkpoint appears whole or not at all, so this is a disk's fault, or nothing of ours.
+    """
     if not path.is_file():
         return None
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # UnpicklingError, EOFError, RuntimeError …: as many as there are ways to be damaged
+        raise _damaged(path) from error
+    if not isinstance(content, dict) or not content.keys() >= CONTENT:
+        raise _damaged(path)
     return content if content["fingerprint"] == fingerprint else None
+
+
+def _damaged(path: Path) -> ParameterError:
+    return ParameterError(
+        f"{path}: damaged, or no checkpoint of labkit's; remove it, and the run starts again from its first epoch"
+    )
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], arch: str) -> None:
