@@ -51,6 +51,9 @@ def open_setting(rounds: int = 5, device: str = "cpu", quick: bool = False) -> S
 
         if not torch.cuda.is_available():
             raise ParameterError("--device: got 'cuda', which this machine does not have; allowed here: cpu")
+    from labkit.training.machine import reuse_memory
+
+    reuse_memory()  # as every run does at its start; all contestants get it, since a process has one allocator
     folder = cache_root() / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return Setting(folder, rounds, device, quick)
