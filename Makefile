@@ -11,7 +11,7 @@ READY  := .venv/.ready
 PEERS  := .venv/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report lab test test-slow smoke bench clean
+.PHONY: help setup report lab test test-slow smoke bench lock audit licences clean
 
 help:  ## say what there is
 	@echo "make report [STUDY=demo] [DATA=folder or demo] [SMALL=1] [RUNS='resnet18*'] [PDF=0]"
@@ -23,15 +23,18 @@ help:  ## say what there is
 	@echo "make bench [ONLY='input*']"
 	@echo "                 our speed beside what people would use instead, which is installed for it into .venv"
 	@echo "make setup       .venv from requirements.lock, and a browser for the PDF (the others call it)"
+	@echo "make lock        requirements.lock anew from pyproject.toml, versions kept; UPGRADE=1: the newest ones"
+	@echo "make audit       ask PyPI whether a locked package has a known vulnerability (needs the internet)"
+	@echo "make licences    name, version and licence of every package that is installed for labkit"
 	@echo "make clean       remove .venv and caches; what was run stays in reports/"
 	@echo "studies: $(sort $(patsubst params/%.yaml,%,$(wildcard params/*.yaml params/*/*.yaml)))"
 
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11, 5) or sys.exit("Python 3.11.5 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(BIN)/python -m labkit.reporting.browser --optional
 	@touch $(READY)
@@ -59,12 +62,31 @@ smoke: $(READY)  # a part of test-slow
 
 # The lock holds what is there already at its versions: what is compared must not change what is measured.
 $(PEERS): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c requirements.lock -e '.[bench]'
+	sed -n '/^[A-Za-z0-9]/s/ *\\$$//p' requirements.lock > .venv/pins.txt  # without hashes, which the peers have not
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c .venv/pins.txt -e '.[bench]'
 	@touch $(PEERS)
 
 bench: $(PEERS)
 	$(BIN)/labkit bench --only '$(ONLY)'
 
+# Tools for these two alone stay out of .venv, whose packages are those of the lock.
+TOOLS := .venv/tools
+
+lock: $(READY)
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(TOOLS)/bin/uv pip compile pyproject.toml --extra dev --extra light --universal --python-version 3.11.5 \
+		--generate-hashes --no-annotate --custom-compile-command "make lock" $(if $(filter 1,$(UPGRADE)),--upgrade) \
+		--quiet --output-file requirements.lock
+
+audit: $(READY)
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
+
+licences: $(READY)
+	$(BIN)/python -m labkit.licences
+
 clean:
-	rm -rf .venv reports/.test reports/.cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv reports/.test reports/.cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,8 +30,14 @@ def packages(*extras: str) -> dict[str, str]:
 
 
 def locked() -> dict[str, str]:
-    lines = (PROJECT / "requirements.lock").read_text().splitlines()
-    return {named(line): line.split("==")[1] for line in lines if "==" in line and not line.startswith("#")}
+    return {named(name): version for name, (version, _) in pins().items()}
+
+
+def pins() -> dict[str, tuple[str, list[str]]]:
+    """Of every package in the lock its version and the SHA-256 of its files."""
+    entry = re.compile(r"^([\w.-]+)==([^\s;]+)[^\n]*\\\n((?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
+    found = entry.findall((PROJECT / "requirements.lock").read_text())
+    return {name: (version, re.findall("[0-9a-f]{64}", hashes)) for name, version, hashes in found}
 
 
 def test_environment_yml_names_the_packages_of_pyproject():
@@ -48,6 +54,34 @@ def test_the_lock_holds_every_package_in_the_range_that_pyproject_gives():
     for name, requirement in packages("dev", "light").items():
         assert Requirement(requirement).specifier.contains(versions[name]), requirement
     assert versions["torch"] == "2.14.1" and versions["torchvision"] == "0.29.1"
+
+
+def test_every_file_of_the_lock_is_known_by_its_hash():
+    text = (PROJECT / "requirements.lock").read_text()
+    listed = [line for line in text.splitlines() if line and not line.startswith(("#", " "))]
+    assert len(listed) == len(pins()) > 150  # no line without hashes
+    assert not re.search(r"https?://|^-|@ ", text, re.MULTILINE)  # no address of a machine
+    wheels = {"torch": 10, "numpy": 10, "latex2mathml": 1}  # of several systems and Pythons, where there are any
+    assert all(len(pins()[name][1]) >= count for name, count in wheels.items())
+
+
+def test_what_is_installed_is_what_the_lock_says():
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name, (pinned, _) in pins().items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:  # of another system or Python
+            continue
+        assert found.partition("+")[0] == pinned, name
+
+
+def test_every_installed_package_has_a_known_licence():
+    from labkit.licences import UNKNOWN, licences
+
+    table = licences()
+    assert len(table) > 100
+    assert [row for row in table if row[2] == UNKNOWN or len(row[2]) > 100] == []
 
 
 def test_every_package_has_its_reason_in_a_comment():

@@ -157,16 +157,20 @@ def _image_table(rows: pd.DataFrame, known: DatasetFacts, notes: list[str]) -> p
     lost = unlabelled & table["split"].isin(["train", "val", "test"]).to_numpy(bool)
     if lost.any():
         notes.append(f"{lost.sum():,} rows of {', '.join(table.loc[lost, 'split'].unique())} have no label")
-    if unsaid := int((unlabelled & table["split"].isna().to_numpy(bool)).sum()):
-        first = table["image_id"][int((unlabelled & table["split"].isna().to_numpy(bool)).argmax())]
-        notes.append(f"{unsaid:,} images have no label (the first: {first}); they are predicted and not learnt from")
+    unsaid = unlabelled & table["split"].isna().to_numpy(bool)
+    if unsaid.any():
+        first = table["image_id"][int(unsaid.argmax())]
+        notes.append(
+            f"{unsaid.sum():,} images have no label (the first: {first}); they are predicted and not learnt from"
+        )
     table.loc[unlabelled, "split"] = "unlabeled"
     if "side" in rows:
         sides = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
-        written, table["side"] = table["side"], table["side"].str.lower().map(sides).astype("string")
-        odd = table["side"].isna().to_numpy() & (written.fillna("") != "").to_numpy(bool)
-        if odd.any():
-            notes.append(f"{odd.sum():,} sides are neither left nor right and were left out: {written[odd].iloc[0]!r}")
+        written = table["side"].fillna("").tolist()
+        table["side"] = table["side"].str.lower().map(sides).astype("string")
+        known_side = table["side"].notna().tolist()
+        if odd := [value for value, fits in zip(written, known_side, strict=True) if value and not fits]:
+            notes.append(f"{len(odd):,} sides are neither left nor right and were left out (the first: {odd[0]!r})")
     if known.group_pattern and "group" not in rows:
         pattern = re.compile(known.group_pattern, re.IGNORECASE)
         matches = [pattern.search(stem(path)) for path in rows["path"].tolist()]
