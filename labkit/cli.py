@@ -1,4 +1,4 @@
-"""The shell's door: ``labkit run``, ``report``, ``test``, ``predict``, ``check``, ``prepare``, ``new`` and ``bench``.
+"""The shell's door: `labkit run`, `report`, `test`, `verify`, `predict`, `check`, `prepare`, `new` and `bench`.
 Errors are one line; exit codes: 1 a run, a photograph or a part of the benchmark failed, a checkpoint answers otherwise
 or the data leaks, 2 wrong use, 3 the report is there but its PDF is not."""
 
