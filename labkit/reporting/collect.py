@@ -267,14 +267,14 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
         "images_per_second": sum(manifest["drawn_counts"]) / float(np.median(seconds)),
         "file_mb": (folder / "model.safetensors").stat().st_size / 1e6,
     }
-    history = pd.read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
+    history = disk.read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
     history["chosen"] = history["epoch"] == manifest["best_epoch"]
     return result, test, history
 
 
 def _touched(folder: Path, manifest: dict[str, Any], test: pd.DataFrame) -> pd.Series:
     """Whether the run has learnt from a test image's group, its parents' training included: boolean, by image_id."""
-    met = pd.read_csv(folder / "learnt_from.csv", dtype="string")["group"].dropna()
+    met = disk.read_csv(folder / "learnt_from.csv", dtype="string")["group"].dropna()
     touched = (manifest["source"] + "/" + test["group"]).isin(met).to_numpy(bool)
     return pd.Series(touched, index=pd.Index(test["image_id"]))
 

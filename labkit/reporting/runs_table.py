@@ -104,6 +104,6 @@ def _validation(folder: Path) -> list[float]:
     history = folder / "history.csv"
     if not history.is_file() or not (folder / "params.yaml").is_file():
         return []
-    table = pd.read_csv(history)
+    table = disk.read_csv(history)
     column = VAL + _score(folder)
     return table[column].dropna().tolist() if column in table else []

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from labkit.data.loaders import Batch, EpochLoader
-from labkit.disk import write_csv
+from labkit.disk import read_csv, write_csv
 from labkit.models.build import freeze_backbone, head_parameters, num_classes, train_mode, unfreeze_backbone
 from labkit.params import ParameterError, RunParams
 from labkit.runs import Run
@@ -208,7 +208,7 @@ def replay(model: nn.Module, run: Run) -> pd.DataFrame:
 
     print(f"{run.folder.name} is finished: its history is replayed from {run.folder}")
     model.load_state_dict(load_file(run.path("model.safetensors")))
-    return pd.read_csv(run.path("history.csv"))
+    return read_csv(run.path("history.csv"))
 
 
 def _resume(
