@@ -169,7 +169,7 @@ def test_papermill_commands_in_the_readme_have_valid_parameters():
 def test_every_path_in_the_readme_exists():
     quoted = re.findall(r"`((?:labkit|notebooks|params|tests|reports)/[\w./-]*)`", README)
     linked = re.findall(r"\]\(([\w./-]+)\)", README)
-    made = re.compile(r"reports/(demo|adhoc|retinopathy-small)/")  # by the commands that stand beside them
+    made = re.compile(r"reports/(demo|adhoc|retinopathy-small|bench)/")  # by the commands that stand beside them
     for path in {*quoted, *linked}:
         assert made.match(path) or (PROJECT / path).exists(), path
 
