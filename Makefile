@@ -6,6 +6,7 @@ SMALL  ?= 0
 RUNS   ?=
 PDF    ?= 1
 ONLY   ?= *
+SCHEDULER ?=
 BIN    := .venv/bin
 READY  := .venv/.ready
 PEERS  := .venv/.peers
@@ -16,6 +17,7 @@ PEERS  := .venv/.peers
 help:  ## say what there is
 	@echo "make report [STUDY=demo] [DATA=folder or demo] [SMALL=1] [RUNS='resnet18*'] [PDF=0]"
 	@echo "                 train what is not up to date, then HTML and PDF; SMALL: a course's study for a CPU"
+	@echo "                 SCHEDULER=tcp://host:8786: the runs on the workers of a Dask cluster"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make test        lint, types, tests, notebooks (about 8 minutes on 2 cores)"
 	@echo "make test-slow   what takes longer"
@@ -41,7 +43,8 @@ $(READY): requirements.lock pyproject.toml
 
 report: $(READY)
 	$(BIN)/labkit report $(STUDY) $(if $(DATA),--data "$(DATA)") $(if $(filter 1,$(SMALL)),--small) \
-		$(if $(RUNS),--runs $(foreach run,$(RUNS),'$(run)')) $(if $(filter 0,$(PDF)),--no-pdf)
+		$(if $(RUNS),--runs $(foreach run,$(RUNS),'$(run)')) $(if $(filter 0,$(PDF)),--no-pdf) \
+		$(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
 
 lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks

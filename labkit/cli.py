@@ -3,8 +3,11 @@ Errors are one line; exit codes: 1 a run, a photograph or a part of the benchmar
 or the data leaks, 2 wrong use, 3 the report is there but its PDF is not."""
 
 import argparse
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from labkit.study import StudyRunner
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-TRAINS = "; the same command goes on after the last full epoch"
+TRAINS = "; the same command goes on where its runs stopped"
 GOES_ON = {"run": TRAINS, "report": TRAINS, "prepare": "; the same command goes on where it stopped"}
 
 
@@ -31,13 +34,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     _bench_command(commands)
     arguments = parser.parse_args(argv)
     try:
-        return arguments.answer(arguments)
+        with _terminable():
+            return arguments.answer(arguments)
     except (ParameterError, ValueError, OSError, RuntimeError) as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print(f"\nlabkit: stopped{GOES_ON.get(arguments.command, '')}", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stopped, _Terminated) else 130
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: a scheduler's time limit, or `kill`; to be answered as Ctrl-C is."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _study_commands(commands: Commands) -> None:
@@ -50,6 +70,12 @@ def _study_commands(commands: Commands) -> None:
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter, as in papermill"
     )
     study.add_argument("--runs", nargs="+", default=["*"], metavar="RUN", help="only these, such as 'resnet18*'")
+    study.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        default=os.environ.get("SCHEDULER"),
+        help="make the runs on this Dask cluster, such as tcp://host:8786 (default: $SCHEDULER, else this machine)",
+    )
     run = commands.add_parser("run", parents=[study], help="make the runs of a study that are not up to date")
     run.add_argument("--dry-run", action="store_true", help="say what would be run and why, and stop")
     report = commands.add_parser("report", parents=[study], help="make the runs, then the report")
@@ -117,7 +143,9 @@ def _open(arguments: argparse.Namespace) -> "StudyRunner":
     if arguments.data:
         overrides["data"] = arguments.data
     small = arguments.small and not arguments.study.endswith(SMALL)
-    return open_study(arguments.study + SMALL if small else arguments.study, overrides, arguments.runs)
+    return open_study(
+        arguments.study + SMALL if small else arguments.study, overrides, arguments.runs, arguments.scheduler or None
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -113,3 +113,11 @@ def alone(lock_file: Path, refusal: Exception) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def in_turn(lock_file: Path) -> Iterator[None]:
+    """One process at a time; a second one waits until the first is done or has died."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock_file):
+        yield

@@ -64,8 +64,12 @@ def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
         values.pop("weights")  # a path; the parent's fingerprint says what lies there
     elif params.weights and Path(params.weights).is_file():
         values["weights"] = sha256(Path(params.weights))
-    code = code_fingerprint(*CODE, notebook=PROJECT / "notebooks" / "train.ipynb")
-    return values | {"data": data, "code": code}
+    return values | {"data": data, "code": run_code()}
+
+
+def run_code() -> str:
+    """Fingerprint of the code that decides a run's numbers."""
+    return code_fingerprint(*CODE, notebook=PROJECT / "notebooks" / "train.ipynb")
 
 
 def fingerprint_of(inputs: Any) -> str:

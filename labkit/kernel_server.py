@@ -30,6 +30,7 @@ def main() -> None:
     """Import, then serve until the other end is closed; a forked child goes on from here as a kernel."""
     atexit.register(leave)  # the first is called last
     channel = socket.socket(fileno=int(sys.argv[1]))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to all of a job, say: its kernels still have to save
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asking for a GPU must not open it: it could not be forked then
     import_all()
     gc.freeze()  # what is here stays: the children's collections need not walk through it, nor copy its pages
@@ -116,6 +117,7 @@ def _send(channel: socket.socket, answer: dict[str, Any]) -> None:
 
 def become_kernel(wanted: dict[str, Any]) -> None:
     """What `python -m ipykernel_launcher` does, in a process that is warm already."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(wanted["env"] | {"JPY_PARENT_PID": str(os.getppid())})
     os.chdir(wanted["cwd"])

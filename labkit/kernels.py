@@ -4,6 +4,7 @@ Only where forking is safe and worth it, on Linux; elsewhere a kernel starts as 
 on it. Every kernel is a process of its own, and ends with the study's.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +123,14 @@ class WarmKernelManager(AsyncKernelManager):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        _managers.add(self)
         if server := warm_up():
             forked = ForkedProvisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
             forked.server, self.provisioner = server, forked
 
 
 _servers: list[KernelServer] = []
+_managers: "weakref.WeakSet[WarmKernelManager]" = weakref.WeakSet()
 _one_at_a_time = threading.Lock()
 
 
@@ -146,6 +151,32 @@ def cool_down() -> None:
     with _one_at_a_time:
         while _servers:
             _servers.pop().stop()
+
+
+def stop_kernels(patience: float = 60.0) -> None:
+    """Ask every kernel to save how far it is, and wait until it has ended; one that takes longer is killed.
+
+    ``patience``: seconds, of which a step and a checkpoint take few.
+    """
+    kernels = [manager.provisioner for manager in list(_managers)]
+    try:
+        for process in filter(None, map(_living, kernels)):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + patience
+        while any(map(_living, kernels)) and time.monotonic() < until:
+            time.sleep(0.1)
+    finally:  # also where a second Ctrl-C does not want to wait
+        cool_down()
+        for process in filter(None, map(_living, kernels)):  # one that was not forked
+            with contextlib.suppress(OSError):
+                process.kill()
+
+
+def _living(kernel: Any) -> Any:
+    """A kernel's process; None where it has ended, or never begun."""
+    process = getattr(kernel, "process", None)
+    return process if process is not None and process.poll() is None else None
 
 
 def code_stamp() -> dict[str, tuple[int, int]]:

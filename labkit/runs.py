@@ -229,14 +229,17 @@ def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: 
     write_json(folder / "run.json", manifest | {"status": status, "error": error})
 
 
-def state(folder: Path) -> str:
-    """``finished``, ``failed``, ``interrupted``, ``running`` or ``not run``."""
+def state(folder: Path, patience: float = 0.0) -> str:
+    """``finished``, ``failed``, ``interrupted``, ``running`` or ``not run``.
+
+    ``patience``: seconds to wait for whoever works in it, who may be about to end.
+    """
     status = read_json(folder / "run.json").get("status", "not run")
     if status != "running":
         return status
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout:
         return "running"
     lock.release()

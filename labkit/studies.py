@@ -55,6 +55,7 @@ class Study(BaseModel):
     runs: dict[str, Row] = Field(min_length=1)
     honest: Literal["all"] | list[str] | dict[str, Row] = Field(default_factory=list)
     seeds: list[int] = Field(default=[0], min_length=1)
+    jobs: int = Field(default=1, ge=1)  # runs side by side, where there are cores for the threads of each
     small: dict[str, Any] = Field(default_factory=dict)
     published: list[Published] = Field(default_factory=list)  # one a metric
 

@@ -1,10 +1,8 @@
-"""Running a study: its runs through Papermill, one after another, then the report; skips what is up to date."""
+"""Running a study: its runs as jobs, then the report; what is up to date is skipped."""
 
-import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -14,11 +12,12 @@ from typing import Any
 
 from labkit import disk, fingerprints, runs
 from labkit.data.source import PHANTOMS, open_data
+from labkit.jobs import Job, Machines, ThisMachine
+from labkit.notebooks import NOTEBOOKS, Say, execute
 from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, parent_of
 from labkit.studies import Study, load_study, study_file
 
-NOTEBOOKS = PROJECT / "notebooks"
-# Everything that decides what the report says; study.py and cli.py decide only when it is made.
+# Everything that decides what the report says; study.py, jobs.py and cli.py decide only when and where it is made.
 REPORT_CODE = (
     "disk.py",
     "params.py",
@@ -35,27 +34,18 @@ REPORT_CODE = (
 
 
 @dataclass
-class Plan:
-    """One run of a study: its parameters, what decides its numbers, and why it has to be made (None: it has not)."""
-
-    params: RunParams
-    inputs: dict[str, Any]
-    folder: Path
-    reason: str | None
-
-
-@dataclass
 class StudyRunner:
     """Runs a study and makes its report.
 
     ``overrides`` replaces parameters of all runs but the sources; ``only`` names the runs to make (patterns such as
-    ``resnet18*``), what they start from included. ``failed``: run -> error; ``planned``: run -> fingerprint, None if
-    refused.
+    ``resnet18*``), what they start from included. ``scheduler``: address of a Dask cluster to make them on. ``failed``:
+    run -> error; ``planned``: run -> fingerprint, None if refused.
     """
 
     study: Study
     overrides: dict[str, Any] = field(default_factory=dict)
     only: Sequence[str] = ("*",)
+    scheduler: str | None = None
     failed: dict[str, str] = field(default_factory=dict)
     planned: dict[str, str | None] = field(default_factory=dict)
     _data_fingerprints: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -75,35 +65,73 @@ class StudyRunner:
             yield
 
     def run_all(self) -> None:
-        """Make every run that is not up to date; one that fails stops only those that start from it."""
+        """Make every run that is not up to date; one that fails stops only those that start from it.
+
+        A run begins as soon as its parent is made and there is room for it. Interrupted, the runs save how far they
+        are before this raises KeyboardInterrupt.
+        """
         table, wanted = self.study.run_params(self.overrides), self.wanted()
-        if any(runs.state(self.folder / "runs" / f"{run.run}-seed{run.seed}") != "finished" for run in table):
+        waiting = list(self._labelled(table, wanted))
+        with self._machines(table) as machines:
+            running: dict[Future[str | None], tuple[Job, str]] = {}
+            try:
+                while waiting or running:
+                    unmade = {_name(params) for params, _ in waiting} | {job.name for job, _ in running.values()}
+                    for params, label in list(waiting):
+                        if (params.weights or "").removeprefix("run:") in unmade or len(running) >= machines.room:
+                            continue
+                        waiting.remove((params, label))
+                        if job := self._job(params, label, params.run in wanted):
+                            running[machines.start(job, self._say(job, machines.room > 1))] = job, label
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        job, label = running.pop(future)
+                        if error := _error_of(future):
+                            self._note_failure(job.name, error, label)
+            except KeyboardInterrupt:
+                print("stopping: the runs save how far they are …", file=sys.stderr, flush=True)
+                machines.stop()
+                raise
+        self._stamp("runs", self.planned)
+
+    def _labelled(self, table: list[RunParams], wanted: set[str]) -> Iterator[tuple[RunParams, str]]:
+        """Every run with its place and name, as they stand before its lines."""
+        count, number = sum(params.run in wanted for params in table), 0
+        for params in table:
+            number += params.run in wanted
+            yield params, f"[{number}/{count}] {_name(params) if len(self.study.seeds) > 1 else params.run}"
+
+    def _machines(self, table: list[RunParams]) -> Machines:
+        if self.scheduler:
+            from labkit.cluster import Cluster
+
+            return Cluster(self.scheduler)
+        machine = ThisMachine.of(self.study, table)
+        if any(runs.state(self.folder / "runs" / _name(params)) != "finished" for params in table):
             from labkit.kernels import warm_up
 
             warm_up()  # while the data is looked at
-        count = sum(params.run in wanted for params in table)
-        number = 0
-        for params in table:
-            name = f"{params.run}-seed{params.seed}"
-            number += params.run in wanted
-            label = f"[{number}/{count}] {name if len(self.study.seeds) > 1 else params.run}"
-            self.planned[name] = None
-            try:
-                plan = self.plan(params)
-            except ParameterError as error:
-                if params.run in wanted:
-                    self._note_failure(name, str(error), label)
-                continue
-            self.planned[name] = fingerprints.fingerprint_of(plan.inputs)
-            if params.run not in wanted:
-                continue
-            if plan.reason is None:
-                print(f"{label}: up to date")
-                continue
-            print(f"{label}: {plan.reason}", flush=True)
-            if error := self.train(plan):
-                self._note_failure(name, error, label)
-        self._stamp("runs", self.planned)
+        return machine
+
+    def _job(self, params: RunParams, label: str, wanted: bool) -> Job | None:
+        """The job of a run that is wanted and not up to date; what is planned of every run is written down."""
+        name = _name(params)
+        self.planned[name] = None
+        try:
+            job = self.plan(params)
+        except ParameterError as error:
+            if wanted:
+                self._note_failure(name, str(error), label)
+            return None
+        self.planned[name] = fingerprints.fingerprint_of(job.inputs)
+        if not wanted:
+            return None
+        print(f"{label}: {job.reason or 'up to date'}", flush=True)
+        return job if job.reason else None
+
+    def _say(self, job: Job, side_by_side: bool) -> Say:
+        """Prints a line of a kernel under its run's own; with the run's name where lines of several may mix."""
+        name = f"{job.name if len(self.study.seeds) > 1 else job.params.run}  " if side_by_side else ""
+        return lambda line: print(f"    {name}{line}", flush=True)
 
     def wanted(self) -> set[str]:
         """Names of the runs to make: those that ``only`` selects, and what they start from."""
@@ -119,7 +147,7 @@ class StudyRunner:
                 todo.append(parent)
         return names
 
-    def plan(self, params: RunParams) -> Plan:
+    def plan(self, params: RunParams) -> Job:
         """What one run needs; raises ParameterError where its parent is not finished, DataError where data is amiss."""
         parent = (params.weights or "").removeprefix("run:")
         if parent in self.failed:
@@ -127,7 +155,7 @@ class StudyRunner:
         params = runs.resolve_weights(params)
         inputs = fingerprints.run_inputs(params, self.data_fingerprint(params.dataset, params.data))
         folder = runs.run_folder(params, fingerprints.fingerprint_of(inputs))
-        return Plan(params, inputs, folder, runs.why_run(folder, inputs, params.find_learning_rate))
+        return Job(params, inputs, folder, runs.why_run(folder, inputs, params.find_learning_rate))
 
     def dry_run(self) -> Iterator[str]:
         """One line a run: what would be made and why. A child of a run that would be made is made too."""
@@ -136,7 +164,7 @@ class StudyRunner:
         for params in self.study.run_params(self.overrides):
             if params.run not in wanted:
                 continue
-            name, parent = f"{params.run}-seed{params.seed}", (params.weights or "").removeprefix("run:")
+            name, parent = _name(params), (params.weights or "").removeprefix("run:")
             reason = f"starts from {parent}, which is run again" if parent in remade else self.plan(params).reason
             if reason:
                 remade.add(name)
@@ -148,20 +176,6 @@ class StudyRunner:
             images, hashes = open_data(dataset, data, runs.cache_root())
             self._data_fingerprints[dataset, data] = fingerprints.data_fingerprint(images.table, hashes)
         return self._data_fingerprints[dataset, data]
-
-    def train(self, plan: Plan) -> str | None:
-        """Execute train.ipynb into the run folder; its error in one line, if any. The manifest has the last word."""
-        if runs.state(plan.folder) == "running":
-            return f"{plan.folder} is being worked in by another process"
-        started = time.monotonic()
-        error = execute(NOTEBOOKS / "train.ipynb", plan.folder / "train.ipynb", plan.params.model_dump())
-        if error is None and disk.read_json(plan.folder / "run.json").get("status") != "finished":
-            error = "the kernel ended before the run was finished"
-        if error is not None:
-            runs.mark_failed(plan.folder, plan.params, plan.inputs, error)
-            return error
-        print(f"    finished in {(time.monotonic() - started) / 60:.1f} min")
-        return None
 
     def _note_failure(self, name: str, error: str, label: str) -> None:
         self.failed[name] = error
@@ -266,7 +280,7 @@ class StudyRunner:
         made = fingerprints.fingerprint_of([params, inputs, source.read_text(encoding="utf-8")])
         if disk.read_json(self.folder / "report.json").get(name) != made or not runs.notebook_complete(target):
             print(f"{name}.ipynb", flush=True)
-            if error := execute(source, target, params, echo=False):
+            if error := execute(source, target, params):
                 raise RuntimeError(f"{source.relative_to(PROJECT)} failed: {error}; see {target}")
             self._stamp(name, made)
         return target
@@ -279,66 +293,35 @@ class StudyRunner:
                 disk.write_json(path, stamps | {name: made})
 
 
+def _name(params: RunParams) -> str:
+    """As the run's folder is called."""
+    return f"{params.run}-seed{params.seed}"
+
+
+def _error_of(future: "Future[str | None]") -> str | None:
+    """A job's error in one line; also where its machines gave up on it."""
+    if (error := future.exception()) is None:
+        return future.result()
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def _contents(folder: Path) -> list[str | None]:
     """What the report reads of a run, as SHA-256: a run made again elsewhere may differ under the same fingerprint."""
     names = ("run.json", "history.csv", "predictions.csv")
     return [disk.sha256(folder / name) if (folder / name).is_file() else None for name in names]
 
 
-def open_study(name: str, overrides: dict[str, Any] | None = None, only: Sequence[str] = ("*",)) -> StudyRunner:
-    """A study by name; ``overrides`` and ``only`` as in StudyRunner.
+def open_study(
+    name: str,
+    overrides: dict[str, Any] | None = None,
+    only: Sequence[str] = ("*",),
+    scheduler: str | None = None,
+) -> StudyRunner:
+    """A study by name; ``overrides``, ``only`` and ``scheduler`` as in StudyRunner.
 
     A study that has a small form is run in it on the built-in phantoms, which are made for that size.
     """
     study, overrides = load_study(name), overrides or {}
     if study.small and overrides.get("data") in PHANTOMS:
         study = study.shrunk()
-    return StudyRunner(study, overrides, only)
-
-
-def execute(source: Path, target: Path, params: dict[str, Any], echo: bool = True) -> str | None:
-    """Run a notebook through Papermill from the project's root; None, or its error in one line."""
-    import papermill
-    from jupyter_client.manager import KernelManager
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
-
-    from labkit.kernels import WarmKernelManager
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    watched = os.environ.pop("JPY_SESSION_NAME", None)  # JupyterLab's, where this is called from: nobody looks here
-    try:
-        papermill.execute_notebook(
-            str(source),
-            str(target),
-            params,
-            resources={"metadata": {"path": str(PROJECT)}},  # its place; `cwd` would be that of all our threads
-            progress_bar=False,
-            config=Config({KernelManager.__name__: {"transport_encryption": "auto"}}),  # else every kernel warns
-            kernel_manager_class=WarmKernelManager,
-            stdout_file=_Indented() if echo else None,
-        )
-    except PapermillExecutionError as error:
-        return f"{error.ename}: {error.evalue}"
-    except DeadKernelError:
-        return "the kernel died; was it killed, or out of memory?"
-    finally:
-        if watched is not None:
-            os.environ["JPY_SESSION_NAME"] = watched
-    return None
-
-
-class _Indented:
-    """A text stream that shows a kernel's full lines under the run's own."""
-
-    def __init__(self) -> None:
-        self.unfinished = ""
-
-    def write(self, text: str) -> None:
-        *lines, self.unfinished = (self.unfinished + text).split("\n")
-        for line in lines:
-            print(f"    {line}", flush=True)
-
-    def flush(self) -> None:
-        sys.stdout.flush()
+    return StudyRunner(study, overrides, only, scheduler)

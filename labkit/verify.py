@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from labkit import disk, runs
+from labkit.notebooks import NOTEBOOKS, execute
 from labkit.params import ParameterError
-from labkit.study import NOTEBOOKS, execute
 
 # What a run promises to be the same, in the order in which a difference arises.
 FILES = ("history.csv", "model.safetensors", "predictions.csv", "metrics.json")
@@ -59,7 +59,7 @@ def verify(folder: Path) -> Repeat:
         shutil.rmtree(repeated, ignore_errors=True)
         # A run started by hand has its folder's name from its fingerprint, which newer code would change.
         named = params.model_copy(update={"run": params.run or folder.name.removesuffix(f"-seed{params.seed}")})
-        error = execute(NOTEBOOKS / "train.ipynb", repeated / "train.ipynb", named.model_dump())
+        error = execute(NOTEBOOKS / "train.ipynb", repeated / "train.ipynb", named.model_dump(), _say)
     if error is not None:
         raise ParameterError(f"{folder.name} cannot be repeated: {error}")
     found = compare(folder, repeated, time.monotonic() - started)
@@ -101,6 +101,10 @@ def _difference_of_tables(kept: pd.DataFrame, made: pd.DataFrame) -> str:
     values = [table.iloc[row, column] for table in (kept, made)]
     cell = f"{kept.columns[column]} was {values[0]}, is {values[1]}"
     return f"{other.any(axis=1).sum()} of {len(kept)} rows differ, first row {row + 1} ({cell})"
+
+
+def _say(line: str) -> None:
+    print(f"    {line}", flush=True)
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import nbformat
 import pytest
 
 from labkit import kernel_server, kernels
+from labkit.notebooks import execute
 from labkit.params import PROJECT
-from labkit.study import execute
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
 
@@ -37,7 +37,7 @@ def run(tmp_path: Path, *sources: str, **params) -> list[str]:
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "in.ipynb")
-    error = execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", params, echo=False)
+    error = execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", params)
     if error:
         return [error]
     cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells

@@ -3,11 +3,11 @@
 import nbformat
 import pytest
 
-from labkit import disk, fingerprints, runs
-from labkit import study as study_room
+from labkit import disk, fingerprints, jobs, runs
+from labkit.notebooks import execute
 from labkit.params import ParameterError, RunParams
 from labkit.studies import Study
-from labkit.study import StudyRunner, execute, open_study
+from labkit.study import StudyRunner, open_study
 
 TABLE = {
     "title": "t",
@@ -26,7 +26,7 @@ def runner(monkeypatch):
     runner = StudyRunner(Study(name="s", **TABLE))
     runner.executed, runner.broken = [], set()
 
-    def kernel(source, target, params, echo=True):
+    def kernel(source, target, params, say=None):
         params = RunParams.of(params)
         runner.executed.append(params.run)
         if params.run in runner.broken:
@@ -39,7 +39,7 @@ def runner(monkeypatch):
         runs._open.clear()
         return None
 
-    monkeypatch.setattr(study_room, "execute", kernel)
+    monkeypatch.setattr(jobs, "execute", kernel)
     monkeypatch.setattr("labkit.kernels.warm_up", lambda: None)
     return runner
 
@@ -167,7 +167,8 @@ def test_a_cells_error_is_said_in_one_line(tmp_path):
     assert execute(source, tmp_path / "out.ipynb", {}) == "ValueError: the name, the value and the cure"
 
 
-def test_a_kernels_lines_are_shown_while_it_runs(tmp_path, capsys):
+def test_a_kernels_lines_are_shown_while_it_runs(tmp_path):
     source = notebook(tmp_path, "x = 1", "print('epoch', x)")
-    assert execute(source, tmp_path / "out.ipynb", {"x": 7}) is None
-    assert "    epoch 7\n" in capsys.readouterr().out
+    lines = []
+    assert execute(source, tmp_path / "out.ipynb", {"x": 7}, lines.append) is None
+    assert lines == ["epoch 7"]

@@ -14,9 +14,9 @@ from labkit.bench import made_study
 from labkit.bench.rows import Goal, Row, figure_row, time_row
 from labkit.bench.setting import Setting
 from labkit.bench.timing import in_turn
+from labkit.notebooks import NOTEBOOKS, execute
 from labkit.params import PROJECT
 from labkit.runs import reports_root
-from labkit.study import NOTEBOOKS, execute
 
 
 def report_rows(setting: Setting) -> Iterator[Row]:
@@ -90,5 +90,5 @@ def _trained(folder: Path) -> float:
 
 
 def _executed(source: Path, target: Path, **params: str) -> None:
-    if error := execute(source, target, params, echo=False):
+    if error := execute(source, target, params):
         raise RuntimeError(f"{source.name}: {error}")

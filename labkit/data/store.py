@@ -19,6 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from labkit.data.images import try_load
+from labkit.disk import in_turn
 
 VERSION = 1  # of the geometry below; a change makes every store anew
 MAX_UNREADABLE = 0.01
@@ -67,7 +68,9 @@ def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) 
     key = hashlib.sha256(f"{VERSION} {size} {' '.join(unique['sha256'])}".encode()).hexdigest()[:16]
     folder = cache / "store" / f"{size}px-{key}"
     if not (folder / "index.json").is_file():
-        _build(unique, size, folder)
+        with in_turn(folder.with_name(f".{folder.name}.lock")):  # runs side by side want the same one
+            if not (folder / "index.json").is_file():
+                _build(unique, size, folder)
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     row_of = {sha: row for row, sha in enumerate(index["sha256"])}
     reasons = wanted["sha256"].map(index["unreadable"])
@@ -104,8 +107,7 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> None:
         images.flush()
         index = {"sha256": unique["sha256"].tolist(), "unreadable": dict(sorted(unreadable.items()))}
         (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        if not (folder / "index.json").is_file():  # another process may have been quicker
-            temporary.replace(folder)
+        temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
