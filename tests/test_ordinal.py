@@ -20,8 +20,9 @@ from labkit.models.build import build_model
 from labkit.models.weights import WeightsError
 from labkit.params import ParameterError, RunParams
 from labkit.reporting import sentences
-from labkit.training import fit as fit_room
-from labkit.training.fit import evaluate, fit
+from labkit.training import keeper as keeper_room
+from labkit.training.fit import fit
+from labkit.training.keeper import evaluate
 from labkit.training.machine import set_up
 from labkit.training.objective import answers, make_criterion, refuse_unordered
 from labkit.training.predict import predict, predictions_table
@@ -90,7 +91,7 @@ def test_the_files_give_back_the_very_grades(data):
 def test_a_killed_ordinal_run_goes_on_to_the_same_bytes(data, monkeypatch):
     params = BASE.model_copy(update={"epochs": 2, "class_weights": "balanced"})
     whole, _ = train(data, params.model_copy(update={"run": "whole"}))
-    saved = fit_room.save_checkpoint
+    saved = keeper_room.save_checkpoint
     calls = []
 
     def die_after_an_epoch(*arguments):
@@ -99,10 +100,10 @@ def test_a_killed_ordinal_run_goes_on_to_the_same_bytes(data, monkeypatch):
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit_room, "save_checkpoint", die_after_an_epoch)
+    monkeypatch.setattr(keeper_room, "save_checkpoint", die_after_an_epoch)
     with pytest.raises(KeyboardInterrupt):
         train(data, params)
-    monkeypatch.setattr(fit_room, "save_checkpoint", saved)
+    monkeypatch.setattr(keeper_room, "save_checkpoint", saved)
     resumed, _ = train(data, params)
     for name in ("history.csv", "model.safetensors", "predictions.csv"):
         assert resumed.path(name).read_bytes() == whole.path(name).read_bytes(), name

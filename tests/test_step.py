@@ -17,12 +17,13 @@ from labkit.evaluation import metrics
 from labkit.models.build import build_model, train_mode
 from labkit.params import ParameterError, RunParams
 from labkit.reporting.sentences import micro_batch_sentence
-from labkit.training import fit as fit_room
+from labkit.training import keeper as keeper_room
 from labkit.training import machine, memory
-from labkit.training.fit import build_optimizer, fit
+from labkit.training.fit import fit
 from labkit.training.machine import set_up
 from labkit.training.memory import is_out_of_memory, piece_sizes
 from labkit.training.objective import make_criterion
+from labkit.training.optimizers import build_optimizer, make_optimizer
 from labkit.training.predict import predict_images
 from labkit.training.step import TrainStep
 
@@ -193,17 +194,17 @@ def train(data, name, most=99, **changes):
 def test_a_run_that_ran_out_of_memory_says_so_and_goes_on_as_if_never_stopped(data, monkeypatch):
     whole = train(data, "whole", most=5)
     assert whole.manifest["micro_batch"] == 4
-    saved = fit_room.save_checkpoint
+    saved = keeper_room.save_checkpoint
 
     def die_after_an_epoch(path, fingerprint, progress, *rest):
         saved(path, fingerprint, progress, *rest)
         if len(progress.history) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit_room, "save_checkpoint", die_after_an_epoch)
+    monkeypatch.setattr(keeper_room, "save_checkpoint", die_after_an_epoch)
     with pytest.raises(KeyboardInterrupt):
         train(data, "killed", most=5)
-    monkeypatch.setattr(fit_room, "save_checkpoint", saved)
+    monkeypatch.setattr(keeper_room, "save_checkpoint", saved)
     resumed = train(data, "killed")  # what the checkpoint says holds, though memory would now suffice
     assert resumed.manifest["micro_batch"] == 4
     for name in ("history.csv", "model.safetensors"):
@@ -243,7 +244,7 @@ def test_a_step_does_not_wait_for_the_device_and_sends_it_no_constants(changes, 
     params = BASE.model_copy(update={"optimizer": "adamw", "device": device} | changes)
     accelerator = set_up(params)
     model = accelerator.prepare_model(build_model("resnet18", params.outputs(3)))
-    optimizer = fit_room.make_optimizer(model, params, accelerator, frozen=False)
+    optimizer = make_optimizer(model, params, accelerator, frozen=False)
     criterion = make_criterion(params, [1.0, 2.0, 3.0]).to(accelerator.device)
     step = TrainStep(model, criterion, optimizer, params, accelerator, 3)
     batch = {name: values.pin_memory() if device == "cuda" else values for name, values in a_batch().items()}

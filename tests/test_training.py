@@ -15,8 +15,11 @@ from labkit.evaluation import metrics
 from labkit.models.build import build_model
 from labkit.params import ParameterError, RunParams
 from labkit.training import fit as fit_room
-from labkit.training.fit import class_weights, evaluate, fit, learning_rate_at
+from labkit.training import keeper as keeper_room
+from labkit.training.fit import class_weights, fit
+from labkit.training.keeper import evaluate
 from labkit.training.machine import choose_device, set_up
+from labkit.training.optimizers import learning_rate_at
 from labkit.training.predict import predict, predictions_table
 
 BASE = RunParams(
@@ -79,7 +82,7 @@ def test_selection_on_test_shows_a_test_curve_and_counts_every_look(data):
 def test_a_killed_run_goes_on_to_the_same_bytes(data, monkeypatch, stop_after):
     params = BASE.model_copy(update={"optimizer": "sgd", "rotation": 20.0})
     whole, *_ = train(data, params.model_copy(update={"run": "whole"}))
-    saved, kept = fit_room.save_checkpoint, []
+    saved, kept = keeper_room.save_checkpoint, []
 
     def die_after(*arguments):
         saved(*arguments)
@@ -87,10 +90,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(data, monkeypatch, stop_after):
         if len(kept) == stop_after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit_room, "save_checkpoint", die_after)
+    monkeypatch.setattr(keeper_room, "save_checkpoint", die_after)
     with pytest.raises(KeyboardInterrupt):
         train(data, params)
-    monkeypatch.setattr(fit_room, "save_checkpoint", saved)
+    monkeypatch.setattr(keeper_room, "save_checkpoint", saved)
     resumed, *_ = train(data, params)
     for name in ("history.csv", "model.safetensors"):
         assert resumed.path(name).read_bytes() == whole.path(name).read_bytes(), name

@@ -61,10 +61,10 @@ class StoreDataset(Dataset):
 
 
 class EpochSampler(Sampler):
-    """(epoch, index) pairs, shuffled by (seed, epoch) or in order."""
+    """(epoch, index) pairs, shuffled by (seed, epoch) or in order; ``first``: how many of them are passed over."""
 
     def __init__(self, count: int, seed: int | None):
-        self.count, self.seed, self.epoch = count, seed, 0
+        self.count, self.seed, self.epoch, self.first = count, seed, 0, 0
 
     def __len__(self) -> int:
         return self.count
@@ -73,7 +73,7 @@ class EpochSampler(Sampler):
         order = np.arange(self.count)
         if self.seed is not None:
             np.random.Generator(np.random.Philox(key=[self.seed, 2**32 + self.epoch])).shuffle(order)
-        return ((self.epoch, int(index)) for index in order)
+        return ((self.epoch, int(index)) for index in order[self.first :])
 
 
 class EpochLoader(DataLoader):
@@ -91,7 +91,7 @@ class EpochLoader(DataLoader):
         drop_last: bool,
         device: str = "cpu",
     ):
-        self.epoch_sampler = EpochSampler(len(dataset), seed)
+        self.epoch_sampler, self.images_a_step = EpochSampler(len(dataset), seed), batch_size
         self.ahead = device != "cpu" and num_workers == 0
         super().__init__(
             dataset,
@@ -112,9 +112,12 @@ class EpochLoader(DataLoader):
         """(n,) int64, -1 where there is none: in the table's order, and as drawn in an epoch if it is oversampled."""
         return self.dataset.labels
 
-    def set_epoch(self, epoch: int) -> None:
-        """Order and augmentation of the next pass are those of this epoch (from 0; training counts from 1)."""
-        self.epoch_sampler.epoch = epoch
+    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
+        """Order and augmentation of the next pass are those of this epoch (from 0; training counts from 1).
+
+        The pass begins at its batch ``first_step``; ``len`` stays that of the whole epoch.
+        """
+        self.epoch_sampler.epoch, self.epoch_sampler.first = epoch, first_step * self.images_a_step
 
 
 def ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:

@@ -36,10 +36,11 @@ class Estimate:
             print(f"about {minutes:.1f} minutes to go, by the first {self.done} steps", flush=True)
 
 
-def fit_steps(batches: EpochLoader, epoch: int, epochs: int, estimate: Estimate) -> Iterator[Batch]:
-    """The batches of one training epoch, with a bar if a person is watching, counted by ``estimate``."""
+def fit_steps(batches: EpochLoader, epoch: int, epochs: int, estimate: Estimate, done: int = 0) -> Iterator[Batch]:
+    """The batches of one training epoch that are left, with a bar if a person is watching, counted by ``estimate``."""
     # In a browser the bar goes where the epochs' lines go, which then take its place; stderr would stand there in red.
     file = sys.stdout if in_browser() else sys.stderr
-    for batch in tqdm(batches, desc=f"epoch {epoch}/{epochs}", leave=False, disable=not interactive(), file=file):
+    bar = {"total": len(batches), "initial": done, "leave": False, "disable": not interactive(), "file": file}
+    for batch in tqdm(batches, desc=f"epoch {epoch}/{epochs}", **bar):
         yield batch
         estimate.step()

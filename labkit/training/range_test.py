@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from labkit.data.loaders import EpochLoader
 from labkit.models.build import train_mode
 from labkit.params import RunParams
-from labkit.training.fit import build_optimizer, class_weights
+from labkit.training.fit import class_weights
 from labkit.training.objective import make_criterion
+from labkit.training.optimizers import build_optimizer
 from labkit.training.step import to_device
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 100  # fastai's defaults, as the two below
