@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from typing import Any, Self
 
 from labkit import fingerprints, runs
-from labkit.jobs import Job, Say, train
-from labkit.notebooks import DIED
+from labkit.jobs import STOPPED, Job, train
+from labkit.notebooks import DIED, Say
 from labkit.params import ParameterError
 
 RETRIES = 2  # of a kernel that died: of one that wanted more memory than its worker has, for example
@@ -81,8 +81,11 @@ class Cluster:
 
 
 def work(job: Job, topic: str, places: dict[str, str]) -> str | None:
-    """On a worker: `jobs.train`, whose lines are sent home. Raises RuntimeError where trying elsewhere may help."""
-    from distributed import get_worker
+    """On a worker: `jobs.train`, whose lines are sent home.
+
+    Raises RuntimeError where the kernel died and another try may help, Reschedule where the run is to go on elsewhere.
+    """
+    from distributed import Reschedule, get_worker
 
     worker = get_worker()
     os.environ |= places  # of the one who asked, as the folder of the job is
@@ -92,6 +95,8 @@ def work(job: Job, topic: str, places: dict[str, str]) -> str | None:
     error = train(job, lambda line: worker.log_event(topic, {"job": job.name, "line": line}), PATIENCE)
     if error == DIED:
         raise RuntimeError(error)
+    if error and error.startswith(STOPPED):  # not by us, who would have forgotten the job: its worker's time is over
+        raise Reschedule
     return error
 
 

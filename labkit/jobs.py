@@ -12,7 +12,7 @@ from labkit.notebooks import NOTEBOOKS, Say, execute
 from labkit.params import ParameterError, RunParams
 from labkit.studies import Study
 
-STOPPED = "Stopped"  # raised by a run that saved what it had, since it was asked to stop; see training.stop
+STOPPED = "Stopped: "  # raised by a run that saved what it had, since it was asked to stop; see training.stop
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def train(job: Job, say: Say, patience: float = 5.0) -> str | None:
         return f"{job.folder} is being worked in by another process; wait for it or stop it"
     started = time.monotonic()
     error = execute(NOTEBOOKS / "train.ipynb", job.folder / "train.ipynb", job.params.model_dump(), say)
-    if error is not None and error.startswith(f"{STOPPED}:"):
-        return error.removeprefix(f"{STOPPED}: ")
+    if error is not None and error.startswith(STOPPED):
+        return error
     if error is None and disk.read_json(job.folder / "run.json").get("status") != "finished":
         error = "the kernel ended before the run was finished"
     if error is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from labkit import disk, fingerprints, runs
 from labkit.data.source import PHANTOMS, open_data
-from labkit.jobs import Job, Machines, ThisMachine
+from labkit.jobs import STOPPED, Job, Machines, ThisMachine
 from labkit.notebooks import NOTEBOOKS, Say, execute
 from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, parent_of
 from labkit.studies import Study, load_study, study_file
@@ -178,7 +178,7 @@ class StudyRunner:
         return self._data_fingerprints[dataset, data]
 
     def _note_failure(self, name: str, error: str, label: str) -> None:
-        self.failed[name] = error
+        self.failed[name] = error = error.removeprefix(STOPPED)
         print(f"{label}: FAILED: {error}", file=sys.stderr, flush=True)
 
     def report(self, pdf: bool = True, paper: str = "A4") -> tuple[Path, Path | None]:

@@ -44,7 +44,8 @@ def network_namespaces(count: int) -> Iterator[list[Place]]:
     try:
         for number in range(count):
             name, ours, theirs = f"labkit{os.getpid()}-{number}", f"lk{os.getpid() % 10**6}{number}a", "eth0"
-            here, there = f"10.213.{number}.1", f"10.213.{number}.2"
+            net = f"10.213.{(os.getpid() + number) % 250}"  # another than that of a test that was killed
+            here, there = f"{net}.1", f"{net}.2"
             inside = ["ip", "netns", "exec", name]
             steps = [
                 ["ip", "netns", "add", name],
@@ -55,15 +56,15 @@ def network_namespaces(count: int) -> Iterator[list[Place]]:
                 [*inside, "ip", "link", "set", theirs, "up"],
                 [*inside, "ip", "link", "set", "lo", "up"],
             ]
-            made.append(name)
+            made += [["ip", "link", "delete", ours], ["ip", "netns", "delete", name]]
             if shutil.which("ip") is None or any(map(in_words, steps)):
                 places = []
                 break
             places.append(Place(inside, here))
         yield places
     finally:
-        for name in made:
-            in_words(["ip", "netns", "delete", name])
+        for undo in made:
+            in_words(undo)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def dask(tmp_path) -> Iterator[Dask]:
         workers = {}
         for place in places:
             command = [*place.prefix, *DASK, "worker", f"tcp://{place.scheduler}:{port}", "--nthreads", "1"]
-            worker = subprocess.Popen([*command, "--no-nanny", "--no-dashboard"], **quiet)
+            worker = subprocess.Popen([*command, "--no-nanny", "--no-dashboard", "--death-timeout", "60"], **quiet)
             stack.callback(end, worker)
             workers[wait_for(worker, r"Start worker at: +(tcp://\S+)")[1]] = worker
             wait_for(worker, "Starting established connection")
@@ -125,6 +126,40 @@ def start(dask: Dask, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def test_jobs_of_slurm_are_workers_and_a_cancelled_one_costs_nothing(alone, cache, monkeypatch, tmp_path):
+    """As README says it, through dask-jobqueue; `bash tests/one_node_slurm.sh start` makes a SLURM of this machine."""
+    if shutil.which("sbatch") is None or in_words(["sinfo"]):
+        pytest.skip("no SLURM here: bash tests/one_node_slurm.sh start")
+    from dask_jobqueue import SLURMCluster
+
+    monkeypatch.setenv("LABKIT_CACHE", str(cache))
+    node = {"cores": 1, "processes": 1, "memory": "2GB", "walltime": "00:20:00", "log_directory": str(tmp_path)}
+    with SLURMCluster(**node, interface="lo", scheduler_options={"dashboard_address": None}) as slurm:
+        slurm.scale(2)
+        study = start(Dask(slurm.scheduler_address, {}))
+        said, killed = [], ""
+        for line in study.stdout:
+            said.append(line)
+            name, _, rest = line.strip().partition("  ")
+            if rest.startswith("epoch 1/3") and not killed:
+                killed = name
+                jobs = subprocess.run(
+                    ["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, check=True
+                )
+                subprocess.run(["scancel", jobs.stdout.split()[0]], check=True)
+        assert study.wait() == 0, "".join(said) + study.stderr.read()
+    attempts = [disk.read_json(folder_of(run) / "run.json")["attempts"] for run in CHOSEN[1:]]
+    assert sum(attempts) == len(attempts) + 1, attempts
+    assert_same_bytes(alone)
+
+
+def assert_same_bytes(alone: Path) -> None:
+    there = alone / "course" / "depth-small" / "runs"
+    for run in CHOSEN[1:]:
+        for name in FILES:
+            assert (folder_of(run) / name).read_bytes() == (there / f"{run}-seed0" / name).read_bytes(), (run, name)
+
+
 def folder_of(run: str) -> Path:
     return runs.reports_root() / "course" / "depth-small" / "runs" / f"{run}-seed0"
 
@@ -148,10 +183,7 @@ def test_runs_spread_over_the_workers_and_one_that_is_killed_costs_nothing(dask,
     assert len(on[killed]) == 2 and on[killed][0] != on[killed][1], on
     assert any(line.strip().startswith(f"{killed}  going on after epoch") for line in said)
     assert disk.read_json(folder_of(killed) / "run.json")["attempts"] == 2
-    there = alone / "course" / "depth-small" / "runs"
-    for run in CHOSEN[1:]:
-        for name in FILES:
-            assert (folder_of(run) / name).read_bytes() == (there / f"{run}-seed0" / name).read_bytes(), (run, name)
+    assert_same_bytes(alone)
     assert "up to date" in start(dask).communicate()[0]
 
 
@@ -169,9 +201,7 @@ def test_ctrl_c_lets_the_runs_on_the_workers_save_and_stop(dask, cache, alone, m
     again = start(dask)
     said, errors = again.communicate()
     assert again.returncode == 0, said + errors
-    there = alone / "course" / "depth-small" / "runs"
-    for run in CHOSEN[1:]:
-        assert (folder_of(run) / "history.csv").read_bytes() == (there / f"{run}-seed0" / "history.csv").read_bytes()
+    assert_same_bytes(alone)
 
 
 def test_a_worker_without_the_shared_folder_says_what_is_needed(dask, cache, monkeypatch):

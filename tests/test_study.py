@@ -1,5 +1,7 @@
 """Running a study: skips what is up to date, goes on after a failure, never takes a dead kernel for a finished run."""
 
+import threading
+
 import nbformat
 import pytest
 
@@ -137,6 +139,61 @@ def test_a_parameter_from_outside_changes_the_runs_and_not_the_sources(runner):
         "scratch": 7,
         "child": 7,
     }
+
+
+def test_runs_side_by_side_wait_for_their_parents_alone(runner, monkeypatch, capsys):
+    """Two at a time: the source and the run from scratch meet in their kernels, their child comes after its parent."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    both, kernel = threading.Barrier(2, timeout=60), jobs.execute
+
+    def meeting(source, target, params, say=None):
+        if params["run"] != "child":
+            both.wait()
+            say("epoch 1/1")
+        with one_at_a_time:  # what the made-up kernel shares
+            return kernel(source, target, params, say)
+
+    one_at_a_time = threading.Lock()
+    monkeypatch.setattr(jobs, "execute", meeting)
+    runner.study = Study(name="s", **TABLE | {"jobs": 2, "defaults": {"data": "tiny", "threads": 1}})
+    runner.run_all()
+    assert not runner.failed and runner.executed[-1] == "child" and set(runner.executed[:2]) == {"start", "scratch"}
+    said = capsys.readouterr().out
+    assert "    start  epoch 1/1\n" in said and "    scratch  epoch 1/1\n" in said
+
+
+@pytest.mark.parametrize(("cores", "threads", "room"), [(1, 1, 1), (2, 1, 2), (8, 1, 3), (8, 4, 2), (8, 16, 1)])
+def test_side_by_side_are_as_many_runs_as_cores_allow(monkeypatch, cores, threads, room):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    study = Study(name="s", **TABLE | {"jobs": 3})
+    assert jobs.ThisMachine.of(study, [RunParams(threads=threads), RunParams(threads=1)]).room == room
+
+
+def test_side_by_side_a_run_may_not_take_every_core():
+    with pytest.raises(ParameterError, match="jobs: got 2, but run greedy has threads: 0"):
+        jobs.ThisMachine.of(Study(name="s", **TABLE | {"jobs": 2}), [RunParams(run="greedy", threads=0)])
+
+
+def test_a_run_that_was_stopped_is_interrupted_and_not_failed(runner, monkeypatch, capsys):
+    """Asked by somebody else than us to save and end, it goes on the next time."""
+    kernel = jobs.execute
+
+    def stopped(source, target, params, say=None):
+        if params["run"] != "scratch" or runner.executed.count("scratch"):
+            return kernel(source, target, params, say)
+        runner.executed.append("scratch")
+        parsed = RunParams.of(params)
+        runs.open_run(parsed, fingerprints.run_inputs(parsed, "bytes of tiny")).lock.release()
+        runs._open.clear()
+        return "Stopped: saved after step 3 of 9 of epoch 1"
+
+    monkeypatch.setattr(jobs, "execute", stopped)
+    runner.run_all()
+    assert runner.failed == {"scratch-seed0": "saved after step 3 of 9 of epoch 1"}
+    assert runs.state(runs.reports_root() / "s" / "runs" / "scratch-seed0") == "interrupted"
+    runner.failed = {}
+    runner.run_all()
+    assert not runner.failed and set(runs.current_runs("s")["state"]) == {"finished"}
 
 
 @pytest.mark.parametrize(
