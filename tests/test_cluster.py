@@ -134,6 +134,7 @@ def test_jobs_of_slurm_are_workers_and_a_cancelled_one_costs_nothing(alone, cach
 
     monkeypatch.setenv("LABKIT_CACHE", str(cache))
     node = {"cores": 1, "processes": 1, "memory": "2GB", "walltime": "00:20:00", "log_directory": str(tmp_path)}
+    node["worker_extra_args"] = ["--resources", "GPU=1"]  # what a job takes one of
     with SLURMCluster(**node, interface="lo", scheduler_options={"dashboard_address": None}) as slurm:
         slurm.scale(2)
         study = start(Dask(slurm.scheduler_address, {}))

@@ -16,6 +16,7 @@ from labkit.models.build import build_model
 SAME = 2e-3  # logits; float32 in another memory format and batch
 FROM_STORE = f"{ours.NAME}, from its store"
 FROM_FILES = f"{ours.NAME}, files decoded anew"
+FLOOR = "its network alone"
 WORDS = {
     FROM_STORE: "evaluation, files that the store holds",
     FROM_FILES: "evaluation, files never seen",
@@ -36,15 +37,19 @@ def rows(setting: Setting) -> Iterator[Row]:
         mine[FROM_FILES]()
         passes, reasons = ready(TEST, task, _other_work(logits, exactly=resize is None and device.type == "cpu"))
         place = f"resnet18, {size} px JPEG, {f'resized to {resize}' if resize else f'its middle {crop}'} px"
-        times = setting.times(f"evaluation, {place}", mine | passes, warm=False)
+        floor = {FLOOR: ours.network_alone(task)}
+        floor[FLOOR]()
+        times = setting.times(f"evaluation, {place}", mine | floor | passes, warm=False)
         for name, what in WORDS.items():
+            measured = what, place, "images/s", len(table), times[name]
+            yield rate_row(*measured, FLOOR, times[FLOOR], at_least(0.9), note="on images in memory: nothing is loaded")
             for peer in TEST:
                 goal = at_least(2 if peer == "plain loop" else 1.2)
                 if peer in reasons:
                     yield absent_row(what, place, "images/s", peer, reasons[peer], goal)
                     continue
                 note = "batches of 8" if peer == "plain loop" else ""
-                yield rate_row(what, place, "images/s", len(table), times[name], peer, times[peer], goal, note=note)
+                yield rate_row(*measured, peer, times[peer], goal, note=note)
 
 
 def _other_work(logits: torch.Tensor, exactly: bool) -> Callable[[Any], str | None]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from labkit.bench.tasks import CLASSES, DECAY, MOMENTUM, RATE, InputTask, StepTask, TestTask, drain
 from labkit.bench.timing import Pass
+from labkit.data.augment import to_float
 from labkit.data.hashes import file_hashes
 from labkit.data.loaders import Batch, EpochLoader, make_loaders
 from labkit.data.store import Store, build_store, load_square
@@ -120,6 +121,21 @@ def test_from_store(task: TestTask, cache: Path) -> Pass:
     return lambda: torch.from_numpy(predict(model, loader, params.normalize))
 
 
+def network_alone(task: TestTask) -> Pass:
+    """The same network on normalised images that are in memory: what no loader can be faster than."""
+    images = [load_square(task.paths[at : at + task.batch_size], task.resize or task.size)[0] for at in _starts(task)]
+    batches = [
+        to_float(torch.from_numpy(np.ascontiguousarray(_middle(part, task.crop))), "imagenet") for part in images
+    ]
+    model = _loaded(task).eval()
+
+    @torch.inference_mode()
+    def once() -> Tensor:
+        return torch.cat([model(batch.to(task.device)) for batch in batches]).cpu()
+
+    return once
+
+
 def test_from_files(task: TestTask) -> Pass:
     """Logits of files that were never seen before: decoded anew each time, as `labkit predict` does."""
     model = _loaded(task)
@@ -127,12 +143,16 @@ def test_from_files(task: TestTask) -> Pass:
 
     def once() -> Tensor:
         outputs = []
-        for start in range(0, len(task.table), task.batch_size):
+        for start in _starts(task):
             images, _ = load_square(task.paths[start : start + task.batch_size], size)
             outputs.append(predict_images(model, np.ascontiguousarray(_middle(images, task.crop)), "imagenet"))
         return torch.from_numpy(np.concatenate(outputs))
 
     return once
+
+
+def _starts(task: TestTask) -> range:
+    return range(0, len(task.table), task.batch_size)
 
 
 def _middle(images: np.ndarray, crop: int) -> np.ndarray:
