@@ -194,7 +194,10 @@ class RunParams(_SplitParams):
     compile: bool = Field(
         False, description="torch.compile of the training step: minutes at the start, faster steps; needs a compiler"
     )
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: all cores")
+    num_processes: int = Field(
+        1, ge=1, le=64, description="processes that share each batch, one GPU each; on a CPU they share its cores"
+    )
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of each process; 0: all cores, shared out")
     num_workers: int = Field(0, ge=0, le=256, description="loader processes; the result does not depend on them")
 
     @field_validator("class_weights")
@@ -224,6 +227,11 @@ class RunParams(_SplitParams):
             raise ValueError(f"freeze_epochs: got {self.freeze_epochs}, allowed: at most epochs ({self.epochs})")
         if self.freeze_epochs and self.weights is None:
             raise ValueError("freeze_epochs: a frozen backbone needs weights; set weights, or freeze_epochs to 0")
+        if self.batch_size < 2 * self.num_processes:
+            raise ValueError(
+                f"num_processes: got {self.num_processes}, allowed: at most half of batch_size ({self.batch_size}), "
+                "since BatchNorm has no variance of one image"
+            )
         if self.val_fraction + self.test_fraction >= 0.9:
             raise ValueError("val_fraction + test_fraction: they must leave at least a tenth for training")
         return self

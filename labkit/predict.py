@@ -108,6 +108,7 @@ class Predictor:
 def open_predictor(folder: Path) -> Predictor:
     """A finished run's network, set up as it predicted; where its device is not there, on what there is."""
     params, manifest = runs.read_params(folder), disk.read_json(folder / "run.json")
+    params = params.model_copy(update={"num_processes": 1})  # it was trained by several; a few images need no more
     kept, n_classes = runs.read_predictions(folder), len(manifest["classes"])
     try:
         accelerator = set_up(params)

@@ -98,7 +98,7 @@ def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> R
     params = runs.read_params(folder).model_copy(update={"data": data} if data else {})
     manifest = disk.read_json(folder / "run.json")
     n_classes = len(manifest["classes"])
-    accelerator = set_up(params)
+    accelerator = set_up(params.model_copy(update={"num_processes": 1}))
     loader, ids = _loader(params, split, accelerator.device.type)
     if ids != kept["image_id"].tolist():
         raise ParameterError(

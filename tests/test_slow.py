@@ -4,12 +4,14 @@ import contextlib
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from check_report import check
 from nbclient import NotebookClient
@@ -208,6 +210,57 @@ def test_kill_9_in_the_middle_then_the_same_command_gives_the_same_bytes(tmp_pat
         }
     assert disk.read_json(runs.reports_root() / "killed" / "runs" / "r-seed0" / "run.json")["attempts"] == 2
     assert results["whole"] == results["killed"]
+
+
+def test_sigterm_in_the_middle_of_an_epoch_then_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch, finished):
+    """As SLURM does at its time limit: the kernel saves after its step, and Papermill's notebook says so."""
+    monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
+    changed = ["-p", "run", "r", "-p", "epochs", "2", "-p", "batch_size", "2", "-p", "optimizer", "sgd"]
+    results = {}
+    for study, stopped in (("whole", False), ("stopped", True)):
+        command = [*PAPERMILL, "--log-output", "notebooks/train.ipynb", tmp_path / f"{study}.ipynb", *changed]
+        command += ["-p", "study", study]
+        folder = runs.reports_root() / study / "runs" / "r-seed0"
+        if stopped:
+            process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+            said = next(line for line in process.stderr if "minutes to go, by the first 20 steps" in line)
+            (kernel,) = (
+                child for child in psutil.Process(process.pid).children() if "ipykernel" in " ".join(child.cmdline())
+            )
+            kernel.send_signal(signal.SIGTERM)
+            said += process.communicate()[1]
+            assert process.returncode != 0
+            assert re.search(r"Stopped: .*saved after step \d+ of \d+ of epoch 1, and the same command goes on", said)
+            assert runs.state(folder) == "interrupted"
+        subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+        assert runs.state(folder) == "finished"
+        results[study] = {
+            name: (folder / name).read_bytes() for name in ("history.csv", "predictions.csv", "model.safetensors")
+        }
+    assert results["whole"] == results["stopped"]
+
+
+def test_papermill_trains_in_two_processes_and_says_so(finished, monkeypatch, tmp_path, own_reports):
+    monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
+    changed = ["-p", "num_processes", "2", "-p", "num_workers", "1", "-p", "threads", "1"]
+    command = [*PAPERMILL, "notebooks/train.ipynb", tmp_path / "out.ipynb", *changed]
+    subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+    (folder,) = (own_reports / "adhoc" / "runs").glob("*")
+    manifest = disk.read_json(folder / "run.json")
+    assert (manifest["status"], manifest["num_processes"], manifest["threads"]) == ("finished", 2, 1)
+    predictions = runs.read_predictions(folder)
+    assert predictions["image_id"].is_unique and len(predictions) == sum(
+        count for split, count in manifest["n_images"].items() if split != "train"
+    )
+    said = (tmp_path / "out.ipynb").read_text()
+    assert "2 processes trained together, on 16 images each" in said and "OMP_NUM_THREADS" not in said
+    ours = [
+        process
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if (process.info["environ"] or {}).get("LABKIT_REPORTS") == str(own_reports)
+        and "labkit.training.helper" in " ".join(process.info["cmdline"])
+    ]
+    assert not psutil.wait_procs(ours, timeout=20)[1]
 
 
 def test_real_fundus_photographs_train_and_say_what_they_are_worth(tmp_path, own_reports):

@@ -236,11 +236,20 @@ class HostWaits(TorchDispatchMode):
         return out
 
 
+def test_several_processes_do_not_halve_but_say_what_to_lower(monkeypatch):
+    monkeypatch.setattr(TrainStep, "_processes", 2)
+    words = r"^batch_size: out of memory with 16 images of 16 px in each of 2 processes; lower batch_size \(it is 16\)$"
+    with pytest.raises(ParameterError, match=words):
+        a_step(network(Holds(0)))(a_batch(), 0)
+
+
 @pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(
     "changes", [{}, {"precision": "bf16"}, {"optimizer": "sgd"}, {"loss": "ordinal", "optimizer": "adam"}]
 )
-def test_a_step_does_not_wait_for_the_device_and_sends_it_no_constants(changes, device, monkeypatch):
+def test_a_step_does_not_wait_for_the_device_and_sends_it_no_constants(changes, processes, device, monkeypatch):
+    monkeypatch.setattr(TrainStep, "_processes", processes)  # of which the group is this one alone
     params = BASE.model_copy(update={"optimizer": "adamw", "device": device} | changes)
     accelerator = set_up(params)
     model = accelerator.prepare_model(build_model("resnet18", params.outputs(3)))

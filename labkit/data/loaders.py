@@ -1,8 +1,10 @@
 """From the image table and the store to batches: a torch Dataset and DataLoader whose workers need no state."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,15 @@ from labkit.data.augment import Augment, centre_crop
 from labkit.data.store import Store
 from labkit.params import RunParams
 
-# images (B, H, W, 3) uint8, labels (B,) int64 (-1: none), index (B,) int64, angles (B,) float32
+# images (B, H, W, 3) uint8, labels (B,) int64 (-1: none), index (B,) int64, angles (B,) float32; of a process's share
+# of a batch also all_labels (n,), those of the whole batch
 Batch = dict[str, torch.Tensor]
+
+
+class SharedKeys(list[tuple[int, int]]):
+    """The keys of a whole batch, of which a process gathers its ``share``."""
+
+    share = slice(None)
 
 
 class StoreDataset(Dataset):
@@ -40,13 +49,16 @@ class StoreDataset(Dataset):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
-        """A whole batch at once, in the order of the keys; all of one epoch."""
+        """A whole batch at once, in the order of the keys; all of one epoch. Of `SharedKeys` the share, maybe empty."""
         if self._images is None:
             self._images = np.asarray(self.store.images)  # the same map, without memmap's dear indexing
-        epoch, index = keys[0][0], np.array([key[1] for key in keys])
+        epoch, index, more = keys[0][0], np.array([key[1] for key in keys]), {}
+        if isinstance(keys, SharedKeys):
+            more = {"all_labels": torch.from_numpy(self.labels[index])}
+            index = index[keys.share]
         rows = self.rows[index]
-        angles = np.zeros(len(keys), np.float32)
-        if self.augment is None:
+        angles = np.zeros(len(index), np.float32)
+        if self.augment is None or not len(index):
             images = centre_crop(self._images, self.crop_size)[rows]
         else:
             draws = self.augment.draws(epoch, len(self), index)
@@ -57,6 +69,7 @@ class StoreDataset(Dataset):
             "labels": torch.from_numpy(self.labels[index]),
             "index": torch.from_numpy(index),
             "angles": torch.from_numpy(angles),
+            **more,
         }
 
 
@@ -76,10 +89,32 @@ class EpochSampler(Sampler):
         return ((self.epoch, int(index)) for index in order[self.first :])
 
 
+class SharedBatches(BatchSampler):
+    """Batches of keys; where several processes share them, with this one's part: contiguous, nearly equal ones."""
+
+    process, num_processes = 0, 1
+
+    def __iter__(self) -> Iterator[Any]:
+        keys: Any
+        for keys in super().__iter__():
+            if self.num_processes == 1:
+                yield keys
+                continue
+            size, larger = divmod(len(keys), self.num_processes)
+            first = self.process * size + min(self.process, larger)
+            shared = SharedKeys(keys)
+            shared.share = slice(first, first + size + (self.process < larger))
+            yield shared
+
+
 class EpochLoader(DataLoader):
-    """A DataLoader that knows its epoch; ``set_epoch`` before each pass decides order and draws."""
+    """A DataLoader that knows its epoch; ``set_epoch`` before each pass decides order and draws.
+
+    Pickled, it is made anew from its settings: another process has its own workers, epoch and share.
+    """
 
     dataset: StoreDataset
+    batch_sampler: SharedBatches
 
     def __init__(
         self,
@@ -91,17 +126,22 @@ class EpochLoader(DataLoader):
         drop_last: bool,
         device: str = "cpu",
     ):
-        self.epoch_sampler, self.images_a_step = EpochSampler(len(dataset), seed), batch_size
+        self.made_of = {"batch_size": batch_size, "seed": seed, "num_workers": num_workers, "drop_last": drop_last}
+        self.made_of["device"] = device
+        self.epoch_sampler = EpochSampler(len(dataset), seed)
         self.ahead = device != "cpu" and num_workers == 0
         super().__init__(
             dataset,
-            batch_sampler=BatchSampler(self.epoch_sampler, batch_size, drop_last),
+            batch_sampler=SharedBatches(self.epoch_sampler, batch_size, drop_last),
             collate_fn=_as_it_is,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=device == "cuda" and torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(0),  # its own, so that workers do not shift the global one
         )
+
+    def __reduce__(self) -> Any:
+        return partial(EpochLoader, self.dataset, **self.made_of), ()
 
     def __iter__(self) -> Any:
         """Batches; gathered (and pinned) ahead by a thread where the training itself is done by another device."""
@@ -117,7 +157,7 @@ class EpochLoader(DataLoader):
 
         The pass begins at its batch ``first_step``; ``len`` stays that of the whole epoch.
         """
-        self.epoch_sampler.epoch, self.epoch_sampler.first = epoch, first_step * self.images_a_step
+        self.epoch_sampler.epoch, self.epoch_sampler.first = epoch, first_step * self.made_of["batch_size"]
 
 
 def ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
@@ -134,6 +174,19 @@ def ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
             yield batch
 
 
+@contextmanager
+def shared(loaders: Iterable[EpochLoader], process: int, num_processes: int) -> Iterator[None]:
+    """Let these loaders give a process's share of each batch alone, for as long as this lasts."""
+    samplers = [loader.batch_sampler for loader in loaders]
+    for sampler in samplers:
+        sampler.process, sampler.num_processes = process, num_processes
+    try:
+        yield
+    finally:
+        for sampler in samplers:
+            sampler.process, sampler.num_processes = 0, 1
+
+
 def evaluation_batch(params: RunParams, device: str) -> int:
     """Images a batch where nothing is learnt: without gradients memory holds more of them, and a GPU wants many."""
     return max(64 if device == "cpu" else 256, params.batch_size)
@@ -147,8 +200,8 @@ def _as_it_is(batch: Any) -> Any:
 def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: str = "cpu") -> dict[str, EpochLoader]:
     """Loaders of the table's splits (of train, val, test, unlabeled); only ``train`` is shuffled and oversampled.
 
-    The other splits are augmented under ``augment_test`` alone, in every epoch anew. A last batch of one image is
-    dropped in training: BatchNorm has no variance of one.
+    The other splits are augmented under ``augment_test`` alone, in every epoch anew. A last batch of one image, or
+    of less than two for each process, is dropped in training: BatchNorm has no variance of one.
     """
     loaders = {}
     for split, part in table.groupby("split", sort=False):
@@ -164,7 +217,7 @@ def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: s
             batch_size=params.batch_size if train else evaluation_batch(params, device),
             seed=params.seed if train else None,
             num_workers=params.num_workers,
-            drop_last=train and len(part) % params.batch_size == 1,
+            drop_last=train and 0 < len(part) % params.batch_size < 2 * params.num_processes,
             device=device,
         )
     return loaders

@@ -129,6 +129,20 @@ def train_mode(model: nn.Module, frozen: bool) -> None:
     _head(model).train()
 
 
+def synchronized(model: nn.Module) -> nn.Module:
+    """The network, changed in place: on several GPUs its BatchNorms take mean and variance of all of their images.
+
+    Names and values of its state dict stay.
+    """
+    if any(type(module).__module__.startswith("timm.") for module in model.modules()):
+        from timm.layers.norm_act import (
+            convert_sync_batchnorm,
+        )  # timm's have an activation inside, which torch's would lose
+
+        return convert_sync_batchnorm(model)
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
 def check_fit(state_dict: StateDict, arch: str, where: str, deviation: str = "none", image_size: int = 224) -> None:
     """Raises WeightsError unless every tensor of this network but the head's is there, in its shape, and nothing
     else is."""

@@ -25,7 +25,7 @@ from labkit.studies import HONEST, Study, load_study
 
 # Parameters that do not make two runs different variants: names, machine, and what follows from ``weights``.
 NOT_A_FACTOR = {"weights", "study", "run", "seed", "parent", "head", "device", "precision", "threads", "num_workers"}
-NOT_A_FACTOR |= {"find_learning_rate"}  # a look before training, which changes nothing
+NOT_A_FACTOR |= {"num_processes", "find_learning_rate"}  # the latter: a look before training, which changes nothing
 # One question asked with several parameters.
 TOGETHER = {
     "augmentation": ("horizontal_flip", "vertical_flip", "rotation"),

@@ -32,7 +32,7 @@ from labkit.reporting.sentences_tables import (
     variants_sentence,
     weights_sentence,
 )
-from labkit.reporting.sentences_training import cost_sentence, curves_sentence, micro_batch_sentence
+from labkit.reporting.sentences_training import cost_sentence, curves_sentence, micro_batch_sentence, processes_sentence
 
 __all__ = [
     "ablation_sentence",
@@ -59,6 +59,7 @@ __all__ = [
     "mistake_titles",
     "mistakes_sentence",
     "oversampling_sentence",
+    "processes_sentence",
     "protocol_sentence",
     "published_sentence",
     "question_sentence",

@@ -32,6 +32,17 @@ def micro_batch_sentence(micro_batch: int | None, batch_size: int) -> str:
     )
 
 
+def processes_sentence(num_processes: int | None, batch_size: int, device: str) -> str:
+    """What it means that several processes shared each batch; empty for one (None: an older run)."""
+    if not num_processes or num_processes == 1:
+        return ""
+    share = f"{'' if batch_size % num_processes == 0 else 'about '}{batch_size // num_processes} images"
+    text = f"{num_processes} processes trained together, on {share} each of a batch of {batch_size}: "
+    if device == "cpu":
+        return f"{text}the same step as in one process, but that BatchNorm took mean and variance of {share}."
+    return f"{text}the same step as on one GPU, since BatchNorm took mean and variance over all of them."
+
+
 def _gaps_sentence(table: pd.DataFrame) -> str:
     columns = ("train_accuracy", "val_accuracy")
     ends = {run: tuple(_end(part, column) for column in columns) for run, part in parts(table, "run").items()}

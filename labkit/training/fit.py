@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,19 +12,20 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from labkit.data.loaders import Batch, EpochLoader
+from labkit.data.loaders import Batch, EpochLoader, shared
 from labkit.disk import read_csv
-from labkit.models.build import num_classes, train_mode
+from labkit.models.build import num_classes, synchronized, train_mode
 from labkit.params import ParameterError, RunParams
 from labkit.runs import Run
 from labkit.training.checkpoint import Progress, load_checkpoint, save_weights
 from labkit.training.keeper import Keeper, Score
 from labkit.training.objective import make_criterion
 from labkit.training.optimizers import learning_rate_at, make_optimizer
-from labkit.training.predict import predict
+from labkit.training.predict import predict_share, prepare
+from labkit.training.processes import agree, together
 from labkit.training.progress import Estimate, fit_steps
-from labkit.training.step import TrainStep
-from labkit.training.stop import Stopped, StopRequest, how_far, stop_requests
+from labkit.training.step import TrainStep, labels_of
+from labkit.training.stop import Stopped, how_far, stop_requests
 
 
 def fit(
@@ -60,13 +62,21 @@ def fit(
     saved = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
     with stop_requests() as stop:
         keeper = Keeper(run, params, score, score_name, n_classes, watch, stop)
-        progress = learn(accelerator, model, loaders, params, n_classes, saved, keeper)
-        accelerator.unwrap_model(model).load_state_dict(progress.best_weights)
+        progress = together(accelerator, learn_share, model, loaders, params, n_classes, saved, here=[keeper])
+        prepare(accelerator, model).load_state_dict(progress.best_weights)  # several GPUs have trained a copy
         save_weights(run.path("model.safetensors"), progress.best_weights, params.arch)
         run.record(best_epoch=progress.best_epoch, epoch_seconds=progress.seconds, micro_batch=progress.micro_batch)
         if stop.asked:
             raise Stopped("stopped as asked, with all epochs done; the same command goes on from there")
     return pd.DataFrame(progress.history)
+
+
+def learn_share(
+    accelerator: Accelerator, model: nn.Module, loaders: dict[str, EpochLoader], *arguments: Any
+) -> Progress:
+    """`learn` from this process's share of every batch."""
+    with shared(loaders.values(), accelerator.process_index, accelerator.num_processes):
+        return learn(accelerator, model, loaders, *arguments)
 
 
 def learn(
@@ -76,20 +86,24 @@ def learn(
     params: RunParams,
     n_classes: int,
     saved: dict[str, Any] | None,
-    keeper: Keeper,
+    keeper: Keeper | None = None,
 ) -> Progress:
-    """All epochs that are left after the checkpoint ``saved``; ``keeper`` is handed each one."""
+    """All epochs that are left after the checkpoint ``saved``; ``keeper`` is handed each one.
+
+    Of several processes each calls this with the same arguments, and one of them alone has a keeper.
+    """
     watched = [split for split in ("val", "test") if split in loaders and (split == "val" or params.select_on == split)]
     labels, train = {split: loaders[split].labels for split in watched}, loaders["train"]
     weights = class_weights(train.labels, params.class_weights, n_classes)
     criterion = make_criterion(params, weights).to(accelerator.device)
-    # In one process Accelerate hands the network itself back; only several would wrap it.
-    model = cast(nn.Module, accelerator.prepare_model(model.to(memory_format=torch.channels_last)))
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        model = synchronized(deepcopy(model))  # on a CPU each process has BatchNorms of its own, as pieces have
+    model = prepare(accelerator, model)
     progress, optimizer = _resume(model, params, accelerator, saved)
     step = TrainStep(model, criterion, optimizer, params, accelerator, n_classes, progress.micro_batch)
-    if saved is None:  # the start is kept too: killed in its first epoch, a run must not go on half-trained
+    if keeper and saved is None:  # the start is kept too: killed in its first epoch, a run must not go on half-trained
         keeper.save(step, progress)
-    elif progress.history or progress.steps:
+    elif keeper and (progress.history or progress.steps):
         place = how_far(len(progress.history) + 1, progress.steps, len(train))
         print(f"going on {place}, from {keeper.run.path('checkpoint.pt')}")
     estimate = Estimate((params.epochs - len(progress.history)) * len(train) - progress.steps)
@@ -104,27 +118,31 @@ def learn(
         train.set_epoch(epoch, progress.steps)
         outputs = {}
         try:
-            steps = until_asked(fit_steps(train, epoch, params.epochs, estimate, progress.steps), keeper.stop)
-            row |= train_one_epoch(step, steps, len(train), epoch, progress)
+            steps = fit_steps(train, epoch, params.epochs, estimate, progress.steps) if keeper else train
+            row |= train_one_epoch(step, until_asked(accelerator, steps, keeper), len(train), epoch, progress)
             for split in watched:
-                if split == "test":
+                if keeper and split == "test":
                     keeper.run.count_test_prediction()
                 loaders[split].set_epoch(epoch)  # matters under augment_test only
-                outputs[split] = predict(model, until_asked(loaders[split], keeper.stop), params.normalize)
+                batches = until_asked(accelerator, loaders[split], keeper)
+                outputs[split] = predict_share(accelerator, model, batches, params.normalize)
         except Stopped:
-            if progress.steps:  # else the checkpoint of the epoch before says it all
+            if keeper and progress.steps:  # else the checkpoint of the epoch before says it all
                 progress.spent = time.monotonic() - started
                 keeper.save(step, progress)
             place = how_far(epoch, progress.steps, len(train))
             raise Stopped(f"stopped as asked; saved {place}, and the same command goes on from there") from None
-        keeper.end_epoch(row, outputs, labels, weights, step, progress, time.monotonic() - started)
+        if keeper:
+            keeper.end_epoch(row, outputs, labels, weights, step, progress, time.monotonic() - started)
+        else:
+            progress.end_epoch(row, 0.0)
     return progress
 
 
-def until_asked(batches: Iterable[Batch], stop: StopRequest) -> Iterator[Batch]:
-    """The batches; raises Stopped before the next one where that was asked for."""
+def until_asked(accelerator: Accelerator, batches: Iterable[Batch], keeper: Keeper | None) -> Iterator[Batch]:
+    """The batches; raises Stopped before the next one, in all processes the same, where the keeper was asked to."""
     for batch in batches:
-        if stop.asked:
+        if agree(accelerator, keeper is not None and keeper.stop.asked):
             raise Stopped
         yield batch
 
@@ -147,7 +165,7 @@ def train_one_epoch(
                 group["lr"] = learning_rate_at(params, epoch - 1 + number / step_count)
             # An epoch needs no state from the one before, nor a step.
             totals += step(batch, seed=((params.seed * 100_003 + epoch) * 1_000_003 + number) % 2**63)
-            progress.steps, progress.images = number + 1, progress.images + len(batch["labels"])
+            progress.steps, progress.images = number + 1, progress.images + len(labels_of(batch))
     except Stopped:
         progress.sums, progress.micro_batch = totals.tolist(), step.micro_batch
         raise

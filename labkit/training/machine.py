@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from labkit.params import ParameterError, RunParams
+from labkit.training.processes import environment, start_helpers, stop_helpers
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -19,9 +20,38 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 def set_up(params: RunParams) -> Accelerator:
     """Set threads and seeds and choose device and precision; raises ParameterError where the device is not there.
 
-    Deterministic algorithms are asked for: bit-equality is promised for equal threads, device and versions.
+    Deterministic algorithms are asked for: bit-equality is promised for equal threads, device and versions. Other
+    processes are started where ``num_processes`` asks for them, and those of a call before are ended.
     """
-    torch.set_num_threads(params.threads or os.cpu_count() or 1)
+    stop_helpers()
+    refuse_too_many(params.num_processes, choose_device(params.device))
+    if params.num_processes == 1:
+        return join(params, {})
+    try:
+        return join(params, start_helpers(params, threads_of(params)))
+    except BaseException:
+        stop_helpers()
+        raise
+
+
+def threads_of(params: RunParams) -> int:
+    """CPU threads of each process: as asked for, or all cores shared out."""
+    return params.threads or max(1, (os.cpu_count() or 1) // params.num_processes)
+
+
+def refuse_too_many(num_processes: int, device: str) -> None:
+    """Raises ParameterError where there is no GPU for each process."""
+    gpus = torch.cuda.device_count() if device == "cuda" else 1
+    if device != "cpu" and num_processes > gpus:
+        raise ParameterError(
+            f"num_processes: got {num_processes}, allowed here: at most {gpus}, one for each GPU of this machine; "
+            "lower it, or set device to cpu"
+        )
+
+
+def join(params: RunParams, group: dict[str, str]) -> Accelerator:
+    """What `set_up` does in each process; ``group``: how Accelerate finds the others, {} where there are none."""
+    torch.set_num_threads(threads_of(params))
     reuse_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -37,7 +67,8 @@ def set_up(params: RunParams) -> Accelerator:
         check_compiler(device)
     # Accelerate keeps its first settings for the life of a process; a notebook may be run again with others.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    with environment(group):
+        return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
 
 
 def reuse_memory() -> None:
@@ -83,8 +114,9 @@ def seed_everything(seed: int) -> None:
 
 
 def machine_facts(accelerator: Accelerator) -> dict[str, Any]:
-    """What the manifest says of the machine: device by name, precision, threads."""
+    """What the manifest says of the machine: device by name, precision, threads of each process, processes."""
     device = accelerator.device.type
     name = torch.cuda.get_device_name() if device == "cuda" else device
     precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-    return {"device": name, "precision": precision, "threads": torch.get_num_threads()}
+    threads, processes = torch.get_num_threads(), accelerator.num_processes
+    return {"device": name, "precision": precision, "threads": threads, "num_processes": processes}

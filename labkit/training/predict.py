@@ -1,35 +1,84 @@
 """The one place where a trained model is run."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import nn
 
 from labkit.data.augment import to_float
-from labkit.data.loaders import Batch
+from labkit.data.loaders import Batch, EpochLoader, shared
 from labkit.training.memory import free_memory, is_out_of_memory
+from labkit.training.processes import together
 
 
-def predict(model: nn.Module, batches: Iterable[Batch], normalize: str) -> np.ndarray:
+def predict(
+    model: nn.Module, batches: Iterable[Batch], normalize: str, accelerator: Accelerator | None = None
+) -> np.ndarray:
     """Outputs (n, classes) float32 of a loader's images in its table's order; the model is left in eval mode.
 
-    Logits, or one column of grades under `loss: ordinal`.
+    Logits, or one column of grades under `loss: ordinal`. Where ``accelerator`` is that of several processes they share
+    the images, and ``batches`` must be a loader.
     """
-    return _run(model, (batch["images"] for batch in batches), normalize)
+    if accelerator is None or accelerator.num_processes == 1:
+        return _numbers(_run(model, (batch["images"] for batch in batches), normalize))
+    if not isinstance(batches, EpochLoader):
+        raise TypeError("batches: several processes can share those of an EpochLoader alone")
+    return together(accelerator, _predict_together, model, batches, normalize, batches.epoch_sampler.epoch)
+
+
+def _predict_together(
+    accelerator: Accelerator, model: nn.Module, loader: EpochLoader, normalize: str, epoch: int
+) -> np.ndarray:
+    loader.set_epoch(epoch)
+    with shared([loader], accelerator.process_index, accelerator.num_processes):
+        return predict_share(accelerator, prepare(accelerator, model), loader, normalize)
+
+
+def predict_share(accelerator: Accelerator, model: nn.Module, batches: Iterable[Batch], normalize: str) -> np.ndarray:
+    """`predict`, called in every process with its own share of the batches: all get the outputs of all images.
+
+    Raises RuntimeError unless every image was predicted by just one of them.
+    """
+    if accelerator.num_processes == 1:
+        return predict(model, batches, normalize)
+    index: list[torch.Tensor] = []
+
+    def images() -> Iterator[torch.Tensor]:
+        for batch in batches:
+            index.append(batch["index"])
+            yield batch["images"]
+
+    outputs = _run(model, images(), normalize)
+    mine = (torch.cat(index).numpy(), _numbers(outputs)) if outputs else None  # so few images that some have none
+    parts = [part for part in gather_object([mine]) if part is not None]
+    places = np.concatenate([part[0] for part in parts])
+    order = places.argsort()
+    if not np.array_equal(places[order], np.arange(len(places))):
+        raise RuntimeError("the processes have not predicted every image just once")
+    return np.concatenate([part[1] for part in parts])[order]
+
+
+def prepare(accelerator: Accelerator, model: nn.Module) -> nn.Module:
+    """The network itself, on its device and in its precision; for training, too: its gradients we add up ourselves."""
+    ready = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return cast(nn.Module, accelerator.prepare_model(ready, evaluation_mode=True))
 
 
 def predict_images(model: nn.Module, images: np.ndarray, normalize: str, batch_size: int = 64) -> np.ndarray:
     """Outputs (n, classes) of uint8 images (n, H, W, 3), cropped as for the network."""
     batches = (torch.from_numpy(images[start : start + batch_size]) for start in range(0, len(images), batch_size))
-    return _run(model, batches, normalize)
+    return _numbers(_run(model, batches, normalize))
 
 
 @torch.inference_mode()
-def _run(model: nn.Module, batches: Iterable[torch.Tensor], normalize: str) -> np.ndarray:
-    """Where memory ends, a batch is halved, and so are those after it."""
+def _run(model: nn.Module, batches: Iterable[torch.Tensor], normalize: str) -> list[torch.Tensor]:
+    """Outputs, part by part. Where memory ends, a batch is halved, and so are those after it."""
     model.eval()
     device = next(model.parameters()).device
     outputs, at_once = [], sys.maxsize
@@ -46,6 +95,10 @@ def _run(model: nn.Module, batches: Iterable[torch.Tensor], normalize: str) -> n
                     raise
             at_once = len(part) // 2
             free_memory()  # here, where the exception and the tensors in its frames are gone
+    return outputs
+
+
+def _numbers(outputs: list[torch.Tensor]) -> np.ndarray:
     if not outputs:
         raise ValueError("there are no images to predict")
     return torch.cat(outputs).cpu().numpy()
