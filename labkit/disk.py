@@ -47,9 +47,12 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except Exception as error:  # torch and safetensors have errors of their own for a full disk
-            if isinstance(error, OSError) or shutil.disk_usage(path.parent).free >= FULL:
-                raise
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            full = not isinstance(error, OSError) and shutil.disk_usage(path.parent).free < FULL
+            if temporary.is_file():
+                os.truncate(temporary, 0)  # torch's writer stays open in the traceback, and would keep the disk full
+            if full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
         finally:
             temporary.unlink(missing_ok=True)
 
