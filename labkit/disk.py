@@ -1,10 +1,12 @@
 """Files that appear whole or not at all, and locks that say who holds them: nothing here knows what is written."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,18 +15,63 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
+FULL = 1 << 16  # bytes: a disk with less free is full, whatever its writer calls that
+CURES = {
+    errno.ENOSPC: "free some space, or set LABKIT_REPORTS to a folder on another disk",
+    errno.EDQUOT: "free some of your quota, or set LABKIT_REPORTS to a folder on another disk",
+    errno.EROFS: "mount it for writing, or set LABKIT_REPORTS to a folder that can be written to",
+    errno.EACCES: "make its folder writable for you, or set LABKIT_REPORTS to a folder that is",
+    errno.EPERM: "make its folder writable for you, or set LABKIT_REPORTS to a folder that is",
+}
+
+
+class NotWritten(OSError):
+    """A file that could not be written: its name, why, and what helps; the old file, if any, is as it was."""
+
+    def __init__(self, path: Path, number: int | None, reason: str | None) -> None:
+        cure = f"; {CURES[number]}; the same command then goes on" if number in CURES else ""
+        super().__init__(f"{path}: cannot be written ({reason}){cure}")
+
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call ``write(temporary path)`` and rename: a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Call ``write(temporary path)`` and rename: a reader sees the old file or the new one, never half of one.
+
+    Raises NotWritten where the disk is full or does not let itself be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except Exception as error:  # torch and safetensors have errors of their own for a full disk
+            full = not isinstance(error, OSError) and shutil.disk_usage(path.parent).free < FULL
+            if temporary.is_file():
+                os.truncate(temporary, 0)  # torch's writer stays open in the traceback, and would keep the disk full
+            if full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """An error of the disk as NotWritten, which names the file; any other error, and a lock that is held, as it is."""
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Timeout:  # of a lock that another holds: an OSError, too
+        raise
+    except OSError as error:
+        raise NotWritten(path, error.errno, error.strerror or str(error)) from error
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Remove what a process that was killed while it wrote left of this file: for whoever is alone in the folder."""
+    for leftover in folder.glob(f".{name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -102,13 +149,16 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def alone(lock_file: Path, refusal: Exception) -> Iterator[None]:
-    """One process at a time; a second one is refused at once, by raising ``refusal``."""
+def in_turn(lock_file: Path, what: str) -> Iterator[None]:
+    """One process at a time; a second one says that it waits, and waits."""
     lock = FileLock(lock_file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise refusal from None
+    with explained(lock_file):
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"another process is {what}; waiting for it", flush=True)
+            lock.acquire()
     try:
         yield
     finally:
@@ -116,8 +166,20 @@ def alone(lock_file: Path, refusal: Exception) -> Iterator[None]:
 
 
 @contextmanager
-def in_turn(lock_file: Path) -> Iterator[None]:
-    """One process at a time; a second one waits until the first is done or has died."""
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock_file):
+def alone(lock_file: Path, refusal: Exception) -> Iterator[None]:
+    """One process at a time; a second one is refused at once, by raising ``refusal``.
+
+    What an earlier one left half-written in the lock's folder, because it was killed, is removed.
+    """
+    lock = FileLock(lock_file)
+    try:
+        with explained(lock_file):
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise refusal from None
+    try:
+        sweep(lock_file.parent)
         yield
+    finally:
+        lock.release()

@@ -22,7 +22,7 @@ import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
-from labkit.disk import read_csv, read_json, write_json, write_text
+from labkit.disk import read_csv, read_json, sweep, write_json, write_text
 from labkit.fingerprints import fingerprint_of
 from labkit.params import PROJECT, ParameterError, RunParams, as_typed, parent_of, refuse_url
 from labkit.studies import load_study, study_file, yaml_mistake
@@ -60,6 +60,8 @@ def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = Fal
     manifest = read_json(folder / "run.json")
     if not manifest:
         return "not run yet"
+    if not manifest.keys() >= {"fingerprint", "status"}:
+        return "its run.json does not say what it was made from"
     if manifest["fingerprint"] != fingerprint_of(inputs):
         before = manifest.get("inputs", {})
         changed = sorted(key for key in before.keys() | inputs.keys() if before.get(key) != inputs.get(key))
@@ -179,8 +181,7 @@ def open_run(params: RunParams, inputs: dict[str, Any]) -> Run:
     folder = run_folder(params, fingerprint)
     folder.mkdir(parents=True, exist_ok=True)
     _lock(folder)
-    for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
-        leftover.unlink()
+    sweep(folder)
     manifest = read_json(folder / "run.json")
     if manifest.get("fingerprint") != fingerprint:
         _empty(folder)
@@ -284,7 +285,7 @@ def run_folders(study: str) -> pd.DataFrame:
     rows = []
     for folder in sorted((reports_root() / study / "runs").glob("*")):
         manifest = read_json(folder / "run.json")
-        if manifest:
+        if manifest.keys() >= {"run", "seed"}:
             rows.append(
                 {
                     "run": manifest["run"],

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from made_pages import HOSTILE, compare_page, report_page
+from made_study import Lab
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from labkit.params import PROJECT
 from labkit.reporting import browser as browsers
+from labkit.reporting.render import render_notebook
 from labkit.runs import reports_root
 
 pytestmark = [
@@ -252,3 +254,53 @@ def test_a_study_of_files_and_classes_with_hostile_names_is_reported_as_text(chr
         assert visit.complaints == [] and visit.page.evaluate("window.harmed") is None
         if path.name != "compare.html":  # which names runs, and no class
             assert visit.page.locator("body", has_text=names[0]).count() == 1
+
+
+TAG = "<img src=x onerror=window.pwned=1>"
+SCRIPT = "<script>window.pwned=2</script>"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory) -> Lab:
+    """A study reported and predicted from where every word that somebody else may choose is HTML; one run fails."""
+    root = tmp_path_factory.mktemp("hostile")
+    data = root / f"{TAG} eyes"
+    (data / "images").mkdir(parents=True)
+    rng, rows = np.random.default_rng(0), ["path,label,patient,side"]
+    for number in range(60):
+        grade, file = number % 2, f"images/{TAG}_{number}.png"
+        pixels = rng.integers(0, 60, (32, 32, 3)) + 150 * grade
+        Image.fromarray(pixels.astype(np.uint8)).save(data / file)
+        rows.append(f"{file},{['<b>well</b>', TAG][grade]},{SCRIPT.replace('/', '_')}{number // 2},{TAG}")
+    rows.append(f"images/{SCRIPT.replace('/', '_')}.png,{TAG},p,left")  # a file that is not there: in the notes
+    (data / "labels.csv").write_text("\n".join(rows) + "\n")
+    made = Lab.made(root)
+    runs = {"good": {}, "broken": {"weights": f"{TAG}.pt"}}
+    words = {"title": f"A study {TAG}", "question": f"Who? {SCRIPT}"}
+    made.study("hostile", runs, defaults={"dataset": "custom", "data": str(data)}, **words)
+    done = made.call("report", "hostile", "--no-pdf")
+    assert done.returncode == 1 and "report.html" in done.stdout, done.stderr  # 1: the run that fails
+    notebook = made.reports / "predict.ipynb"
+    given = ["-p", "study", "hostile", "-p", "run", "good-seed0", "-p", "images", str(data / "images")]
+    made.papermill("notebooks/predict.ipynb", str(notebook), *given)
+    render_notebook(notebook, made.reports / "hostile" / "predict.html", title=TAG)
+    return made
+
+
+@pytest.mark.parametrize("name", ["report.html", "compare.html", "runs/good-seed0/train.html", "predict.html"])
+def test_no_word_of_a_strangers_data_files_or_errors_is_run(chromium, hostile, name):
+    visit = Visit(chromium, hostile.reports / "hostile" / name)
+    assert visit.complaints == [] and visit.asked_for() == []
+    assert visit.page.evaluate("window.pwned") is None
+    assert visit.page.locator("[onerror], [onload], img[src=x], body script:not(:last-of-type)").count() == 0
+    assert visit.page.locator("body", has_text=TAG).count() == 1  # it is read
+
+
+def test_a_failed_runs_error_and_last_lines_are_read_in_the_report(chromium, hostile):
+    page = Visit(chromium, hostile.reports / "hostile" / "report.html").page
+    text = page.locator("main").inner_text()
+    assert page.get_by_role("heading", name="Runs that failed").count() == 1
+    assert re.search(r"broken-seed0, failed: WeightsError: weights: .*" + re.escape(TAG), text)
+    assert "61 images" in text or "60 images" in text
+    head = page.locator("header").inner_text()
+    assert f"A study {TAG}" in head and f"Who? {SCRIPT}" in head

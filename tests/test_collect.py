@@ -53,12 +53,12 @@ def test_a_run_that_is_not_finished_is_listed_with_its_error_and_left_out(study)
     results = collect("s")
     assert [run["run"] for run in results.runs] == ["constant", "good"]
     assert results.unfinished.to_dict("records") == [
-        {"run": "deep-seed0", "state": "failed", "error": "ValueError: too deep"}
+        {"run": "deep-seed0", "state": "failed", "error": "ValueError: too deep", "log": ""}
     ]
 
 
 def test_a_run_that_was_never_started_is_listed(study):
-    assert collect("s").unfinished.to_dict("records") == [{"run": "deep", "state": "not run", "error": ""}]
+    assert collect("s").unfinished.to_dict("records") == [{"run": "deep", "state": "not run", "error": "", "log": ""}]
 
 
 def test_runs_on_other_test_images_are_not_mixed(study):

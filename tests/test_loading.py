@@ -1,5 +1,7 @@
 """Store, augmentation and loaders: decoded once, drawn by (seed, epoch, image), the same for any number of workers."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,6 +63,40 @@ def test_the_shorter_side_is_kept_whole(size):
     assert square.shape == (50, 50, 3)
     brightest = np.unravel_index(square[..., 0].argmax(), (50, 50))
     assert abs(brightest[0] - 25) <= 1 and abs(brightest[1] - 25) <= 1
+
+
+@pytest.mark.parametrize("size", [(1000, 10), (10, 1000)])
+def test_a_long_picture_is_cut_before_it_is_enlarged(size, monkeypatch):
+    """Else one of 10 × 1000 pixels would be 51,200 px long at 512."""
+    resized = []
+    enlarge = Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda *given, **kw: resized.append(given[1]) or enlarge(*given, **kw))
+    picture = Image.new("RGB", size)
+    picture.paste((255, 255, 255), [side // 2 - 2 for side in size] + [side // 2 + 2 for side in size])
+    square = to_square(picture, 50)
+    assert square.shape == (50, 50, 3) and max(resized[0]) == 200
+    assert square[25, 25].tolist() == [255, 255, 255] and square[0, 0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("text", ['{"sha256": [', "[]", '{"sha256": 7}'])
+def test_a_damaged_index_of_a_store_is_named_with_the_folder_to_remove(eyes, tmp_path, text):
+    table, hashes = eyes
+    folder = build_store(table, hashes, 16, tmp_path).path.parent
+    (folder / "index.json").write_text(text)
+    with pytest.raises(ValueError, match=f"index.json: damaged; remove {folder}"):
+        build_store(table, hashes, 16, tmp_path)
+    (folder / "index.json").unlink()  # which does, too
+    assert build_store(table, hashes, 16, tmp_path).images.shape == (80, 16, 16, 3)
+
+
+def test_what_a_killed_process_had_decoded_is_removed(eyes, tmp_path):
+    table, hashes = eyes
+    folder = build_store(table, hashes, 16, tmp_path).path.parent
+    shutil.rmtree(folder)
+    half = folder.parent / f".{folder.name}-abc"
+    half.mkdir()
+    build_store(table, hashes, 16, tmp_path)
+    assert folder.is_dir() and not half.exists()
 
 
 def test_unreadable_images_are_listed_and_left_out(eyes, image_folder, tmp_path, monkeypatch):

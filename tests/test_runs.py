@@ -1,5 +1,8 @@
+import errno
 import json
 import multiprocessing
+import os
+import shutil
 
 import pandas as pd
 import pytest
@@ -62,6 +65,17 @@ def test_the_manifest_tells_why_a_run_is_repeated():
     run.finish()
     assert runs.why_run(run.folder, INPUTS) == "finished, but its notebook was cut short"
     assert runs.why_run(run.folder, INPUTS | {"code": "new"}) == "changed since it was run: code"
+
+
+@pytest.mark.parametrize("manifest", [{"status": "finished"}, {"fingerprint": "f"}, {"other": 1}])
+def test_a_manifest_that_does_not_say_what_it_is_of_is_a_reason_to_run(tmp_path, manifest):
+    disk.write_json(tmp_path / "run.json", manifest)
+    assert runs.why_run(tmp_path, INPUTS) == "its run.json does not say what it was made from"
+
+
+def test_a_folder_whose_manifest_names_no_run_is_no_run_of_the_study(own_reports):
+    disk.write_json(own_reports / "s" / "runs" / "a-seed0" / "run.json", {"status": "finished"})
+    assert runs.run_folders("s").empty
 
 
 def test_a_dead_kernels_notebook_is_not_complete(tmp_path):
@@ -198,7 +212,38 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
         temporary.write_text("ha")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(disk.NotWritten, match=r"a\.txt: cannot be written.*disk full"):
         disk.write_whole(path, half)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.glob("*a.txt*")] + [p.name for p in tmp_path.glob(".*")] == ["a.txt"]
+
+
+@pytest.mark.parametrize(("number", "cure"), [
+    (errno.ENOSPC, "free some space"), (errno.EROFS, "mount it for writing"), (errno.EACCES, "writable for you"),
+])  # fmt: skip
+def test_what_the_disk_refuses_is_said_with_the_file_and_the_cure(tmp_path, number, cure):
+    def refused(temporary):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(disk.NotWritten, match=f"a.txt: cannot be written .{os.strerror(number)}.; .*{cure}.*LABKIT_"):
+        disk.write_whole(tmp_path / "a.txt", refused)
+
+
+def test_torchs_own_error_for_a_full_disk_is_said_as_one(tmp_path, monkeypatch):
+    def refused(temporary):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0")
+
+    with pytest.raises(RuntimeError, match="PytorchStreamWriter"):
+        disk.write_whole(tmp_path / "a.pt", refused)
+    usage = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(disk.NotWritten, match=r"a\.pt: cannot be written .No space left"):
+        disk.write_whole(tmp_path / "a.pt", refused)
+
+
+def test_what_a_killed_call_left_in_a_folder_goes_with_the_next_lock(tmp_path):
+    (tmp_path / ".report.html.1.tmp").write_text("half")
+    with disk.alone(tmp_path / ".lock", ValueError("held")):
+        assert not (tmp_path / ".report.html.1.tmp").exists()
+        with pytest.raises(ValueError, match="held"), disk.alone(tmp_path / ".lock", ValueError("held")):
+            pass

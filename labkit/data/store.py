@@ -5,24 +5,25 @@ share it, and a changed file makes a new one. Afterwards a batch is a gather of 
 """
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from labkit import disk
 from labkit.data.images import try_load
-from labkit.disk import in_turn
 
-VERSION = 1  # of the geometry below; a change makes every store anew
+VERSION = 2  # of the geometry below; a change makes every store anew
 MAX_UNREADABLE = 0.01
+LONG = 4  # times as long as wide: of a longer picture the ends are cut off before it is resized, not after
 
 
 class UnreadableImages(ValueError):
@@ -67,11 +68,10 @@ def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) 
     unique = wanted.drop_duplicates("sha256").sort_values("sha256", ignore_index=True)
     key = hashlib.sha256(f"{VERSION} {size} {' '.join(unique['sha256'])}".encode()).hexdigest()[:16]
     folder = cache / "store" / f"{size}px-{key}"
-    if not (folder / "index.json").is_file():
-        with in_turn(folder.with_name(f".{folder.name}.lock")):  # runs side by side want the same one
-            if not (folder / "index.json").is_file():
-                _build(unique, size, folder)
-    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    index = _read_index(folder)
+    if not index:
+        with disk.in_turn(folder.parent / f".{folder.name}.lock", f"decoding to {folder}"):
+            index = _read_index(folder) or _build(unique, size, folder)
     row_of = {sha: row for row, sha in enumerate(index["sha256"])}
     reasons = wanted["sha256"].map(index["unreadable"])
     unreadable = wanted.assign(reason=reasons).loc[reasons.notna(), ["image_id", "path", "reason"]]
@@ -79,10 +79,23 @@ def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) 
     return Store(folder / "images.npy", size, rows, unreadable.reset_index(drop=True))
 
 
-def _build(unique: pd.DataFrame, size: int, folder: Path) -> None:
-    """Decode into a temporary folder and rename it: a store is whole or not there."""
+def _read_index(folder: Path) -> dict[str, Any]:
+    """What a store holds; {} where there is none. ValueError names a damaged one and the folder to remove."""
+    damaged = ValueError(f"{folder / 'index.json'}: damaged; remove {folder}, and it is made again")
+    try:
+        index = disk.read_json(folder / "index.json")
+    except ValueError:
+        raise damaged from None
+    if index and not (isinstance(index.get("sha256"), list) and isinstance(index.get("unreadable"), dict)):
+        raise damaged
+    return index
+
+
+def _build(unique: pd.DataFrame, size: int, folder: Path) -> dict[str, Any]:
+    """Decode into a temporary folder and rename it: a store is whole or not there. Returns its index."""
     count, size_in_bytes = len(unique), len(unique) * size * size * 3
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in [folder, *folder.parent.glob(f".{folder.name}-*")]:  # of a process that was killed; or no index
+        shutil.rmtree(leftover, ignore_errors=True)
     free = shutil.disk_usage(folder.parent).free
     if size_in_bytes > 0.95 * free:
         raise OSError(
@@ -106,20 +119,29 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> None:
                 pass
         images.flush()
         index = {"sha256": unique["sha256"].tolist(), "unreadable": dict(sorted(unreadable.items()))}
-        (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
+        disk.write_json(temporary / "index.json", index)
         temporary.replace(folder)
+        return index
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def to_square(image: Image.Image, size: int) -> np.ndarray:
     """(size, size, 3) uint8: shorter side resized to ``size``, the middle cut out."""
+    if max(image.size) > LONG * min(image.size):  # else a line of pixels, enlarged, would fill the memory
+        image = _middle(image, LONG * min(image.size))
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    left, top = (width - size) // 2, (height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
+    return np.asarray(_middle(image, size), dtype=np.uint8)
+
+
+def _middle(image: Image.Image, most: int) -> Image.Image:
+    """The middle of a picture, at most so many pixels a side."""
+    width, height = (min(side, most) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def load_square(paths: list[str], size: int) -> tuple[np.ndarray, dict[str, str]]:

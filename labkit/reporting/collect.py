@@ -20,6 +20,7 @@ from labkit.evaluation.ranking_intervals import auroc_draws, auroc_intervals
 from labkit.evaluation.seeds import mean_of_seeds, paired_difference
 from labkit.numbers import plural
 from labkit.params import RunParams
+from labkit.reporting.failed import unfinished
 from labkit.reporting.style import Palette
 from labkit.studies import HONEST, Study, load_study
 
@@ -65,7 +66,8 @@ class StudyResults:
     of the run that they repeat; their test images are others. ``unscored``: runs without a labelled test image.
     ``val`` is like ``test``, without a row where there is no validation part.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
-    with their state and error. ``baseline``: the scores of always answering train's most frequent class.
+    with their state, error and the end of what they printed. ``baseline``: the scores of always answering train's most
+    frequent class.
     """
 
     study: Study
@@ -219,7 +221,7 @@ def collect(study_name: str) -> StudyResults:
         study=study,
         runs=results,
         history=pd.concat(histories, ignore_index=True),
-        unfinished=_unfinished(study, folders),
+        unfinished=unfinished(study, folders),
         majority=majority,
         baseline=majority_baseline(train_labels, labels[0], len(first["classes"]), facts(first["params"].dataset).task),
         classes=first["classes"],
@@ -289,19 +291,6 @@ def _honest(study: Study, folders: pd.DataFrame) -> dict[str, list[dict[str, Any
             if len(test):
                 found.setdefault(name, []).append(result)
     return found
-
-
-def _unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
-    """Columns run, state, error: of the compared runs and of those they start from."""
-    rows = []
-    for name in study.table():
-        mine = folders.loc[folders["run"] == name, ["folder", "name", "state"]]
-        if mine.empty:
-            rows.append({"run": name, "state": "not run", "error": ""})
-        for folder, folder_name, state in mine.loc[mine["state"] != "finished"].itertuples(index=False):
-            error = disk.read_json(folder / "run.json").get("error") or ""
-            rows.append({"run": folder_name, "state": state, "error": error})
-    return pd.DataFrame(rows, columns=["run", "state", "error"])
 
 
 def _factors(params: RunParams, start: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from labkit.disk import write_whole
+from labkit.disk import sweep, write_whole
 from labkit.reporting.cells import RenderError, join, read_executed
 from labkit.reporting.page import external_references, missing_alt
 
@@ -40,6 +40,7 @@ def render_report(
     report = {"title": title, "subtitle": subtitle, "facts": facts or {}, "links": links or {}, "compare": compare}
     report |= {"parts": parts, "numbered": len(read) > 1}
     page, _ = ReportExporter().from_notebook_node(joined, {"report": report})
+    sweep(Path(html).parent, Path(html).name)  # of a call that was killed: one works on a study's pages at a time
     write_whole(Path(html), lambda beside: beside.write_bytes(page.encode("utf-8")))
     return Path(html)
 

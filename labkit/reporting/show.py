@@ -180,6 +180,13 @@ def note(text: str) -> None:
     display({"text/markdown": text, "text/plain": text}, raw=True)
 
 
+def show_log(text: str, caption: str) -> None:
+    """Display lines that a program printed, as text, under a sentence that says whose they are."""
+    style = "white-space:pre-wrap;overflow-wrap:anywhere"
+    lines = f'<pre class="stdout" style="{style}">{html.escape(text)}</pre>'
+    display({"text/html": f"<p>{html.escape(caption)}</p>{lines}", "text/plain": f"{caption}\n{text}"}, raw=True)
+
+
 def banner(text: str) -> None:
     """Display a warning that must not be overlooked (class `banner`), such as a leak or a selection on test."""
     style = "border-left:4px solid #D55E00;background:#fdf0e7;padding:0.5em 1em;margin:0.5em 0"
