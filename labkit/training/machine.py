@@ -55,7 +55,8 @@ def join(params: RunParams, group: dict[str, str]) -> Accelerator:
     reuse_memory()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # with NaN, to find bugs: 2 to 4 % of a step
+    # Else new memory is filled with NaN first, to find bugs: 2 to 4 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     torch.backends.cudnn.benchmark = False
     seed_everything(params.seed)
     device = choose_device(params.device)
