@@ -5,6 +5,7 @@ one whose kernel was killed looks complete. No clock, host or path enters histor
 that the same run gives the same bytes; timings live in ``run.json``.
 """
 
+import errno
 import json
 import os
 import platform
@@ -243,6 +244,10 @@ def state(folder: Path, patience: float = 0.0) -> str:
         lock.acquire(timeout=patience)
     except Timeout:
         return "running"
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return "interrupted"  # of reports on a medium that nobody can write to
     lock.release()
     return "interrupted"
 

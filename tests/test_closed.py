@@ -9,7 +9,6 @@ import matplotlib
 import pytest
 
 from labkit.params import PROJECT
-from labkit.reporting.browser import find_browser
 
 pytestmark = pytest.mark.slow
 
@@ -70,15 +69,14 @@ def guarded(tmp_path, own_reports):
 
 
 def test_a_report_asks_no_host_and_writes_nothing_outside_its_reports(guarded, tmp_path, own_reports):
-    """Its runs, its notebooks and its pages; and its PDF, where there is a browser, which is a program of its own."""
-    browser = [] if find_browser() else ["--no-pdf"]
+    """Its runs, its notebooks and its pages; the PDF is printed by a browser, which is no Python to look into."""
     small = ["-p", "image_size", "32", "-p", "threads", "1"]
-    done, seen = guarded(sys.executable, "-m", "labkit.cli", "report", "tiny", *browser, *small)
+    done, seen = guarded(sys.executable, "-m", "labkit.cli", "report", "tiny", "--no-pdf", *small)
     assert done.returncode == 0, done.stderr
     assert sum(kind == "start" for kind, _ in seen) >= 2  # the kernels' process, too
     assert [what for kind, what in seen if kind in ("connect", "resolve")] == []
     written = [Path(what) for kind, what in seen if kind == "write"]
-    for name in ("predictions.csv", "report.html", "compare.html", "train.html", *(["report.pdf"] * (not browser))):
+    for name in ("predictions.csv", "report.html", "compare.html", "train.html"):
         assert any(path.name.startswith(f".{name}") for path in written), name
     # what Jupyter and Matplotlib keep under a home folder, what goes with its process, and Python's compiled files
     others = (

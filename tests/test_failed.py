@@ -42,10 +42,11 @@ def test_a_failed_run_says_why_and_what_it_printed_last_and_its_child_whom_it_wa
     assert rows.loc["child"].tolist() == ["not run", "starts from broken, which is not finished", ""]
 
 
-def test_a_failed_run_keeps_its_colour(study):
-    palette = collect("s").palette
+def test_a_failed_run_keeps_its_colour_and_leaves_the_others_theirs(study):
+    before = collect("s").palette
     make_run("broken", np.zeros(60, int))
-    assert collect("s").palette == palette
+    after = collect("s").palette
+    assert [before[name] for name in ("good", "broken", "child")] == [after[name] for name in after.names]
 
 
 def test_the_end_of_a_log_is_what_a_terminal_shows(tmp_path):

@@ -121,6 +121,16 @@ def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
     assert runs.state(folder) == "interrupted"
 
 
+def test_an_unfinished_run_on_a_medium_that_cannot_be_written_to_is_interrupted(monkeypatch):
+    folder = runs.open_run(PARAMS, INPUTS).folder
+
+    def refused(self, timeout):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(runs.FileLock, "acquire", refused)
+    assert runs.state(folder) == "interrupted"
+
+
 def test_code_fingerprint_ignores_comments_and_docstrings_and_sees_code(tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprints, "PROJECT", tmp_path)
     file = tmp_path / "labkit" / "a.py"

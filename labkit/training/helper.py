@@ -37,10 +37,12 @@ def main() -> None:
 
 def serve(orders: BinaryIO, replies: BinaryIO) -> None:
     """One piece of work after another; what goes wrong in one is the end of this process."""
-    from labkit.training.machine import join  # the imports are what takes so long
+    from labkit.training.machine import join, touch_device  # the imports are what takes so long
 
+    params, group = pickle.load(orders)
+    touch_device(params, int(group["LOCAL_RANK"]))
     _reply(replies, "ready")
-    accelerator = join(*pickle.load(orders))
+    accelerator = join(params, group)
     obey(orders)
     while True:
         function, arguments = pickle.load(orders)

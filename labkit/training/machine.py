@@ -49,6 +49,12 @@ def refuse_too_many(num_processes: int, device: str) -> None:
         )
 
 
+def touch_device(params: RunParams, rank: int) -> None:
+    """Fail now where the GPU of a process cannot be had: once it is waited for in the group, nobody would hear."""
+    if choose_device(params.device) == "cuda":
+        torch.zeros(1, device=f"cuda:{rank}")
+
+
 def join(params: RunParams, group: dict[str, str]) -> Accelerator:
     """What `set_up` does in each process; ``group``: how Accelerate finds the others, {} where there are none."""
     torch.set_num_threads(threads_of(params))

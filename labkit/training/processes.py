@@ -107,12 +107,11 @@ def start_helpers(params: RunParams, threads: int) -> dict[str, str]:
     there. Raises HelperFailed where one cannot start.
     """
     _helpers.extend(Helper(rank) for rank in range(1, params.num_processes))
-    for helper in _helpers:
-        helper.tell(pickle.dumps(sys.path))
-    _hear_from_all()  # that they have imported all they need, which takes seconds
     group = _group(params.num_processes, threads)
     for helper in _helpers:
+        helper.tell(pickle.dumps(sys.path))
         helper.tell(pickle.dumps((params, group | {"RANK": str(helper.rank), "LOCAL_RANK": str(helper.rank)})))
+    _hear_from_all()  # that they have imported what they need and have their devices, which takes seconds
     return group | {"RANK": "0", "LOCAL_RANK": "0"}
 
 
