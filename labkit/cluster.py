@@ -23,7 +23,7 @@ PLACES = ("LABKIT_REPORTS", "LABKIT_CACHE")
 class Cluster:
     """The workers of the scheduler at ``address``, such as ``tcp://host:8786``.
 
-    Where workers offer the resource GPU, each job takes one of it; else as many jobs run on a worker as it has threads.
+    Where workers offer the resource GPU, each process of a job takes one of it; else as many jobs run on a worker as it has threads.
     """
 
     room = sys.maxsize  # the scheduler keeps what must wait
@@ -37,7 +37,8 @@ class Cluster:
         """Hand the job to the scheduler; what its kernel prints comes back line by line."""
         self._says[job.name] = say
         places = dict(zip(PLACES, (str(runs.reports_root()), str(runs.cache_root())), strict=True))
-        return self._executor.submit(work, job, self._topic, places)
+        gpus = {"resources": {"GPU": job.params.num_processes}} if self._gpus else {}
+        return self._executor.submit(work, job, self._topic, places, **gpus)
 
     def stop(self) -> None:
         """Jobs that have begun save how far they are, the others are forgotten."""
@@ -63,13 +64,13 @@ class Cluster:
                 "dask scheduler"
             ) from None
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        gpus = sum(worker["resources"].get("GPU", 0) for worker in workers.values())
-        print(f"Dask cluster {self.address}: {len(workers)} workers" + (f", {gpus:.0f} GPUs" if gpus else ""))
+        self._gpus = sum(worker["resources"].get("GPU", 0) for worker in workers.values())
+        print(f"Dask cluster {self.address}: {len(workers)} workers", end="")
+        print(f", {self._gpus:.0f} GPUs" if self._gpus else "", flush=True)
         if not workers:
             print("    the runs wait until a worker is there: dask worker " + self.address, flush=True)
         self._client.subscribe_topic(self._topic, self._hear)
-        kept = {"resources": {"GPU": 1}} if gpus else {}
-        self._executor = self._client.get_executor(pure=False, retries=RETRIES, **kept)
+        self._executor = self._client.get_executor(pure=False, retries=RETRIES)
         return self
 
     def __exit__(self, *error: object) -> None:
