@@ -76,7 +76,9 @@ class Lab:
 
     def start(self, *arguments: str) -> "Call":
         """Begin a command, to be watched and killed."""
-        said = self.project.parent / "said.txt"
+        said = (
+            self.project.parent / f"said-{time.monotonic_ns()}.txt"
+        )  # what a killed call left may still write to its own
         with said.open("w") as file:
             process = subprocess.Popen(
                 self.command(*arguments),
@@ -124,20 +126,22 @@ class Call:
 
     def labkit(self) -> list[psutil.Process]:
         """The process that drives Papermill: the command itself, or what make has started."""
-        return [one for one in self.all() if _says(one, "labkit.cli") or _says(one, "/labkit")][-1:]
+        return [one for one in self.all() if {"labkit.cli", "labkit"} & {Path(part).name for part in _words(one)}][:1]
 
     def kernels(self) -> list[psutil.Process]:
         """The notebooks' processes: forked from a warm one, or started as Jupyter does."""
         every = self.all()
-        servers = {one.pid for one in every if _says(one, "kernel_server")}
+        servers = {one.pid for one in every if "kernel_server" in " ".join(_words(one))}
         forked = [one for one in every if one.pid in servers and one.ppid() in servers]
-        return forked or [one for one in every if _says(one, "ipykernel_launcher")]
+        return forked or [one for one in every if "ipykernel_launcher" in _words(one)]
 
     def kill(self, whom: str) -> None:
         """kill -9 of ``kernel``, ``labkit`` or ``make``; what the first two leave ends by itself, and is waited for."""
+        found: list[psutil.Process] = []
+        which = {"kernel": self.kernels, "labkit": self.labkit, "make": lambda: self.all()[:1]}[whom]
+        self.until(lambda: bool(found.extend(which()) or found))  # a kernel takes a while to start
         every = self.all()
-        targets = {"kernel": self.kernels, "labkit": self.labkit, "make": lambda: every[:1]}[whom]()
-        for one in targets or every[:1]:
+        for one in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
         if whom == "make":  # which does not take labkit with it
@@ -156,11 +160,12 @@ def wait_for(processes: Sequence[psutil.Process], seconds: float = 120) -> None:
                 os.sched_yield()
 
 
-def _says(process: psutil.Process, word: str) -> bool:
+def _words(process: psutil.Process) -> list[str]:
+    """Its command line; nothing where it is gone."""
     try:
-        return any(word in part for part in process.cmdline())
+        return process.cmdline()
     except psutil.Error:
-        return False
+        return []
 
 
 def _files(folder: Path) -> set[tuple[str, int, int]]:
@@ -210,11 +215,6 @@ def at_change(pattern: str, count: int = 1) -> Moment:
         call.until(happened)
 
     return wait
-
-
-def with_a_kernel(call: Call) -> None:
-    """As soon as a notebook has its process."""
-    call.until(lambda: bool(call.kernels()))
 
 
 def then(*moments: Moment) -> Moment:
