@@ -78,7 +78,7 @@ TOOLS := .venv/tools
 lock: $(READY)
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(TOOLS)/bin/uv pip compile pyproject.toml --extra dev --extra light --universal --python-version 3.11.5 \
+	$(TOOLS)/bin/uv pip compile pyproject.toml --extra dev --extra light --extra cluster --universal --python-version 3.11.5 \
 		--generate-hashes --no-annotate --custom-compile-command "make lock" $(if $(filter 1,$(UPGRADE)),--upgrade) \
 		--quiet --output-file requirements.lock
 

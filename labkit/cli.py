@@ -164,6 +164,9 @@ def _report(arguments: argparse.Namespace) -> int:
     runner = _open(arguments)
     with runner.alone():
         runner.run_all()
+        if not runner.any_finished:
+            print(f"labkit: no run is finished, and none to report on; see {_shown(runner.compare())}", file=sys.stderr)
+            return 1
         html, _ = runner.report(pdf=False)
         print(f"report: {_shown(html)}")
         for name, error in runner.failed.items():

@@ -23,7 +23,8 @@ PLACES = ("LABKIT_REPORTS", "LABKIT_CACHE")
 class Cluster:
     """The workers of the scheduler at ``address``, such as ``tcp://host:8786``.
 
-    Where workers offer the resource GPU, each process of a job takes one of it; else as many jobs run on a worker as it has threads.
+    Where workers offer the resource GPU, each process of a job takes one of it; else a worker makes as many jobs at a
+    time as it has threads.
     """
 
     room = sys.maxsize  # the scheduler keeps what must wait

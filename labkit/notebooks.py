@@ -5,18 +5,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from labkit import disk
 from labkit.params import PROJECT
 
 NOTEBOOKS = PROJECT / "notebooks"
+DIED = "the kernel died; was it killed, or out of memory?"
+OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "allocate memory")  # torch's, Python's, and torch's on a CPU
+MORE_MEMORY = "; a smaller batch_size or image_size takes less memory"
 
 Say = Callable[[str], None]
 
 
 def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None = None) -> str | None:
-    """Run a notebook; None, or its error in one line. ``say`` is handed every line that the kernel prints."""
+    """Run a notebook; None, or its error in one line. ``say`` is handed every line that the kernel prints.
+
+    Raises NotWritten where the disk refuses the executed notebook.
+    """
     import papermill
     from jupyter_client.manager import KernelManager
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
@@ -36,16 +42,20 @@ def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None 
             stdout_file=_Lines(say) if say else None,
         )
     except PapermillExecutionError as error:
-        return f"{error.ename}: {error.evalue}"
-    except DeadKernelError:
+        said = f"{error.ename}: {error.evalue}"
+        return said + MORE_MEMORY if any(word in said for word in OUT_OF_MEMORY) else said
+    except RuntimeError as error:  # nbclient's DeadKernelError, or Jupyter's own of a kernel that never answered
+        if "Kernel died" not in str(error):
+            raise
         return DIED
+    except OSError as error:
+        if error.errno not in disk.CURES:
+            raise
+        raise disk.NotWritten(target, error.errno, error.strerror) from error
     finally:
         if watched is not None:
             os.environ["JPY_SESSION_NAME"] = watched
     return None
-
-
-DIED = "the kernel died; was it killed, or out of memory?"
 
 
 class _Lines:

@@ -15,7 +15,7 @@ from labkit.data.source import PHANTOMS, open_data
 from labkit.jobs import STOPPED, Job, Machines, ThisMachine
 from labkit.notebooks import NOTEBOOKS, Say, execute
 from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, parent_of
-from labkit.studies import Study, load_study, study_file
+from labkit.studies import HONEST, Study, load_study, study_file
 
 # Everything that decides what the report says; study.py, jobs.py and cli.py decide only when and where it is made.
 REPORT_CODE = (
@@ -59,7 +59,6 @@ class StudyRunner:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """One call works on a study at a time; a second one is refused, and not after it has overwritten something."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         busy = ParameterError(f"study {self.study.name} is being run by another process; wait for it")
         with disk.alone(self.folder / ".lock", busy):
             yield
@@ -227,6 +226,18 @@ class StudyRunner:
             self._stamp("pdf", printed)
         return html, pdf_path
 
+    @property
+    def any_finished(self) -> bool:
+        """Whether a compared run is there to report on."""
+        current = runs.current_runs(self.study.name)
+        compared = current["run"].isin([*self.study.runs, *(f"{name}{HONEST}" for name in self.study.honest_runs)])
+        return bool((current.loc[compared, "state"] == "finished").any())
+
+    def compare(self) -> Path:
+        """compare.html and ``runs.csv`` alone: every run, and what became of it."""
+        self._compare(fingerprints.fingerprint_of([self.planned, self.failed]))
+        return self.folder / "compare.html"
+
     def _facts(self, folders: Sequence[Path]) -> dict[str, str]:
         from labkit.reporting.heading import title_facts
 
@@ -302,7 +313,8 @@ def _error_of(future: "Future[str | None]") -> str | None:
     """A job's error in one line; also where its machines gave up on it."""
     if (error := future.exception()) is None:
         return future.result()
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    said = " ".join(str(error).split())
+    return said if isinstance(error, disk.NotWritten) else f"{type(error).__name__}: {said}"
 
 
 def _contents(folder: Path) -> list[str | None]:

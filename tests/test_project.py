@@ -51,7 +51,7 @@ def test_the_lock_holds_every_package_in_the_range_that_pyproject_gives():
     from packaging.requirements import Requirement
 
     versions = locked()
-    for name, requirement in packages("dev", "light").items():
+    for name, requirement in packages("dev", "light", "cluster").items():
         assert Requirement(requirement).specifier.contains(versions[name]), requirement
     assert versions["torch"] == "2.14.1" and versions["torchvision"] == "0.29.1"
 
@@ -214,6 +214,9 @@ def test_rooms_import_from_the_left_only():
         "reporting",
         "kernel_server",
         "kernels",
+        "notebooks",
+        "jobs",
+        "cluster",
         "study",
         "verify",
         "retest",
