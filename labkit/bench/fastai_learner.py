@@ -85,7 +85,7 @@ def _loaders(paths: list[str], labels: list[int], items: list, batch: list, batc
 
     of_path = dict(zip(paths, labels, strict=True))
     block = DataBlock(
-        blocks=(ImageBlock, CategoryBlock),
+        blocks=[ImageBlock, CategoryBlock],
         get_y=lambda path: of_path[path],
         splitter=IndexSplitter([]),
         item_tfms=items,
