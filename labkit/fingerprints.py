@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def code_fingerprint(*names: str, notebook: Path | None = None) -> str:
     return digest.hexdigest()
 
 
+@lru_cache(maxsize=1024)  # a study asks for each of its runs, and files seldom change between two of them
 def _code(source: str) -> str:
     """The syntax tree as text: comments, layout and docstrings do not change it."""
     tree = ast.parse(source)
