@@ -1,6 +1,5 @@
-"""The whole way, for real: Papermill, kernels, kills and a browser. `make test-slow` runs these."""
+"""The whole way, for real: Papermill, kernels, signals and a browser. `make test-slow` runs these."""
 
-import contextlib
 import copy
 import json
 import os
@@ -184,32 +183,6 @@ def test_leukemia_cells_train_too(finished, monkeypatch, tmp_path, own_reports):
     handed_in = sorted(folder.glob("submission-*.csv"))  # the course has one list for each depth, in its own order
     assert [path.name for path in handed_in] == [f"submission-resnet_{depth}_test.csv" for depth in (152, 18, 50)]
     assert all(path.read_text().startswith("ID,label\n") for path in handed_in)
-
-
-def test_kill_9_in_the_middle_then_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch, finished):
-    """Killed after its first full epoch (the kernel outlives Papermill by a second), a run ends as if it never was."""
-    monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
-    changed = ["-p", "run", "r", "-p", "epochs", "3", "-p", "batch_size", "8", "-p", "rotation", "20"]
-    results = {}
-    for study, killed in (("whole", False), ("killed", True)):
-        command = [*PAPERMILL, "notebooks/train.ipynb", tmp_path / f"{study}.ipynb", "-p", "study", study, *changed]
-        folder = runs.reports_root() / study / "runs" / "r-seed0"
-        if killed:
-            process = subprocess.Popen(command, cwd=PROJECT, start_new_session=True, stderr=subprocess.DEVNULL)
-            while not (folder / "history.csv").exists():
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(0.1)
-                assert process.returncode is None, "it ended before it could be killed"
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            assert disk.read_json(folder / "run.json")["status"] == "running"
-        subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
-        assert runs.state(folder) == "finished"
-        results[study] = {
-            name: (folder / name).read_bytes() for name in ("history.csv", "predictions.csv", "model.safetensors")
-        }
-    assert disk.read_json(runs.reports_root() / "killed" / "runs" / "r-seed0" / "run.json")["attempts"] == 2
-    assert results["whole"] == results["killed"]
 
 
 def test_sigterm_in_the_middle_of_an_epoch_then_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch, finished):
