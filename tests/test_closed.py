@@ -59,6 +59,8 @@ def guarded(tmp_path, own_reports):
         environment |= {"LABKIT_CACHE": str(own_reports / ".cache")}
         environment |= {"MPLCONFIGDIR": matplotlib.get_cachedir()}  # its list of fonts takes a while to make
         environment |= {"TMPDIR": str(tmp_path / "scratch"), "TORCH_HOME": str(tmp_path / "home/torch")}
+        for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):  # torch.compile sets them for its own children
+            environment.pop(name, None)
         for name in ("home", "scratch"):
             (tmp_path / name).mkdir(exist_ok=True)
         done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
