@@ -37,10 +37,14 @@ END
   pgrep -x slurmctld > /dev/null || slurmctld
   pgrep -x slurmd > /dev/null || slurmd
   for _ in $(seq 60); do
-    sinfo --noheader --format=%T 2> /dev/null | grep -qx idle && break
+    if sinfo --noheader --format=%T 2> /dev/null | grep -qx idle; then
+      sinfo
+      return
+    fi
     sleep 1
   done
-  sinfo
+  tail -n 5 "$run"/slurmctld.log "$run"/slurmd.log >&2
+  return 1
 }
 
 stop() {

@@ -137,6 +137,7 @@ def test_jobs_of_slurm_are_workers_and_a_cancelled_one_costs_nothing(alone, cach
     node["worker_extra_args"] = ["--resources", "GPU=1"]  # what a job takes one of
     with SLURMCluster(**node, interface="lo", scheduler_options={"dashboard_address": None}) as slurm:
         slurm.scale(2)
+        slurm.wait_for_workers(1, timeout=120)
         study = start(Dask(slurm.scheduler_address, {}))
         said, killed = [], ""
         for line in study.stdout:

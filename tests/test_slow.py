@@ -3,8 +3,6 @@
 import copy
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -183,34 +181,6 @@ def test_leukemia_cells_train_too(finished, monkeypatch, tmp_path, own_reports):
     handed_in = sorted(folder.glob("submission-*.csv"))  # the course has one list for each depth, in its own order
     assert [path.name for path in handed_in] == [f"submission-resnet_{depth}_test.csv" for depth in (152, 18, 50)]
     assert all(path.read_text().startswith("ID,label\n") for path in handed_in)
-
-
-def test_sigterm_in_the_middle_of_an_epoch_then_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch, finished):
-    """As SLURM does at its time limit: the kernel saves after its step, and Papermill's notebook says so."""
-    monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
-    changed = ["-p", "run", "r", "-p", "epochs", "2", "-p", "batch_size", "2", "-p", "optimizer", "sgd"]
-    results = {}
-    for study, stopped in (("whole", False), ("stopped", True)):
-        command = [*PAPERMILL, "--log-output", "notebooks/train.ipynb", tmp_path / f"{study}.ipynb", *changed]
-        command += ["-p", "study", study]
-        folder = runs.reports_root() / study / "runs" / "r-seed0"
-        if stopped:
-            process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
-            said = next(line for line in process.stderr if "minutes to go, by the first 20 steps" in line)
-            (kernel,) = (
-                child for child in psutil.Process(process.pid).children() if "ipykernel" in " ".join(child.cmdline())
-            )
-            kernel.send_signal(signal.SIGTERM)
-            said += process.communicate()[1]
-            assert process.returncode != 0
-            assert re.search(r"Stopped: .*saved after step \d+ of \d+ of epoch 1, and the same command goes on", said)
-            assert runs.state(folder) == "interrupted"
-        subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
-        assert runs.state(folder) == "finished"
-        results[study] = {
-            name: (folder / name).read_bytes() for name in ("history.csv", "predictions.csv", "model.safetensors")
-        }
-    assert results["whole"] == results["stopped"]
 
 
 def test_papermill_trains_in_two_processes_and_says_so(finished, monkeypatch, tmp_path, own_reports):
