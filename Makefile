@@ -41,10 +41,12 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m labkit.reporting.browser --optional
 	@touch $(READY)
 
+ASKED = $(strip $(STUDY) $(if $(DATA),--data "$(DATA)") $(if $(filter 1,$(SMALL)),--small) \
+	$(if $(RUNS),--runs $(foreach run,$(RUNS),'$(run)')) $(if $(filter 0,$(PDF)),--no-pdf) \
+	$(if $(SCHEDULER),--scheduler "$(SCHEDULER)"))
+
 report: $(READY)
-	$(BIN)/labkit report $(STUDY) $(if $(DATA),--data "$(DATA)") $(if $(filter 1,$(SMALL)),--small) \
-		$(if $(RUNS),--runs $(foreach run,$(RUNS),'$(run)')) $(if $(filter 0,$(PDF)),--no-pdf) \
-		$(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
+	$(BIN)/labkit report $(ASKED)
 
 lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks

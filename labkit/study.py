@@ -130,7 +130,7 @@ class StudyRunner:
     def _say(self, job: Job, side_by_side: bool) -> Say:
         """Prints a line of a kernel under its run's own; with the run's name where lines of several may mix."""
         name = f"{job.name if len(self.study.seeds) > 1 else job.params.run}  " if side_by_side else ""
-        return lambda line: print(f"    {name}{line}", flush=True)
+        return lambda line: print(f"    {name}{line}\n", end="", flush=True)  # in one piece: others print, too
 
     def wanted(self) -> set[str]:
         """Names of the runs to make: those that ``only`` selects, and what they start from."""
