@@ -194,7 +194,7 @@ def _test(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     """1 where a file differs."""
-    from labkit.runs import find_run
+    from labkit.lookup import find_run
     from labkit.verify import verify
 
     found = verify(find_run(arguments.study, arguments.run))
@@ -256,9 +256,9 @@ def _hand_in(arguments: argparse.Namespace) -> int:
 
 def _predictor(arguments: argparse.Namespace) -> "Predictor":
     """The run that is meant, opened; what is to be known of it is said first."""
+    from labkit.lookup import find_run
     from labkit.predict import open_predictor
     from labkit.reporting.sentences_predict import point_sentence, run_sentence
-    from labkit.runs import find_run
 
     predictor = open_predictor(find_run(arguments.study, arguments.run))
     print(_plain(run_sentence(predictor.folder.name, predictor.params, predictor.manifest)))

@@ -39,15 +39,17 @@ class Cluster:
         self._says[job.name] = say
         places = dict(zip(PLACES, (str(runs.reports_root()), str(runs.cache_root())), strict=True))
         gpus = {"resources": {"GPU": job.params.num_processes}} if self._gpus else {}
-        return self._executor.submit(work, job, self._topic, places, **gpus)
+        return self._executor.submit(work, job, self._topic, places, key=f"{self._topic}-{job.name}", **gpus)
 
     def stop(self) -> None:
-        """Jobs that have begun save how far they are, the others are forgotten."""
+        """Jobs that have begun save how far they are, the others are forgotten; workers without a job of ours go on."""
+        from labkit.kernels import stop_kernels
+
         processing: Any = self._client.processing()  # a coroutine in clients of another kind alone
-        busy = [worker for worker, keys in processing.items() if any(map(_ours, keys))]
+        busy = [worker for worker, keys in processing.items() if any(str(key).startswith(self._topic) for key in keys)]
         self._executor.shutdown(wait=False)  # first, else a job that has stopped would be started elsewhere
         if busy:
-            self._client.run(_stop_kernels, workers=busy)
+            self._client.run(stop_kernels, workers=busy)
 
     def __enter__(self) -> Self:
         try:
@@ -110,13 +112,3 @@ def _unfit(job: Job) -> str | None:
     if fingerprints.run_code() != job.inputs["code"]:
         return "has another version of labkit or of train.ipynb: use one checkout in a shared folder"
     return None
-
-
-def _ours(key: Any) -> bool:
-    return str(key).startswith(f"{work.__name__}-")
-
-
-def _stop_kernels() -> None:
-    from labkit.kernels import stop_kernels
-
-    stop_kernels()

@@ -11,8 +11,9 @@ from labkit import disk, runs
 from labkit.notebooks import NOTEBOOKS, Say, execute
 from labkit.params import ParameterError, RunParams
 from labkit.studies import Study
+from labkit.training.stop import Stopped
 
-STOPPED = "Stopped: "  # raised by a run that saved what it had, since it was asked to stop; see training.stop
+STOPPED = f"{Stopped.__name__}: "  # how the error of a run begins that was asked to stop, and saved how far it is
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class ThisMachine:
                 f"params/{study.file}: jobs: got {study.jobs}, but run {greedy} has threads: 0, which takes every "
                 "core; set threads to what each run may have"
             )
-        threads = max(params.threads for params in table)
-        return cls(max(1, min(study.jobs, (os.cpu_count() or 1) // threads)) if threads else 1)
+        cores = max(params.threads * params.num_processes for params in table)
+        return cls(max(1, min(study.jobs, (os.cpu_count() or 1) // cores)) if cores else 1)
 
     def start(self, job: Job, say: Say) -> "Future[str | None]":
         """In a thread that looks after the kernel."""

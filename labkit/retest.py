@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from labkit import disk, runs
+from labkit import disk, lookup, runs
 from labkit.data.loaders import EpochLoader, make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
@@ -78,12 +78,12 @@ def retest(study: str, only: Sequence[str] = ("*",), split: str = "test", data: 
     No choice depends on it and it repeats answers that are known, so it does not count as another look at test. Raises
     ParameterError where no such run is finished, or where a run's images are not all there.
     """
-    folders = runs.run_folders(study)
+    folders = lookup.run_folders(study)
     chosen = [any(fnmatch(run, pattern) for pattern in only) for run in folders["run"]]
     finished = folders.loc[np.array(chosen, bool) & (folders["state"] == "finished").to_numpy(bool)]
     if finished.empty:
         which = "" if "*" in only else f" called {' or '.join(only)}"
-        small = "" if runs.run_folders(study + SMALL).empty else f"; its small form is the study {study + SMALL}"
+        small = "" if lookup.run_folders(study + SMALL).empty else f"; its small form is the study {study + SMALL}"
         raise ParameterError(f"study {study}: no run{which} is finished, so there is nothing to test{small}")
     for folder in finished["folder"]:
         kept = decide(runs.read_predictions(folder), len(disk.read_json(folder / "run.json")["classes"]))

@@ -10,18 +10,19 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from labkit import disk, fingerprints, runs
+from labkit import disk, fingerprints, lookup, runs
 from labkit.data.source import PHANTOMS, open_data
 from labkit.jobs import STOPPED, Job, Machines, ThisMachine
 from labkit.notebooks import NOTEBOOKS, Say, execute
 from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, parent_of
-from labkit.studies import HONEST, Study, load_study, study_file
+from labkit.studies import Study, load_study, study_file
 
 # Everything that decides what the report says; study.py, jobs.py and cli.py decide only when and where it is made.
 REPORT_CODE = (
     "disk.py",
     "params.py",
     "runs.py",
+    "lookup.py",
     "studies.py",
     "numbers.py",
     "audit",
@@ -77,7 +78,7 @@ class StudyRunner:
                 while waiting or running:
                     unmade = {_name(params) for params, _ in waiting} | {job.name for job, _ in running.values()}
                     for params, label in list(waiting):
-                        if (params.weights or "").removeprefix("run:") in unmade or len(running) >= machines.room:
+                        if _parent(params) in unmade or len(running) >= machines.room:
                             continue
                         waiting.remove((params, label))
                         if job := self._job(params, label, params.run in wanted):
@@ -148,8 +149,7 @@ class StudyRunner:
 
     def plan(self, params: RunParams) -> Job:
         """What one run needs; raises ParameterError where its parent is not finished, DataError where data is amiss."""
-        parent = (params.weights or "").removeprefix("run:")
-        if parent in self.failed:
+        if (parent := _parent(params)) in self.failed:
             raise ParameterError(f"starts from {parent}, which failed")
         params = runs.resolve_weights(params)
         inputs = fingerprints.run_inputs(params, self.data_fingerprint(params.dataset, params.data))
@@ -163,7 +163,7 @@ class StudyRunner:
         for params in self.study.run_params(self.overrides):
             if params.run not in wanted:
                 continue
-            name, parent = _name(params), (params.weights or "").removeprefix("run:")
+            name, parent = _name(params), _parent(params)
             reason = f"starts from {parent}, which is run again" if parent in remade else self.plan(params).reason
             if reason:
                 remade.add(name)
@@ -229,8 +229,8 @@ class StudyRunner:
     @property
     def any_finished(self) -> bool:
         """Whether a compared run is there to report on."""
-        current = runs.current_runs(self.study.name)
-        compared = current["run"].isin([*self.study.runs, *(f"{name}{HONEST}" for name in self.study.honest_runs)])
+        current = lookup.current_runs(self.study.name)
+        compared = ~current["run"].isin(list(self.study.sources))
         return bool((current.loc[compared, "state"] == "finished").any())
 
     def compare(self) -> Path:
@@ -307,6 +307,11 @@ class StudyRunner:
 def _name(params: RunParams) -> str:
     """As the run's folder is called."""
     return f"{params.run}-seed{params.seed}"
+
+
+def _parent(params: RunParams) -> str:
+    """The run, as its folder is called, whose weights it starts from; else what is no run's name."""
+    return (params.weights or "").removeprefix("run:")
 
 
 def _error_of(future: "Future[str | None]") -> str | None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,9 @@ import pytest
 from PIL import Image
 
 from labkit import runs
+
+if TYPE_CHECKING:
+    from made_study import Lab
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
@@ -60,3 +64,29 @@ def predictions() -> pd.DataFrame:
     table = pd.DataFrame({"image_id": [f"i{k}" for k in range(30)], "group": [f"g{k // 2}" for k in range(30)]})
     table["side"], table["split"], table["label"] = "left", "test", label
     return table.assign(**{f"logit_{k}": logits[:, k] for k in range(3)})
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> "Lab":
+    """A copy of the project with a study of one run, of as many epochs as the file's EPOCHS says."""
+    from made_study import Lab
+
+    made = Lab.made(tmp_path_factory.mktemp("lab"))
+    made.study("small", {"a": {"epochs": request.module.EPOCHS}})
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(lab: "Lab") -> Path:
+    """The run's folder where nothing happened."""
+    done = lab.call("run", "small")
+    assert done.returncode == 0, done.stderr
+    return lab.reports / "small" / "runs" / "a-seed0"
+
+
+@pytest.fixture
+def other(lab: "Lab", tmp_path: Path) -> "Lab":
+    """The same study, in reports of its own."""
+    from made_study import Lab
+
+    return Lab(lab.project, tmp_path / "other", lab.cache)

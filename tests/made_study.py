@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 
 from labkit import disk
 from labkit.params import PROJECT
+from labkit.verify import FILES
 
-RESULTS = ("history.csv", "model.safetensors", "predictions.csv", "metrics.json")  # the same run, the same bytes
 DEFAULTS = {"dataset": "retinopathy", "data": "tiny", "image_size": 32, "batch_size": 32, "threads": 1, "epochs": 1}
 
 
@@ -45,6 +45,11 @@ class Lab:
         for name in ("Makefile", "pyproject.toml", "requirements.lock"):
             shutil.copy(PROJECT / name, project / name)
         return cls(project, folder / "reports", folder / "cache")
+
+    @classmethod
+    def of_this_project(cls, folder: Path) -> "Lab":
+        """No copy, but reports and a cache of its own: for studies that are there already."""
+        return cls(PROJECT, folder / "reports", folder / "cache")
 
     def study(self, name: str, runs: Mapping[str, Any], title: str = "A small study", **keys: Any) -> str:
         """Write a study file; returns its name. ``defaults`` are DEFAULTS with what is given."""
@@ -76,9 +81,8 @@ class Lab:
 
     def start(self, *arguments: str) -> "Call":
         """Begin a command, to be watched and killed."""
-        said = (
-            self.project.parent / f"said-{time.monotonic_ns()}.txt"
-        )  # what a killed call left may still write to its own
+        # Not in the reports, which may be full; what a killed call left may still write to its own.
+        said = self.cache.parent / f"said-{time.monotonic_ns()}.txt"
         with said.open("w") as file:
             process = subprocess.Popen(
                 self.command(*arguments),
@@ -259,10 +263,10 @@ def assert_nothing_left(reports: Path) -> None:
 
 def results(run: Path) -> dict[str, bytes]:
     """The bytes of a run that must not depend on what happened to it."""
-    return {name: (run / name).read_bytes() for name in RESULTS}
+    return {name: (run / name).read_bytes() for name in FILES}
 
 
 def same_results(a: Path, b: Path) -> Iterator[str]:
     """The files of two runs that differ."""
     one, other = results(a), results(b)
-    return (name for name in RESULTS if one[name] != other[name])
+    return (name for name in FILES if one[name] != other[name])

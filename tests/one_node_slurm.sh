@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
-# A SLURM of one node on this machine, for tests/test_slurm.py: Debian's slurm-wlm, as root, in a container too (no
-# systemd, no cgroups). Whoever has a SLURM already does not need it. bash tests/one_node_slurm.sh start|stop
+# A SLURM of one node on this machine, for tests/test_cluster.py: Debian's slurm-wlm, as root, in a container too (no
+# systemd, no cgroups). Whoever has a SLURM already does not need it.
+#   export SLURM_CONF=$(bash tests/one_node_slurm.sh start)
+#   bash tests/one_node_slurm.sh stop
 set -euo pipefail
 
-run=/tmp/labkit-slurm
+run=$(cd "$(dirname "$0")/.." && pwd)/reports/.slurm
 export SLURM_CONF=$run/slurm.conf
 
 start() {
+  stop
+  if pgrep -x slurmctld > /dev/null; then
+    echo "a SLURM that is not ours runs here already: use that one" >&2
+    return 1
+  fi
   command -v sbatch > /dev/null || {
     apt-get -qq update
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends slurm-wlm munge > /dev/null
@@ -34,11 +41,12 @@ NodeName=$(hostname) NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(awk '/MemTota
 PartitionName=all Nodes=ALL Default=YES State=UP MaxTime=INFINITE
 END
   pgrep -x munged > /dev/null || runuser -u munge -- munged
-  pgrep -x slurmctld > /dev/null || slurmctld
-  pgrep -x slurmd > /dev/null || slurmd
+  slurmctld
+  slurmd
   for _ in $(seq 60); do
     if sinfo --noheader --format=%T 2> /dev/null | grep -qx idle; then
-      sinfo
+      sinfo >&2
+      echo "$SLURM_CONF"
       return
     fi
     sleep 1
@@ -47,10 +55,12 @@ END
   return 1
 }
 
-stop() {
-  pkill -x slurmd || true
-  pkill -x slurmctld || true
-  pkill -x munged || true
+stop() {  # ours alone
+  for daemon in slurmd slurmctld; do
+    pid=$(cat "$run/$daemon.pid" 2> /dev/null) || continue
+    kill "$pid" 2> /dev/null || true
+    while kill -0 "$pid" 2> /dev/null; do sleep 0.2; done
+  done
 }
 
 "$1"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from made_study import Lab, same_results
 
 from labkit import disk, runs
 from labkit.params import PROJECT
@@ -21,7 +22,6 @@ DASK = [sys.executable, "-m", "dask"]
 # Three runs that wait for none, and one that starts from the first; enough epochs to be killed between two.
 CALL = ["run", "course/depth", "--data", "tiny", "-p", "image_size", "32", "-p", "threads", "1", "-p", "epochs", "3"]
 CHOSEN = ["--runs", "resnet18", "resnet18-all", "resnet18-unweighted", "resnet18-normalized"]
-FILES = ("history.csv", "predictions.csv", "metrics.json", "model.safetensors")
 
 
 @dataclass
@@ -68,18 +68,17 @@ def network_namespaces(count: int) -> Iterator[list[Place]]:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def alone(tmp_path_factory) -> Lab:
+    """Where the same runs were made on this machine, one after another."""
+    lab = Lab.of_this_project(tmp_path_factory.mktemp("alone"))
+    done = lab.call(*CALL, *CHOSEN)
+    assert done.returncode == 0, done.stderr
+    return lab
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory, cache) -> Path:
-    """The reports folder of the same runs, made on this machine one after another."""
-    root = tmp_path_factory.mktemp("alone")
-    environment = os.environ | {"LABKIT_REPORTS": str(root), "LABKIT_CACHE": str(cache)}
-    command = [sys.executable, "-m", "labkit.cli", *CALL, *CHOSEN]
-    subprocess.run(command, cwd=PROJECT, env=environment, check=True, capture_output=True)
-    return root
+@pytest.fixture
+def same_cache(alone, monkeypatch) -> None:
+    monkeypatch.setenv("LABKIT_CACHE", str(alone.cache))
 
 
 @dataclass
@@ -126,13 +125,12 @@ def start(dask: Dask, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_jobs_of_slurm_are_workers_and_a_cancelled_one_costs_nothing(alone, cache, monkeypatch, tmp_path):
-    """As README says it, through dask-jobqueue; `bash tests/one_node_slurm.sh start` makes a SLURM of this machine."""
+def test_jobs_of_slurm_are_workers_and_a_cancelled_one_costs_nothing(alone, same_cache, tmp_path):
+    """As README says it, through dask-jobqueue; tests/one_node_slurm.sh makes a SLURM of this machine."""
     if shutil.which("sbatch") is None or in_words(["sinfo"]):
-        pytest.skip("no SLURM here: bash tests/one_node_slurm.sh start")
+        pytest.skip("no SLURM here: export SLURM_CONF=$(bash tests/one_node_slurm.sh start)")
     from dask_jobqueue import SLURMCluster
 
-    monkeypatch.setenv("LABKIT_CACHE", str(cache))
     node = {"cores": 1, "processes": 1, "memory": "2GB", "walltime": "00:20:00", "log_directory": str(tmp_path)}
     node["worker_extra_args"] = ["--resources", "GPU=1"]  # what a job takes one of
     with SLURMCluster(**node, interface="lo", scheduler_options={"dashboard_address": None}) as slurm:
@@ -155,20 +153,17 @@ def test_jobs_of_slurm_are_workers_and_a_cancelled_one_costs_nothing(alone, cach
     assert_same_bytes(alone)
 
 
-def assert_same_bytes(alone: Path) -> None:
-    there = alone / "course" / "depth-small" / "runs"
+def assert_same_bytes(alone: Lab) -> None:
     for run in CHOSEN[1:]:
-        for name in FILES:
-            assert (folder_of(run) / name).read_bytes() == (there / f"{run}-seed0" / name).read_bytes(), (run, name)
+        assert not list(same_results(folder_of(run), folder_of(run, alone.reports))), run
 
 
-def folder_of(run: str) -> Path:
-    return runs.reports_root() / "course" / "depth-small" / "runs" / f"{run}-seed0"
+def folder_of(run: str, reports: Path | None = None) -> Path:
+    return (reports or runs.reports_root()) / "course" / "depth-small" / "runs" / f"{run}-seed0"
 
 
-def test_runs_spread_over_the_workers_and_one_that_is_killed_costs_nothing(dask, alone, cache, monkeypatch):
+def test_runs_spread_over_the_workers_and_one_that_is_killed_costs_nothing(dask, alone, same_cache):
     """Its run goes on elsewhere, from its last full epoch; all files are those of one machine, to the byte."""
-    monkeypatch.setenv("LABKIT_CACHE", str(cache))
     study = start(dask)
     said, on, killed = [], {}, ""
     for line in study.stdout:
@@ -189,8 +184,7 @@ def test_runs_spread_over_the_workers_and_one_that_is_killed_costs_nothing(dask,
     assert "up to date" in start(dask).communicate()[0]
 
 
-def test_ctrl_c_lets_the_runs_on_the_workers_save_and_stop(dask, cache, alone, monkeypatch):
-    monkeypatch.setenv("LABKIT_CACHE", str(cache))
+def test_ctrl_c_lets_the_runs_on_the_workers_save_and_stop(dask, alone, same_cache):
     study = start(dask)
     for line in study.stdout:
         if "epoch 1/3" in line:
@@ -206,20 +200,20 @@ def test_ctrl_c_lets_the_runs_on_the_workers_save_and_stop(dask, cache, alone, m
     assert_same_bytes(alone)
 
 
-def test_a_worker_without_the_shared_folder_says_what_is_needed(dask, cache, monkeypatch):
+def test_a_worker_without_the_shared_folder_says_what_is_needed(dask):
     """The job names a folder that its worker does not see."""
     from labkit.cluster import Cluster
     from labkit.jobs import Job
     from labkit.params import RunParams
 
-    monkeypatch.setenv("LABKIT_CACHE", str(cache))
     with Cluster(dask.address) as cluster:
         folder = runs.reports_root() / "s" / "runs" / "r-seed0"
         error = cluster.start(Job(RunParams(run="r"), {"code": ""}, folder, "not run yet"), print).result()
         assert error and "a folder that all machines share is needed" in error and str(folder.parents[1]) in error
         (folder.parents[1]).mkdir(parents=True)
         (folder.parents[1] / ".lock").touch()
-        error = cluster.start(Job(RunParams(run="r"), {"code": "of yesterday"}, folder, "not run yet"), print).result()
+        folder = folder.with_name("q-seed0")
+        error = cluster.start(Job(RunParams(run="q"), {"code": "of yesterday"}, folder, "not run yet"), print).result()
         assert error and "another version of labkit" in error
 
 

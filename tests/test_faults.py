@@ -37,27 +37,6 @@ EPOCHS = 6
 KERNEL_DIED = "the kernel died; was it killed, or out of memory?"
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> Lab:
-    made = Lab.made(tmp_path_factory.mktemp("faults"))
-    made.study("small", {"a": {"epochs": EPOCHS}})
-    return made
-
-
-@pytest.fixture(scope="module")
-def whole(lab) -> Path:
-    """The run's folder where nothing was killed."""
-    done = lab.call("run", "small")
-    assert done.returncode == 0, done.stderr
-    return lab.reports / "small" / "runs" / "a-seed0"
-
-
-@pytest.fixture
-def other(lab, tmp_path) -> Lab:
-    """The same study, in reports of its own."""
-    return Lab(lab.project, tmp_path / "killed", lab.cache)
-
-
 def early(seed: int) -> list[Moment]:
     """Moments of a training, in an order of their own: at most four epochs are finished between them."""
     draw = random.Random(seed)

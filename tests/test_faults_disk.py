@@ -19,27 +19,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="disks are mounted and limits set as Linux does"),
 ]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> Lab:
-    made = Lab.made(tmp_path_factory.mktemp("disk"))
-    made.study("small", {"a": {"epochs": 2}})
-    return made
-
-
-@pytest.fixture(scope="module")
-def whole(lab) -> Path:
-    """The run's folder where nothing happened."""
-    done = lab.call("run", "small")
-    assert done.returncode == 0, done.stderr
-    return lab.reports / "small" / "runs" / "a-seed0"
-
-
-@pytest.fixture
-def other(lab, tmp_path) -> Lab:
-    """The same study, in reports of its own."""
-    return Lab(lab.project, tmp_path / "reports", lab.cache)
+EPOCHS = 2
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from labkit.data.images import find_images
 from labkit.data.phantoms import phantom
 from labkit.evaluation.decide import decide
 from labkit.evaluation.operating_point import RULES, choose_threshold, screening_point
+from labkit.lookup import find_run
 from labkit.params import PROJECT
 from labkit.predict import open_predictor, own_photographs
-from labkit.runs import find_run
 
 MANY = 1000
 

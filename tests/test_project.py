@@ -206,6 +206,7 @@ def test_rooms_import_from_the_left_only():
         "fingerprints",
         "studies",
         "runs",
+        "lookup",
         "data",
         "models",
         "training",

@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from labkit import disk, fingerprints, runs
+from labkit import disk, fingerprints, lookup, runs
 from labkit.params import ParameterError, RunParams
 from labkit.studies import Study
 
@@ -75,7 +75,7 @@ def test_a_manifest_that_does_not_say_what_it_is_of_is_a_reason_to_run(tmp_path,
 
 def test_a_folder_whose_manifest_names_no_run_is_no_run_of_the_study(own_reports):
     disk.write_json(own_reports / "s" / "runs" / "a-seed0" / "run.json", {"status": "finished"})
-    assert runs.run_folders("s").empty
+    assert lookup.run_folders("s").empty
 
 
 def test_a_dead_kernels_notebook_is_not_complete(tmp_path):
@@ -197,12 +197,12 @@ def test_what_a_killed_write_left_is_removed():
 
 def test_the_best_run_is_one_that_the_study_compares(monkeypatch):
     table = {"title": "t", "question": "q", "sources": {"start": {}}, "runs": {"a": {}, "b": {}}}
-    monkeypatch.setattr(runs, "load_study", lambda name: Study(name=name, **table))
+    monkeypatch.setattr(lookup, "load_study", lambda name: Study(name=name, **table))
     for name, reached in (("start", 0.9), ("a", 0.2), ("b", 0.5)):
         run = runs.open_run(PARAMS.model_copy(update={"run": name}), INPUTS)
         disk.write_csv(run.path("history.csv"), pd.DataFrame({"epoch": [1], "val_qwk": [reached]}))
         run.finish(score="qwk")
-    assert runs.best_on_validation("s").name == "b-seed0"
+    assert lookup.best_on_validation("s").name == "b-seed0"
 
 
 def test_predictions_come_back_bit_for_bit(tmp_path, predictions):

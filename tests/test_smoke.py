@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from labkit import runs
+from labkit import lookup
 from labkit.params import PROJECT, RunParams
 from labkit.studies import SMALL, Study, load_study
 from labkit.study import StudyRunner
@@ -69,7 +69,7 @@ def test_every_way_through_a_study_trains_and_its_report_is_made(name, cache, ow
     runner = StudyRunner(study, {"data": "tiny"}, only=chosen)
     runner.run_all()
     assert runner.failed == {}
-    finished = runs.current_runs(study.name).query("state == 'finished'")["run"]
+    finished = lookup.current_runs(study.name).query("state == 'finished'")["run"]
     assert set(finished) == runner.wanted()
     html, _ = runner.report(pdf=False)
     text = html.read_text(encoding="utf-8")

@@ -2,18 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from made_study import Lab, assert_nothing_left, at_word, same_results
 
 from labkit import runs
 from labkit.cli import main
-from labkit.params import PROJECT
 
-CALL = [sys.executable, "-m", "labkit.cli", "run", "tiny", "-p", "epochs", "3", "-p", "batch_size", "4"]
-FILES = ("history.csv", "predictions.csv", "metrics.json", "model.safetensors")
+CALL = ("run", "tiny", "-p", "epochs", "3", "-p", "batch_size", "4")
 
 
 def test_sigterm_is_answered_as_ctrl_c_is_and_the_former_answer_comes_back(monkeypatch, capsys):
@@ -25,41 +22,33 @@ def test_sigterm_is_answered_as_ctrl_c_is_and_the_former_answer_comes_back(monke
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, cache) -> Path:
-    """The reports folder of a study that was never stopped."""
-    root = tmp_path_factory.mktemp("whole")
-    environment = os.environ | {"LABKIT_REPORTS": str(root), "LABKIT_CACHE": str(cache)}
-    subprocess.run(CALL, cwd=PROJECT, env=environment, check=True, capture_output=True)
-    return root
+def whole(tmp_path_factory) -> Lab:
+    """Where the study was never stopped."""
+    lab = Lab.of_this_project(tmp_path_factory.mktemp("whole"))
+    done = lab.call(*CALL)
+    assert done.returncode == 0, done.stderr
+    return lab
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_study_that_is_stopped_saves_and_goes_on_to_the_same_bytes(number, code, whole, cache, monkeypatch):
+def test_a_study_that_is_stopped_saves_and_goes_on_to_the_same_bytes(number, code, whole, tmp_path):
     """The signal goes to the whole group of processes, as a terminal and a batch system send it."""
-    monkeypatch.setenv("LABKIT_CACHE", str(cache))
-    study = subprocess.Popen(
-        CALL, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    next(line for line in study.stdout if "epoch 1/3" in line)
-    os.killpg(study.pid, number)
-    _, errors = study.communicate()
-    assert study.returncode == code and "the runs save how far they are" in errors
-    assert errors.strip().splitlines()[-1] == "labkit: stopped; the same command goes on where its runs stopped"
-    folder = runs.reports_root() / "tiny" / "runs" / "resnet18-scratch-seed0"
+    lab = Lab(whole.project, tmp_path / "stopped", whole.cache)
+    study = lab.start(*CALL)
+    at_word("epoch 1/3")(study)
+    os.killpg(study.process.pid, number)
+    assert study.process.wait() == code
+    assert any("the runs save how far they are" in line for line in study.lines())
+    assert study.lines()[-1] == "labkit: stopped; the same command goes on where its runs stopped"
+    folder = lab.reports / "tiny" / "runs" / "resnet18-scratch-seed0"
     assert runs.state(folder) == "interrupted" and (folder / "checkpoint.pt").is_file()
-    assert not list(folder.glob(".*.tmp")) and not kernels_of(folder.parents[2])
-    again = subprocess.run(CALL, cwd=PROJECT, capture_output=True, text=True)
+    assert not list(folder.glob(".*.tmp")) and not kernels_of(lab.reports)
+    again = lab.call(*CALL)
     assert again.returncode == 0 and "going on after" in again.stdout, again.stdout + again.stderr
     for run in ("resnet18-scratch-seed0", "resnet18-finetuned-seed0"):
-        for name in FILES:
-            made, kept = (root / "tiny" / "runs" / run / name for root in (folder.parents[2], whole))
-            assert made.read_bytes() == kept.read_bytes(), (run, name)
+        assert not list(same_results(folder.parent / run, whole.reports / "tiny" / "runs" / run)), run
+    assert_nothing_left(lab.reports)
 
 
 def kernels_of(root: Path) -> list[str]:

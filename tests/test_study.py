@@ -5,7 +5,7 @@ import threading
 import nbformat
 import pytest
 
-from labkit import disk, fingerprints, jobs, runs
+from labkit import disk, fingerprints, jobs, lookup, runs
 from labkit.notebooks import execute
 from labkit.params import ParameterError, RunParams
 from labkit.studies import Study
@@ -76,11 +76,11 @@ def test_a_failure_after_the_predictions_costs_no_training(runner):
 
 def test_what_is_no_longer_planned_is_out_of_date(runner):
     runner.run_all()
-    assert set(runs.current_runs("s")["state"]) == {"finished"}
+    assert set(lookup.current_runs("s")["state"]) == {"finished"}
     changed = StudyRunner(Study(name="s", **TABLE | {"sources": {"start": {"epochs": 2}}}))
     runner.broken = {"start"}
     changed.run_all()
-    states = runs.current_runs("s").set_index("run")["state"].to_dict()
+    states = lookup.current_runs("s").set_index("run")["state"].to_dict()
     assert states == {"start": "failed", "scratch": "finished", "child": "out of date"}
 
 
@@ -123,7 +123,7 @@ def test_only_the_runs_that_are_asked_for_are_made_and_what_they_start_from(runn
     runner.only = ["scratch"]
     runner.run_all()
     assert runner.executed == ["start", "child", "scratch"]
-    assert set(runs.current_runs("s")["state"]) == {"finished"}  # those that were left alone are still planned
+    assert set(lookup.current_runs("s")["state"]) == {"finished"}  # those that were left alone are still planned
 
 
 def test_a_pattern_that_no_run_has_is_refused_with_those_there_are(runner):
@@ -167,6 +167,8 @@ def test_side_by_side_are_as_many_runs_as_cores_allow(monkeypatch, cores, thread
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     study = Study(name="s", **TABLE | {"jobs": 3})
     assert jobs.ThisMachine.of(study, [RunParams(threads=threads), RunParams(threads=1)]).room == room
+    shared = RunParams(threads=1, num_processes=threads, batch_size=2 * threads)  # as many cores
+    assert jobs.ThisMachine.of(study, [shared]).room == room
 
 
 def test_side_by_side_a_run_may_not_take_every_core():
@@ -193,7 +195,7 @@ def test_a_run_that_was_stopped_is_interrupted_and_not_failed(runner, monkeypatc
     assert runs.state(runs.reports_root() / "s" / "runs" / "scratch-seed0") == "interrupted"
     runner.failed = {}
     runner.run_all()
-    assert not runner.failed and set(runs.current_runs("s")["state"]) == {"finished"}
+    assert not runner.failed and set(lookup.current_runs("s")["state"]) == {"finished"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labkit import disk, runs
+from labkit import disk, lookup, runs
 from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide, is_ordinal
@@ -190,7 +190,7 @@ class StudyResults:
 def collect(study_name: str) -> StudyResults:
     """Read a study's run folders; raises ValueError where none is finished or the runs do not belong together."""
     study = load_study(study_name)
-    folders = runs.current_runs(study_name)
+    folders = lookup.current_runs(study_name)
     compared = folders.loc[folders["run"].isin(study.runs)]
     order = {name: place for place, name in enumerate(study.runs)}
     compared = compared.sort_values(["run", "seed"], key=lambda c: c.map(order) if c.name == "run" else c)

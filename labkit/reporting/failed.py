@@ -18,7 +18,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
     """Columns run, state, error, log: of the compared runs and of those they start from, in the study's order.
 
-    ``folders``: as `runs.current_runs`. A run that was not begun because of what it starts from says so; ``log`` is
+    ``folders``: as `lookup.current_runs`. A run that was not begun because of what it starts from says so; ``log`` is
     empty where nothing was printed.
     """
     states = folders.set_index("run")["state"].groupby(level=0).agg(list).to_dict()

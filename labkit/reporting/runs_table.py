@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit import disk, runs
+from labkit import disk, lookup, runs
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide
 from labkit.evaluation.metrics import evaluate
@@ -29,7 +29,7 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
     ``failed``: name-seed -> error, of runs that were refused before they had a folder (`StudyRunner.failed`).
     """
     planned = _planned(study)
-    there = runs.current_runs(study)[["folder", "state"]].to_numpy().tolist()
+    there = lookup.current_runs(study)[["folder", "state"]].to_numpy().tolist()
     rows = [_row(folder, state) for folder, state in there if not planned or folder.name in planned]
     have = {f"{row['run']}-seed{row['seed']}" for row in rows}
     for name in [name for name in planned if name not in have]:
@@ -45,7 +45,7 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
 def validation_curves(study: str) -> dict[str, list[float]]:
     """The score on validation by epoch, by ``name-seed``; runs without one (none was held out) are left out."""
     curves, planned = {}, _planned(study)
-    for folder in runs.run_folders(study)["folder"]:
+    for folder in lookup.run_folders(study)["folder"]:
         if planned and folder.name not in planned:
             continue  # left from another version of the study, or of labkit
         values = _validation(folder)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -95,12 +95,7 @@ def learn(
     watched = [split for split in ("val", "test") if split in loaders and (split == "val" or params.select_on == split)]
     labels, train = {split: loaders[split].labels for split in watched}, loaders["train"]
     weights = class_weights(train.labels, params.class_weights, n_classes)
-    criterion = make_criterion(params, weights).to(accelerator.device)
-    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        model = synchronized(deepcopy(model))  # on a CPU each process has BatchNorms of its own, as pieces have
-    model = prepare(accelerator, model)
-    progress, optimizer = _resume(model, params, accelerator, saved)
-    step = TrainStep(model, criterion, optimizer, params, accelerator, n_classes, progress.micro_batch)
+    step, progress = begin(accelerator, model, params, n_classes, weights, saved)
     if keeper and saved is None:  # the start is kept too: killed in its first epoch, a run must not go on half-trained
         keeper.save(step, progress)
     elif keeper and (progress.history or progress.steps):
@@ -111,21 +106,15 @@ def learn(
         started = time.monotonic() - progress.spent
         frozen = epoch <= params.freeze_epochs
         if epoch == params.freeze_epochs + 1 and epoch > 1 and not progress.steps:
-            step.optimizer = make_optimizer(model, params, accelerator, frozen=False)  # the head's own ends here
+            step.optimizer = make_optimizer(step.model, params, accelerator, frozen=False)  # the head's own ends here
         row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
         row["learning_rate"] = learning_rate_at(params, epoch - 1)
-        train_mode(model, frozen)
+        train_mode(step.model, frozen)
         train.set_epoch(epoch, progress.steps)
-        outputs = {}
         try:
             steps = fit_steps(train, epoch, params.epochs, estimate, progress.steps) if keeper else train
             row |= train_one_epoch(step, until_asked(accelerator, steps, keeper), len(train), epoch, progress)
-            for split in watched:
-                if keeper and split == "test":
-                    keeper.run.count_test_prediction()
-                loaders[split].set_epoch(epoch)  # matters under augment_test only
-                batches = until_asked(accelerator, loaders[split], keeper)
-                outputs[split] = predict_share(accelerator, model, batches, params.normalize)
+            outputs = {split: predict_watched(split, loaders[split], step, epoch, keeper) for split in watched}
         except Stopped:
             if keeper and progress.steps:  # else the checkpoint of the epoch before says it all
                 progress.spent = time.monotonic() - started
@@ -137,6 +126,32 @@ def learn(
         else:
             progress.end_epoch(row, 0.0)
     return progress
+
+
+def begin(
+    accelerator: Accelerator,
+    model: nn.Module,
+    params: RunParams,
+    n_classes: int,
+    weights: Sequence[float] | None,
+    saved: dict[str, Any] | None,
+) -> tuple[TrainStep, Progress]:
+    """The step to train with, and how far training is: at its start, or where the checkpoint ``saved`` was written."""
+    criterion = make_criterion(params, weights).to(accelerator.device)
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        model = synchronized(deepcopy(model))  # on a CPU each process has BatchNorms of its own, as pieces have
+    model = prepare(accelerator, model)
+    progress, optimizer = _resume(model, params, accelerator, saved)
+    return TrainStep(model, criterion, optimizer, params, accelerator, n_classes, progress.micro_batch), progress
+
+
+def predict_watched(split: str, loader: EpochLoader, step: TrainStep, epoch: int, keeper: Keeper | None) -> np.ndarray:
+    """The network's outputs for a split after an epoch; a look at test is counted before it happens."""
+    if keeper and split == "test":
+        keeper.run.count_test_prediction()
+    loader.set_epoch(epoch)  # matters under augment_test only
+    batches = until_asked(step.accelerator, loader, keeper)
+    return predict_share(step.accelerator, step.model, batches, step.params.normalize)
 
 
 def until_asked(accelerator: Accelerator, batches: Iterable[Batch], keeper: Keeper | None) -> Iterator[Batch]:
