@@ -39,7 +39,8 @@ class Cluster:
         self._says[job.name] = say
         places = dict(zip(PLACES, (str(runs.reports_root()), str(runs.cache_root())), strict=True))
         gpus = {"resources": {"GPU": job.params.num_processes}} if self._gpus else {}
-        return self._executor.submit(work, job, self._topic, places, key=f"{self._topic}-{job.name}", **gpus)
+        key = f"{self._topic}-{job.name}-{uuid.uuid4().hex}"  # a key that was there before brings its old answer
+        return self._executor.submit(work, job, self._topic, places, key=key, **gpus)
 
     def stop(self) -> None:
         """Jobs that have begun save how far they are, the others are forgotten; workers without a job of ours go on."""

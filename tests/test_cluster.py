@@ -212,8 +212,7 @@ def test_a_worker_without_the_shared_folder_says_what_is_needed(dask):
         assert error and "a folder that all machines share is needed" in error and str(folder.parents[1]) in error
         (folder.parents[1]).mkdir(parents=True)
         (folder.parents[1] / ".lock").touch()
-        folder = folder.with_name("q-seed0")
-        error = cluster.start(Job(RunParams(run="q"), {"code": "of yesterday"}, folder, "not run yet"), print).result()
+        error = cluster.start(Job(RunParams(run="r"), {"code": "of yesterday"}, folder, "not run yet"), print).result()
         assert error and "another version of labkit" in error
 
 
