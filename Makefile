@@ -38,7 +38,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	$(BIN)/python -m labkit.reporting.browser --optional
+	$(BIN)/python -m labkit.reporting.page.browser --optional
 	@touch $(READY)
 
 ASKED = $(strip $(STUDY) $(if $(DATA),--data "$(DATA)") $(if $(filter 1,$(SMALL)),--small) \
@@ -63,7 +63,7 @@ test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 smoke: $(READY)  # a part of test-slow
-	$(BIN)/python -m pytest -m slow tests/test_smoke.py
+	$(BIN)/python -m pytest -m slow tests/slow/test_smoke.py
 
 # The lock holds what is there already at its versions: what is compared must not change what is measured.
 $(PEERS): $(READY)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from labkit.params import PROJECT, ParameterError
 
 if TYPE_CHECKING:
-    from labkit.predict import Predictor
-    from labkit.study import StudyRunner
+    from labkit.commands.predict import Predictor
+    from labkit.studies.runner import StudyRunner
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 TRAINS = "; the same command goes on where its runs stopped"
@@ -136,8 +136,8 @@ def _bench_command(commands: Commands) -> None:
 
 
 def _open(arguments: argparse.Namespace) -> "StudyRunner":
-    from labkit.studies import SMALL, value_of
-    from labkit.study import open_study
+    from labkit.studies.file import SMALL, value_of
+    from labkit.studies.runner import open_study
 
     overrides = {name: value_of(value) for name, value in arguments.p}
     if arguments.data:
@@ -159,7 +159,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from labkit.reporting.browser import BrowserMissing
+    from labkit.reporting.page.browser import BrowserMissing
 
     runner = _open(arguments)
     with runner.alone():
@@ -183,7 +183,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _test(arguments: argparse.Namespace) -> int:
     """1 where a checkpoint answers otherwise than its run did."""
-    from labkit.retest import retest
+    from labkit.commands.test import retest
 
     same = True
     for result in retest(arguments.study, arguments.runs, arguments.split, arguments.data):
@@ -194,8 +194,8 @@ def _test(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     """1 where a file differs."""
-    from labkit.lookup import find_run
-    from labkit.verify import verify
+    from labkit.commands.verify import verify
+    from labkit.studies.find import find_run
 
     found = verify(find_run(arguments.study, arguments.run))
     print(found, file=sys.stdout if found.same else sys.stderr)
@@ -210,10 +210,10 @@ def _predict(arguments: argparse.Namespace) -> int:
         raise ParameterError("predict: got no IMAGE; name files or folders (--data goes with --submission alone)")
     from tqdm import tqdm
 
+    from labkit.commands.predict import as_csv_path, as_table, for_people, write_pictures
     from labkit.data.images import find_images
-    from labkit.disk import write_csv
-    from labkit.predict import as_csv_path, as_table, for_people, write_pictures
     from labkit.reporting.sentences_predict import NOT_A_DEVICE, answer_line, count_sentence
+    from labkit.runs.files import write_csv
 
     csv = as_csv_path(arguments.csv)
     images = find_images(arguments.images, besides=arguments.cam)
@@ -239,9 +239,9 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _hand_in(arguments: argparse.Namespace) -> int:
-    from labkit.disk import write_csv
-    from labkit.predict import hand_in
+    from labkit.commands.predict import hand_in
     from labkit.reporting.sentences_predict import NOT_A_DEVICE
+    from labkit.runs.files import write_csv
 
     if arguments.images or arguments.csv or arguments.cam:
         raise ParameterError("--submission: the lists say which images are predicted; leave out IMAGE, --csv and --cam")
@@ -256,9 +256,9 @@ def _hand_in(arguments: argparse.Namespace) -> int:
 
 def _predictor(arguments: argparse.Namespace) -> "Predictor":
     """The run that is meant, opened; what is to be known of it is said first."""
-    from labkit.lookup import find_run
-    from labkit.predict import open_predictor
+    from labkit.commands.predict import open_predictor
     from labkit.reporting.sentences_predict import point_sentence, run_sentence
+    from labkit.studies.find import find_run
 
     predictor = open_predictor(find_run(arguments.study, arguments.run))
     print(_plain(run_sentence(predictor.folder.name, predictor.params, predictor.manifest)))
@@ -277,7 +277,7 @@ def _plain(text: str) -> str:
 
 def _check(arguments: argparse.Namespace) -> int:
     """1 where test and what is learnt from are not apart."""
-    from labkit.check import check, in_json, in_words
+    from labkit.commands.check import check, in_json, in_words
 
     tell = partial(print, file=sys.stderr, flush=True)
     report = check(arguments.data, arguments.dataset, arguments.split, lambda step: tell(f"labkit: {step} …"))
@@ -287,7 +287,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     """1 where a photograph failed."""
-    from labkit.data.prepare import prepare
+    from labkit.data.prepare.photographs import prepare
 
     done = prepare(arguments.source, arguments.target, arguments.size, arguments.labels, arguments.workers)
     print(*done.said, sep="\n")
@@ -295,7 +295,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _new(arguments: argparse.Namespace) -> int:
-    from labkit.new import new_study
+    from labkit.commands.new import new_study
 
     name = arguments.study
     path = new_study(name, arguments.data, arguments.dataset)

@@ -17,9 +17,9 @@ from bs4 import BeautifulSoup
 from PIL import Image
 from pypdf import PdfReader
 
-from labkit.disk import read_json
-from labkit.reporting.render import external_references, missing_alt
-from labkit.studies import load_study
+from labkit.reporting.page.render import external_references, missing_alt
+from labkit.runs.files import read_json
+from labkit.studies.file import load_study
 
 HEADINGS = (
     "Summary",

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from labkit import runs
+from labkit.runs import folder as runs
 
 if TYPE_CHECKING:
     from made_study import Lab

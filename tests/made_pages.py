@@ -8,8 +8,8 @@ import pandas as pd
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from labkit.reporting import plots, show
-from labkit.reporting.compare import render_compare
-from labkit.reporting.render import render_report
+from labkit.reporting.page.compare import render_compare
+from labkit.reporting.page.render import render_report
 
 HOSTILE = "<img src=x onerror=\"window.harmed=1\"></script><script>alert('x')</script>"
 CURVES = {"resnet18-seed0": [0.1, 0.5, 0.4], "resnet50-seed0": [0.2, 0.3, 0.3], "r01-seed0": [0.2]}

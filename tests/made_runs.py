@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from labkit import audit, disk, fingerprints, runs
+from labkit import audit
 from labkit.data.loaders import make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
@@ -15,8 +15,11 @@ from labkit.data.submission import submissions
 from labkit.evaluation.decide import decide
 from labkit.models import build
 from labkit.params import RunParams
+from labkit.runs.files import write_csv, write_text
+from labkit.runs.fingerprint import data_fingerprint, run_inputs
+from labkit.runs.folder import cache_root, open_run
 from labkit.training.checkpoint import save_weights
-from labkit.training.machine import machine_facts, set_up
+from labkit.training.device import machine_facts, set_up
 from labkit.training.predict import predict, predictions_table
 
 CLASSES = ["a", "b", "c"]
@@ -31,16 +34,16 @@ def make_run(
 ) -> None:
     """A finished run of the study 's' that answers so on sixty test images of thirty patients."""
     params = RunParams(study="s", run=name, **changes)
-    run = runs.open_run(params, {"name": name, "stamps": list(stamps)} | changes)
+    run = open_run(params, {"name": name, "stamps": list(stamps)} | changes)
     table = pd.DataFrame({"image_id": [f"{ids}{k:02d}" for k in range(60)], "group": [f"g{k // 2}" for k in range(60)]})
     table["side"], table["split"], table["label"] = "left", split_name, labels()
     logits = 3.0 * np.eye(3)[answers]
     table = table.assign(**{f"logit_{k}": logits[:, k] for k in range(3)})
-    disk.write_csv(run.path("predictions.csv"), table)
+    write_csv(run.path("predictions.csv"), table)
     history = {"epoch": [1, 2], "train_accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.7], "val_qwk": [0.1, 0.3]}
-    disk.write_csv(run.path("history.csv"), pd.DataFrame(history))
-    disk.write_text(run.path("model.safetensors"), "weights")
-    disk.write_csv(run.path("learnt_from.csv"), pd.DataFrame({"sha256": [], "group": []}))
+    write_csv(run.path("history.csv"), pd.DataFrame(history))
+    write_text(run.path("model.safetensors"), "weights")
+    write_csv(run.path("learnt_from.csv"), pd.DataFrame({"sha256": [], "group": []}))
     run.finish(
         classes=CLASSES, score="qwk", n_images={"train": 100, "val": 20, "test": 60}, train_counts=[70, 20, 10],
         drawn_counts=[70, 20, 10], class_weights=None, milliseconds=1.0,
@@ -53,11 +56,11 @@ def trained_run(data: Path, **changes) -> Path:
     """The folder of a run 'a' of the study 'tiny' as train.ipynb leaves it, its network untrained."""
     values = {"study": "tiny", "run": "a", "data": str(data), "image_size": 32, "threads": 1} | changes
     params = RunParams.of(values)
-    images, hashes = open_data(params.dataset, params.data, runs.cache_root())
+    images, hashes = open_data(params.dataset, params.data, cache_root())
     classes = list(images.facts.classes)
-    store = build_store(images.table, hashes, params.image_size, runs.cache_root())
+    store = build_store(images.table, hashes, params.image_size, cache_root())
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
-    run = runs.open_run(params, fingerprints.run_inputs(params, fingerprints.data_fingerprint(images.table, hashes)))
+    run = open_run(params, run_inputs(params, data_fingerprint(images.table, hashes)))
     accelerator = set_up(params)
     model = build.build_model("resnet18", params.outputs(len(classes)), seed=0)
     save_weights(run.path("model.safetensors"), model.state_dict(), "resnet18")
@@ -65,14 +68,14 @@ def trained_run(data: Path, **changes) -> Path:
     parts = {split: part for split, part in table.groupby("split") if split != "train"}
     loaders = make_loaders(table, store, params)
     predictions = predictions_table(parts, {split: predict(model, loaders[split], params.normalize) for split in parts})
-    disk.write_csv(run.path("predictions.csv"), predictions)
+    write_csv(run.path("predictions.csv"), predictions)
     none = pd.DataFrame({"sha256": [], "group": []}, dtype="string")
-    disk.write_csv(run.path("learnt_from.csv"), audit.learnt_from(table, hashes, images.facts.title, none))
+    write_csv(run.path("learnt_from.csv"), audit.learnt_from(table, hashes, images.facts.title, none))
     decided = decide(predictions, len(classes)).set_index("image_id")
     for name, rows in submissions(images, decided["prediction"]).items():
-        disk.write_csv(run.path(f"submission-{name}"), rows)
+        write_csv(run.path(f"submission-{name}"), rows)
     history = {"epoch": [1], "train_qwk": [0.0]} | ({"val_qwk": [0.0]} if "val" in parts else {})
-    disk.write_csv(run.path("history.csv"), pd.DataFrame(history))
+    write_csv(run.path("history.csv"), pd.DataFrame(history))
     n_images = table["split"].value_counts().to_dict()
     run.finish(
         **machine_facts(accelerator), classes=classes, n_images=n_images, start="untrained", score="qwk", stamps=[],

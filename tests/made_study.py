@@ -19,9 +19,9 @@ import yaml
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from labkit import disk
+from labkit.commands.verify import FILES
 from labkit.params import PROJECT
-from labkit.verify import FILES
+from labkit.runs.files import read_csv
 
 DEFAULTS = {"dataset": "retinopathy", "data": "tiny", "image_size": 32, "batch_size": 32, "threads": 1, "epochs": 1}
 
@@ -242,7 +242,7 @@ def assert_whole(folder: Path) -> None:
         if path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix == ".csv":
-            disk.read_csv(path)
+            read_csv(path)
         elif path.suffix == ".pt":
             torch.load(path, map_location="cpu", weights_only=True)
         elif path.suffix == ".safetensors":

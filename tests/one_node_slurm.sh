@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A SLURM of one node on this machine, for tests/test_cluster.py: Debian's slurm-wlm, as root, in a container too (no
+# A SLURM of one node on this machine, for tests/slow/test_cluster.py: Debian's slurm-wlm, as root, in a container too (no
 # systemd, no cgroups). Whoever has a SLURM already does not need it.
 #   export SLURM_CONF=$(bash tests/one_node_slurm.sh start)
 #   bash tests/one_node_slurm.sh stop

@@ -11,8 +11,8 @@ from test_bad_tables import GENERATED
 
 from labkit.data.source import open_data
 from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, refuse_url
-from labkit.runs import cache_root, reports_root
-from labkit.studies import load_study, value_of
+from labkit.runs.folder import cache_root, reports_root
+from labkit.studies.file import load_study, value_of
 
 FIELDS = RunParams.model_fields
 BOUNDS = ("ge", "gt", "le", "lt")
@@ -217,7 +217,7 @@ def test_reports_at_a_url_end_in_one_line_and_not_in_a_traceback(monkeypatch, ca
 
 @pytest.fixture
 def write_study(tmp_path, monkeypatch):
-    monkeypatch.setattr("labkit.studies.PROJECT", tmp_path)
+    monkeypatch.setattr("labkit.studies.file.PROJECT", tmp_path)
     (tmp_path / "params").mkdir()
 
     def write(text: str | bytes):
@@ -278,7 +278,7 @@ def test_whatever_a_study_file_holds_is_refused_by_its_name(text):
     from pathlib import Path
     from unittest.mock import patch
 
-    with tempfile.TemporaryDirectory() as folder, patch("labkit.studies.PROJECT", Path(folder)):
+    with tempfile.TemporaryDirectory() as folder, patch("labkit.studies.file.PROJECT", Path(folder)):
         path = Path(folder) / "params" / "s.yaml"
         path.parent.mkdir()
         path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from labkit.audit.words import count
+from labkit.evaluation.eyes import OTHER_SIDE
 from labkit.evaluation.metrics import accuracy, as_labels, majority_baseline, qwk
-from labkit.evaluation.pairs import OTHER_SIDE
-from labkit.numbers import fixed, percent
+from labkit.format import fixed, percent
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from labkit.audit.damaged import Files, file_sentences, odd_files
 from labkit.audit.duplicates import Duplicates, duplicate_sentences, exact_duplicates
 from labkit.audit.fellow_eye import FellowEyeBaseline, fellow_eye_baseline, fellow_eye_sentence
-from labkit.audit.files import Files, file_sentences, odd_files
-from labkit.audit.groups import SharedGroups, group_sentences, shared_groups
+from labkit.audit.leaks import SharedGroups, group_sentences, shared_groups
 from labkit.audit.near import NearDuplicates, near_duplicates, near_sentences
 from labkit.audit.shortcut import ShortcutBaseline, shortcut_baseline, shortcut_sentence
 from labkit.audit.words import are, count
 from labkit.data.store import Store
-from labkit.numbers import percent
+from labkit.format import percent
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from labkit.audit.words import LEARNT_FROM, count
+from labkit.evaluation.compare import unpaired_difference
 from labkit.evaluation.decide import decide
-from labkit.evaluation.seeds import unpaired_difference
-from labkit.numbers import metric, signed_difference
+from labkit.format import metric, signed_difference
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from labkit.data.store import Store
 from labkit.evaluation.metrics import SCORES, as_labels, majority_baseline
-from labkit.numbers import fixed, percent
+from labkit.format import fixed, percent
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SIDE = 64  # pixels a side that are looked at: more do not change a mean or a quantile

@@ -15,9 +15,9 @@ from labkit.bench.input_rows import one_thread
 from labkit.bench.photographs import QUALITY, eyes
 from labkit.bench.rows import Goal, Row, at_least, figure_row, rate_row
 from labkit.bench.setting import Setting
-from labkit.data.crops import crop_photograph
-from labkit.data.eyeball import crop_square, find_eyeball
 from labkit.data.loaders import make_loaders
+from labkit.data.prepare.crops import crop_photograph
+from labkit.data.prepare.eyeball import crop_square, find_eyeball
 
 RAW = (3888, 2592)  # a Canon camera's, as most of Kaggle's EyePACS photographs
 FLAT = 1.05  # an image's share of an epoch at 100,000 images, over that at 10,000 and at 1,000

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from labkit.runs import environment
+from labkit.runs.folder import environment
 
 PEERS = ("lightning", "fastai", "timm", "torchvision")
 

@@ -9,13 +9,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from labkit import audit, disk, fingerprints, runs
+from labkit import audit
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.models import build, describe
 from labkit.models.start import start_in_words
 from labkit.params import RunParams
-from labkit.studies import load_study
+from labkit.runs.files import write_csv, write_json, write_text
+from labkit.runs.fingerprint import data_fingerprint, run_inputs
+from labkit.runs.folder import cache_root, open_run, reports_root, resolve_weights
+from labkit.studies.file import load_study
 from labkit.training.checkpoint import save_weights
 
 STUDY = "course/class-weights"  # eight runs, and four of them again with patients kept apart
@@ -40,8 +43,8 @@ def photographs(folder: Path, train: int, test: int, size: int = 64) -> Path:
     in_test[generator.permutation(train + test)[:test]] = True
     for part, chosen in (("train", ~in_test), ("test", in_test)):
         rows = np.flatnonzero(chosen)
-        disk.write_text(folder / f"{part}_img.csv", "".join(f"{names[row]}\n" for row in rows))
-        disk.write_text(folder / f"{part}_label.csv", "".join(f"{grades[row]}\n" for row in rows))
+        write_text(folder / f"{part}_img.csv", "".join(f"{names[row]}\n" for row in rows))
+        write_text(folder / f"{part}_label.csv", "".join(f"{grades[row]}\n" for row in rows))
     return folder
 
 
@@ -58,26 +61,26 @@ def made_runs(data: Path, study: str = STUDY) -> int:
     planned = {}
     table = load_study(study).run_params({"data": str(data)} | SMALL)
     for number, params in enumerate(table):
-        params = runs.resolve_weights(params)
+        params = resolve_weights(params)
         planned[f"{params.run}-seed{params.seed}"] = _made_run(params, skill=1.0 + 0.1 * number, number=number)
-    disk.write_json(runs.reports_root() / study / "report.json", {"runs": planned})
+    write_json(reports_root() / study / "report.json", {"runs": planned})
     return len(table)
 
 
 def _made_run(params: RunParams, skill: float, number: int) -> str:
-    images, hashes = open_data(params.dataset, params.data, runs.cache_root())
-    inputs = fingerprints.run_inputs(params, fingerprints.data_fingerprint(images.table, hashes))
-    run = runs.open_run(params, inputs)
+    images, hashes = open_data(params.dataset, params.data, cache_root())
+    inputs = run_inputs(params, data_fingerprint(images.table, hashes))
+    run = open_run(params, inputs)
     if run.finished:
         return run.fingerprint
     classes = list(images.facts.classes)
     table = assign_splits(images.table, hashes=hashes, **params.split_rule)
-    disk.write_csv(run.path("predictions.csv"), _answers(table, len(classes), skill, number))
+    write_csv(run.path("predictions.csv"), _answers(table, len(classes), skill, number))
     known = pd.DataFrame({"sha256": [], "group": []}, dtype="string")
-    disk.write_csv(run.path("learnt_from.csv"), audit.learnt_from(table, hashes, images.facts.title, known))
+    write_csv(run.path("learnt_from.csv"), audit.learnt_from(table, hashes, images.facts.title, known))
     epochs = np.arange(1, params.epochs + 1)
     rising = {f"{part}_{name}": 0.4 + 0.4 * (1 - 0.8**epochs) for part in ("train", "val", "test") for name in SCORES}
-    disk.write_csv(run.path("history.csv"), pd.DataFrame({"epoch": epochs} | rising))
+    write_csv(run.path("history.csv"), pd.DataFrame({"epoch": epochs} | rising))
     design = {"deviation": params.deviation, "image_size": params.input_size}
     model = build.build_model(params.arch, params.outputs(len(classes)), seed=params.seed, **design)
     save_weights(run.path("model.safetensors"), model.state_dict(), params.arch)

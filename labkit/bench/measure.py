@@ -12,8 +12,8 @@ from labkit.bench.groups import chosen
 from labkit.bench.machine import machine
 from labkit.bench.rows import Row, absent_row, as_table
 from labkit.bench.setting import Setting
-from labkit.disk import write_csv, write_json
-from labkit.runs import reports_root
+from labkit.runs.files import write_csv, write_json
+from labkit.runs.folder import reports_root
 
 
 def measure(setting: Setting, only: str = "*") -> tuple[pd.DataFrame, list[str]]:

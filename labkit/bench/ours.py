@@ -20,10 +20,10 @@ from labkit.data.loaders import Batch, EpochLoader, make_loaders
 from labkit.data.store import Store, build_store, load_square
 from labkit.models.build import build_model, train_mode
 from labkit.params import RunParams
-from labkit.training.fit import train_one_epoch
-from labkit.training.machine import set_up
-from labkit.training.objective import make_criterion
-from labkit.training.optimizers import build_optimizer
+from labkit.training.device import set_up
+from labkit.training.loop import train_one_epoch
+from labkit.training.loss import make_criterion
+from labkit.training.optim import build_optimizer
 from labkit.training.predict import predict, predict_images
 from labkit.training.step import TrainStep, to_device
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from labkit.data.phantoms import VERSION, draw_patient, fundus
+from labkit.data.phantoms.make import VERSION, draw_patient, fundus
 
 GRADES = 5
 QUALITY = 92  # as of the phantoms and of prepared crops

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import nbformat
 
-from labkit import disk, kernels
 from labkit.bench import made_study
 from labkit.bench.rows import Goal, Row, figure_row, time_row
 from labkit.bench.setting import Setting
 from labkit.bench.timing import in_turn
-from labkit.notebooks import NOTEBOOKS, execute
 from labkit.params import PROJECT
-from labkit.runs import reports_root
+from labkit.runs.files import read_json
+from labkit.runs.folder import reports_root
+from labkit.studies.kernels import cool_down, warm_up
+from labkit.studies.notebook import NOTEBOOKS, execute
 
 
 def report_rows(setting: Setting) -> Iterator[Row]:
@@ -43,7 +44,7 @@ def overhead_rows(setting: Setting) -> Iterator[Row]:
         command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", str(source)]
         subprocess.run([*command, str(setting.folder / "plain.ipynb")], check=True, cwd=PROJECT)
 
-    kernels.warm_up()
+    warm_up()
     times = setting.times("Papermill, kernel and imports", {"ours": forked, "papermill": plain})
     goal, where = Goal("≤", 11, "ours"), "train.ipynb's imports, no training"
     yield time_row("a run's overhead", where, times["ours"], "papermill", times["papermill"], goal)
@@ -57,7 +58,7 @@ def analysis_rows(setting: Setting) -> Iterator[Row]:
     with made_study.reports_in(root):
         count = made_study.made_runs(data)
         target = reports_root() / made_study.STUDY / "analysis.ipynb"
-        kernels.cool_down()  # a server started before has other places in mind
+        cool_down()  # a server started before has other places in mind
 
         def analyse() -> None:
             _executed(NOTEBOOKS / "analysis.ipynb", target, study=made_study.STUDY)
@@ -86,7 +87,7 @@ def demo_rows(setting: Setting) -> Iterator[Row]:
 
 
 def _trained(folder: Path) -> float:
-    return sum(disk.read_json(folder / "run.json")["epoch_seconds"])
+    return sum(read_json(folder / "run.json")["epoch_seconds"])
 
 
 def _executed(source: Path, target: Path, **params: str) -> None:

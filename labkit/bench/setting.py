@@ -9,7 +9,7 @@ from typing import Any
 
 from labkit.bench.timing import Clock, Pass, Times, in_turn
 from labkit.params import ParameterError
-from labkit.runs import cache_root
+from labkit.runs.folder import cache_root
 
 FOLDER = "bench"  # in the cache
 say: Callable[[str], None] = partial(print, file=sys.stderr, flush=True)  # the table alone goes to stdout
@@ -51,7 +51,7 @@ def open_setting(rounds: int = 5, device: str = "cpu", quick: bool = False) -> S
 
         if not torch.cuda.is_available():
             raise ParameterError("--device: got 'cuda', which this machine does not have; allowed here: cpu")
-    from labkit.training.machine import reuse_memory
+    from labkit.training.device import reuse_memory
 
     reuse_memory()  # as every run does at its start; all contestants get it, since a process has one allocator
     folder = cache_root() / FOLDER

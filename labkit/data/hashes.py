@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from labkit.data.images import ARRAY_PATH, array_image
-from labkit.disk import sha256, write_whole
+from labkit.runs.files import sha256, write_whole
 
 CACHE_NAME = "file-hashes.csv"
 KEY = ["path", "size", "mtime_ns"]

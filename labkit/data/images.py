@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from labkit.data.folders import is_image
+from labkit.data.readers.folders import is_image
 from labkit.params import as_typed, refuse_url
 
 ARRAY_PATH = re.compile(r"(?P<file>.+\.npz)#(?P<split>[a-z]+)/(?P<index>\d+)")

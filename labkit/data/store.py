@@ -18,8 +18,8 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from labkit import disk
 from labkit.data.images import try_load
+from labkit.runs.files import in_turn, read_json, write_json
 
 VERSION = 2  # of the geometry below; a change makes every store anew
 MAX_UNREADABLE = 0.01
@@ -70,7 +70,7 @@ def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) 
     folder = cache / "store" / f"{size}px-{key}"
     index = _read_index(folder)
     if not index:
-        with disk.in_turn(folder.parent / f".{folder.name}.lock", f"decoding to {folder}"):
+        with in_turn(folder.parent / f".{folder.name}.lock", f"decoding to {folder}"):
             index = _read_index(folder) or _build(unique, size, folder)
     row_of = {sha: row for row, sha in enumerate(index["sha256"])}
     reasons = wanted["sha256"].map(index["unreadable"])
@@ -83,7 +83,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     """What a store holds; {} where there is none. ValueError names a damaged one and the folder to remove."""
     damaged = ValueError(f"{folder / 'index.json'}: damaged; remove {folder}, and it is made again")
     try:
-        index = disk.read_json(folder / "index.json")
+        index = read_json(folder / "index.json")
     except ValueError:
         raise damaged from None
     if index and not (isinstance(index.get("sha256"), list) and isinstance(index.get("unreadable"), dict)):
@@ -119,7 +119,7 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> dict[str, Any]:
                 pass
         images.flush()
         index = {"sha256": unique["sha256"].tolist(), "unreadable": dict(sorted(unreadable.items()))}
-        disk.write_json(temporary / "index.json", index)
+        write_json(temporary / "index.json", index)
         temporary.replace(folder)
         return index
     finally:

@@ -13,7 +13,7 @@ from labkit.models.build import (
     unfreeze_backbone,
 )
 from labkit.models.describe import architecture_table, cpu_milliseconds, flops, layer_table, parameters
-from labkit.models.deviations import DEVIATIONS
+from labkit.models.variants import DEVIATIONS
 from labkit.models.weights import WeightsError
 
 __all__ = [

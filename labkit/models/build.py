@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from labkit.models.deviations import DEVIATIONS
 from labkit.models.lite import LITE0, tf_efficientnet_lite0
 from labkit.models.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
+from labkit.models.variants import DEVIATIONS
 from labkit.models.weights import StateDict, WeightsError, lite0_weights, read_file, torchvision_weights
 
 # Each is called with (num_classes, deviation, image_size).

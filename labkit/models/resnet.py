@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from labkit.models.deviations import check_deviation, flat_head, small_stem
+from labkit.models.variants import check_deviation, flat_head, small_stem
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:

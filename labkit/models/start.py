@@ -4,7 +4,7 @@ from pathlib import Path
 
 from labkit.data.source import PHANTOMS
 from labkit.params import RunParams
-from labkit.runs import read_params
+from labkit.runs.folder import read_params
 
 
 def start_in_words(params: RunParams) -> str:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from torch import nn
 
-from labkit import disk, runs
 from labkit.models.build import build_model, load_weights
+from labkit.runs.files import read_json
+from labkit.runs.folder import read_params
 
 
 def load_trained(folder: Path) -> nn.Module:
@@ -13,7 +14,7 @@ def load_trained(folder: Path) -> nn.Module:
 
     Raises WeightsError where the weights are not there or do not fit.
     """
-    params, n_classes = runs.read_params(folder), len(disk.read_json(folder / "run.json")["classes"])
+    params, n_classes = read_params(folder), len(read_json(folder / "run.json")["classes"])
     design = {"deviation": params.deviation, "image_size": params.input_size}
     weights, _ = load_weights(folder / "model.safetensors", params.arch, **design)
     return build_model(params.arch, params.outputs(n_classes), weights, head="keep", **design)

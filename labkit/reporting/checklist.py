@@ -12,8 +12,8 @@ import pandas as pd
 
 from labkit.data.catalog import CATALOG
 from labkit.data.source import PHANTOMS
-from labkit.numbers import listing, metric, millions, plural, whole, with_interval
-from labkit.reporting.collect import StudyResults
+from labkit.format import listing, metric, millions, plural, whole, with_interval
+from labkit.reporting.results import StudyResults
 from labkit.reporting.tables import parameter_text
 
 NOT_REPORTED = "not reported"

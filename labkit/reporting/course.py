@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.source import PHANTOMS
-from labkit.evaluation.seeds import unpaired_difference
+from labkit.evaluation.compare import unpaired_difference
 from labkit.models.build import DEVIATIONS
 from labkit.params import RunParams
-from labkit.reporting.collect import Comparison, StudyResults, intervals_over_seeds
 from labkit.reporting.plots_ablation import MOST
+from labkit.reporting.results import Comparison, StudyResults, intervals_over_seeds
 from labkit.reporting.sentences_ablation import ablation_sentence, factor_in_words
-from labkit.studies import Published
+from labkit.studies.file import Published
 
 Row = dict[str, Any]
 Run = Mapping[str, Any]

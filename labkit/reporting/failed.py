@@ -6,10 +6,10 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from labkit import disk
 from labkit.params import parent_of
-from labkit.reporting.cells import RenderError, collapse, read_executed
-from labkit.studies import Study
+from labkit.reporting.page.cells import RenderError, collapse, read_executed
+from labkit.runs.files import read_json
+from labkit.studies.file import Study
 
 LINES = 20
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -31,7 +31,7 @@ def unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
         if mine.empty:
             rows.append({"run": name, "state": "not run", "error": waits, "log": ""})
         for folder, folder_name, state in mine.loc[mine["state"] != "finished"].itertuples(index=False):
-            error = disk.read_json(folder / "run.json").get("error") or waits
+            error = read_json(folder / "run.json").get("error") or waits
             log = log_end(folder / "train.ipynb") if state in ("failed", "interrupted") else ""
             rows.append({"run": folder_name, "state": state, "error": error, "log": log})
     return pd.DataFrame(rows, columns=["run", "state", "error", "log"])

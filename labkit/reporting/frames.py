@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from labkit.numbers import missing
+from labkit.format import missing
 
 
 def joined(history: pd.DataFrame | Iterable[pd.DataFrame]) -> pd.DataFrame:

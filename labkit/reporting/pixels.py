@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from labkit import runs
 from labkit.data.augment import centre_crop
 from labkit.data.source import open_data
 from labkit.data.store import Store, build_store
@@ -17,6 +16,7 @@ from labkit.evaluation.subgroups import brightness_and_sharpness
 from labkit.models.build import build_model
 from labkit.models.trained import load_trained
 from labkit.params import RunParams
+from labkit.runs.folder import cache_root, read_params
 
 UNTRAINED = 3  # networks of random weights that a trained one is compared with: one alone may agree by chance
 
@@ -45,14 +45,14 @@ class Pixels:
 
 def open_pixels(params: RunParams) -> Pixels:
     """Raises DataError where the data cannot be read any more."""
-    images, hashes = open_data(params.dataset, params.data, runs.cache_root())
-    return Pixels(params, build_store(images.table, hashes, params.image_size, runs.cache_root()))
+    images, hashes = open_data(params.dataset, params.data, cache_root())
+    return Pixels(params, build_store(images.table, hashes, params.image_size, cache_root()))
 
 
 def load_networks(folder: Path, n_classes: int) -> Iterator[nn.Module]:
     """A finished run's network on the CPU, and then UNTRAINED ones of the same build whose weights are random."""
     yield load_trained(folder)
-    params = runs.read_params(folder)
+    params = read_params(folder)
     design = {"deviation": params.deviation, "image_size": params.input_size}
     for seed in range(params.seed + 1, params.seed + 1 + UNTRAINED):
         yield build_model(params.arch, params.outputs(n_classes), seed=seed, **design)

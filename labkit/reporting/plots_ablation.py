@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from labkit.numbers import NBSP, fixed, metric, signed
+from labkit.format import NBSP, fixed, metric, signed
 from labkit.reporting.frames import floats, joined, known, only, parts
 from labkit.reporting.labels import GAP, EndLabel, label_line_ends, wrap
 from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis

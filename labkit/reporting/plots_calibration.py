@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.evaluation.calibration import Calibration
-from labkit.numbers import fixed
+from labkit.format import fixed
 from labkit.reporting.frames import floats, parts
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import GREY, Palette, VariantStyle, new_figure, styled

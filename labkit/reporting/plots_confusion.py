@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.numbers import fixed, percent, whole
+from labkit.format import fixed, percent, whole
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import WIDTH, contrast, new_figure, styled
 

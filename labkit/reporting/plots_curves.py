@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.numbers import fixed, percent, plural
+from labkit.format import fixed, percent, plural
 from labkit.reporting.frames import floats, only, parts
 from labkit.reporting.labels import POINTS, wrap
 from labkit.reporting.style import GREY, WIDTH, Palette, new_figure, styled

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from labkit.numbers import percent, plural, whole
+from labkit.format import percent, plural, whole
 from labkit.reporting.frames import floats
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import COLORS, WIDTH, new_figure, styled, value_axis

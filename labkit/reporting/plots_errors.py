@@ -10,7 +10,7 @@ from PIL import Image
 
 from labkit.evaluation.gradcam import heat
 from labkit.evaluation.metrics import confusion
-from labkit.numbers import interval, metric, whole
+from labkit.format import interval, metric, whole
 from labkit.reporting.frames import floats, parts
 from labkit.reporting.pixels import Pixels
 from labkit.reporting.plots_data import image_grid

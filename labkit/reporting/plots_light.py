@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from labkit.numbers import metric, missing
+from labkit.format import metric, missing
 from labkit.reporting.frames import floats, mean, parts
 from labkit.reporting.labels import EndLabel, label_line_ends, wrap
 from labkit.reporting.style import Palette, new_figure, styled, value_axis

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from labkit.numbers import rate
+from labkit.format import rate
 from labkit.reporting.frames import floats
 from labkit.reporting.style import COLORS, FAINT, GREY, new_figure, styled
 

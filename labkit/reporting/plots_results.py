@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.numbers import interval, metric, missing, plural
+from labkit.format import interval, metric, missing, plural
 from labkit.reporting.frames import floats, known, mean, only, parts
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis

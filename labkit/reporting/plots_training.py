@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from labkit.numbers import metric, millions, missing, percent
+from labkit.format import metric, millions, missing, percent
 from labkit.reporting.frames import chosen_epoch, floats, joined, known, mean, parts
 from labkit.reporting.labels import EndLabel, label_line_ends, label_points, wrap
 from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis

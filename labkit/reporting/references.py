@@ -2,7 +2,7 @@
 
 from labkit.data.catalog import facts
 from labkit.data.source import PHANTOMS
-from labkit.reporting.collect import StudyResults
+from labkit.reporting.results import StudyResults
 from labkit.reporting.worth import Worth
 
 RESNET = "K. He, X. Zhang, S. Ren, J. Sun. Deep residual learning for image recognition. CVPR 2016."

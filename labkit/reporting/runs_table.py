@@ -6,12 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from labkit import disk, lookup, runs
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide
 from labkit.evaluation.metrics import evaluate
-from labkit.numbers import METRICS
+from labkit.format import METRICS
 from labkit.params import RunParams
+from labkit.runs.files import read_csv, read_json
+from labkit.runs.folder import read_params, read_predictions, reports_root
+from labkit.studies.find import current_runs, run_folders
 
 FIRST = ("run", "seed", "status", "error")
 OF_THE_RUN = ("best_epoch", "epochs_done", "seconds", "test_images", "notebook", "fingerprint", "git_commit")
@@ -29,7 +31,7 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
     ``failed``: name-seed -> error, of runs that were refused before they had a folder (`StudyRunner.failed`).
     """
     planned = _planned(study)
-    there = lookup.current_runs(study)[["folder", "state"]].to_numpy().tolist()
+    there = current_runs(study)[["folder", "state"]].to_numpy().tolist()
     rows = [_row(folder, state) for folder, state in there if not planned or folder.name in planned]
     have = {f"{row['run']}-seed{row['seed']}" for row in rows}
     for name in [name for name in planned if name not in have]:
@@ -45,7 +47,7 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
 def validation_curves(study: str) -> dict[str, list[float]]:
     """The score on validation by epoch, by ``name-seed``; runs without one (none was held out) are left out."""
     curves, planned = {}, _planned(study)
-    for folder in lookup.run_folders(study)["folder"]:
+    for folder in run_folders(study)["folder"]:
         if planned and folder.name not in planned:
             continue  # left from another version of the study, or of labkit
         values = _validation(folder)
@@ -56,11 +58,11 @@ def validation_curves(study: str) -> dict[str, list[float]]:
 
 def _planned(study: str) -> dict[str, Any]:
     """name-seed -> fingerprint, of the study's last call."""
-    return disk.read_json(runs.reports_root() / study / "report.json").get("runs") or {}
+    return read_json(reports_root() / study / "report.json").get("runs") or {}
 
 
 def _row(folder: Path, state: str) -> dict[str, Any]:
-    manifest = disk.read_json(folder / "run.json")
+    manifest = read_json(folder / "run.json")
     row = {"run": manifest["run"], "seed": manifest["seed"], "status": state, "error": manifest.get("error") or ""}
     row |= {name: manifest[name] for name in ("best_epoch", "seconds", "fingerprint", "git_commit") if name in manifest}
     row["epochs_done"] = len(manifest.get("epoch_seconds", [])) or None
@@ -76,7 +78,7 @@ def _row(folder: Path, state: str) -> dict[str, Any]:
 def _parameters(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """As the run resolved them; what it starts from by its run's name, whatever the machine's folders are called."""
     if (folder / "params.yaml").is_file():
-        values = runs.read_params(folder).model_dump()
+        values = read_params(folder).model_dump()
     else:  # it failed before it wrote more than a manifest, whose `data` is a hash
         values = {name: value for name, value in manifest.get("inputs", {}).items() if name != "data"}
     if values.get("parent"):
@@ -86,24 +88,24 @@ def _parameters(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _test_scores(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The scores that are one number; {} without a labelled test image."""
-    decided = decide(runs.read_predictions(folder), len(manifest["classes"]))
+    decided = decide(read_predictions(folder), len(manifest["classes"]))
     test = decided.loc[decided["split"] == "test"]
     if test.empty or test["label"].isna().any():
         return {}
-    scores = evaluate(test, manifest["classes"], facts(runs.read_params(folder).dataset).task)
+    scores = evaluate(test, manifest["classes"], facts(read_params(folder).dataset).task)
     numbers = {TEST + name: scores[name] for name in METRICS if isinstance(scores.get(name), float)}
     return numbers | {"test_images": scores["n"]}
 
 
 def _score(folder: Path) -> str:
     """The score that epochs are chosen by: the data set's."""
-    return facts(runs.read_params(folder).dataset).score
+    return facts(read_params(folder).dataset).score
 
 
 def _validation(folder: Path) -> list[float]:
     history = folder / "history.csv"
     if not history.is_file() or not (folder / "params.yaml").is_file():
         return []
-    table = disk.read_csv(history)
+    table = read_csv(history)
     column = VAL + _score(folder)
     return table[column].dropna().tolist() if column in table else []

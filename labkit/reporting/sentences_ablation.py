@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.numbers import NBSP, fixed, interval, listing, missing, plural, signed, signed_difference, word
-from labkit.numbers import metric as named
+from labkit.format import NBSP, fixed, interval, listing, missing, plural, signed, signed_difference, word
+from labkit.format import metric as named
 from labkit.reporting.frames import floats, known
 from labkit.reporting.sentences_results import compare_sentence
 from labkit.reporting.sentences_training import OVERFIT

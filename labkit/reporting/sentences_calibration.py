@@ -3,7 +3,7 @@
 import numpy as np
 
 from labkit.evaluation.calibration import Calibration
-from labkit.numbers import fixed, percent, plural, word
+from labkit.format import fixed, percent, plural, word
 from labkit.reporting.frames import floats, only
 
 CLOSE = 0.01  # a mean confidence within one point of the accuracy is neither over- nor underconfident

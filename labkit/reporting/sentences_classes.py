@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from labkit.numbers import fixed, listing, percent, plural, whole
+from labkit.format import fixed, listing, percent, plural, whole
 
 
 def confusion_sentence(matrix: np.ndarray, classes: Sequence[str], name: str = "") -> str:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from labkit.numbers import fixed, listing, percent, plural
+from labkit.format import fixed, listing, percent, plural
 from labkit.reporting.frames import floats, only, parts
 
 NAMES = {"roc": "AUROC", "pr": "average precision"}

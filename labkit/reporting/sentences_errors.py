@@ -7,7 +7,7 @@ import pandas as pd
 
 from labkit.evaluation.decide import is_ordinal
 from labkit.evaluation.ordinal import Cuts
-from labkit.numbers import fixed, listing, metric, missing, percent, plural, whole, with_interval
+from labkit.format import fixed, listing, metric, missing, percent, plural, whole, with_interval
 from labkit.reporting.frames import floats, parts
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from labkit.numbers import NBSP, article, fixed, listing, metric, missing, word
+from labkit.format import NBSP, article, fixed, listing, metric, missing, word
 from labkit.reporting.frames import floats, mean, parts
 from labkit.reporting.sentences_results import compare_sentence
 from labkit.reporting.tables import COST, estimates

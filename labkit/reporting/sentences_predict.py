@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.evaluation.operating_point import WANTED, ScreeningPoint
-from labkit.numbers import fixed, missing, percent, plural, whole
+from labkit.evaluation.thresholds import WANTED, ScreeningPoint
+from labkit.format import fixed, missing, percent, plural, whole
 from labkit.params import RunParams
 
 NOT_A_DEVICE = (
@@ -37,7 +37,7 @@ def point_sentence(point: ScreeningPoint, ordinal: bool) -> str:
 
 
 def answer_line(row: Mapping[str, Any]) -> str:
-    """One photograph's answer, or why there is none; `row`: of `labkit.predict.for_people`."""
+    """One photograph's answer, or why there is none; `row`: of `labkit.commands.predict.for_people`."""
     if row["unreadable"]:
         return f"{row['image']}: not read, {row['unreadable']}"
     text = f"{row['image']}: {row['prediction']} ({_sureness(row)})"

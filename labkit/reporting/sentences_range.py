@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from labkit.numbers import fixed, plural, rate
+from labkit.format import fixed, plural, rate
 
 
 def first_loss_sentence(loss: float, expected: float | None, n_classes: int, ordinal: bool, from_scratch: bool) -> str:

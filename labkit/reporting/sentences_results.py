@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit.numbers import NBSP, article, fixed, interval, listing, metric, missing, percent, plural, word
+from labkit.format import NBSP, article, fixed, interval, listing, metric, missing, percent, plural, word
 from labkit.reporting.frames import floats, known, only, parts
 
 NEARLY = 0.005  # half a point of accuracy: what "nearly the majority class" means

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.numbers import fixed, listing, metric, millions, missing, percent, plural, whole, word
+from labkit.format import fixed, listing, metric, millions, missing, percent, plural, whole, word
 from labkit.reporting.frames import floats, known, mean, parts
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from labkit.numbers import fixed, listing, metric, missing, percent, plural, whole, word
+from labkit.format import fixed, listing, metric, missing, percent, plural, whole, word
 from labkit.reporting.frames import chosen_epoch, floats, joined, mean, parts
 
 OVERFIT = 0.05  # gap of accuracy between training and validation that is worth a word

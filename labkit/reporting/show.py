@@ -22,7 +22,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from PIL import Image
 
-from labkit.numbers import DASH, fixed
+from labkit.format import DASH, fixed
 
 Format = str | Callable[[Any], str]
 # A whole cell: 7,026 or 11.7 M or 0.123 ± 0.004 or 82.3 % [81.4–83.2], but no 92480_right, which is a name.

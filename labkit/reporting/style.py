@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, MaxNLocator
 
-from labkit.numbers import percent
+from labkit.format import percent
 
 P = ParamSpec("P")
 

@@ -1,9 +1,9 @@
 """The box at the head of a report: at most five sentences, all written from the numbers."""
 
 from labkit.data.source import PHANTOMS
-from labkit.evaluation.seeds import paired_difference
-from labkit.numbers import listing, metric, percent, plural, whole, word
-from labkit.reporting.collect import StudyResults
+from labkit.evaluation.compare import paired_difference
+from labkit.format import listing, metric, percent, plural, whole, word
+from labkit.reporting.results import StudyResults
 from labkit.reporting.sentences_results import CONSTANT, best_variant_sentence
 from labkit.reporting.tables import estimates
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.numbers import DASH, METRICS, fixed, metric, missing, percent, signed, whole, with_interval
-from labkit.numbers import interval as bracketed
+from labkit.format import DASH, METRICS, fixed, metric, missing, percent, signed, whole, with_interval
+from labkit.format import interval as bracketed
 from labkit.reporting.frames import floats, mean, parts
 
 RESULT_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "qwk", "macro_auroc")

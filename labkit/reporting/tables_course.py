@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.numbers import DASH, NBSP, fixed, interval, metric, missing, percent, plural, signed, whole, with_interval
+from labkit.format import DASH, NBSP, fixed, interval, metric, missing, percent, plural, signed, whole, with_interval
 from labkit.reporting.tables import COST, cost_table, parameter_text, results_table
 
 Row = Mapping[str, Any]

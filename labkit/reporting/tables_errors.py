@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from labkit.numbers import DASH, metric, whole, with_interval
+from labkit.format import DASH, metric, whole, with_interval
 
 
 def subgroup_table(table: pd.DataFrame, score: str) -> pd.DataFrame:

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from labkit.disk import write_whole
 from labkit.params import ParameterError
+from labkit.runs.files import write_whole
 
 CONTENT = {"fingerprint", "progress", "model", "optimizer", "scaler"}  # of a checkpoint
 

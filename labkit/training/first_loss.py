@@ -10,7 +10,7 @@ from torch import nn
 from labkit.data.augment import to_float
 from labkit.data.loaders import Batch
 from labkit.params import RunParams
-from labkit.training.objective import losses
+from labkit.training.loss import losses
 
 # In nats. Measured in train mode on photographs of 24 to 224 px, all depths, 2 to 8 classes, 8 images a batch: a
 # ResNet without deviation (or with small_stem) and Lite0 begin within 0.9 of ln C, the deep ones on the smallest

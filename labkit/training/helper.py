@@ -37,7 +37,7 @@ def main() -> None:
 
 def serve(orders: BinaryIO, replies: BinaryIO) -> None:
     """One piece of work after another; what goes wrong in one is the end of this process."""
-    from labkit.training.machine import join, touch_device  # the imports are what takes so long
+    from labkit.training.device import join, touch_device  # the imports are what takes so long
 
     params, group = pickle.load(orders)
     touch_device(params, int(group["LOCAL_RANK"]))

@@ -20,8 +20,8 @@ from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 from labkit.data.augment import rotate, to_float
 from labkit.data.loaders import Batch
 from labkit.params import ParameterError, RunParams
+from labkit.training.loss import answers, weight_of
 from labkit.training.memory import free_memory, is_out_of_memory, piece_sizes
-from labkit.training.objective import answers, weight_of
 
 APART = 0x9E37_79B9_7F4A_7C15  # between the seeds of two processes: 2**64 over the golden ratio, as in SplitMix
 

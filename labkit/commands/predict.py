@@ -1,0 +1,206 @@
+"""New photographs: a finished run's network answers, holds its answer against the operating point, and shows where it
+looked. Not a medical device."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from labkit.data.augment import centre_crop
+from labkit.data.catalog import facts
+from labkit.data.hashes import sha256_of
+from labkit.data.loaders import evaluation_batch
+from labkit.data.source import open_data
+from labkit.data.store import load_square
+from labkit.data.submission import submissions
+from labkit.evaluation.decide import decide
+from labkit.evaluation.gradcam import Maps, grad_cam
+from labkit.evaluation.ordinal import Cuts, grade_cuts
+from labkit.evaluation.thresholds import ScreeningPoint, screening_point
+from labkit.models.trained import load_trained
+from labkit.params import ParameterError, RunParams
+from labkit.reporting.plots_errors import looked_at
+from labkit.reporting.sentences_predict import answer_title
+from labkit.runs.files import read_json, write_whole
+from labkit.runs.folder import cache_root, read_params, read_predictions
+from labkit.training.device import set_up
+from labkit.training.predict import output_columns, predict_images
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of one batch of photographs.
+
+    `table`: a row an image that could be read, as `decide` gives it (outputs, `p_0` … or `grade`, `prediction`), with
+    `image`, `chance` (what the threshold is compared with; NaN where nothing is asked) and `learnt_from` (whether the
+    run has learnt from, or been chosen by, this very file). `pixels`: uint8 (n, S, S, 3), what the network saw.
+    `unreadable`: image -> reason.
+    """
+
+    table: pd.DataFrame
+    pixels: np.ndarray
+    unreadable: dict[str, str]
+
+    def head(self, most: int) -> "Answers":
+        """Those of the first images that were read."""
+        return Answers(self.table.head(most), self.pixels[:most], {})
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A finished run, ready to answer; made by :func:`open_predictor`. `learnt`: SHA-256 of what it has learnt from."""
+
+    folder: Path
+    params: RunParams
+    manifest: dict[str, Any]
+    model: nn.Module
+    cuts: Cuts | None  # of an ordinal run
+    point: ScreeningPoint
+    learnt: frozenset[str]
+
+    @property
+    def classes(self) -> list[str]:
+        """Their names, in the order of the outputs."""
+        return self.manifest["classes"]
+
+    def answers(self, photographs: Mapping[str, str]) -> Iterator[Answers]:
+        """What the network says of photographs (name -> path), in their order, batch by batch.
+
+        Every batch is as large as those of the run's own prediction, so that it gives its own test images, on the same
+        machine, the very outputs of its `predictions.csv` (not under `augment_test`, which changed them at random).
+        """
+        size = evaluation_batch(self.params, next(self.model.parameters()).device.type)
+        names, pixels, unreadable = [], np.empty((0, *[self.params.image_size] * 2, 3), np.uint8), {}
+        left = list(photographs)
+        while left or names or unreadable:
+            part, left = left[: size - len(names)], left[size - len(names) :]
+            squares, failed = load_square([photographs[name] for name in part], self.params.image_size)
+            pixels = np.concatenate([pixels, squares])
+            names += [name for name in part if photographs[name] not in failed]
+            unreadable |= {name: failed[photographs[name]] for name in part if photographs[name] in failed}
+            if len(names) == size or not left:
+                yield self._answer({name: photographs[name] for name in names}, pixels, unreadable)
+                names, pixels, unreadable = [], pixels[:0], {}
+
+    def _answer(self, photographs: dict[str, str], pixels: np.ndarray, unreadable: dict[str, str]) -> Answers:
+        pixels = centre_crop(pixels, self.params.input_size)
+        if not photographs:
+            return Answers(pd.DataFrame({"image": []}), pixels, unreadable)
+        outputs = predict_images(self.model, pixels, self.params.normalize, batch_size=len(pixels))
+        table = decide(output_columns(outputs).assign(image=list(photographs)), cuts=self.cuts)
+        table["chance"] = self.point.chance(table)
+        table["learnt_from"] = [bool(self.learnt) and sha256_of(path) in self.learnt for path in photographs.values()]
+        return Answers(table, pixels, unreadable)
+
+    def gaze(self, answers: Answers) -> Maps:
+        """Grad-CAM (n, h, w) of each answer that was given; n may be 0."""
+        if answers.table.empty:
+            return np.empty((0, 1, 1), np.float32)
+        given = answers.table["prediction"].to_numpy(np.int64)
+        return grad_cam(self.model, answers.pixels, given, self.params.normalize)
+
+
+def open_predictor(folder: Path) -> Predictor:
+    """A finished run's network, set up as it predicted; where its device is not there, on what there is."""
+    params, manifest = read_params(folder), read_json(folder / "run.json")
+    params = params.model_copy(update={"num_processes": 1})  # it was trained by several; a few images need no more
+    kept, n_classes = read_predictions(folder), len(manifest["classes"])
+    try:
+        accelerator = set_up(params)
+    except ParameterError:
+        accelerator = set_up(params.model_copy(update={"device": "auto", "precision": "auto"}))
+    model = load_trained(folder).to(memory_format=torch.channels_last)
+    cuts = grade_cuts(kept, n_classes) if params.loss == "ordinal" else None
+    learnt = folder / "learnt_from.csv"
+    return Predictor(
+        folder=folder,
+        params=params,
+        manifest=manifest,
+        model=accelerator.prepare_model(model, evaluation_mode=True),
+        cuts=cuts,
+        point=screening_point(decide(kept, cuts=cuts), manifest["classes"], facts(params.dataset).task),
+        learnt=frozenset(pd.read_csv(learnt, dtype="string")["sha256"].dropna()) if learnt.is_file() else frozenset(),
+    )
+
+
+def own_photographs(predictor: Predictor, most: int = 10) -> dict[str, str]:
+    """Path by image_id of the run's first test images, to try it out; where it has none, of others it predicted."""
+    table = open_data(predictor.params.dataset, predictor.params.data, cache_root())[0].table
+    paths = dict(zip(table["image_id"], table["path"], strict=True))
+    kept = read_predictions(predictor.folder)
+    tested = kept.loc[kept["split"] == "test"]
+    names = (tested if len(tested) else kept)["image_id"]
+    return {name: paths[name] for name in names.head(most)}
+
+
+def for_people(predictor: Predictor, answers: Answers) -> list[dict[str, Any]]:
+    """A row an image, those that could not be read last.
+
+    `image, prediction` (the class's name), `probability` of it and `p_<class>` of each, or an ordinal run's `grade`;
+    where there is a threshold `question`, `decision` (positive or negative), `chance` (what was compared), `threshold`;
+    `learnt_from`; `unreadable`: why, else None.
+    """
+    classes, point = predictor.classes, predictor.point
+    rows = []
+    for row in answers.table.to_dict("records"):
+        said: dict[str, Any] = {"image": row["image"], "prediction": classes[row["prediction"]]}
+        said |= {"grade": row["grade"]} if predictor.cuts else {"probability": row[f"p_{row['prediction']}"]}
+        if point.question and point.threshold is not None:
+            decision = "positive" if row["chance"] >= point.threshold else "negative"
+            said |= {"question": point.question.name, "decision": decision}
+            said |= {"chance": row["chance"], "threshold": point.threshold}
+        if not predictor.cuts:
+            said |= {f"p_{name}": row[f"p_{number}"] for number, name in enumerate(classes)}
+        rows.append(said | {"learnt_from": row["learnt_from"], "unreadable": None})
+    return rows + [{"image": name, "unreadable": reason} for name, reason in answers.unreadable.items()]
+
+
+def as_table(rows: Sequence[Mapping[str, Any]], images: Mapping[str, str]) -> pd.DataFrame:
+    """The rows of all batches in the order of `images`; cells of what could not be read are empty."""
+    return pd.DataFrame(rows).set_index("image").loc[list(images)].reset_index()
+
+
+def as_csv_path(text: str | None) -> Path | None:
+    """Raises ParameterError for what is no .csv: the shell may have handed over a photograph, to be overwritten."""
+    if text and not text.lower().endswith(".csv"):
+        raise ParameterError(f"csv: got {text!r}; the table is written to a file whose name ends in .csv")
+    return Path(text).expanduser() if text else None
+
+
+def write_pictures(predictor: Predictor, answers: Answers, folder: Path) -> None:
+    """``<image>.png`` of each image that was read: what the network saw, and its Grad-CAM map over it."""
+    rows = for_people(predictor, answers)[: len(answers.table)]
+    for place, (row, one) in enumerate(zip(rows, predictor.gaze(answers), strict=True)):
+        title, of_map = answer_title(row), "Grad-CAM of this answer\nnot a medical device"
+        figure = looked_at(answers.pixels[place : place + 1], one[None], [title], of_map, pairs=1)
+        write_whole(folder / f"{row['image']}.png", partial(figure.savefig, format="png"))
+
+
+def hand_in(predictor: Predictor, data: str | None = None) -> dict[str, pd.DataFrame]:
+    """The files to hand in for the unlabelled test lists of a data folder (default: the run's own), as `submissions`.
+
+    Raises ParameterError where the data brings no such list, has other classes, or was learnt from.
+    """
+    data = data or predictor.params.data
+    images, hashes = open_data(predictor.params.dataset, data, cache_root())
+    if not images.lists:
+        raise ParameterError(f"{data} ({images.layout}): no list of unlabelled test images, so nothing to hand in")
+    if images.facts.classes and list(images.facts.classes) != predictor.classes:
+        theirs, ours = ", ".join(images.facts.classes), ", ".join(predictor.classes)
+        raise ParameterError(f"{data}: its classes are {theirs}, those of {predictor.folder.name} are {ours}")
+    asked = {name for listed in images.lists.values() for name in listed["image_id"]}
+    unseen = ~images.table["image_id"].map(hashes.to_dict().get).isin(list(predictor.learnt))
+    table = images.table.loc[images.table["image_id"].isin(list(asked)) & unseen]
+    numbers: dict[str, int] = {}
+    for answers in predictor.answers(dict(zip(table["image_id"], table["path"], strict=True))):
+        numbers |= {row["image"]: row["prediction"] for row in answers.table.to_dict("records")}
+    ours = replace(images, facts=replace(images.facts, classes=tuple(predictor.classes)))
+    if not (files := submissions(ours, pd.Series(numbers, dtype="Int64"))):
+        raise ParameterError(f"{data}: {predictor.folder.name} has learnt from these test images, or none can be read")
+    return files

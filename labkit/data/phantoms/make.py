@@ -1,0 +1,157 @@
+"""Built-in synthetic data sets, so that everything runs without a download: drawn once, then read like real data.
+
+They are phantoms in radiology's sense of the word: objects with known content for testing an instrument.
+A number measured on them says that the machinery works, and nothing about patients.
+
+They lie in the two courses' own layouts, with the courses' own faults, on purpose:
+
+- the split is dealt by image, so most test images have the same person's other images in train;
+- the retinopathy label files have no header row; the leukemia test files have no labels, in three orders;
+- one file is truncated: its header is fine and decoding it fails;
+- one image lies under two names with the same label, once in train and once in test (valid for leukemia);
+- one image lies under two names with different labels, both in train.
+
+For leukemia the index `cnmc2019_train_index.csv` lists every cell once, by its name in C-NMC 2019 (which carries
+the subject) and the sha256 of its file as it lies here, the truncated one too. It knows nothing of the two copies:
+those are the course's own mistake.
+"""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from labkit.data.phantoms.cells import cell, draw_subject
+from labkit.data.phantoms.fundus import draw_patient, fundus
+from labkit.data.phantoms.plans import CELLS, ENDINGS, EYES, leukemia_plan, retinopathy_plan
+
+__all__ = ["VERSION", "cell", "draw_patient", "draw_subject", "fundus", "leukemia_plan", "phantom", "retinopathy_plan"]
+
+VERSION = 3  # goes into the folder's name: raise it whenever a byte of any phantom changes
+
+
+def phantom(dataset: str, name: str, cache: Path) -> Path:
+    """The folder `cache/phantoms/<dataset>-<name>-v<VERSION>` of a built-in data set, drawn if it is not there yet.
+
+    `dataset` is 'retinopathy' or 'leukemia'; `name` is 'demo', 'demo-source' (balanced, other people and cameras, no
+    traps) or 'tiny' (for tests). The same call gives the same bytes with the same numpy and Pillow.
+    ValueError names the choices.
+    """
+    if dataset not in _WRITERS:
+        raise ValueError(f"no phantoms of data set {dataset!r}: choose one of {', '.join(_WRITERS)}")
+    if name not in EYES:
+        raise ValueError(f"no phantom {name!r} of {dataset}: choose one of {', '.join(EYES)}")
+    folder = Path(cache) / "phantoms" / f"{dataset}-{name}-v{VERSION}"
+    if not folder.is_dir():
+        with _appears_whole(folder) as unfinished:
+            _WRITERS[dataset](name, unfinished)
+    return folder
+
+
+@contextmanager
+def _appears_whole(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder`, renamed to it at the end; whoever comes second uses what the first one made."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        try:
+            os.rename(unfinished, folder)  # noqa: PTH104 - fails if the folder exists, on every system
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _rows(plan: pd.DataFrame, copies: bool) -> list[dict[str, Any]]:
+    """The rows of a plan that are copies of another, or those to be drawn."""
+    return plan.loc[plan["copy_of"].notna() == copies].to_dict("records")
+
+
+def _truncate(path: Path) -> None:
+    """Cuts the file in half, as a download that broke off: the header tells the size, the pixels end early."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def _write_retinopathy(name: str, folder: Path) -> None:
+    spec, plan = EYES[name], retinopathy_plan(name)
+    print(
+        f"drawing {len(plan)} synthetic fundus photographs of {spec.patients} patients, {spec.size} px "
+        f"(retinopathy {name}, about {len(plan) * (spec.size**2) * 0.3 / 1e6:.1f} MB)"
+    )
+    images = folder / "images"
+    images.mkdir()
+    for row in _rows(plan, copies=False):
+        patient = draw_patient(np.random.default_rng([spec.seed, 1, row["patient"]]), source=spec.source)
+        rng = np.random.default_rng([spec.seed, 2, row["patient"], int(row["side"] == "right")])
+        pixels = fundus(row["grade"], row["side"], rng, patient, spec.size)
+        Image.fromarray(pixels).save(images / f"{row['image_id']}.jpeg", quality=92)
+        if row["truncated"]:
+            _truncate(images / f"{row['image_id']}.jpeg")
+    for row in _rows(plan, copies=True):
+        shutil.copyfile(images / f"{row['copy_of']}.jpeg", images / f"{row['image_id']}.jpeg")
+    for split in ("train", "test"):
+        part = plan.loc[plan["split"] == split]
+        for column, file in (("image_id", f"{split}_img.csv"), ("grade", f"{split}_label.csv")):
+            part[[column]].to_csv(folder / file, header=False, index=False, lineterminator="\n")
+
+
+def _write_leukemia(name: str, folder: Path) -> None:
+    spec, plan = CELLS[name], leukemia_plan(name)
+    print(
+        f"drawing {len(plan)} synthetic white blood cells of {spec.ill + spec.healthy} subjects, {spec.size} px "
+        f"(leukemia {name}, {len(plan) * (spec.size**2 * 3 + 54) / 1e6:.1f} MB)"
+    )
+    for split in ("train", "valid", "test"):
+        (folder / "new_dataset" / split).mkdir(parents=True)
+    people = {person: k for k, person in enumerate(sorted(plan["subject"].unique()))}
+    own = _rows(plan, copies=False)
+    for row in own:
+        who = people[row["subject"]]
+        subject = draw_subject(np.random.default_rng([spec.seed, 1, who]), source=spec.source)
+        pixels = cell(
+            row["label"], np.random.default_rng([spec.seed, 2, who, row["image"], row["cell"]]), subject, spec.size
+        )
+        Image.fromarray(pixels).save(folder / row["path"])
+        if row["truncated"]:
+            _truncate(folder / row["path"])
+    for row in _rows(plan, copies=True):
+        shutil.copyfile(folder / row["copy_of"], folder / row["path"])
+    _write_course_tables(plan, folder, np.random.default_rng([spec.seed, 3]))
+    _write_index(own, folder)
+
+
+def _write_course_tables(plan: pd.DataFrame, folder: Path, rng: np.random.Generator) -> None:
+    for split in ("train", "valid"):
+        table = plan.loc[plan["split"] == split, ["path", "label"]].rename(columns={"path": "Path"})
+        table.to_csv(folder / f"{split}.csv", index=False, lineterminator="\n")
+    tested = plan.loc[plan["split"] == "test", ["path"]].rename(columns={"path": "Path"})
+    for depth in (18, 50, 152):
+        shuffled = tested.iloc[rng.permutation(len(tested))]
+        shuffled.to_csv(folder / f"resnet_{depth}_test.csv", index=False, lineterminator="\n")
+
+
+def _write_index(own: list[dict[str, Any]], folder: Path) -> None:
+    """The original release's listing, sorted by fold, label and name, with CRLF line ends as in the release's copy."""
+    rows = []
+    for row in own:
+        data = (folder / row["path"]).read_bytes()
+        listed = {column: row[column] for column in ("file", "fold", "label", "subject", "image", "cell")}
+        listed["label"] = ENDINGS[row["label"]]
+        rows.append({**listed, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
+    index = pd.DataFrame(rows).sort_values(["fold", "label", "file"])
+    index.to_csv(folder / "cnmc2019_train_index.csv", index=False, lineterminator="\r\n")
+
+
+_WRITERS: dict[str, Callable[[str, Path], None]] = {"retinopathy": _write_retinopathy, "leukemia": _write_leukemia}

@@ -1,0 +1,1 @@
+"""Raw photographs to square crops."""

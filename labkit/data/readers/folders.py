@@ -1,0 +1,126 @@
+"""Folders, listed once instead of asked file by file, and never left: a path out of the data folder is an error."""
+
+import errno
+import os
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from labkit.data.readers.label_files import DataError, place
+
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
+
+
+def is_image(name: str) -> bool:
+    """Hidden files are not images: macOS leaves a `._x.jpeg` beside each `x.jpeg` on foreign disks."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def stem(name: str) -> str:
+    """A file name without its folder and without an image suffix (other dots stay)."""
+    name = name.rpartition("/")[2]
+    base, dot, suffix = name.rpartition(".")
+    return base if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
+
+
+def tidy_paths(rows: pd.DataFrame, root: Path) -> list[str]:
+    """The `path` column relative to `root`, with `/` between folders. DataError for a path that leaves the folder."""
+    prefixes = tuple({f"{posix}/" for posix in (root.as_posix(), root.resolve().as_posix())})
+    tidy = []
+    for position, written in enumerate(rows["path"].tolist()):
+        if "://" in written:
+            where = place(rows, position)
+            raise DataError(f"{where}: {written!r} is a URL; put the image into {root} and give its path there")
+        path = (written.replace("\\", "/") if "\\" in written else written).removeprefix("./")
+        if path.startswith(prefixes):
+            path = path[max(len(prefix) for prefix in prefixes if path.startswith(prefix)) :]
+        if path.startswith("/") or path[1:2] == ":":  # C:\\…
+            raise leaves(place(rows, position), written, root)
+        if "./" in path or "//" in path or path.endswith((".", "/")):
+            path = posixpath.normpath(path)
+            if path == ".." or path.startswith("../"):
+                raise leaves(place(rows, position), written, root)
+        tidy.append(path)
+    return tidy
+
+
+def leaves(where: str, path: str, root: Path) -> DataError:
+    """The error for a path that leads out of the data folder; `where` names the file and row that give it."""
+    return DataError(f"{where}: {path!r} lies outside the data folder {root}; put the images inside it")
+
+
+def files_in(folder: Path) -> dict[str, bool]:
+    """Names of the files in a folder, and whether each is a link; empty if there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.is_symlink() for entry in entries if entry.is_symlink() or entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return {}
+        raise
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Sub-folders by name, without hidden ones."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def is_inside(path: Path, root: Path) -> bool:
+    """Whether a path, its links followed, lies in the folder `root`."""
+    real = _real(path)
+    return real is not None and real.is_relative_to(root.resolve())
+
+
+def _real(path: Path) -> Path | None:
+    """The path with its links followed; None where they go in a circle or a name is longer than the disk allows."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return None
+
+
+def which_exist(relative: list[str], rows: pd.DataFrame, root: Path) -> list[bool]:
+    """Whether each path (relative to root) is a file; DataError for a link that leads out of the data folder."""
+    listings: dict[str, dict[str, bool]] = {}
+    found = []
+    for position, path in enumerate(relative):
+        folder, _, name = path.rpartition("/")
+        if folder not in listings:
+            real = _real(root / folder)
+            if real is not None and not is_inside(real, root):
+                raise leaves(place(rows, position), path, root)
+            listings[folder] = {} if real is None else files_in(real)
+        link = listings[folder].get(name)
+        if link and _real(root / path) is not None and not is_inside(root / path, root):
+            raise leaves(place(rows, position), path, root)
+        found.append(link is not None and (not link or (root / path).is_file()))
+    return found
+
+
+def images_under(root: Path, *, below: str = "") -> Iterator[str]:
+    """Image files in a folder and its sub-folders, relative to `root`, sorted; links must stay inside.
+
+    DataError for a link that leaves the folder or leads nowhere, and for what has an image's name and is no file.
+    """
+    with os.scandir(root / below) as scan:
+        entries = sorted(scan, key=lambda entry: entry.name)
+    for entry in entries:
+        path = f"{below}/{entry.name}" if below else entry.name
+        if entry.name.startswith("."):
+            continue
+        if entry.is_symlink() and _real(root / path) is None:
+            raise DataError(f"{root / path}: a link that leads in a circle; remove it")
+        if entry.is_symlink() and not is_inside(root / path, root):
+            raise leaves(path, entry.name, root)
+        if entry.is_dir():
+            if not entry.is_symlink():  # a link inside the folder shows images that are listed anyway
+                yield from images_under(root, below=path)
+        elif is_image(entry.name):
+            if not entry.is_file():  # a pipe would be waited for without end
+                what = "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
+                raise DataError(f"{root / path}: {what}; remove it, or put the image there")
+            yield path

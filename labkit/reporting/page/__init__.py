@@ -1,0 +1,1 @@
+"""Executed notebooks to HTML and PDF, and the compare page."""

@@ -1,0 +1,164 @@
+"""The compare page: all runs of a study as one table to sort and filter, with their curves; no request to any host.
+
+The table is plain HTML that can be read, searched and printed without a script; DataTables, which itables brings along,
+makes it sortable.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from labkit.format import DASH, METRICS, fixed, metric, missing
+from labkit.reporting.page.exporter import script_hash
+from labkit.reporting.runs_table import FIRST, OF_THE_RUN, TEST, VAL
+from labkit.runs.files import write_whole
+
+TEMPLATE = Path(__file__).resolve().parent / "template"
+WIDTH, HEIGHT, EDGE = 132, 30, 4  # of a small curve, CSS pixels
+LONG = 28  # characters: a longer cell may wrap
+
+
+def render_compare(
+    table: pd.DataFrame,
+    html: Path,
+    *,
+    title: str,
+    curves: Mapping[str, Sequence[float]],
+    links: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the page; returns ``html``. The same rows give the same bytes.
+
+    ``table``: as `runs_table` makes it, one row a run and seed. ``curves``: the validation score by epoch, by
+    ``name-seed``; all are drawn on one scale. ``links``: label -> address relative to the page. A parameter that is the
+    same in all runs stands below the table.
+    """
+    parameters = [name for name in table.columns if name not in (*FIRST, *OF_THE_RUN) and not _is_score(name)]
+    values = {name: list(dict.fromkeys(_text(name, value) for value in _known(table, name))) for name in parameters}
+    scored = next((name for name in table.columns if name.startswith(VAL) and _is_score(name)), None)
+    shown = _order(table, scored, [name for name in parameters if len(values[name]) > 1])
+    script = _script()
+    page = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True).get_template("compare.html.j2").render(
+        title=title,
+        links=links or {},
+        counts=_counts(table),
+        curve_name=metric(scored).name if scored else "score",
+        columns=[{"head": _head(name), "number": all(map(_is_number, _known(table, name)))} for name in shown],
+        rows=_rows(table, shown, curves),
+        common={name: values[name][0] for name in parameters if len(values[name]) == 1},
+        styles=Markup((files("itables") / "html/dt_bundle.css").read_text("utf-8") + _own("report.css", "compare.css")),
+        script=Markup(script),
+        script_hash=script_hash(script),
+    )  # fmt: skip
+    write_whole(Path(html), lambda beside: beside.write_bytes(page.encode("utf-8")))
+    return Path(html)
+
+
+def sparkline(values: Sequence[float], epochs: int, low: float, high: float, what: str) -> Markup:
+    """A small curve as SVG: ``values`` by epoch, drawn for ``epochs`` epochs between ``low`` and ``high``."""
+    span = (high - low) or 1.0
+    best = max(range(len(values)), key=lambda place: values[place])
+
+    def point(place: int) -> tuple[float, float]:
+        x = EDGE + (WIDTH - 2 * EDGE) * (place / (epochs - 1) if epochs > 1 else 0.5)
+        return round(x, 1), round(HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * (values[place] - low) / span, 1)
+
+    line = " ".join(f"{x},{y}" for x, y in map(point, range(len(values))))
+    said = f"{what} by epoch: from {fixed(values[0], 3)} to {fixed(values[-1], 3)}, "
+    said += f"highest {fixed(values[best], 3)} in epoch {best + 1}"
+    x, y = point(best)
+    return Markup(
+        '<svg role="img" aria-label="{}" viewBox="0 0 {w} {h}" width="{w}" height="{h}">'
+        '<polyline points="{}"/><circle cx="{}" cy="{}" r="2.6"/></svg>'
+    ).format(said, line, x, y, w=WIDTH, h=HEIGHT)
+
+
+def _order(table: pd.DataFrame, scored: str | None, varying: list[str]) -> list[str]:
+    """The columns behind the curve: the score and accuracy, what makes the runs differ, the cost, further scores."""
+    scores = [name for name in table.columns if _is_score(name) and _known(table, name)]
+    first = [f"{TEST}{scored.removeprefix(VAL)}", scored] if scored else []
+    first = [name for name in (*first, f"{TEST}accuracy") if name in scores]
+    costs = [name for name in ("best_epoch", "seconds") if name in table.columns]
+    return [*first, *varying, *costs, *(name for name in scores if name not in first)]
+
+
+def _rows(table: pd.DataFrame, shown: Sequence[str], curves: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    drawn = [value for values in curves.values() for value in values]
+    epochs = max((len(values) for values in curves.values()), default=0)
+    rows = []
+    for row in table.to_dict("records"):
+        values = curves.get(f"{row['run']}-seed{row['seed']}") or []
+        curve = sparkline(values, epochs, min(drawn), max(drawn), "validation score") if values else DASH
+        cells = [_cell(name, row.get(name)) for name in shown]
+        page = row["notebook"] if isinstance(row.get("notebook"), str) else None
+        rows.append(row | {"notebook": page, "curve": curve, "best": max(values, default=None), "cells": cells})
+    return rows
+
+
+def _cell(name: str, value: Any) -> dict[str, Any]:
+    """What is shown, what is sorted by ('' sorts first), and whether it stands right."""
+    text = _text(name, value)
+    order = text if not _is_number(value) else "" if missing(value) else value
+    return {"text": text, "order": order, "number": _is_number(value), "long": len(text) > LONG}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _head(name: str) -> str:
+    if _is_score(name):
+        return metric(name).short + (", test" if name.startswith(TEST) else ", validation")
+    return {"best_epoch": "Best epoch", "seconds": "Minutes"}.get(name, name)
+
+
+def _is_score(name: str) -> bool:
+    return name.startswith((TEST, VAL)) and name.removeprefix(TEST).removeprefix(VAL) in METRICS
+
+
+def _known(table: pd.DataFrame, name: str) -> list[Any]:
+    """A column's values, without what is not known of runs that failed before they wrote it."""
+    return [value for value in table[name].tolist() if not _unknown(value)]
+
+
+def _unknown(value: Any) -> bool:
+    """What may be a list, such as two angles, of which pandas would ask each part."""
+    return value is None or value is pd.NA or (isinstance(value, float) and missing(value))
+
+
+def _text(name: str, value: Any) -> str:
+    if _is_score(name):
+        return metric(name).text(value)
+    if name == "seconds":
+        return fixed(None if missing(value) else value / 60, 1)
+    if _unknown(value):
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _counts(table: pd.DataFrame) -> str:
+    """12 runs: 10 finished, 2 failed."""
+    states = ", ".join(f"{count} {state}" for state, count in table["status"].value_counts().items())
+    return f"{len(table)} {'run' if len(table) == 1 else 'runs'}: {states}"
+
+
+def _own(*names: str) -> str:
+    return "".join((TEMPLATE / name).read_text("utf-8") for name in names)
+
+
+def _script() -> str:
+    """itables' bundle of DataTables, and what starts it, as one module; so the policy can name it by its hash."""
+    bundle = (files("itables") / "html/dt_bundle.js").read_text("utf-8")
+    exported = re.search(r"export\s*\{[^{}]*?([\w$]+) as default[^{}]*\};?", bundle)
+    if exported is None:
+        raise RuntimeError("itables: its bundle exports no DataTable; install the version in requirements.lock")
+    script = f"{bundle.replace(exported[0], '')}\nconst DataTable = {exported[1]};\n{_own('compare.js')}"
+    return script.replace("</script", "<\\/script")

@@ -1,0 +1,111 @@
+"""nbconvert exporter with the report's template.
+
+By hand: `jupyter nbconvert --to labkit.reporting.page.exporter.ReportExporter notebook.ipynb`.
+"""
+
+import base64
+import copy
+import hashlib
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jinja2 import pass_context
+from nbconvert.exporters.html import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, MathInlineParser
+from nbformat import NotebookNode
+from traitlets import default
+
+from labkit.reporting.page.cells import clean
+from labkit.reporting.page.html import finish
+
+HERE = Path(__file__).resolve().parent
+
+
+def script_hash(script: str) -> str:
+    """What a content security policy calls this script by: with it no other one runs, wherever it came from."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown to HTML that leaves formulas as marked TeX; page.finish turns them into MathML.
+
+    MathML made here would be flattened by the HTML pass that nbconvert does after the template.
+    """
+
+    def inline_math(self, body: str) -> str:
+        return f'<span class="tex">{self.escape_html(body)}</span>'
+
+    def block_math(self, body: str) -> str:
+        return f'<span class="tex" data-display="block">{self.escape_html(body)}</span>'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+
+class _Inline(MathInlineParser):
+    # Like Pandoc, so that "$5 and $10" stays money: no blank before the closing $ unless there is one after
+    # the opening $, and no digit after the closing $.
+    INLINE_MATH_TEX = (
+        r"(?<![$\\])\$(?P<tex_blank>\s)?(?P<math_inline_tex>(?:\\\$|[^$`])+?)"
+        r"(?(tex_blank)(?<=\s)|(?<=[^\s\\]))\$(?![$\d])"
+    )
+    SPECIFICATION: ClassVar = {**MathInlineParser.SPECIFICATION, "inline_math_tex": INLINE_MATH_TEX}
+
+
+class ReportExporter(HTMLExporter):
+    """Executed notebook to one self-contained page; `resources["report"]` holds what render_report is given."""
+
+    export_from_notebook = "Lab report (HTML)"
+
+    @default("template_name")
+    def _template_name_default(self):
+        return "template"
+
+    @default("extra_template_basedirs")
+    def _default_extra_template_basedirs(self):
+        return [str(HERE)]
+
+    @property
+    def default_config(self):
+        """nbconvert's own, without widgets and scripts among the outputs that are shown."""
+        config = super().default_config
+        # No widgets and no JavaScript outputs: a report is read where no kernel and no network is.
+        config["NbConvertBase"]["display_data_priority"] = [
+            "text/html",
+            "text/markdown",
+            "image/svg+xml",
+            "text/latex",
+            "image/png",
+            "image/jpeg",
+            "text/plain",
+        ]
+        return config
+
+    @pass_context
+    def markdown2html(self, context, source):
+        """Markdown to HTML; HTML written in a cell is kept, HTML in a computed output is shown as text."""
+        cell = context.get("cell", {})
+        computed = cell.get("cell_type") == "code"
+        renderer = _Renderer(
+            escape=computed,
+            attachments=cell.get("attachments", {}),
+            embed_images=not computed,
+            exclude_anchor_links=True,
+            path=cell.get("metadata", {}).get("folder")
+            or context.get("resources", {}).get("metadata", {}).get("path", ""),
+        )
+        return MarkdownWithMath(renderer=renderer, inline=_Inline(hard_wrap=False)).render(source)
+
+    def from_notebook_node(
+        self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
+    ) -> tuple[str, dict[str, Any]]:
+        """HTML of the notebook, and nbconvert's resources."""
+        resources = dict(resources or {})
+        name = resources.get("metadata", {}).get("name", "Lab report")
+        script = (HERE / "template" / "report.js").read_text(encoding="utf-8")
+        report = {"title": name, "script": script, "script_hash": script_hash(script), "parts": 1}
+        report |= resources.get("report", {})
+        resources["report"] = report
+        nb = clean(copy.deepcopy(nb))
+        html, resources = super().from_notebook_node(nb, resources, **kw)
+        return finish(html, parts=report["parts"]), resources

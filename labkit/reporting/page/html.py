@@ -1,0 +1,166 @@
+"""The last pass over the exported page: headings, contents, tables, captions, formulas; nothing from a network."""
+
+import re
+
+from bs4 import BeautifulSoup, Tag
+
+from labkit.reporting.page.mathml import math_to_mathml
+from labkit.reporting.page.tables import dress_tables, link_references, place_captions
+
+HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+NO_ALT = "No description has been provided for this image"  # what nbconvert writes
+
+
+def finish(html: str, parts: int = 1) -> str:
+    """The finished page; `parts` is how many notebooks were joined in it."""
+    soup = BeautifulSoup(html, "html.parser")
+    math_to_mathml(soup)
+    main = soup.find("main")
+    if isinstance(main, Tag):
+        keep_offline(soup)
+        lift_summary(soup, main)
+        number_headings(soup, main, single=parts == 1)
+        add_contents(soup, main)
+        dress_tables(soup, main)
+        place_captions(soup, main)
+        link_references(soup, main)
+        put_summary_first(soup, main)
+    return str(soup)
+
+
+def missing_alt(html: str) -> list[str]:
+    """The images (number and start of the source) that a screen reader cannot describe."""
+    images = BeautifulSoup(html, "html.parser").find_all("img")
+    return [
+        f"image {number}: {str(image.get('src', ''))[:40]}"
+        for number, image in enumerate(images, start=1)
+        if str(image.get("alt", "")).strip() in ("", NO_ALT)
+    ]
+
+
+def external_references(html: str) -> list[str]:
+    """Addresses that opening the page would load: every src, stylesheet and CSS url that is not inside it."""
+    soup = BeautifulSoup(html, "html.parser")
+    found = [str(tag[name]) for tag, name in _loading(soup)]
+    for style in soup.find_all("style"):
+        found += re.findall(r"(?:url\(|@import)\s*['\"]?(?!data:|['\"\s])([^'\")]+)", style.get_text())
+    return found
+
+
+def keep_offline(soup: BeautifulSoup) -> None:
+    """Replace what would be loaded by a link to it (pictures) or drop it (scripts, frames, style sheets)."""
+    for tag, name in _loading(soup):
+        if tag.name == "img":
+            link = soup.new_tag("a", href=str(tag[name]))
+            link.string = f"[picture not included: {tag.get('alt') or tag[name]}]"
+            tag.replace_with(link)
+        else:
+            tag.decompose()
+
+
+def _loading(soup: BeautifulSoup) -> list[tuple[Tag, str]]:
+    found = []
+    for tag in soup.find_all(True):
+        names = ("href",) if tag.name in ("link", "image", "use") else ("src", "srcset", "poster", "data")
+        for name in names:
+            if name in tag.attrs and not str(tag[name]).startswith(("data:", "#")):
+                found.append((tag, name))
+                break
+    return found
+
+
+def lift_summary(soup: BeautifulSoup, main: Tag) -> None:
+    """Cells tagged `summary` into one box at the head of `main`, with a heading if they bring none.
+
+    It stays in `main` until everything there is dressed and numbered; `put_summary_first` moves it out.
+    """
+    parts = main.select("[data-part=summary]")
+    if not parts:
+        return
+    box = soup.new_tag("aside", attrs={"class": "summary", "aria-label": "Summary"})
+    heading = next((part.find(HEADINGS) for part in parts if part.find(HEADINGS)), None)
+    if isinstance(heading, Tag):
+        heading.name = "h2"
+    else:
+        heading = soup.new_tag("h2")
+        heading.string = "Summary"
+    heading["id"], heading["class"] = "Summary", "unnumbered"
+    box.append(heading.extract())
+    for part in parts:
+        del part["data-part"]
+        box.append(part.extract())
+    for fold in box.select("details.code"):
+        box.append(fold.extract())
+    main.insert(0, box)
+
+
+def put_summary_first(soup: BeautifulSoup, main: Tag) -> None:
+    """The summary box to its place directly under the title block."""
+    box, header = main.find("aside", class_="summary"), soup.find("header")
+    if isinstance(box, Tag) and isinstance(header, Tag):
+        header.insert_after(box.extract())
+
+
+def number_headings(soup: BeautifulSoup, main: Tag, single: bool) -> None:
+    """One h1 (the page's title), no skipped level, and an id for each heading.
+
+    Of a single notebook the leading H1 gives way to the title (it becomes the subtitle if there is none);
+    of joined notebooks each H1 becomes a part (h2) and what is below it goes one down.
+    Ids are JupyterLab's (text with dashes for blanks), so links between cells work in both.
+    """
+    header = soup.find("header")
+    headings = [heading for heading in main.find_all(HEADINGS) if heading.find_parent("aside") is None]
+    if single and headings and headings[0].name == "h1":
+        lead = headings.pop(0)
+        title = header.find("h1") if isinstance(header, Tag) else None
+        same = title is not None and lead.get_text().strip() == title.get_text().strip()
+        if isinstance(header, Tag) and not header.find(class_="subtitle") and not same and title is not None:
+            lead.name, lead["class"] = "p", "subtitle"
+            title.insert_after(lead.extract())
+        else:
+            lead.decompose()
+    shift = 1 if any(h.name == "h1" for h in headings) else 0
+    used = {str(tag["id"]) for tag in soup.find_all(id=True)}
+    level = 1
+    for heading in headings:
+        level = min(int(heading.name[1]) + shift, level + 1, 6)
+        heading.name = f"h{level}"
+        anchor = base = re.sub(r"\s+", "-", heading.get_text().strip()) or "section"
+        number = 2
+        while anchor in used:
+            anchor, number = f"{base}-{number}", number + 1
+        used.add(anchor)
+        heading["id"] = anchor
+
+
+def add_contents(soup: BeautifulSoup, main: Tag) -> None:
+    """Fill `nav#toc` with links to h2 and h3; drop it when there are fewer than two headings."""
+    nav = soup.find("nav", id="toc")
+    headings = [h for h in main.find_all(["h2", "h3"]) if h.get("id")]
+    if not isinstance(nav, Tag):
+        return
+    if len(headings) < 2:
+        nav.decompose()
+        return
+    details = soup.new_tag("details", attrs={"open": ""})
+    summary = soup.new_tag("summary")
+    summary.string = "Contents"
+    details.append(summary)
+    top = soup.new_tag("ol")
+    details.append(top)
+    item = None
+    for heading in headings:
+        entry = soup.new_tag("li", attrs={"class": "unnumbered"} if heading.get("class") == "unnumbered" else {})
+        link = soup.new_tag("a", href=f"#{heading['id']}")
+        link.string = " ".join(heading.get_text().split())
+        entry.append(link)
+        if heading.name == "h2" or item is None:
+            top.append(entry)
+            item = entry
+        else:
+            inner = item.find("ol")
+            if not isinstance(inner, Tag):
+                inner = soup.new_tag("ol")
+                item.append(inner)
+            inner.append(entry)
+    nav.append(details)

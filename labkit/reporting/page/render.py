@@ -1,0 +1,66 @@
+"""Executed notebooks to one self-contained HTML page, and that page to PDF."""
+
+from pathlib import Path
+
+from labkit.reporting.page.cells import RenderError, join, read_executed
+from labkit.reporting.page.html import external_references, missing_alt
+from labkit.runs.files import sweep, write_whole
+
+PAPERS = ("A4", "Letter")
+
+__all__ = ["RenderError", "external_references", "missing_alt", "render_notebook", "render_pdf", "render_report"]
+
+
+def render_report(
+    notebooks: list[Path],
+    html: Path,
+    *,
+    title: str,
+    subtitle: str = "",
+    facts: dict[str, str] | None = None,
+    links: dict[str, str] | None = None,
+    compare: str | None = None,
+    allow_errors: bool = False,
+) -> Path:
+    """Join executed notebooks, in order, into one page with a table of contents; returns `html`.
+
+    Under the title stand `facts` (label → value: study, date, commit …; a date is that of the runs, for no clock is
+    read here), a link to the page `compare`, and `links` to the runs' notebooks (name → address relative to the page).
+    Cells tagged `summary` become a box under these, before the contents. The same notebooks give the same bytes.
+    RenderError names the notebook and the cell that was not run or failed, unless `allow_errors`, and a reference to a
+    label that no figure and no table has.
+    """
+    from labkit.reporting.page.exporter import ReportExporter
+
+    if not notebooks:
+        raise RenderError(f"no notebooks given for {html}")
+    read = [(Path(path), read_executed(Path(path), allow_errors)) for path in notebooks]
+    joined = join(read)
+    parts = sum(cell.cell_type == "markdown" and cell.source.startswith("# ") for cell in joined.cells)
+    report = {"title": title, "subtitle": subtitle, "facts": facts or {}, "links": links or {}, "compare": compare}
+    report |= {"parts": parts, "numbered": len(read) > 1}
+    page, _ = ReportExporter().from_notebook_node(joined, {"report": report})
+    sweep(Path(html).parent, Path(html).name)  # of a call that was killed: one works on a study's pages at a time
+    write_whole(Path(html), lambda beside: beside.write_bytes(page.encode("utf-8")))
+    return Path(html)
+
+
+def render_notebook(notebook: Path, html: Path, *, title: str, allow_errors: bool = False) -> Path:
+    """The same for one run's notebook."""
+    return render_report([Path(notebook)], html, title=title, allow_errors=allow_errors)
+
+
+def render_pdf(html: Path, pdf: Path, paper: str = "A4") -> Path:
+    """Print a page that render_report wrote, with tags, outline and page numbers; returns `pdf`.
+
+    `paper` is A4 or Letter; tables and figures are sized for A4's width, which is the narrower. RenderError for
+    another paper. BrowserMissing (labkit.reporting.page.browser) says what to install when there is no browser.
+    """
+    from labkit.reporting.page.pdf import ReportPDFExporter
+
+    if paper not in PAPERS:
+        raise RenderError(f"paper: got {paper!r}; give {' or '.join(PAPERS)}")
+    page = Path(html).read_text(encoding="utf-8")
+    printed = ReportPDFExporter(paper=paper).run_playwright(page)
+    write_whole(Path(pdf), lambda beside: beside.write_bytes(printed))
+    return Path(pdf)

@@ -1,0 +1,160 @@
+"""Tables and captions of the exported page: scrolling frames, aligned numbers, numbered captions."""
+
+import re
+
+from bs4 import BeautifulSoup, Tag
+
+from labkit.reporting.page.cells import RenderError
+from labkit.reporting.show import REFERENCE
+
+NUMBER = re.compile(
+    r"[-+−±<>≤≥≈~$€]?\s*\d[\d,.\u202f ]*(?:[eE][-+−]?\d+)?\s*%?"  # 7,026  −0.31  81.2 %  1e-4
+    r"(?:\s*(?:±|[-–…]|to|/|×|\(|\[)\s*[-+−]?\d[\d,.\u202f]*(?:\s*[-–,…]\s*[-+−]?\d[\d.,]*)?\s*%?[\)\]]?)?"
+)
+LONG_CELL = 28  # characters; a longer cell is a sentence or a path and may wrap, a shorter one reads better whole
+EMPTY_VALUES = frozenset({"", "nan", "NaN", "<NA>", "None", "NaT", "–", "—", "-"})
+
+
+def dress_tables(soup: BeautifulSoup, main: Tag) -> None:
+    """Tables scroll inside their own frame, numbers are right-aligned, pandas' own styles give way to ours."""
+    for style in soup.find_all("style"):
+        if style.has_attr("scoped"):  # pandas' DataFrame style; no browser scopes it, so it leaks to the page
+            style.decompose()
+        elif style.parent and style.parent.name != "head":
+            style.string = dark_text_on_colours(style.get_text())
+    for table in main.find_all("table"):
+        if table.find_parent("table") is not None:
+            continue
+        del table["border"]
+        for row in table.find_all("tr"):
+            if "text-align" in str(row.get("style", "")):
+                del row["style"]
+        for cell in table.select("td, tbody th"):
+            if len(cell.get_text().strip()) > LONG_CELL:
+                _add_class(cell, "long")
+        for cell in table.select("thead th"):
+            if not cell.get_text().strip():  # pandas' corner above the index heads nothing
+                cell.name = "td"
+        _align_numbers(table)
+        if table.find_parent("details", class_="parameters") is None:
+            table.wrap(soup.new_tag("figure", attrs={"class": "table"}))
+        table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
+
+
+def dark_text_on_colours(css: str) -> str:
+    """Styler's cell colours are made for dark text on white: say so, or dark mode shows light text on yellow."""
+
+    def add(match: re.Match[str]) -> str:
+        body = match[0]
+        return body if re.search(r"(?<![-\w])color\s*:", body) else body.rstrip("}").rstrip() + " color: #1b1f24; }"
+
+    return re.sub(r"\{[^{}]*background(?:-color)?\s*:(?!\s*transparent)[^{}]*\}", add, css)
+
+
+def _align_numbers(table: Tag) -> None:
+    """Class `num` on every cell of a column of numbers and on its heading.
+
+    Columns are counted from the right, where merged index cells of pandas cannot shift them.
+    """
+    columns: dict[int, list[Tag]] = {}
+    rows = [row for row in table.find_all("tr") if row.find_parent("thead") is None]
+    for row in rows:
+        cells = row.find_all("td", recursive=False)
+        if any(cell.get("colspan", "1") != "1" or cell.get("rowspan", "1") != "1" for cell in cells):
+            return
+        for place, cell in enumerate(reversed(cells)):
+            columns.setdefault(place, []).append(cell)
+    heads = [row.find_all(["th", "td"], recursive=False) for row in table.select("thead tr")]
+    for place, cells in columns.items():
+        texts = [cell.get_text().strip() for cell in cells]
+        values = [text for text in texts if text not in EMPTY_VALUES]
+        if not values or not all(NUMBER.fullmatch(text) for text in values):
+            continue
+        for cell in cells:
+            _add_class(cell, "num")
+        for row in heads:
+            if place < len(row) and row[-1 - place].get("colspan", "1") == "1":
+                _add_class(row[-1 - place], "num")
+
+
+def _add_class(tag: Tag, name: str) -> None:
+    tag["class"] = " ".join([*_classes(tag), name])
+
+
+def _classes(tag: Tag) -> list[str]:
+    value = tag.get("class") or []
+    return list(value) if isinstance(value, list) else str(value).split()
+
+
+def place_captions(soup: BeautifulSoup, main: Tag) -> None:
+    """Captions into the figure they belong to, numbered "Figure 1." and "Table 1." unless they bring a number.
+
+    labkit.reporting.show displays a figure's caption as the next output (`p.caption`), and a table's inside
+    the table, where it would scroll away with it on a phone.
+    """
+    for paragraph in main.select("p.caption"):
+        if paragraph.get("data-kind") == "table":
+            continue
+        before = paragraph.find_previous(["figure", "p", "h2", "h3", "h4", "pre"])
+        is_figure = before is not None and before.name == "figure" and before.find("table") is None
+        if isinstance(before, Tag) and is_figure and before.find("figcaption") is None:
+            holder = paragraph.parent
+            paragraph.name = "figcaption"
+            before.append(paragraph.extract())
+            if holder is not None and not holder.get_text().strip() and not holder.find(True):
+                holder.decompose()
+    for caption in main.select("table caption"):
+        frame = caption.find_parent("figure")
+        if isinstance(frame, Tag):
+            caption.name = "figcaption"
+            frame.insert(0, caption.extract())
+    numbers = {"Figure": 0, "Table": 0}
+    for caption in main.select("figcaption, p.caption"):
+        frame = caption.find_parent("figure")
+        is_table = caption.get("data-kind") == "table" or (frame is not None and "table" in _classes(frame))
+        word = "Table" if is_table else "Figure"
+        text = caption.get_text().strip()
+        if not text or re.match(rf"{word}\s+\d", text):
+            continue
+        numbers[word] += 1
+        label = soup.new_tag("strong")
+        label.string = f"{word} {numbers[word]}."
+        caption.insert(0, label, " ")
+        _name(caption, frame, f"{word.lower()}-{numbers[word]}")
+
+
+def _name(caption: Tag, frame: Tag | None, name: str) -> None:
+    """An id for the figure, to link to (its label, if it has one), and the caption as the name of its table."""
+    caption["data-number"] = name
+    whole = caption if frame is None else frame
+    whole["id"] = caption.get("id") or name
+    if whole is not caption:
+        caption["id"] = f"{name}-caption"
+    if frame is not None and isinstance(table := frame.find("table"), Tag):
+        table["aria-labelledby"] = caption["id"]
+
+
+def link_references(soup: BeautifulSoup, main: Tag) -> None:
+    """Links to labels (see labkit.reporting.show) read "Figure 3" or "Table 2".
+
+    RenderError for a label that nothing has, or that two have.
+    """
+    known: dict[str, str] = {}
+    for caption in main.select("[data-number]"):
+        whole = caption.find_parent("figure") or caption
+        number = str(caption["data-number"])
+        del caption["data-number"]
+        label = str(whole["id"])
+        if label in known:
+            raise RenderError(f"two captions have the label {label.removeprefix(REFERENCE)!r}; give one another")
+        known[label] = number.replace("-", "\u00a0").capitalize()
+    labels = [label.removeprefix(REFERENCE) for label in known if label.startswith(REFERENCE)]
+    for link in main.select(f'a[href^="#{REFERENCE}"]'):
+        label = str(link["href"])[1:]
+        if label not in known:
+            have = f"labels are {', '.join(labels)}" if labels else "nothing has a label"
+            raise RenderError(
+                f"a text refers to {label.removeprefix(REFERENCE)!r}, but no figure or table shown has that label "
+                f"({have}); correct the link, or give label= to show or show_table"
+            )
+        link.string = known[label]

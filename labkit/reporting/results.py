@@ -1,0 +1,324 @@
+"""From a study's run folders to what its report is made of; every number comes from ``predictions.csv``."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labkit.audit import LeakEffect, in_caption, leak_effect
+from labkit.data.catalog import facts
+from labkit.evaluation.compare import mean_of_seeds, paired_difference
+from labkit.evaluation.decide import decide, is_ordinal
+from labkit.evaluation.intervals import METRICS, bootstrap_by_group, sensitivity
+from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
+from labkit.evaluation.paired import holm, mcnemar
+from labkit.evaluation.ranking_intervals import auroc_draws, auroc_intervals
+from labkit.format import plural
+from labkit.params import RunParams
+from labkit.reporting.failed import unfinished
+from labkit.reporting.style import Palette
+from labkit.runs.files import read_csv, read_json
+from labkit.runs.folder import read_params, read_predictions
+from labkit.studies.file import HONEST, Study, load_study
+from labkit.studies.find import current_runs
+
+# Parameters that do not make two runs different variants: names, machine, and what follows from ``weights``.
+NOT_A_FACTOR = {"weights", "study", "run", "seed", "parent", "head", "device", "precision", "threads", "num_workers"}
+NOT_A_FACTOR |= {"num_processes", "find_learning_rate"}  # the latter: a look before training, which changes nothing
+# One question asked with several parameters.
+TOGETHER = {
+    "augmentation": ("horizontal_flip", "vertical_flip", "rotation"),
+    "resolution": ("image_size", "crop_size"),
+    "schedule": ("schedule", "step_size", "gamma"),
+    "training images": ("train_on", "select_on"),  # nothing is left to choose on once validation is learnt from
+}
+# What a report sets anew with every network or start: said beside the comparison, and compared only by itself.
+RECIPE = ("epochs", "batch_size", "learning_rate", "schedule")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two variants that differ in one thing: ``b - a`` of one metric on the same test images, with its interval."""
+
+    a: str
+    b: str
+    factor: str  # the parameter that differs, or one of TOGETHER, or 'start' (from scratch or from weights)
+    metric: str
+    difference: float
+    low: float
+    high: float
+    also: tuple[tuple[str, Any, Any], ...] = ()  # of the recipe: what, in a, in b
+    p: float = float("nan")  # exact McNemar, which is about accuracy: NaN for any other metric
+    p_holm: float = float("nan")  # corrected for all pairs of the study
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """The finished runs of a study's comparison.
+
+    ``runs``: one dict a run and seed, with ``run, seed, n``, every score of ``metrics.evaluate``, ``intervals``
+    (metric: estimate, low, high), ``sensitivity_intervals`` (the same by class), ``test`` (its decided test
+    predictions), ``answers`` (share of its most frequent answer), ``minutes, images_per_second, milliseconds,
+    parameters, flops, file_mb, device, start, params``.
+    ``honest``: the same of the runs that were made a second time with patients kept apart, one dict a seed by the name
+    of the run that they repeat; their test images are others. ``unscored``: runs without a labelled test image.
+    ``val`` is like ``test``, without a row where there is no validation part.
+    ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
+    with their state, error and the end of what they printed. ``baseline``: the scores of always answering train's most
+    frequent class.
+    """
+
+    study: Study
+    runs: list[dict[str, Any]]
+    history: pd.DataFrame
+    unfinished: pd.DataFrame
+    baseline: dict[str, Any]
+    majority: dict[str, float]  # split -> accuracy of always answering train's most frequent class
+    classes: list[str]
+    score: str
+    palette: Palette
+    honest: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    unscored: list[str] = field(default_factory=list)
+    stamps: list[str] = field(default_factory=list)
+
+    @property
+    def firsts(self) -> dict[str, dict[str, Any]]:
+        """Each variant's run of the first seed, in the order of the study."""
+        found: dict[str, dict[str, Any]] = {}
+        for run in self.runs:
+            found.setdefault(run["run"], run)
+        return found
+
+    @property
+    def tests(self) -> dict[str, pd.DataFrame]:
+        """The decided test predictions of each variant's first seed."""
+        return {name: run["test"] for name, run in self.firsts.items()}
+
+    @property
+    def stamp(self) -> str:
+        """What every caption must carry where test was leaked into or selected on; empty on an honest protocol."""
+        return in_caption(self.stamps)
+
+    @property
+    def unit(self) -> str:
+        """What intervals are drawn over: the data's groups, or images where those are unknown."""
+        first, name = self.runs[0], self.group_name
+        if not first["n_without_group"]:
+            return name
+        return f"{name}, or image where it is unknown" if first["n_groups"] else f"image ({name}s are unknown)"
+
+    @property
+    def group_name(self) -> str:
+        """What one group of the data is: a patient, a subject."""
+        return facts(self.runs[0]["params"].dataset).group_name
+
+    @property
+    def best(self) -> str:
+        """The variant with the highest score, as the mean over its seeds."""
+        return max(self.tests, key=lambda name: self.mean(name, self.score))
+
+    @property
+    def n_seeds(self) -> str:
+        """'1 seed', '3 seeds', or '1 to 3 seeds' where variants differ in how many they have."""
+        numbers = sorted({len(self.seeds(name)) for name in self.tests})
+        return plural(numbers[0], "seed") if len(numbers) == 1 else f"{numbers[0]} to {plural(numbers[-1], 'seed')}"
+
+    def mean(self, name: str, key: str) -> float:
+        """A number of a variant, such as a score: the mean over its seeds."""
+        return float(np.mean([run[key] for run in self.of(name)]))
+
+    def over_seeds(self) -> dict[str, pd.DataFrame]:
+        """Of each variant with several seeds: low and high of its mean scores, a row a metric."""
+        return {name: intervals_over_seeds(mine) for name in self.tests if len(mine := self.of(name)) > 1}
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """The runs of a variant, one a seed."""
+        return [run for run in self.runs if run["run"] == name]
+
+    @property
+    def majority_class(self) -> str:
+        """The name of train's most frequent class, the answer of the baseline."""
+        return self.classes[self.baseline["class"]]
+
+    def seeds(self, name: str) -> list[pd.DataFrame]:
+        """The decided test predictions of each seed of a run."""
+        return [run["test"] for run in self.of(name)]
+
+    def leak_effects(self) -> dict[str, LeakEffect]:
+        """Of each run of which a part of test is leaked: that part against the clean one, means over seeds."""
+        found = {}
+        for name in self.tests:
+            first, *others = self.seeds(name)
+            if effect := leak_effect(first, self.of(name)[0]["touched"], len(self.classes), *others):
+                found[name] = effect
+        return found
+
+    def comparisons(self) -> Iterator[Comparison]:
+        """Every pair of variants that differs in just one factor, on the score and on accuracy (means over seeds).
+
+        Besides that factor the recipe may differ, since a report that trains ResNet-50 for fewer epochs than ResNet-18
+        compares the two all the same. A run that goes on from the other's weights with more images differs in these.
+        The p values of accuracy are of the first seeds, and corrected for all these pairs.
+        """
+        pairs = list(self._pairs())
+        corrected = holm([pair.p for pair in pairs])
+        return (replace(pair, p_holm=float(p)) for pair, p in zip(pairs, corrected, strict=True))
+
+    def _pairs(self) -> Iterator[Comparison]:
+        first = self.firsts
+        params = {name: _factors(run["params"], run["start"]) for name, run in first.items()}
+        names = [name for name in self.study.runs if name in self.tests]
+        for a, b in combinations(names, 2):
+            differing = [key for key in params[a] if params[a][key] != params[b][key]]
+            factors = [key for key in differing if key not in RECIPE] or differing
+            if first[b]["params"].parent == first[a]["fingerprint"] and "training images" in factors:
+                factors.remove("start")
+            if _deviation_needs_depth(params[a], params[b]):
+                factors.remove("deviation")
+            if len(factors) == 1:
+                also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
+                differences = paired_difference(self.seeds(a), self.seeds(b), len(self.classes))
+                p = _mcnemar(self.tests[a], self.tests[b])
+                for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
+                    row = differences.loc[metric]
+                    ends = row["difference"], row["low"], row["high"]
+                    yield Comparison(a, b, factors[0], metric, *ends, also, p_value)
+
+
+def collect(study_name: str) -> StudyResults:
+    """Read a study's run folders; raises ValueError where none is finished or the runs do not belong together."""
+    study = load_study(study_name)
+    folders = current_runs(study_name)
+    compared = folders.loc[folders["run"].isin(study.runs)]
+    order = {name: place for place, name in enumerate(study.runs)}
+    compared = compared.sort_values(["run", "seed"], key=lambda c: c.map(order) if c.name == "run" else c)
+    done = compared.loc[compared["state"] == "finished"]
+    if done.empty:
+        raise ValueError(
+            f"study {study_name}: no run is finished and up to date; first: make report STUDY={study_name}"
+        )
+    results, histories, labels, majority, unscored = [], [], [], {}, []
+    for folder in done["folder"]:
+        result, test, history = _read_run(folder)
+        if test.empty:
+            unscored.append(result["run"])
+            continue
+        majority = majority or result["majority"]
+        results.append(result)
+        histories.append(history)
+        labels.append(test.set_index("image_id").loc[:, "label"])
+        if not labels[-1].equals(labels[0]):
+            first_name = done["name"].tolist()[0]
+            raise ValueError(f"{folder.name} was tested on other images than {first_name}; they cannot be compared")
+    if not results:
+        raise ValueError(f"study {study_name}: no finished run has a labelled test image; there is nothing to compare")
+    first = results[0]
+    starts = {name: (study.defaults | keys).get("weights") for name, keys in study.runs.items()}
+    train_labels = np.repeat(np.arange(len(first["classes"])), first["train_counts"])
+    return StudyResults(
+        study=study,
+        runs=results,
+        history=pd.concat(histories, ignore_index=True),
+        unfinished=unfinished(study, folders),
+        majority=majority,
+        baseline=majority_baseline(train_labels, labels[0], len(first["classes"]), facts(first["params"].dataset).task),
+        classes=first["classes"],
+        score=first["score"],
+        palette=Palette.from_params([{"run": name, "weights": starts.get(name)} for name in study.runs]),
+        honest=_honest(study, folders),
+        unscored=list(dict.fromkeys(unscored)),
+        stamps=list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
+    )
+
+
+def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    """A run's facts and scores, its decided test predictions, and its history."""
+    manifest, params = read_json(folder / "run.json"), read_params(folder)
+    decided = decide(read_predictions(folder), len(manifest["classes"]))
+    test = decided.loc[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
+    val = decided.loc[decided["split"] == "val"].sort_values("image_id", ignore_index=True)
+    if test.empty:
+        return manifest, test, pd.DataFrame()
+    classes, task = manifest["classes"], facts(params.dataset).task
+    wanted = METRICS | {f"of class {name}": sensitivity(number) for number, name in enumerate(classes)}
+    drawn = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes), metrics=wanted)
+    intervals, sensitivities = (
+        part.set_axis(pd.Index(names, name="metric"))
+        for part, names in ((drawn.iloc[: len(METRICS)], list(METRICS)), (drawn.iloc[len(METRICS) :], classes))
+    )
+    if not is_ordinal(test):
+        intervals = pd.concat([intervals, auroc_intervals(test, classes, task)])
+    seconds = manifest["epoch_seconds"]
+    answer = int(np.argmax(manifest["train_counts"]))
+    labelled = decided.dropna(subset=["label"])
+    given = {str(split): part["label"].to_numpy(np.int64) for split, part in labelled.groupby("split")}
+    majority = {split: float((labels == answer).mean()) for split, labels in given.items()}
+    result = manifest | evaluate(test, classes, task)
+    result |= {
+        "params": params,
+        "test": test,
+        "val": val,
+        "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
+        "intervals": intervals,
+        "sensitivity_intervals": sensitivities,
+        "touched": _touched(folder, manifest, test),
+        "answers": majority_share(test),
+        "minutes": sum(seconds) / 60,
+        "images_per_second": sum(manifest["drawn_counts"]) / float(np.median(seconds)),
+        "file_mb": (folder / "model.safetensors").stat().st_size / 1e6,
+    }
+    history = read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
+    history["chosen"] = history["epoch"] == manifest["best_epoch"]
+    return result, test, history
+
+
+def _touched(folder: Path, manifest: dict[str, Any], test: pd.DataFrame) -> pd.Series:
+    """Whether the run has learnt from a test image's group, its parents' training included: boolean, by image_id."""
+    met = read_csv(folder / "learnt_from.csv", dtype="string")["group"].dropna()
+    touched = (manifest["source"] + "/" + test["group"]).isin(met).to_numpy(bool)
+    return pd.Series(touched, index=pd.Index(test["image_id"]))
+
+
+def _honest(study: Study, folders: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """The runs made a second time under the honest protocol, one a seed, by the run that they repeat."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in study.runs:
+        mine = folders.loc[(folders["run"] == name + HONEST) & (folders["state"] == "finished")]
+        for folder in mine.sort_values("seed")["folder"]:
+            result, test, _ = _read_run(folder)
+            if len(test):
+                found.setdefault(name, []).append(result)
+    return found
+
+
+def _factors(params: RunParams, start: str) -> dict[str, Any]:
+    """What may make a run a variant; what it starts from counts by what that was trained on, whatever its network."""
+    values = params.model_dump()
+    if params.schedule != "step":  # what it does not use is no difference
+        values |= {"step_size": None, "gamma": None}
+    joined = {name: tuple(values.pop(key) for key in keys) for name, keys in TOGETHER.items()}
+    factors = {key: value for key, value in values.items() if key not in NOT_A_FACTOR}
+    return factors | joined | {"start": start.rpartition("trained on ")[2]}
+
+
+def _deviation_needs_depth(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """A deviation of bottlenecks beside a network that has none: it comes with the depth and is said besides."""
+    shallow = [one for one in (a, b) if one["arch"] in ("resnet18", "resnet34")]
+    return len(shallow) == 1 and {a["deviation"], b["deviation"]} == {"none", "linear_bottleneck"}
+
+
+def intervals_over_seeds(mine: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """`mean_of_seeds` of the runs of one variant, with AUROCs where it gives probabilities."""
+    tests, classes = [run["test"] for run in mine], mine[0]["classes"]
+    task = facts(mine[0]["params"].dataset).task
+    aurocs = [] if is_ordinal(tests[0]) else [auroc_draws(test, classes, task) for test in tests]
+    return mean_of_seeds(tests, len(classes), aurocs)
+
+
+def _mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
+    ids = {"image_ids_a": a["image_id"], "image_ids_b": b["image_id"]}
+    return mcnemar(a["label"], a["prediction"], b["prediction"], **ids).p

@@ -1,0 +1,147 @@
+"""Leaf through a data set's images: by class, by split, before and after augmentation, a page at a time.
+
+In JupyterLab the pages turn by ipywidgets. Where nobody is there to press a button (Papermill, nbval, a report) the
+same page is drawn once, as a figure, with some images of every split; no widget and no widget's state is left behind.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from labkit.data.augment import Augment, centre_crop
+from labkit.data.store import Store
+from labkit.format import plural, whole
+from labkit.reporting.plots_data import image_grid
+from labkit.reporting.show import CSS_PIXELS_PER_INCH, note, picture, show
+from labkit.training.progress import in_browser
+
+EVERY = "(all)"  # no folder is called so
+UNLABELLED = "no label"
+STATES = ("as it is", "augmented", "augmented again")  # epoch 0, 1 and 2 of `Browser.draw`
+PAGE = 10  # images: two rows of five
+
+
+@dataclass(frozen=True)
+class Browser:
+    """What can be looked at: an image table with `split`, its store, and how training augments.
+
+    ``classes`` are the names of the labels, ``group_name`` what one group is (a patient).
+    """
+
+    table: pd.DataFrame
+    store: Store
+    classes: Sequence[str]
+    augment: Augment
+    group_name: str = "group"
+
+    def chosen(self, label: str = EVERY, split: str = EVERY) -> pd.DataFrame:
+        """The table's rows of this class (by name, or UNLABELLED) and split, sorted by group and image_id.
+
+        Raises ValueError on a class or a split that is not there.
+        """
+        if label not in self.labels or split not in self.splits:
+            raise ValueError(
+                f"no images of {label!r} in {split!r}; there are {', '.join(self.labels)} in {', '.join(self.splits)}"
+            )
+        wanted = np.ones(len(self.table), bool)
+        if label != EVERY:
+            number = -1 if label == UNLABELLED else list(self.classes).index(label)
+            wanted &= self.table["label"].fillna(-1).to_numpy(np.int64) == number
+        if split != EVERY:
+            wanted &= (self.table["split"] == split).to_numpy(bool)
+        return self.table.loc[wanted].sort_values(["group", "image_id"], kind="stable")
+
+    @property
+    def labels(self) -> list[str]:
+        """What can be chosen as class: EVERY, the classes, and UNLABELLED where an image has none."""
+        return [EVERY, *self.classes, *([UNLABELLED] if self.table["label"].hasnans else [])]
+
+    @property
+    def splits(self) -> list[str]:
+        """What can be chosen as split: EVERY, and those of the table."""
+        return [EVERY, *self.table["split"].dropna().unique().tolist()]
+
+    def draw(self, images: pd.DataFrame, epoch: int = 0) -> Figure:
+        """These rows of the table as a grid: file name, group, class and split above each picture.
+
+        As a network is given them, without augmentation; from epoch 1 on augmented, drawn for that epoch.
+        """
+        places = np.array([self.store.rows[name] for name in images["image_id"]], np.int64)
+        pixels = self.store.images[places]
+        if epoch:
+            drawn = self.augment(list(pixels), self.augment.draws(epoch, len(self.store.rows), places))
+        else:
+            drawn = centre_crop(pixels, self.augment.crop_size)
+        return image_grid(drawn, [self.title(row) for row in images.to_dict("records")])
+
+    def title(self, row: Mapping[Hashable, Any]) -> str:
+        """`16_left`, `patient 16`, `Mild, train`: what stands above a picture."""
+        known = [] if pd.isna(row["group"]) else [f"{self.group_name} {row['group']}"]
+        label = UNLABELLED if pd.isna(row["label"]) else self.classes[int(row["label"])]
+        return "\n".join([str(row["image_id"]), *known, f"{label}, {row['split']}"])
+
+    def sample(self, each: int = 5) -> pd.DataFrame:
+        """For a page that nobody turns: `each` images of every split, of as many classes as they can show."""
+        table = self.chosen()
+        turn = table.groupby(["split", "label"], dropna=False).cumcount()
+        first = table.assign(turn=turn).sort_values(["split", "turn", "label"], kind="stable")
+        shown = first.groupby("split", sort=False).head(each).drop(columns="turn")
+        order = {split: place for place, split in enumerate(("train", "val", "test"))}
+        return shown.sort_values("split", key=lambda splits: splits.map(order).fillna(len(order)), kind="stable")
+
+
+def browse(browser: Browser) -> None:
+    """Show the browser: with buttons in JupyterLab, and as one figure of every split where nobody watches."""
+    if in_browser():
+        display(widget(browser))
+        return
+    images = browser.sample()
+    text = f"Some images of every split, with file name, {browser.group_name}, class and split"
+    show(browser.draw(images), caption=text, alt=f"{text}: {', '.join(images['image_id'])}.")
+    shown, there = whole(len(images)), plural(len(browser.table), "image")
+    note(f"These are {shown} of {there}; explore.ipynb, opened in JupyterLab, turns page by page through all of them.")
+
+
+def widget(browser: Browser):
+    """An ipywidgets box: class, split and augmentation to choose, a page of PAGE images, next and previous."""
+    import ipywidgets as widgets
+
+    label = widgets.Dropdown(options=browser.labels, description="Class")
+    split = widgets.Dropdown(options=browser.splits, description="Split")
+    state = widgets.ToggleButtons(options=STATES, description="Images")
+    before, after = (widgets.Button(description=text) for text in ("◀ previous", "next ▶"))
+    place, shown_page = widgets.Label(), widgets.HTML()
+    page = 0
+
+    def turn(to: int) -> None:
+        nonlocal page
+        images = browser.chosen(str(label.value), str(split.value))
+        pages = max(1, -(-len(images) // PAGE))
+        page = min(max(to, 0), pages - 1)
+        before.disabled, after.disabled = page == 0, page == pages - 1
+        place.value = f"page {whole(page + 1)} of {whole(pages)}, {plural(len(images), 'image')}"
+        shown = images.iloc[page * PAGE : (page + 1) * PAGE]
+        shown_page.value = _picture(browser, shown, STATES.index(state.value))
+
+    for choice in (label, split):
+        choice.observe(lambda _: turn(0), "value")
+    state.observe(lambda _: turn(page), "value")
+    before.on_click(lambda _: turn(page - 1))
+    after.on_click(lambda _: turn(page + 1))
+    turn(0)
+    return widgets.VBox([widgets.HBox([label, split]), state, widgets.HBox([before, after, place]), shown_page])
+
+
+def _picture(browser: Browser, images: pd.DataFrame, epoch: int) -> str:
+    if images.empty:
+        return "<p>No image of this class in this split.</p>"
+    figure = browser.draw(images, epoch)
+    names, width = escape(", ".join(images["image_id"].astype(str))), figure.get_figwidth() * CSS_PIXELS_PER_INCH
+    kind, data = picture(figure)
+    return f'<img alt="{names}" width="{width:.0f}" src="data:{kind};base64,{data}">'

@@ -1,0 +1,1 @@
+"""What one run leaves behind, and what makes it stale."""

@@ -1,0 +1,269 @@
+"""A study file, ``params/<study>.yaml``: defaults and a table of runs that override a few of them each.
+
+Besides the table a file may say under ``honest`` which runs are made a second time on patients kept apart (by name, or
+with what else is to be set then), under ``small`` what changes for two CPU cores and no download, and under
+``published`` what somebody else reported.
+"""
+
+import difflib
+import re
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from labkit.params import PROJECT, STUDY, ParameterError, RunParams, parent_of
+from labkit.runs.files import yaml_mistake
+
+SMALL = "-small"  # what the name of a study's small form ends with
+HONEST = "-honest"  # what the names of runs under the honest protocol end with
+HONEST_PROTOCOL = {"split": "group", "select_on": "val", "train_on": "train", "augment_test": False}
+
+OF_THE_STUDY = {"sources", "honest", "seeds", "without"}  # what ``small`` may say besides parameters
+
+Row = dict[str, Any]
+
+
+class Published(BaseModel):
+    """Scores that somebody else reported, by run; None: left open there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str  # the report that they stand in
+    data: str  # what they were measured on
+    n: int = Field(gt=0)  # test images
+    metric: str = "accuracy"
+    majority: float | None = None  # what always giving the most frequent answer scores there
+    scores: dict[str, float | None]
+
+    def only(self, names: Container[str]) -> "Published":
+        """The same with the scores of these runs alone."""
+        return self.model_copy(update={"scores": {name: score for name, score in self.scores.items() if name in names}})
+
+
+class Study(BaseModel):
+    """``sources`` are trained first and serve as ``weights: run:<name>`` only; they are no part of the comparison."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    question: str
+    defaults: Row = Field(default_factory=dict)
+    sources: dict[str, Row] = Field(default_factory=dict)
+    runs: dict[str, Row] = Field(min_length=1)
+    honest: Literal["all"] | list[str] | dict[str, Row] = Field(default_factory=list)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    jobs: int = Field(default=1, ge=1)  # runs side by side, where there are cores for the threads of each
+    small: dict[str, Any] = Field(default_factory=dict)
+    published: list[Published] = Field(default_factory=list)  # one a metric
+
+    @field_validator("published", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        if both := set(self.sources) & set(self.runs):
+            raise ValueError(f"{', '.join(sorted(both))} stands under sources and under runs")
+        metrics = [one.metric for one in self.published]
+        if twice := {name for name in metrics if metrics.count(name) > 1}:
+            raise ValueError(f"published has {', '.join(sorted(twice))} twice; give one table of scores a metric")
+        named = [("honest", self.honest_runs), *(("published", one.scores) for one in self.published)]
+        for key, names in named:
+            if unknown := [name for name in names if name not in self.runs]:
+                raise ValueError(f"{key} names {', '.join(unknown)}, which is no run; runs are {', '.join(self.runs)}")
+        if unknown := set(self.small) - OF_THE_STUDY - set(RunParams.model_fields):
+            raise ValueError(f"small names {', '.join(sorted(unknown))}, which is no parameter")
+        return self
+
+    @property
+    def honest_runs(self) -> dict[str, Row]:
+        """Which runs are made a second time on patients kept apart, and what else is set for each of these."""
+        if isinstance(self.honest, dict):
+            return self.honest
+        return {name: {} for name in (self.runs if self.honest == "all" else self.honest)}
+
+    def table(self) -> dict[str, Row]:
+        """Every run's parameters as the file has them: sources, runs, and the honest ones."""
+        table = {name: self.defaults | keys for name, keys in (self.sources | self.runs).items()}
+        for name, keys in self.honest_runs.items():
+            row = table[name] | HONEST_PROTOCOL | keys
+            if (parent := parent_of(row.get("weights"))) in self.runs:
+                row["weights"] = f"run:{parent}{HONEST}"  # what it starts from must not have met its test images
+            table[name + HONEST] = row
+        return table
+
+    def run_params(self, overrides: Mapping[str, Any] | None = None) -> list[RunParams]:
+        """Every run, parents before children; ``overrides`` replaces parameters of all but the sources.
+
+        A run that names its own ``data`` keeps it, and an honest run its protocol. Sources are trained with the first
+        seed only; other parents with each seed, as their children are.
+        """
+        table = self.table()
+        for name in table.keys() - self.sources.keys():
+            own = {"data"} & self.runs.get(name.removesuffix(HONEST), {}).keys()
+            if name not in self.runs:
+                own |= HONEST_PROTOCOL.keys()
+            table[name] |= {key: value for key, value in (overrides or {}).items() if key not in own}
+        runs = []
+        for name in _parents_first(table, self.name):
+            seeds = self.seeds[:1] if name in self.sources else self.seeds
+            for seed in [table[name]["seed"]] if "seed" in table[name] else seeds:
+                values = table[name] | {"study": self.name, "run": name, "seed": seed}
+                if parent := parent_of(values.get("weights")):
+                    own = table[parent].get("seed", self.seeds[0] if parent in self.sources else seed)
+                    values["weights"] = f"run:{parent}-seed{own}"
+                runs.append(RunParams.of(values, f"params/{self.file}, run {name}"))
+        return runs
+
+    @property
+    def file(self) -> str:
+        """The file's name under params/; a small form has its study's."""
+        return study_file(self.name).relative_to(PROJECT / "params").as_posix()
+
+    def shrunk(self) -> "Study":
+        """The small form, a study of its own: what ``small`` names is changed in every run.
+
+        A value replaces the run's own; a mapping ``{old: new}`` replaces these values only. ``{arch}`` in weights
+        stands for the run's network. Raises ParameterError where the study has no small form.
+        """
+        if not self.small:
+            raise ParameterError(f"params/{self.file} has no `small`; run the study as it is")
+        changes = {key: value for key, value in self.small.items() if key not in OF_THE_STUDY}
+        own = {key: value for key, value in self.small.items() if key in {"honest", "seeds"}}
+        left_out = self.small.get("without", [])
+        runs = {
+            name: _changed(self.defaults | keys, changes) for name, keys in self.runs.items() if name not in left_out
+        }
+        data = changes.get("data", self.defaults.get("data"))
+        for row in runs.values():  # what all share stays a default, so that it can be replaced from outside
+            if row.get("data") == data:
+                row.pop("data", None)
+        published = [one.only(runs) for one in self.published]
+        return Study(
+            **self.model_dump(include={"question", "seeds", "honest"}) | own,
+            name=self.name + SMALL,
+            title=f"{self.title}, in small",
+            defaults={} if data is None else {"data": data},
+            sources=self.sources | self.small.get("sources", {}),
+            runs=runs,
+            published=published,
+        )
+
+
+def _changed(row: Row, changes: Mapping[str, Any]) -> Row:
+    row = dict(row)
+    for key, new in changes.items():
+        now = row.get(key, RunParams.model_fields[key].default)
+        if isinstance(new, dict):
+            new = new.get(now, now)
+        row[key] = new.format(arch=row.get("arch", "resnet18")) if key == "weights" and new else new
+    return row
+
+
+def study_file(name: str) -> Path:
+    """``params/<name>.yaml``; for a small form without a file of its own, that of its study."""
+    path = PROJECT / "params" / f"{name}.yaml"
+    if not path.is_file() and name.endswith(SMALL):
+        return path.with_name(path.name.replace(f"{SMALL}.yaml", ".yaml"))
+    return path
+
+
+def load_study(name: str) -> Study:
+    """The study ``params/<name>.yaml``, or its small form; raises ParameterError with the file and what is wrong."""
+    if not re.fullmatch(STUDY, name):
+        raise ParameterError(
+            f"study: got {name!r}; a study is a file in params/, named without .yaml: demo, course/mine"
+        )
+    path = study_file(name)
+    if not path.is_file():
+        folder = PROJECT / "params"
+        names = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+        raise ParameterError(f"no study {name!r}: {path} does not exist; there are {', '.join(names)}")
+    own = path.relative_to(PROJECT / "params").with_suffix("").as_posix()
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StudyLoader)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"params/{own}.yaml{yaml_mistake(error)}") from None
+    except UnicodeDecodeError as error:
+        row = path.read_bytes().count(b"\n", 0, error.start) + 1
+        raise ParameterError(f"params/{own}.yaml, line {row}: not a text in UTF-8; save the file as UTF-8") from None
+    if not isinstance(content, dict):
+        raise ParameterError(f"params/{own}.yaml: expected keys such as title, defaults and runs")
+    if odd := [key for key in content if not isinstance(key, str) or key == "name"]:
+        raise ParameterError(f"params/{own}.yaml: {odd[0]!r} is no key of a study; a study is named after its file")
+    try:
+        study = Study(name=own, **content)
+    except ValidationError as error:
+        raise ParameterError(f"params/{own}.yaml: " + "; ".join(map(_in_words, error.errors()))) from None
+    except RecursionError:
+        raise ParameterError(f"params/{own}.yaml: an alias (*…) stands within what it names; write it out") from None
+    return study if own == name else study.shrunk()
+
+
+def value_of(text: str) -> Any:
+    """A parameter's value as the shell hands it over, read as a study file would: 3, 1e-3, true, [1.2, 1.0], text.
+
+    Raises ParameterError where it is no YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_StudyLoader)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"-p: got {text!r}{yaml_mistake(error)}; put text into quotes") from None
+
+
+def _in_words(mistake: Any) -> str:
+    where = ".".join(map(str, mistake["loc"]))
+    if not where:
+        return mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] == "extra_forbidden":
+        known = Study.model_fields if len(mistake["loc"]) == 1 else Published.model_fields
+        close = difflib.get_close_matches(str(mistake["loc"][-1]), known, 1)
+        return (
+            f"{where}: there is no such key; {f'did you mean {close[0]}?' if close else 'allowed: ' + ', '.join(known)}"
+        )
+    if mistake["type"] == "dict_type" and mistake["input"] is None:
+        return f"{where}: empty; for a run of the defaults alone write {mistake['loc'][-1]}: {{}}"
+    return f"{where}: {mistake['msg']}"
+
+
+class _StudyLoader(yaml.SafeLoader):
+    """YAML 1.2 numbers (``1e-3`` is one; PyYAML follows 1.1 and reads a string) and no key given twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := {str(key) for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_StudyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _parents_first(table: dict[str, Row], study: str) -> list[str]:
+    """Run names, each after the run that its weights come from; raises on a missing parent or a cycle."""
+    order: list[str] = []
+
+    def visit(name: str, children: tuple[str, ...]) -> None:
+        if name in children:
+            raise ParameterError(f"params/{study}.yaml: weights go in a circle: {' → '.join((*children, name))}")
+        parent = parent_of(table[name].get("weights"))
+        if parent is not None:
+            if parent not in table:
+                raise ParameterError(
+                    f"params/{study}.yaml, run {name}: weights: run:{parent}, but the study has no run {parent!r}; "
+                    f"it has {', '.join(table)}"
+                )
+            visit(parent, (*children, name))
+        if name not in order:
+            order.append(name)
+
+    for name in table:
+        visit(name, ())
+    return order

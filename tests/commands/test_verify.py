@@ -1,0 +1,52 @@
+"""What `labkit verify` says of two run folders, without running anything."""
+
+import numpy as np
+import pytest
+from made_runs import make_run
+
+from labkit.commands.verify import compare, verify
+from labkit.params import ParameterError
+from labkit.runs.files import read_json, write_csv, write_json, write_text
+from labkit.runs.folder import read_predictions
+
+
+@pytest.fixture
+def twins(own_reports):
+    for name in ("a", "b"):
+        make_run(name, np.zeros(60, int))
+    return [own_reports / "s" / "runs" / f"{name}-seed0" for name in ("a", "b")]
+
+
+def test_equal_runs_are_the_same(twins):
+    found = compare(*twins)
+    assert found.same and found.changed == {} and "the same bytes" in str(found)
+
+
+def test_the_first_value_that_differs_is_named(twins):
+    table = read_predictions(twins[1]).astype({"logit_0": float})
+    table.loc[4, "logit_0"] += 1e-6
+    table.loc[9, "logit_1"] = 7
+    write_csv(twins[1] / "predictions.csv", table)
+    found = compare(*twins)
+    assert list(found.differing) == ["predictions.csv"]
+    assert "2 of 60 rows differ, first row 5 (logit_0 was 3, is 3.000001)" in str(found)
+
+
+def test_other_weights_and_a_missing_file_differ(twins):
+    write_text(twins[1] / "model.safetensors", "other weights")
+    (twins[1] / "history.csv").unlink()
+    found = compare(*twins)
+    assert "SHA-256" in found.differing["model.safetensors"] and "only" in found.differing["history.csv"]
+
+
+def test_what_equality_is_not_promised_for_is_said(twins):
+    manifest = read_json(twins[1] / "run.json")
+    write_json(twins[1] / "run.json", manifest | {"device": "cuda", "inputs": {"code": "new"}})
+    write_text(twins[1] / "model.safetensors", "other weights")
+    said = str(compare(*twins))
+    assert "device was cpu, is cuda" in said and "code was None, is new" in said
+
+
+def test_only_a_finished_run_is_verified(tmp_path):
+    with pytest.raises(ParameterError, match="not run, and only a finished one"):
+        verify(tmp_path)

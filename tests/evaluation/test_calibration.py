@@ -1,0 +1,135 @@
+"""Calibration on tables whose truth is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_tables import GRADES, eyes, table_of
+from sklearn import metrics as sk
+
+from labkit.evaluation import decide
+from labkit.evaluation.calibration import (
+    Calibration,
+    brier,
+    calibration,
+    ece,
+    ece_reference,
+    fit_temperature,
+    reliability,
+    with_temperature,
+)
+from labkit.evaluation.decide import NotFitted
+from labkit.format import NBSP
+from labkit.reporting.sentences import calibration_sentence
+
+
+def both(sharper=1.0, patients=600, seed=0) -> pd.DataFrame:
+    """Validation and test of a calibrated model whose logits were then multiplied."""
+    generator = np.random.default_rng(seed)
+    table = pd.concat([eyes(generator, patients, "val"), eyes(generator, patients, "test")], ignore_index=True)
+    return decide(table.assign(**{f"logit_{k}": table[f"logit_{k}"] * sharper for k in range(len(GRADES))}))
+
+
+def test_ece_of_a_known_table():
+    confidence, right = [0.95, 0.95, 0.65, 0.65, 0.7], [1, 0, 1, 1, 0]
+    # two of 0.95 and half right; three up to 0.7 (bins are closed above), mean 2/3, two right
+    assert ece(confidence, right) == pytest.approx(2 / 5 * 0.45 + 3 / 5 * 0)
+    table = reliability(confidence, right)
+    assert table["n"].tolist() == [0, 0, 0, 0, 0, 0, 3, 0, 0, 2]
+    assert table.loc[9, "accuracy"] == 0.5 and np.isnan(table.loc[0, "accuracy"])
+
+
+def test_a_perfect_and_sure_model_has_no_error():
+    labels = np.array([0, 1, 2])
+    assert brier(np.eye(3), labels) == 0 and ece(np.ones(3), np.ones(3)) == 0
+    assert brier(np.eye(3)[[1, 2, 0]], labels) == 2  # and none is worse than surely wrong
+
+
+def test_brier_of_two_classes_is_twice_scikit_learns():
+    generator = np.random.default_rng(0)
+    labels, chance = generator.integers(0, 2, 50), generator.random(50)
+    ours = brier(np.stack([1 - chance, chance], axis=1), labels)
+    assert ours == pytest.approx(2 * sk.brier_score_loss(labels, chance))
+
+
+@pytest.mark.parametrize("sharper", [0.5, 1, 3])
+def test_the_temperature_undoes_what_made_the_logits_sharper(sharper):
+    assert fit_temperature(both(sharper, 2000)) == pytest.approx(sharper, rel=0.1)
+
+
+def test_the_temperature_has_the_least_loss_of_all_and_changes_no_answer():
+    table = both(3)
+    val = table[table["split"] == "val"]
+    best = fit_temperature(table)
+    chances = [f"p_{k}" for k in range(5)]
+    losses = [
+        sk.log_loss(val["label"].astype(int), with_temperature(val, best * factor)[chances], labels=range(5))
+        for factor in (0.98, 1, 1.02)
+    ]
+    assert losses[1] == min(losses)
+    assert with_temperature(table, best)["prediction"].equals(table["prediction"])
+
+
+def test_an_overconfident_model_is_put_right():
+    found = calibration(both(3))
+    before, after = found.scores.loc["before"], found.scores.loc["after"]
+    assert before["ece"] > before["reference_high"]
+    assert after["ece"] < before["ece"] / 2
+    assert after["nll"] < before["nll"] and after["brier"] < before["brier"]
+    assert found.n == found.bins.groupby("when")["n"].sum().loc["after"] == 1200
+    assert found.temperature == pytest.approx(3, rel=0.15) and found.reason == ""
+
+
+def test_a_calibrated_model_of_few_images_has_an_error_too_and_the_reference_says_how_large():
+    generator = np.random.default_rng(1)
+    confidence = generator.uniform(0.3, 1, 100)
+    found = [ece(confidence, generator.random(100) < confidence) for _ in range(300)]
+    reference = ece_reference(confidence)
+    assert reference.mean() == pytest.approx(np.mean(found), rel=0.1)
+    assert reference.mean() > 0.05  # of a hundred images; none would be seen as 0
+    assert ece_reference(np.tile(confidence, 100)).mean() < 0.01
+
+
+def test_only_validation_labels_decide_the_temperature():
+    table = both(3)
+    is_test = table["split"] == "test"
+    changed = table.assign(label=table["label"].where(~is_test, 0))
+    assert fit_temperature(changed) == fit_temperature(table)
+
+
+def test_without_validation_calibration_is_shown_as_it_is_and_the_reason_is_said():
+    table = both()
+    found = calibration(table[table["split"] == "test"])
+    assert list(found.scores.index) == ["before"] and found.temperature is None
+    assert "no validation split" in found.reason
+    with pytest.raises(NotFitted, match="select_on: test"):
+        fit_temperature(table[table["split"] == "test"])
+
+
+def test_a_class_missing_everywhere_and_logits_that_are_not_numbers():
+    labels = [0, 1, 0, 1]
+    table = pd.concat([table_of(labels, 2.0 * np.eye(3)[labels], split=split) for split in ("val", "test")])
+    found = calibration(decide(table))
+    assert found.scores["ece"].notna().all() and found.temperature < 0.1  # the end of the range
+    table.iloc[0, table.columns.get_loc("logit_0")] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        fit_temperature(table)
+
+
+def calibrated(before: float, after: float | None = None, sure: float = 0.9, right: float = 0.8):
+    rows = {"before": before} | ({} if after is None else {"after": after})
+    columns = {"ece": list(rows.values()), "brier": [0.3] * len(rows), "reference": 0.02, "reference_high": 0.03}
+    bins = pd.DataFrame({"n": [0, 40], "confidence": [np.nan, sure], "accuracy": [np.nan, right], "when": "before"})
+    scores = pd.DataFrame(columns, index=list(rows))
+    return Calibration(scores, bins, 40, None if after is None else 2.0, "there is no validation split")
+
+
+def test_calibration_says_whether_its_error_is_more_than_chance():
+    text = calibration_sentence("a", calibrated(0.1, 0.01)).replace(NBSP, " ")
+    assert "a is 90.0 % sure on average and right in 80.0 % of 40 images (overconfident)" in text
+    assert "its ECE over two bins is 0.100, where a perfectly calibrated model has 0.020 on as many images" in text
+    assert "more than chance explains. A temperature of 2.00, fitted on validation, lowers it to 0.010" in text
+    assert "no more than chance; Brier score 0.300 before and 0.300 after." in text
+    text = calibration_sentence("a", calibrated(0.02, sure=0.8))
+    assert "(as sure as it may be)" in text and text.endswith("No temperature is fitted: there is no validation split.")
+    assert "underconfident" in calibration_sentence("a", calibrated(0.02, 0.02, sure=0.7))
+    assert "leaves it at 0.020" in calibration_sentence("a", calibrated(0.02, 0.02))

@@ -1,0 +1,130 @@
+"""The image browser of explore.ipynb: pages of a class and a split with buttons, one figure where nobody watches."""
+
+import base64
+import json
+
+import pandas as pd
+import pytest
+
+from labkit.data.augment import Augment
+from labkit.data.readers.read import file_hashes, read
+from labkit.data.splits import assign_splits
+from labkit.data.store import build_store
+from labkit.params import PROJECT
+from labkit.reporting import viewer
+from labkit.reporting.viewer import EVERY, PAGE, UNLABELLED, Browser, browse, widget
+
+CLASSES = ["No DR", "Mild", "Moderate", "Severe", "Proliferative DR"]
+
+
+@pytest.fixture
+def browser(image_folder, tmp_path) -> Browser:
+    table = read("retinopathy", image_folder).table
+    store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
+    table = assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2)
+    return Browser(table, store, CLASSES, Augment(16, horizontal_flip=True, rotation=45.0), "patient")
+
+
+@pytest.fixture
+def displayed(monkeypatch) -> list:
+    """What reaches the notebook, as (mime types, text)."""
+    seen: list = []
+
+    def display(content, **_):
+        seen.append(content)
+
+    monkeypatch.setattr("labkit.reporting.show.display", display)
+    monkeypatch.setattr("labkit.reporting.viewer.display", display)
+    return seen
+
+
+def parts(box):
+    (label, split), state, (before, after, place), picture = (
+        box.children[0].children, box.children[1], box.children[2].children, box.children[3],
+    )  # fmt: skip
+    return label, split, state, before, after, place, picture
+
+
+def test_a_class_and_a_split_choose_the_images(browser):
+    for label in range(5):
+        chosen = browser.chosen(CLASSES[label], "train")
+        assert set(chosen["label"]) == {label} and set(chosen["split"]) == {"train"}
+    assert len(browser.chosen()) == len(browser.table) == 80
+    assert browser.chosen()["group"].is_monotonic_increasing  # both eyes of a patient side by side
+    with pytest.raises(ValueError, match="no images of 'Severre'"):
+        browser.chosen("Severre")
+
+
+def test_images_without_a_label_can_be_looked_at(browser):
+    table = browser.table.astype({"label": "Int64"})
+    table.loc[table.index[:3], "label"] = pd.NA
+    blind = Browser(table, browser.store, CLASSES, browser.augment, "patient")
+    assert blind.labels[-1] == UNLABELLED and UNLABELLED not in browser.labels
+    assert len(blind.chosen(UNLABELLED)) == 3
+    assert UNLABELLED in blind.title(blind.chosen(UNLABELLED).iloc[0].to_dict())
+
+
+def test_file_name_group_class_and_split_stand_above_each_picture(browser):
+    images = browser.chosen("Severe", "train").head(3)
+    titles = [ax.get_title() for ax in browser.draw(images).axes if ax.get_title()]
+    first = images.iloc[0]
+    assert titles[0].splitlines()[0] == first["image_id"]
+    assert f"patient {first['group']}" in titles[0] and "Severe, train" in titles[0]
+    assert len(titles) == 3
+
+
+def test_augmentation_changes_the_pictures_and_another_epoch_changes_them_again(browser):
+    images = browser.chosen("Severe").head(2)
+    drawn = [browser.draw(images, epoch).axes[0].images[0].get_array() for epoch in (0, 1, 2, 1)]
+    assert drawn[0].shape == (16, 16, 3)  # as the network sees it: cropped
+    assert (drawn[0] != drawn[1]).any() and (drawn[1] != drawn[2]).any() and (drawn[1] == drawn[3]).all()
+
+
+def test_buttons_turn_the_pages_and_stop_at_both_ends(browser):
+    label, split, state, before, after, place, picture = parts(widget(browser))
+    assert list(label.options) == [EVERY, *CLASSES] and set(split.options) == {EVERY, "train", "val", "test"}
+    assert place.value.startswith("page 1 of 8") and before.disabled and not after.disabled
+    first = picture.value
+    after.click()
+    assert place.value.startswith("page 2 of 8") and not before.disabled and picture.value != first
+    for _ in range(9):
+        after.click()
+    assert place.value.startswith("page 8 of 8") and after.disabled
+    label.value = "Mild"
+    assert place.value.startswith("page 1 of 2") and "16" in place.value
+    plain = picture.value
+    state.value = "augmented"
+    assert picture.value != plain and place.value.startswith("page 1 of 2")
+    before.click()
+    assert place.value.startswith("page 1 of 2")
+    names = browser.chosen("Mild")["image_id"].head(PAGE).tolist()
+    assert f'alt="{", ".join(names)}"' in picture.value
+    assert base64.b64decode(picture.value.split("base64,")[1].split('"')[0]).startswith(b"\x89PNG")
+
+
+def test_an_empty_choice_says_so(browser):
+    table = browser.table[(browser.table["split"] != "val") | (browser.table["label"] != 1)]
+    label, split, *_, picture = parts(widget(Browser(table, browser.store, CLASSES, browser.augment)))
+    label.value, split.value = "Mild", "val"
+    assert "No image" in picture.value
+
+
+def test_where_nobody_watches_there_is_a_figure_of_every_split_and_no_widget(browser, displayed, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setattr(viewer, "widget", None)  # would fail if it were called
+    browse(browser)
+    assert [next(iter(content)) for content in displayed] == ["image/png", "text/html", "text/markdown"]
+    sample = browser.sample()
+    assert sample["split"].drop_duplicates().tolist() == ["train", "val", "test"]
+    assert (sample.groupby("split")["label"].nunique() == 5).all()  # five images, five classes
+
+
+def test_in_jupyterlab_there_is_a_widget(browser, displayed, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "explore.ipynb")
+    browse(browser)
+    assert [type(one).__name__ for one in displayed] == ["VBox"]
+
+
+def test_no_notebook_is_committed_with_widget_state():
+    for path in (PROJECT / "notebooks").glob("*.ipynb"):
+        assert "widgets" not in json.loads(path.read_text())["metadata"], path.name

@@ -1,0 +1,71 @@
+"""The reviewer's page says what the manifests know and admits the rest."""
+
+import pandas as pd
+import pytest
+from made_runs import labels, make_run
+
+from labkit.audit import audit
+from labkit.reporting import results as collect_room
+from labkit.reporting.checklist import NOT_REPORTED, checklist, checklist_sentence
+from labkit.reporting.results import collect
+from labkit.runs.folder import reports_root
+from labkit.studies.file import Study
+
+
+@pytest.fixture
+def results(monkeypatch):
+    study = Study(name="s", title="t", question="Does it help?", runs={"a": {}})
+    monkeypatch.setattr(collect_room, "load_study", lambda name: study)
+    make_run("a", labels())
+    return collect("s")
+
+
+def reported(table: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(table["item"], table["reported"].str.replace("\u00a0", " "), strict=True))
+
+
+def test_what_the_manifest_knows_is_reported_and_the_rest_is_not(results):
+    said = reported(checklist(results))
+    assert said["objective"] == "Does it help?"
+    assert "train 100 images" in said["partitions"] and "test shows 30 patients" in said["partitions"]
+    assert "drawn by patient; 1 seed" in said["uncertainty"]
+    assert said["external test"] == "none: internal test only"
+    for item in ("eligibility of patients", "reference standard", "sample size calculation", "calibration"):
+        assert said[item] == NOT_REPORTED
+
+
+def test_a_fact_that_the_manifest_lacks_is_not_reported(results):
+    run = results.runs[0]
+    assert reported(checklist(results))["unreadable or missing data"] == NOT_REPORTED  # the made run has no count
+    run["unreadable"], run["test_predictions"], run["git_commit"] = 2, 1, "abc"
+    said = reported(checklist(results))
+    assert said["unreadable or missing data"].endswith("left out: 2")
+    assert "commit abc" in said["code"] and "predicted 1" in said["looks at the test images"]
+    run["git_commit"] = None
+    assert reported(checklist(results))["code"] == NOT_REPORTED
+
+
+def test_a_leak_stands_in_the_checklist(results):
+    table = pd.DataFrame({"image_id": ["a", "b", "c"], "group": ["1", "2", "1"], "label": [0, 1, 0], "side": None})
+    table["split"] = ["train", "train", "test"]
+    hashes = pd.Series({"a": "x", "b": "y", "c": "x"})
+    results.runs[0]["audit"] = audit(table, hashes, ["a", "b"], "patient").facts()
+    said = reported(checklist(results))
+    assert said["disjoint patients"].startswith("Leak: 1 patient")
+    assert said["duplicate images"].startswith("Leak: 1 test image is in train")
+
+
+def test_the_notebook_adds_what_it_shows_and_no_other_item(results):
+    table = checklist(results, also={"failure analysis": "ten mistakes", "calibration": None})
+    said = reported(table)
+    assert said["failure analysis"] == "ten mistakes" and said["calibration"] == NOT_REPORTED
+    lacking = (table["reported"] == NOT_REPORTED).sum()
+    assert checklist_sentence(table).replace("\u00a0", " ").startswith(f"{len(table) - lacking} of {len(table)} items")
+    with pytest.raises(ValueError, match="no item failures"):
+        checklist(results, also={"failures": "x"})
+
+
+def test_numbers_of_guidelines_are_of_claim_alone(results):
+    guidelines = checklist(results)["guideline"]
+    assert all(not any(c.isdigit() for c in part) for g in guidelines for part in g.split("; ") if "CLAIM" not in part)
+    assert reports_root().is_dir()

@@ -1,0 +1,195 @@
+"""Single answers: the surest mistakes, where the network looks (and whether that is learnt), scores by subgroup."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from labkit.data.loaders import make_loaders
+from labkit.data.source import open_data
+from labkit.data.splits import assign_splits
+from labkit.evaluation.decide import decide, mistakes, top_losses
+from labkit.evaluation.gradcam import agreement, explained_block, grad_cam, heat
+from labkit.evaluation.subgroups import brightness_and_sharpness, by_subgroup, thirds
+from labkit.models.build import build_model
+from labkit.params import RunParams
+from labkit.reporting import plots_errors, sentences
+from labkit.reporting.pixels import gaze, open_pixels
+from labkit.reporting.tables_errors import subgroup_table
+from labkit.runs.folder import cache_root, open_run
+from labkit.training.checkpoint import save_weights
+from labkit.training.predict import predict, predictions_table
+
+
+class Colours(nn.Module):
+    """Class 0 is red, class 1 is blue: a network whose deciding pixels are known."""
+
+    def __init__(self, learnt: bool):
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Conv2d(3, 2, 4, stride=4)])
+        self.head = nn.Linear(2, 2, bias=False)
+        if learnt:
+            with torch.no_grad():
+                self.blocks[0].weight.zero_()
+                self.blocks[0].weight[0, 0], self.blocks[0].weight[1, 2] = 1 / 16, 1 / 16
+                self.head.weight.copy_(torch.eye(2))
+
+    def get_classifier(self) -> nn.Linear:
+        return self.head
+
+    def forward(self, images):
+        return self.head(self.blocks[0](images).mean((2, 3)))
+
+
+@pytest.fixture
+def patches() -> np.ndarray:
+    """A red patch above on the left and a blue one below on the right, on noise; (6, 32, 32, 3)."""
+    images = np.random.default_rng(0).integers(0, 60, (6, 32, 32, 3)).astype(np.uint8)
+    images[:, 4:8, 8:12, 0] = 250
+    images[:, 24:28, 20:24, 2] = 250
+    return images
+
+
+def test_the_map_of_each_class_peaks_on_the_pixels_that_decide(patches):
+    for label, place in ((0, (1, 2)), (1, (6, 5))):
+        maps = heat(grad_cam(Colours(True), patches, np.full(6, label), "unit"))
+        assert maps.shape == (6, 8, 8) and maps.max() == 1
+        assert all(np.unravel_index(one.argmax(), one.shape) == place for one in maps)
+
+
+def test_the_check_notices_random_weights(patches):
+    torch.manual_seed(0)
+    classes = np.zeros(6, int)
+    learnt, random = (grad_cam(Colours(kind), patches, classes, "unit") for kind in (True, False))
+    assert agreement(learnt, learnt) == pytest.approx(1) == pytest.approx(agreement(learnt, -learnt))
+    assert agreement(learnt, random) < 0.7
+    assert np.isnan(agreement(learnt, np.zeros_like(learnt)))
+    assert "mostly the image" in sentences.gaze_sentence(agreement(learnt, learnt), learnt)
+    assert "depend on what was learnt" in sentences.gaze_sentence(0.1, learnt)
+    assert "In 6 of 6" in sentences.gaze_sentence(0.1, -np.abs(learnt)).replace("\u00a0", " ")
+    assert "cannot be made" in sentences.gaze_sentence(float("nan"), learnt)
+
+
+def test_maps_of_resnets_keep_four_places_a_side():
+    model = build_model("resnet18", 5).eval()
+    blocks = {size: explained_block(model, torch.zeros(1, 3, size, size)) for size in (224, 64, 28)}
+    assert blocks[224] is model.layer4 and blocks[64] is model.layer3 and blocks[28] is model.layer2
+
+
+# --- subgroups --------------------------------------------------------------------------------------------------------
+
+
+def test_brightness_and_sharpness_of_images_that_are_known():
+    flat, checked = np.full((8, 8, 3), 100, np.uint8), np.zeros((8, 8, 3), np.uint8)
+    checked[::2, ::2] = checked[1::2, 1::2] = 200
+    found = brightness_and_sharpness([flat, checked])
+    assert found["brightness"].tolist() == pytest.approx([100, 100], rel=1e-3)
+    assert found["sharpness"][0] == pytest.approx(0, abs=1e-3) and found["sharpness"][1] == pytest.approx(
+        800**2, rel=1e-3
+    )
+
+
+def test_thirds_are_of_equal_size_and_never_part_equal_values():
+    assert np.bincount(thirds(np.random.default_rng(0).permutation(30))).tolist() == [10, 10, 10]
+    assert thirds([1, 1, 1, 1, 2, 3]).tolist() == [0, 0, 0, 0, 2, 2]
+    assert set(thirds([5, 5, 5])) == {0}
+
+
+def subgroup_data():
+    """Sixty images of thirty patients: all right where it is bright, all wrong where it is dark."""
+    table = pd.DataFrame({"image_id": [f"i{k}" for k in range(60)], "group": [f"g{k // 2}" for k in range(60)]})
+    table["side"] = ["left", "right"] * 30
+    table["label"] = [k // 2 % 2 for k in range(60)]
+    table["prediction"] = np.where(np.arange(60) < 20, 1 - table["label"], table["label"])
+    quality = pd.DataFrame({"brightness": np.arange(60.0), "sharpness": 1.0}, index=table["image_id"])
+    return table, quality
+
+
+def test_a_score_by_subgroup_is_that_of_its_images():
+    table, quality = subgroup_data()
+    found = by_subgroup(table, quality, 2, "accuracy")
+    assert found["part"].tolist() == ["left", "right", "dark", "medium", "bright"]  # sharpness is the same for all
+    assert found["estimate"].tolist() == pytest.approx([2 / 3, 2 / 3, 0, 1, 1])
+    assert found["n"].tolist() == [30, 30, 20, 20, 20] and found["range"].tolist()[2] == "0 to 19"
+    said = sentences.subgroup_sentence(found, "accuracy").replace("\u00a0", " ")
+    assert "by brightness" in said and "100.0 %" in said and "do not overlap" in said
+    assert subgroup_table(found, "accuracy")["measured"].tolist()[:3] == ["–", "–", "0 to 19"]
+    assert len(plots_errors.subgroup_dots(found, "accuracy", 2 / 3).axes) == 2
+    with pytest.raises(ValueError, match="'loss' is not one of"):
+        by_subgroup(table, quality, 2, "loss")
+
+
+def test_without_sides_and_with_equal_images_there_is_nothing_to_compare():
+    table, quality = subgroup_data()
+    found = by_subgroup(table.assign(side=pd.NA), quality.assign(brightness=1.0), 2, "qwk")
+    assert found.empty and "no subgroups" in sentences.subgroup_sentence(found, "qwk")
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_most_confused_pairs_are_counted(predictions):
+    wrong = pd.DataFrame({"label": [0, 0, 0, 2, 2, 1], "prediction": [1, 1, 1, 0, 0, 0]})
+    assert plots_errors.confused_pairs(wrong, 3, most=2) == [(0, 1, 3), (2, 0, 2)]
+    assert plots_errors.confused_pairs(wrong.iloc[:0], 3) == []
+
+
+def test_sentences_on_mistakes_name_the_file(predictions):
+    decided = decide(predictions)
+    wrong = mistakes(decided)
+    said = sentences.mistakes_sentence(wrong, 30, "abc")
+    assert said.startswith(f"{len(wrong)} of 30") and wrong["image_id"].iloc[0] in said
+    assert "All 30" in sentences.mistakes_sentence(wrong.iloc[:0], 30, "abc").replace("\u00a0", " ")
+    label = int(wrong["label"].iloc[0])
+    assert "are missed: taken for" in sentences.missed_sentence(decided, "abc", label)
+    assert "No test image is c" in sentences.missed_sentence(decided.query("label != 2"), "abc", 2)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "ordinal"])
+def test_galleries_of_a_finished_run(image_folder, loss):
+    params = RunParams(study="t", run="a", data=str(image_folder), image_size=32, crop_size=28, threads=1, loss=loss)
+    pixels = open_pixels(params)
+    table, hashes = open_data(params.dataset, params.data, cache_root())[0].table, None
+    table = assign_splits(table, hashes=hashes, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2)
+    run = open_run(params, {"x": 1})
+    model = build_model("resnet18", params.outputs(5), seed=0)
+    save_weights(run.path("model.safetensors"), model.state_dict(), "resnet18")
+    parts = {name: table[table["split"] == name] for name in ("val", "test")}
+    outputs = {name: predict(model, make_loaders(table, pixels.store, params)[name], "imagenet") for name in parts}
+    test = decide(predictions_table(parts, outputs), 5).query("split == 'test'")
+    wrong, classes = mistakes(test), ["No DR", "Mild", "Moderate", "Severe", "Proliferative DR"]
+    rows = plots_errors.gaze_rows(test, wrong)
+    run.finish(classes=classes)
+    maps, alike = gaze(run.folder, pixels, rows, 5)
+    assert maps.shape == (len(rows), 4, 4) and 0 <= alike <= 1  # untrained itself
+    for figure in (
+        plots_errors.gaze_gallery(rows, maps, pixels, classes),
+        plots_errors.mistakes_gallery(wrong.head(3), pixels, classes),
+        plots_errors.pairs_gallery(wrong, pixels, classes),
+        plots_errors.missed_gallery(wrong, pixels, classes, int(wrong["label"].iloc[0])),
+    ):
+        assert figure.axes
+    quality = pixels.quality(test["image_id"].tolist())
+    assert quality["brightness"].corr(test.set_index("image_id")["label"].astype(float)) > 0.9
+
+
+def test_top_losses_are_the_losses_that_training_knows_the_costliest_first(predictions):
+    from labkit.training.loss import losses
+
+    test = decide(predictions)
+    costly = top_losses(test)
+    logits, labels = (costly[[f"logit_{k}" for k in range(3)]].to_numpy(), costly["label"].to_numpy())
+    assert costly["loss"].to_numpy() == pytest.approx(losses(logits, labels))
+    assert costly["loss"].is_monotonic_decreasing and len(costly) == len(test)
+    said = sentences.top_losses_sentence(costly, ["a", "b", "c"])
+    assert said.startswith(f"{costly['image_id'].iloc[0]} costs most") and "costliest 3 of 30" in said.replace(
+        "\xa0", " "
+    )
+    title = sentences.loss_titles(costly.head(1), ["a", "b", "c"])[0].splitlines()
+    assert title[0] == costly["image_id"].iloc[0] and title[3] == f"loss {costly['loss'].iloc[0]:.2f}"
+
+
+def test_top_losses_of_grades_are_squared_errors_and_unlabelled_images_are_left_out():
+    table = pd.DataFrame({"grade": [0.5, 3.0, 1.0], "label": pd.array([0, 1, None], "Int64"), "prediction": [1, 3, 1]})
+    assert top_losses(table)["loss"].tolist() == [4.0, 0.25]

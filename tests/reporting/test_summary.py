@@ -1,0 +1,79 @@
+"""The box at the head of a report is written from the numbers and has at most five sentences."""
+
+import numpy as np
+import pytest
+from made_runs import labels, make_run
+
+from labkit.reporting import results as collect_room
+from labkit.reporting.references import references
+from labkit.reporting.results import collect
+from labkit.reporting.sentences import best_variant_sentence
+from labkit.reporting.summary import summary
+from labkit.reporting.tables import estimates
+from labkit.reporting.worth import worth
+from labkit.studies.file import Study
+
+
+@pytest.fixture
+def study(monkeypatch):
+    table = {"title": "t", "question": "q", "runs": {name: {} for name in ("blind", "good", "alike")}}
+    monkeypatch.setattr(collect_room, "load_study", lambda name: Study(name=name, **table))
+    make_run("blind", np.zeros(60, int))
+
+
+def said() -> list[str]:
+    return [sentence.replace("\u00a0", " ") for sentence in summary(collect("s"))]
+
+
+def test_a_single_variant_that_always_answers_alike_is_called_so(study):
+    what, best, without, sound = said()
+    assert what == "One network was trained on 100 synthetic images and judged on 60 others of 30 patients."
+    assert "0.000" in best and "blind gives (nearly) always one and the same answer" in without
+    assert sound.startswith("No patient is on both sides of the split") and "another seed" in sound
+
+
+def test_the_best_is_told_apart_from_those_it_beats_and_not_from_its_like(study):
+    almost = labels()
+    almost[59] = 1
+    make_run("good", labels())
+    make_run("alike", almost)
+    told = said()[3]
+    assert "good is better than blind by more than noise, and cannot be told apart from alike." in told
+    assert len(said()) == 5 and "Three variants" in said()[0]
+
+
+def test_a_leak_is_left_to_its_warning_and_never_called_sound(study):
+    make_run("good", labels(), stamps=["80 % of the test images share a patient with the training images"])
+    assert not any("both sides" in sentence for sentence in said())
+
+
+def test_several_seeds_are_averaged(study):
+    make_run("good", labels())
+    make_run("good", np.zeros(60, int), seed=1)
+    what, best, *_ = said()
+    assert "up to two times each" in what and "good has the highest" in best and "0.500" in best
+
+
+def test_the_best_variant_is_that_of_the_mean_and_not_of_the_luckiest_seed(study):
+    make_run("blind", np.zeros(60, int), seed=1)
+    nearly = labels()
+    nearly[59] = 1
+    for seed in (0, 1):
+        make_run("good", nearly, seed=seed)
+    make_run("alike", labels())  # perfect once, and blind the second time
+    make_run("alike", np.zeros(60, int), seed=1)
+    results = collect("s")
+    assert results.best == "good" and results.n_seeds.replace("\u00a0", " ") == "2 seeds"
+    ends = results.over_seeds()["alike"].loc["qwk"]
+    assert ends["low"] == 0 and ends["high"] == 1
+    told = estimates(results.runs, ["qwk"], results.over_seeds())
+    assert "0.500 [0.000–1.000]" in best_variant_sentence(told.query("run == 'alike'"), None, "qwk")
+
+
+def test_only_what_a_report_uses_is_referred_to(study):
+    make_run("good", labels(), data="somewhere/eyes")
+    results = collect("s")
+    listed = references(results, worth(results))
+    assert any("residual learning" in line for line in listed) and any("McNemar" in line for line in listed)
+    assert not any("EfficientNet" in line or "benchmarks" in line for line in listed)
+    assert listed[-1].startswith("Data: ") == (results.runs[0]["params"].data == "somewhere/eyes")

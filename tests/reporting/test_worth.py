@@ -1,0 +1,78 @@
+"""What a study's predictions are worth, from run folders: all of it moves with them, and nothing is made up."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_runs import labels, make_run
+from made_tables import eyes
+
+from labkit.format import NBSP
+from labkit.params import RunParams
+from labkit.reporting import results as collect_room
+from labkit.reporting import tables
+from labkit.reporting.results import collect
+from labkit.reporting.worth import (
+    calibration_table,
+    joined_sentence,
+    points_sentence,
+    points_table,
+    worth,
+)
+from labkit.runs.folder import run_folder
+from labkit.studies.file import Study
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """Two runs with validation and both eyes of each patient, three grades; 'deep' sees more than 'good'."""
+    table = {"title": "t", "question": "q", "runs": {"good": {}, "deep": {}}}
+    monkeypatch.setattr(collect_room, "load_study", lambda name: Study(name=name, **table))
+    for name, skill in (("good", 1.0), ("deep", 2.0)):
+        make_run(name, labels())
+        generator = np.random.default_rng(0)
+        parts = [eyes(generator, 200, split, skill, shares=(0.6, 0.2, 0.2)) for split in ("val", "test")]
+        pd.concat(parts).to_csv(path(name), index=False)
+
+
+def path(name: str):
+    return run_folder(RunParams(study="s", run=name), "") / "predictions.csv"
+
+
+def test_every_part_is_there_for_every_variant(study):
+    results = collect("s")
+    found = worth(results)
+    assert found.reasons == {} and found.question is not None
+    assert [one["run"] for one in found.joined] == ["good + both eyes", "deep + both eyes"]
+    assert found.joined[0]["qwk"] > next(run["qwk"] for run in results.runs if run["run"] == "good")
+    shown = tables.results_table([*results.runs, *found.joined], metrics=["accuracy", "referable_auroc"])
+    assert len(shown) == 4 and not (shown["Referable AUROC"] == "–").any()
+    assert set(found.curves["run"]) == {"good", "deep"}
+    points = points_table(found.points)
+    assert len(points) == 4 and points.filter(like="Sensitivity (n").iloc[:, 0].str.contains(r"\[").all()
+    assert list(calibration_table(found.calibrations)["variant"]) == ["good", "deep"]
+    assert "referable disease (grade 2 or worse) on validation" in points_sentence(found.points, found.question)
+    assert "good 0." in joined_sentence(found.joined, results).replace(NBSP, " ")
+
+
+def test_one_changed_prediction_moves_them(study):
+    before = worth(collect("s"))
+    table = pd.read_csv(path("good"))
+    row = table.loc[(table["split"] == "test") & (table["label"] == 2), "logit_2"].idxmax()  # surely found before
+    table.loc[row, ["logit_0", "logit_1", "logit_2"]] = [9.0, 0.0, -9.0]
+    table.to_csv(path("good"), index=False)
+    after = worth(collect("s"))
+    assert not after.calibrations["good"].scores.equals(before.calibrations["good"].scores)
+    assert after.points["estimate"][0] != before.points["estimate"][0]
+    assert (after.points["threshold"] == before.points["threshold"]).all()
+    assert after.curves["area"].tolist() != before.curves["area"].tolist()
+
+
+def test_without_validation_the_reasons_are_said_and_the_rest_is_shown(study):
+    for name in ("good", "deep"):
+        table = pd.read_csv(path(name))
+        table[table["split"] == "test"].to_csv(path(name), index=False)
+    found = worth(collect("s"))
+    assert found.points.empty and found.joined == []
+    assert set(found.reasons) == {"operating point", "both eyes"}
+    assert all("no validation split" in reason for reason in found.reasons.values())
+    assert list(calibration_table(found.calibrations)["ECE, after"]) == ["–", "–"]

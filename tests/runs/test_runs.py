@@ -1,0 +1,262 @@
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+
+import pandas as pd
+import pytest
+
+from labkit.params import ParameterError, RunParams
+from labkit.runs import files as disk
+from labkit.runs import fingerprint as fingerprints
+from labkit.runs import folder as runs
+from labkit.studies import find as lookup
+from labkit.studies.file import Study
+
+PARAMS = RunParams(study="s", run="a")
+INPUTS = {"epochs": 1, "data": "d", "code": "c"}
+
+
+def test_a_run_folder_says_running_until_it_is_finished():
+    run = runs.open_run(PARAMS, INPUTS)
+    assert disk.read_json(run.path("run.json"))["status"] == "running"
+    run.finish(classes=["a", "b"])
+    manifest = disk.read_json(run.path("run.json"))
+    assert manifest["status"] == "finished" and manifest["seconds"] >= 0 and manifest["classes"] == ["a", "b"]
+
+
+def test_a_finished_run_is_replayed_and_not_changed():
+    run = runs.open_run(PARAMS, INPUTS)
+    run.finish()
+    before = run.path("run.json").read_bytes()
+    again = runs.open_run(PARAMS, INPUTS)
+    assert again.finished
+    again.finish(classes=[])
+    assert again.path("run.json").read_bytes() == before
+
+
+def test_seconds_are_summed_over_attempts():
+    run = runs.open_run(PARAMS, INPUTS)
+    run.started -= 100
+    run.record(epoch_seconds=[1.0])  # and then it is killed
+    run = runs.open_run(PARAMS, INPUTS)
+    run.started -= 10
+    run.finish()
+    assert 110 <= run.manifest["seconds"] < 120
+
+
+def test_other_inputs_empty_a_stale_folder():
+    run = runs.open_run(PARAMS, INPUTS)
+    run.finish()
+    run.path("history.csv").write_text("old")
+    again = runs.open_run(PARAMS, INPUTS | {"epochs": 2})
+    assert not again.finished and not again.path("history.csv").exists()
+
+
+def test_runs_by_hand_never_overwrite_one_another():
+    folders = {runs.open_run(RunParams(), INPUTS | {"epochs": n}).folder for n in (1, 2)}
+    assert len(folders) == 2 and all((folder / "run.json").is_file() for folder in folders)
+
+
+def test_the_manifest_tells_why_a_run_is_repeated():
+    run = runs.open_run(PARAMS, INPUTS)
+    assert runs.why_run(run.folder / "elsewhere", INPUTS) == "not run yet"
+    assert "first epoch" in str(runs.why_run(run.folder, INPUTS))
+    run.record(epoch_seconds=[1.0, 1.0])
+    assert "after 2 full epochs" in str(runs.why_run(run.folder, INPUTS))
+    run.finish()
+    assert runs.why_run(run.folder, INPUTS) == "finished, but its notebook was cut short"
+    assert runs.why_run(run.folder, INPUTS | {"code": "new"}) == "changed since it was run: code"
+
+
+@pytest.mark.parametrize("manifest", [{"status": "finished"}, {"fingerprint": "f"}, {"other": 1}])
+def test_a_manifest_that_does_not_say_what_it_is_of_is_a_reason_to_run(tmp_path, manifest):
+    disk.write_json(tmp_path / "run.json", manifest)
+    assert runs.why_run(tmp_path, INPUTS) == "its run.json does not say what it was made from"
+
+
+def test_a_folder_whose_manifest_names_no_run_is_no_run_of_the_study(own_reports):
+    disk.write_json(own_reports / "s" / "runs" / "a-seed0" / "run.json", {"status": "finished"})
+    assert lookup.run_folders("s").empty
+
+
+def test_a_dead_kernels_notebook_is_not_complete(tmp_path):
+    def notebook(*counts, error=False):
+        outputs = [{"output_type": "error", "ename": "E", "evalue": "", "traceback": []}] if error else []
+        cells = [
+            {"cell_type": "code", "source": "1", "outputs": outputs, "execution_count": count, "metadata": {}}
+            for count in counts
+        ]
+        path = tmp_path / "n.ipynb"
+        path.write_text(json.dumps({"cells": cells}))
+        return runs.notebook_complete(path)
+
+    assert notebook(1, 2)
+    assert not notebook(1, None)
+    assert not notebook(1, 2, error=True)
+    assert not notebook()
+    assert not runs.notebook_complete(tmp_path / "none.ipynb")
+    (tmp_path / "n.ipynb").write_text('{"cells": [')
+    assert not runs.notebook_complete(tmp_path / "n.ipynb")
+
+
+def _hold(folder, held, done):
+    runs._lock(folder)
+    held.set()
+    done.wait(60)
+
+
+def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    folder = runs.run_folder(PARAMS, "f")
+    folder.mkdir(parents=True)
+    disk.write_json(folder / "run.json", {"status": "running", "run": "a", "seed": 0})
+    other = context.Process(target=_hold, args=(folder, held, done))
+    other.start()
+    assert held.wait(60)
+    assert runs.state(folder) == "running"
+    with pytest.raises(ParameterError, match="another process"):
+        runs.open_run(PARAMS, INPUTS)
+    other.kill()  # as a killed kernel would be: the lock goes with the process
+    other.join()
+    assert runs.state(folder) == "interrupted"
+
+
+def test_an_unfinished_run_on_a_medium_that_cannot_be_written_to_is_interrupted(monkeypatch):
+    folder = runs.open_run(PARAMS, INPUTS).folder
+
+    def refused(self, timeout):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(runs.FileLock, "acquire", refused)
+    assert runs.state(folder) == "interrupted"
+
+
+def test_code_fingerprint_ignores_comments_and_docstrings_and_sees_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprints, "PROJECT", tmp_path)
+    file = tmp_path / "labkit" / "a.py"
+    file.parent.mkdir()
+
+    def fingerprint(text):
+        file.write_text(text)
+        return fingerprints.code_fingerprint("a.py")
+
+    plain = fingerprint("def f():\n    return 1\n")
+    assert fingerprint('"""Doc."""\n\n\ndef f():\n    """Says 1."""\n    return 1  # one\n') == plain
+    assert fingerprint("def f():\n    return 2\n") != plain
+
+
+def test_fingerprint_of_data_sees_bytes_labels_and_groups_but_not_the_order_of_rows():
+    table = pd.DataFrame({"image_id": ["a", "b"], "label": pd.array([0, None], "Int64"), "group": ["p", None]})
+    table["split"] = ["train", "unlabeled"]
+    hashes = pd.Series({"a": "1", "b": "2"})
+    one = fingerprints.data_fingerprint(table, hashes)
+    assert fingerprints.data_fingerprint(table[::-1], hashes) == one
+    assert fingerprints.data_fingerprint(table, pd.Series({"a": "1", "b": "3"})) != one
+    assert fingerprints.data_fingerprint(table.assign(label=pd.array([1, None], "Int64")), hashes) != one
+    assert fingerprints.data_fingerprint(table.assign(group=["q", None]), hashes) != one
+
+
+def test_name_place_and_workers_do_not_change_a_run_but_its_seed_does():
+    inputs = fingerprints.run_inputs(PARAMS, "d")
+    same = PARAMS.model_copy(update={"study": "t", "run": "b", "data": "elsewhere", "num_workers": 4})
+    assert fingerprints.run_inputs(same, "d") == inputs
+    assert fingerprints.run_inputs(PARAMS.model_copy(update={"seed": 1}), "d") != inputs
+    assert fingerprints.run_inputs(PARAMS, "other data") != inputs
+
+
+def test_a_weights_file_is_found_relative_to_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    resolved = runs.resolve_weights(RunParams(weights="weights/a.safetensors"))
+    assert resolved.weights == str(runs.PROJECT / "weights" / "a.safetensors")
+    assert runs.resolve_weights(RunParams(weights="IMAGENET1K_V1")).weights == "IMAGENET1K_V1"
+
+
+def test_weights_of_a_run_are_found_by_seed_then_seed_0_then_refused():
+    child = RunParams(study="s", run="c", weights="run:a", seed=5)
+    with pytest.raises(ParameterError, match="no finished run"):
+        runs.resolve_weights(child)
+    runs.open_run(PARAMS, INPUTS).finish()
+    resolved = runs.resolve_weights(child)
+    assert resolved.weights is not None and resolved.weights.endswith("a-seed0/model.safetensors")
+    assert resolved.parent == fingerprints.fingerprint_of(INPUTS)
+    assert runs.resolve_weights(resolved) == resolved
+    runs.open_run(PARAMS, INPUTS | {"epochs": 7}).finish()
+    with pytest.raises(ParameterError, match="comes from another run"):
+        runs.resolve_weights(resolved)
+    disk.write_json(runs.run_folder(PARAMS, "") / "run.json", {})
+    with pytest.raises(ParameterError, match="not there any more"):
+        runs.resolve_weights(resolved)
+
+
+def test_what_a_killed_write_left_is_removed():
+    run = runs.open_run(PARAMS, INPUTS)
+    run.path(".checkpoint.pt.123.tmp").write_text("half")
+    runs.open_run(PARAMS, INPUTS)
+    assert not run.path(".checkpoint.pt.123.tmp").exists()
+
+
+def test_the_best_run_is_one_that_the_study_compares(monkeypatch):
+    table = {"title": "t", "question": "q", "sources": {"start": {}}, "runs": {"a": {}, "b": {}}}
+    monkeypatch.setattr(lookup, "load_study", lambda name: Study(name=name, **table))
+    for name, reached in (("start", 0.9), ("a", 0.2), ("b", 0.5)):
+        run = runs.open_run(PARAMS.model_copy(update={"run": name}), INPUTS)
+        disk.write_csv(run.path("history.csv"), pd.DataFrame({"epoch": [1], "val_qwk": [reached]}))
+        run.finish(score="qwk")
+    assert lookup.best_on_validation("s").name == "b-seed0"
+
+
+def test_predictions_come_back_bit_for_bit(tmp_path, predictions):
+    exact = predictions.astype({f"logit_{k}": "float32" for k in range(3)})
+    disk.write_csv(tmp_path / "predictions.csv", exact)
+    back = runs.read_predictions(tmp_path)
+    for k in range(3):
+        assert (back[f"logit_{k}"].astype("float32") == exact[f"logit_{k}"]).all()
+    assert list(back["group"]) == list(predictions["group"])
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    disk.write_text(path, "old")
+
+    def half(temporary):
+        temporary.write_text("ha")
+        raise OSError("disk full")
+
+    with pytest.raises(disk.NotWritten, match=r"a\.txt: cannot be written.*disk full"):
+        disk.write_whole(path, half)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.glob("*a.txt*")] + [p.name for p in tmp_path.glob(".*")] == ["a.txt"]
+
+
+@pytest.mark.parametrize(("number", "cure"), [
+    (errno.ENOSPC, "free some space"), (errno.EROFS, "mount it for writing"), (errno.EACCES, "writable for you"),
+])  # fmt: skip
+def test_what_the_disk_refuses_is_said_with_the_file_and_the_cure(tmp_path, number, cure):
+    def refused(temporary):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(disk.NotWritten, match=f"a.txt: cannot be written .{os.strerror(number)}.; .*{cure}.*LABKIT_"):
+        disk.write_whole(tmp_path / "a.txt", refused)
+
+
+def test_torchs_own_error_for_a_full_disk_is_said_as_one(tmp_path, monkeypatch):
+    def refused(temporary):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0")
+
+    with pytest.raises(RuntimeError, match="PytorchStreamWriter"):
+        disk.write_whole(tmp_path / "a.pt", refused)
+    usage = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(disk.NotWritten, match=r"a\.pt: cannot be written .No space left"):
+        disk.write_whole(tmp_path / "a.pt", refused)
+
+
+def test_what_a_killed_call_left_in_a_folder_goes_with_the_next_lock(tmp_path):
+    (tmp_path / ".report.html.1.tmp").write_text("half")
+    with disk.alone(tmp_path / ".lock", ValueError("held")):
+        assert not (tmp_path / ".report.html.1.tmp").exists()
+        with pytest.raises(ValueError, match="held"), disk.alone(tmp_path / ".lock", ValueError("held")):
+            pass

@@ -1,0 +1,129 @@
+"""A failed run and stale results: what fails is shown and stops nobody else, and nothing old is mixed with new.
+
+The studies are called as a person calls them, in a copy of the project whose parameters, code and data are changed.
+"""
+
+import re
+import shutil
+
+import pytest
+from bs4 import BeautifulSoup
+from made_study import Lab
+
+from labkit.runs.files import read_csv, read_json
+
+pytestmark = pytest.mark.slow
+
+RUNS = {"parent": {}, "child": {"weights": "run:parent"}, "apart": {"seed": 1}}
+HARM = "<img src=x onerror=window.harmed=1>"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Lab:
+    """A study of three runs on a folder of photographs, finished with its report."""
+    made = Lab.made(tmp_path_factory.mktemp("stale"))
+    made.study("first", {"a": {}})
+    assert made.call("run", "first").returncode == 0  # which draws the images
+    (drawn,) = (made.cache / "phantoms").glob("retinopathy-tiny-*")
+    shutil.copytree(drawn, made.project.parent / "photographs")
+    made.study("small", RUNS, defaults={"data": str(made.project.parent / "photographs")})
+    done = made.call("report", "small", "--no-pdf")
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def planned(lab: Lab) -> dict[str, str]:
+    """What a dry run says of each run."""
+    done = lab.call("run", "small", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    return dict(line.split(": ", 1) for line in done.stdout.splitlines())
+
+
+def fingerprints_of(lab: Lab) -> dict[str, str]:
+    """What each run was made from."""
+    folders = sorted((lab.reports / "small" / "runs").iterdir())
+    return {folder.name: read_json(folder / "run.json")["fingerprint"] for folder in folders}
+
+
+def edit(lab: Lab, name: str) -> None:
+    """A line more in a file of the package."""
+    path = lab.project / "labkit" / name
+    path.write_text(path.read_text() + "\nNOTHING = 0\n")
+
+
+def test_a_dry_run_says_why_nothing_would_be_run(lab):
+    assert planned(lab) == {"parent-seed0": "up to date", "child-seed0": "up to date", "apart-seed1": "up to date"}
+
+
+def test_a_change_in_evaluation_or_reporting_makes_the_analysis_again_and_no_run(lab):
+    before = {path: path.stat().st_mtime_ns for path in lab.reports.rglob("runs/*/predictions.csv")}
+    edit(lab, "evaluation/metrics.py")
+    edit(lab, "reporting/sentences_results.py")
+    assert set(planned(lab).values()) == {"up to date"}
+    done = lab.call("report", "small", "--no-pdf")
+    assert done.returncode == 0 and done.stdout.count("up to date") == 3
+    assert "analysis.ipynb" in done.stdout and "explore.ipynb" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_changed_parameters_of_a_parent_repeat_it_and_its_child_alone(lab):
+    data = {"data": str(lab.project.parent / "photographs")}
+    lab.study("small", RUNS | {"parent": {"learning_rate": 0.002}}, defaults=data)
+    assert planned(lab) == {
+        "parent-seed0": "would run, changed since it was run: learning_rate",
+        "child-seed0": "would run, starts from parent-seed0, which is run again",
+        "apart-seed1": "up to date",
+    }
+    before = fingerprints_of(lab)
+    done = lab.call("run", "small", "--runs", "parent")  # and the child waits
+    assert done.returncode == 0
+    assert planned(lab)["child-seed0"] == "would run, changed since it was run: parent"
+    after = fingerprints_of(lab)
+    assert after["apart-seed1"] == before["apart-seed1"] and after["parent-seed0"] != before["parent-seed0"]
+
+
+def test_a_report_leaves_out_what_was_made_from_something_else_and_says_so(lab):
+    """The child's predictions are those of the old parent's weights."""
+    done = lab.call("report", "small", "--no-pdf", "--runs", "apart")
+    assert done.returncode == 0, done.stderr
+    text = BeautifulSoup((lab.reports / "small" / "report.html").read_text("utf-8"), "html.parser").get_text(" ")
+    assert re.search(r"child-seed0\s+out of date", text)
+    table = read_csv(lab.reports / "small" / "runs.csv").set_index("run")
+    assert table.loc["child", "status"] == "out of date" and table["test_accuracy"].isna()["child"]
+
+
+def test_changed_code_of_training_repeats_every_run(lab):
+    edit(lab, "training/step.py")
+    words = planned(lab)
+    assert words["apart-seed1"] == words["parent-seed0"] == "would run, changed since it was run: code"
+
+
+def test_one_changed_byte_of_one_photograph_repeats_every_run(lab):
+    path = sorted((lab.project.parent / "photographs" / "images").glob("*.jpeg"))[3]
+    path.write_bytes(path.read_bytes() + b"\0")
+    words = planned(lab)
+    assert words["apart-seed1"] == words["parent-seed0"] == "would run, changed since it was run: code, data"
+    assert words["child-seed0"] == "would run, starts from parent-seed0, which is run again"
+
+
+def test_a_failed_run_stops_only_its_children_and_the_report_says_why_with_its_last_lines(lab):
+    """Its error holds HTML, which is read and not run."""
+    lab.study("failing", {"good": {}, "broken": {"weights": f"{HARM}.pt"}, "waits": {"weights": "run:broken"}})
+    done = lab.call("report", "failing", "--no-pdf")
+    assert done.returncode == 1 and "[3/3] waits: FAILED: starts from broken-seed0, which failed" in done.stderr
+    folder = lab.reports / "failing"
+    assert "labkit: broken-seed0 failed: WeightsError" in done.stderr and (folder / "report.html").is_file()
+    page = BeautifulSoup((folder / "report.html").read_text("utf-8"), "html.parser")
+    text = " ".join(page.get_text(" ").split())
+    assert (
+        "broken-seed0 failed WeightsError" in text and "waits not run starts from broken, which is not finished" in text
+    )
+    log = next(pre for pre in page.select("pre.stdout") if "Synthetic images" in pre.get_text())
+    assert "120 images, read from the course image and label lists layout" in log.get_text()
+    assert HARM in text and page.select("[onerror]") == []
+    rows = read_csv(folder / "runs.csv")
+    assert list(rows["run"]) == ["good", "broken", "waits"]  # in its place
+    assert list(rows["status"]) == ["finished", "failed", "not run"] and HARM in rows["error"][1]
+    mended = lab.study("failing", {"good": {}, "broken": {}, "waits": {"weights": "run:broken"}})
+    done = lab.call("report", mended, "--no-pdf")
+    assert done.returncode == 0 and "[1/3] good: up to date" in done.stdout

@@ -1,0 +1,237 @@
+"""Running a study: skips what is up to date, goes on after a failure, never takes a dead kernel for a finished run."""
+
+import threading
+
+import nbformat
+import pytest
+
+from labkit.params import ParameterError, RunParams
+from labkit.runs import folder as runs
+from labkit.runs.files import read_json
+from labkit.runs.fingerprint import run_inputs
+from labkit.studies import local as jobs
+from labkit.studies.file import Study
+from labkit.studies.find import current_runs
+from labkit.studies.notebook import execute
+from labkit.studies.runner import StudyRunner, open_study
+
+TABLE = {
+    "title": "t",
+    "question": "q",
+    "defaults": {"data": "tiny"},
+    "sources": {"start": {}},
+    "runs": {"scratch": {}, "child": {"weights": "run:start"}},
+}
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    """A study whose notebooks are not executed: what a kernel would leave behind is written at once."""
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, dataset, data: f"bytes of {data}")
+    monkeypatch.setattr("labkit.reporting.page.render.render_notebook", lambda *args, **kwargs: None)
+    runner = StudyRunner(Study(name="s", **TABLE))
+    runner.executed, runner.broken = [], set()
+
+    def kernel(source, target, params, say=None):
+        params = RunParams.of(params)
+        runner.executed.append(params.run)
+        if params.run in runner.broken:
+            return "ValueError: broken on purpose"
+        run = runs.open_run(params, run_inputs(params, f"bytes of {params.data}"))
+        run.finish()
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", execution_count=1)])
+        nbformat.write(notebook, target)
+        run.lock.release()
+        runs._open.clear()
+        return None
+
+    monkeypatch.setattr(jobs, "execute", kernel)
+    monkeypatch.setattr("labkit.studies.kernels.warm_up", lambda: None)
+    return runner
+
+
+def test_parents_run_first_and_a_second_call_runs_nothing(runner):
+    runner.run_all()
+    assert runner.executed == ["start", "scratch", "child"] and not runner.failed
+    runner.run_all()
+    assert runner.executed == ["start", "scratch", "child"]
+
+
+def test_a_failed_run_stops_its_children_and_no_others(runner, capsys):
+    runner.broken = {"start"}
+    runner.run_all()
+    assert runner.executed == ["start", "scratch"]
+    assert set(runner.failed) == {"start-seed0", "child-seed0"}
+    folder = runs.reports_root() / "s" / "runs" / "start-seed0"
+    assert runs.state(folder) == "failed" and "broken on purpose" in read_json(folder / "run.json")["error"]
+    assert "FAILED: ValueError: broken on purpose" in capsys.readouterr().err
+
+
+def test_a_failure_after_the_predictions_costs_no_training(runner):
+    """A plot that fails must not cost an epoch: the run stays finished, and its notebook is made again."""
+    runner.run_all()
+    folder = runs.reports_root() / "s" / "runs" / "scratch-seed0"
+    plan = runner.plan(next(params for params in runner.study.run_params() if params.run == "scratch"))
+    runs.mark_failed(folder, plan.params, plan.inputs, "ValueError: in a plot")
+    (folder / "train.ipynb").unlink()
+    assert runs.state(folder) == "finished" and read_json(folder / "run.json")["error"] == "ValueError: in a plot"
+    assert runner.plan(plan.params).reason == "finished, but its notebook was cut short"
+
+
+def test_what_is_no_longer_planned_is_out_of_date(runner):
+    runner.run_all()
+    assert set(current_runs("s")["state"]) == {"finished"}
+    changed = StudyRunner(Study(name="s", **TABLE | {"sources": {"start": {"epochs": 2}}}))
+    runner.broken = {"start"}
+    changed.run_all()
+    states = current_runs("s").set_index("run")["state"].to_dict()
+    assert states == {"start": "failed", "scratch": "finished", "child": "out of date"}
+
+
+def test_two_calls_on_one_study_do_not_meet(runner):
+    with runner.alone(), pytest.raises(ParameterError, match="another process"), StudyRunner(runner.study).alone():
+        pass
+
+
+def test_a_mended_run_and_its_children_are_made_the_next_time(runner):
+    runner.broken = {"start"}
+    runner.run_all()
+    runner.broken, runner.failed = set(), {}
+    runner.run_all()
+    assert runner.executed == ["start", "scratch", "start", "child"] and not runner.failed
+
+
+def test_changed_parameters_repeat_their_run_and_what_starts_from_it(runner, capsys):
+    runner.run_all()
+    changed = TABLE | {"sources": {"start": {"epochs": 2}}}
+    again = StudyRunner(Study(name="s", **changed))
+    lines = list(again.dry_run())
+    assert lines[0].startswith("start-seed0: would run, changed since it was run: epochs")
+    assert lines[1] == "scratch-seed0: up to date"
+    assert "child-seed0: would run, starts from start-seed0" in lines[2]
+    runner.executed.clear()
+    again.run_all()
+    assert runner.executed == ["start", "child"]
+
+
+def test_changed_data_repeats_every_run_that_reads_it(runner, monkeypatch):
+    runner.run_all()
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, dataset, data: "other bytes")
+    assert all("would run" in line for line in runner.dry_run())
+
+
+def test_only_the_runs_that_are_asked_for_are_made_and_what_they_start_from(runner):
+    runner.only = ["chi*"]
+    runner.run_all()
+    assert runner.executed == ["start", "child"]
+    runner.only = ["scratch"]
+    runner.run_all()
+    assert runner.executed == ["start", "child", "scratch"]
+    assert set(current_runs("s")["state"]) == {"finished"}  # those that were left alone are still planned
+
+
+def test_a_pattern_that_no_run_has_is_refused_with_those_there_are(runner):
+    runner.only = ["resnet*"]
+    with pytest.raises(ParameterError, match=r"no run is called resnet\*; there are start, scratch, child"):
+        runner.run_all()
+
+
+def test_a_parameter_from_outside_changes_the_runs_and_not_the_sources(runner):
+    runner.overrides = {"epochs": 7}
+    assert {params.run: params.epochs for params in runner.study.run_params(runner.overrides)} == {
+        "start": 1,
+        "scratch": 7,
+        "child": 7,
+    }
+
+
+def test_runs_side_by_side_wait_for_their_parents_alone(runner, monkeypatch, capsys):
+    """Two at a time: the source and the run from scratch meet in their kernels, their child comes after its parent."""
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    both, kernel = threading.Barrier(2, timeout=60), jobs.execute
+
+    def meeting(source, target, params, say=None):
+        if params["run"] != "child":
+            both.wait()
+            say("epoch 1/1")
+        with one_at_a_time:  # what the made-up kernel shares
+            return kernel(source, target, params, say)
+
+    one_at_a_time = threading.Lock()
+    monkeypatch.setattr(jobs, "execute", meeting)
+    runner.study = Study(name="s", **TABLE | {"jobs": 2, "defaults": {"data": "tiny", "threads": 1}})
+    runner.run_all()
+    assert not runner.failed and runner.executed[-1] == "child" and set(runner.executed[:2]) == {"start", "scratch"}
+    said = capsys.readouterr().out
+    assert "    start  epoch 1/1\n" in said and "    scratch  epoch 1/1\n" in said
+
+
+@pytest.mark.parametrize(("cores", "threads", "room"), [(1, 1, 1), (2, 1, 2), (8, 1, 3), (8, 4, 2), (8, 16, 1)])
+def test_side_by_side_are_as_many_runs_as_cores_allow(monkeypatch, cores, threads, room):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    study = Study(name="s", **TABLE | {"jobs": 3})
+    assert jobs.ThisMachine.of(study, [RunParams(threads=threads), RunParams(threads=1)]).room == room
+    shared = RunParams(threads=1, num_processes=threads, batch_size=2 * threads)  # as many cores
+    assert jobs.ThisMachine.of(study, [shared]).room == room
+
+
+def test_side_by_side_a_run_may_not_take_every_core():
+    with pytest.raises(ParameterError, match="jobs: got 2, but run greedy has threads: 0"):
+        jobs.ThisMachine.of(Study(name="s", **TABLE | {"jobs": 2}), [RunParams(run="greedy", threads=0)])
+
+
+def test_a_run_that_was_stopped_is_interrupted_and_not_failed(runner, monkeypatch, capsys):
+    """Asked by somebody else than us to save and end, it goes on the next time."""
+    kernel = jobs.execute
+
+    def stopped(source, target, params, say=None):
+        if params["run"] != "scratch" or runner.executed.count("scratch"):
+            return kernel(source, target, params, say)
+        runner.executed.append("scratch")
+        parsed = RunParams.of(params)
+        runs.open_run(parsed, run_inputs(parsed, "bytes of tiny")).lock.release()
+        runs._open.clear()
+        return "Stopped: saved after step 3 of 9 of epoch 1"
+
+    monkeypatch.setattr(jobs, "execute", stopped)
+    runner.run_all()
+    assert runner.failed == {"scratch-seed0": "saved after step 3 of 9 of epoch 1"}
+    assert runs.state(runs.reports_root() / "s" / "runs" / "scratch-seed0") == "interrupted"
+    runner.failed = {}
+    runner.run_all()
+    assert not runner.failed and set(current_runs("s")["state"]) == {"finished"}
+
+
+@pytest.mark.parametrize(
+    ("data", "name"), [("demo", "course/light-small"), ("tiny", "course/light-small"), ("mine", "course/light")]
+)
+def test_a_study_is_run_in_small_on_the_built_in_images(data, name):
+    assert open_study("course/light", {"data": data}).study.name == name
+
+
+def notebook(tmp_path, *sources):
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    path = tmp_path / "in.ipynb"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+def test_a_killed_kernel_is_a_failure_and_its_notebook_is_not_complete(tmp_path):
+    source = notebook(tmp_path, "x = 1", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "y = 2")
+    error = execute(source, tmp_path / "out.ipynb", {})
+    assert error is not None and "kernel" in error.lower()
+    assert not runs.notebook_complete(tmp_path / "out.ipynb")
+
+
+def test_a_cells_error_is_said_in_one_line(tmp_path):
+    source = notebook(tmp_path, "x = 1", "raise ValueError('the name, the value and the cure')")
+    assert execute(source, tmp_path / "out.ipynb", {}) == "ValueError: the name, the value and the cure"
+
+
+def test_a_kernels_lines_are_shown_while_it_runs(tmp_path):
+    source = notebook(tmp_path, "x = 1", "print('epoch', x)")
+    lines = []
+    assert execute(source, tmp_path / "out.ipynb", {"x": 7}, lines.append) is None
+    assert lines == ["epoch 7"]

@@ -1,0 +1,238 @@
+"""The loop: resumes to the bit, chooses on validation, counts looks at test, and leaves the run folder as promised."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from labkit.data.loaders import make_loaders
+from labkit.data.readers.read import file_hashes, read
+from labkit.data.splits import assign_splits
+from labkit.data.store import build_store
+from labkit.evaluation import metrics
+from labkit.models.build import build_model
+from labkit.params import ParameterError, RunParams
+from labkit.runs.fingerprint import run_inputs
+from labkit.runs.folder import open_run
+from labkit.training import loop, recorder
+from labkit.training.device import choose_device, set_up
+from labkit.training.loop import class_weights, fit
+from labkit.training.optim import learning_rate_at
+from labkit.training.predict import predict, predictions_table
+from labkit.training.recorder import evaluate
+
+BASE = RunParams(
+    study="t", run="r", image_size=24, batch_size=16, epochs=3, threads=1, device="cpu", learning_rate=1e-3
+)
+
+
+@pytest.fixture
+def data(image_folder, tmp_path):
+    table = read("retinopathy", image_folder).table
+    store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
+    table = assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2)
+    return table, store
+
+
+def train(data, params=BASE, inputs=None):
+    table, store = data
+    accelerator = set_up(params)
+    run = open_run(params, inputs or run_inputs(params, "d"))
+    model = build_model(params.arch, 5, seed=params.seed)
+    loaders = make_loaders(table, store, params)
+    history = fit(model, loaders, params, accelerator, run, metrics.score("qwk"), "qwk")
+    return run, model, history, loaders
+
+
+def test_training_learns_what_there_is_to_learn(data):
+    run, _, history, _ = train(data, BASE.model_copy(update={"run": "long", "epochs": 8}))
+    assert run.manifest["micro_batch"] == 16  # memory held whole batches
+    assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
+    assert history["val_qwk"].max() > 0.5  # brightness tells the grade
+    assert list(history["epoch"]) == list(range(1, 9))
+
+
+def test_the_chosen_epoch_is_the_best_on_validation_and_its_weights_are_kept(data):
+    run, model, history, loaders = train(data)
+    best = int(history.loc[history["val_qwk"].idxmax(), "epoch"])
+    assert run.manifest["best_epoch"] == best
+    saved = load_file(run.path("model.safetensors"))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, saved[name]), name
+    logits = predict(model, loaders["val"], BASE.normalize)
+    again = evaluate("val", loaders["val"].dataset.labels, logits, None, metrics.score("qwk"), "qwk")
+    assert again["val_qwk"] == pytest.approx(history["val_qwk"].max())
+    assert again["val_loss"] == pytest.approx(history.loc[best - 1, "val_loss"], rel=1e-5)
+
+
+def test_test_images_are_not_looked_at_while_training_under_the_honest_protocol(data):
+    run, _, history, _ = train(data)
+    assert run.manifest.get("test_predictions", 0) == 0
+    assert not [name for name in history if name.startswith("test")]
+
+
+def test_selection_on_test_shows_a_test_curve_and_counts_every_look(data):
+    run, _, history, _ = train(data, BASE.model_copy(update={"run": "course", "select_on": "test"}))
+    assert run.manifest["test_predictions"] == 3
+    assert run.manifest["best_epoch"] == int(history.loc[history["test_qwk"].idxmax(), "epoch"])
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_a_killed_run_goes_on_to_the_same_bytes(data, monkeypatch, stop_after):
+    params = BASE.model_copy(update={"optimizer": "sgd", "rotation": 20.0})
+    whole, *_ = train(data, params.model_copy(update={"run": "whole"}))
+    saved, kept = recorder.save_checkpoint, []
+
+    def die_after(*arguments):
+        saved(*arguments)
+        kept.append(1)
+        if len(kept) == stop_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(recorder, "save_checkpoint", die_after)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, params)
+    monkeypatch.setattr(recorder, "save_checkpoint", saved)
+    resumed, *_ = train(data, params)
+    for name in ("history.csv", "model.safetensors"):
+        assert resumed.path(name).read_bytes() == whole.path(name).read_bytes(), name
+    assert len(resumed.manifest["epoch_seconds"]) == 3 and resumed.manifest["attempts"] == 2
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_same_history_with_any_number_of_workers(data, workers):
+    alone = train(data)[0].path("history.csv").read_bytes()
+    changes = {"run": f"w{workers}", "num_workers": workers}
+    assert train(data, BASE.model_copy(update=changes))[0].path("history.csv").read_bytes() == alone
+
+
+def test_a_finished_run_is_replayed_without_training(data, monkeypatch):
+    run, model, history, _ = train(data)
+    run.finish()
+    monkeypatch.setattr(loop, "train_one_epoch", None)  # would fail if it were called
+    _, again, replayed, _ = train(data)
+    pd.testing.assert_frame_equal(replayed, history, check_exact=False, rtol=1e-8)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_a_frozen_backbone_does_not_move_and_the_head_does(data, tmp_path):
+    params = BASE.model_copy(update={"run": "frozen", "epochs": 1, "freeze_epochs": 1, "weights": "given"})
+    before = build_model("resnet18", 5, seed=0).state_dict()
+    _, model, history, _ = train(data, params, {"x": 1})
+    after = model.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"fc.weight", "fc.bias"}
+    assert list(history["phase"]) == ["head"]
+
+
+def test_everything_learns_after_the_frozen_epochs(data):
+    params = BASE.model_copy(update={"run": "thawed", "epochs": 2, "freeze_epochs": 1, "weights": "given"})
+    before = build_model("resnet18", 5, seed=0).state_dict()["conv1.weight"]
+    run, _, history, _ = train(data, params, {"x": 2})
+    assert list(history["phase"]) == ["head", "all"]
+    last = torch.load(run.path("checkpoint.pt"), weights_only=True)["model"]["conv1.weight"]
+    assert not torch.equal(before, last)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_cure(data):
+    with pytest.raises((FloatingPointError, ValueError), match=r"learning.rate"):
+        train(data, BASE.model_copy(update={"run": "wild", "optimizer": "sgd", "learning_rate": 10.0, "epochs": 30}))
+
+
+def test_progress_is_one_plain_line_an_epoch_and_an_estimate_after_20_steps(data, capsys):
+    train(data, BASE.model_copy(update={"run": "lines", "batch_size": 4, "epochs": 3}))
+    said = capsys.readouterr().out
+    lines = [line for line in said.splitlines() if not line.startswith("Decoding")]
+    assert "\r" not in said and len(lines) == 4
+    assert any("minutes to go, by the first 20 steps" in line for line in lines)
+    assert sum("minutes to go" in line for line in lines) == 1
+    assert sum(line.startswith("epoch ") for line in lines) == 3
+
+
+def test_bf16_trains_on_a_cpu(data):
+    _, _, history, _ = train(data, BASE.model_copy(update={"run": "bf16", "precision": "bf16", "epochs": 1}))
+    assert np.isfinite(history["train_loss"]).all()
+
+
+def test_fp16_on_a_cpu_and_a_missing_device_are_refused():
+    with pytest.raises(ParameterError, match="fp16"):
+        set_up(BASE.model_copy(update={"precision": "fp16"}))
+    if not torch.cuda.is_available():
+        with pytest.raises(ParameterError, match=r"'cuda'.*cpu"):
+            choose_device("cuda")
+
+
+def test_threads_are_set_by_the_run():
+    set_up(BASE.model_copy(update={"threads": 1}))
+    assert torch.get_num_threads() == 1
+
+
+def test_schedules_are_those_of_torch():
+    steps = BASE.model_copy(update={"epochs": 20, "schedule": "step", "step_size": 7, "gamma": 0.5})
+    cosine = BASE.model_copy(update={"epochs": 20, "schedule": "cosine"})
+    for params, make in (
+        (steps, lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 7, 0.5)),
+        (cosine, lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)),
+    ):
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=params.learning_rate)
+        scheduler = make(optimizer)
+        for epoch in range(20):
+            assert learning_rate_at(params, epoch) == pytest.approx(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+
+
+def test_class_weights_equal_scikit_learns_and_a_wrong_number_is_refused():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = np.array([0] * 7 + [1] * 2 + [2])
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert class_weights(labels, "balanced", 3) == pytest.approx(list(expected))
+    assert class_weights(labels, "none", 3) is None
+    assert class_weights(labels, "balanced", 4)[3] == 0.0
+    with pytest.raises(ParameterError, match="each of the 3 classes"):
+        class_weights(labels, [1.0, 2.0], 3)
+
+
+def test_complement_weights_are_one_minus_the_share_scaled_to_the_first_class():
+    labels = np.array([0] * 7 + [1] * 2 + [2])
+    assert class_weights(labels, "complement", 3) == pytest.approx([1.0, 0.8 / 0.3, 0.9 / 0.3])
+    assert class_weights(labels, "complement", 4)[3] == pytest.approx(1 / 0.3)  # a class without images
+    with pytest.raises(ParameterError, match="every training image is of the first class"):
+        class_weights(np.zeros(5, int), "complement", 2)
+
+
+def test_the_last_epoch_is_kept_where_nothing_is_left_to_choose_by(data):
+    params = BASE.model_copy(update={"run": "last", "select_on": "last", "learning_rate": 0.05})
+    run, _, history, _ = train(data, params)
+    assert run.manifest["best_epoch"] == 3 and "test_qwk" not in history
+
+
+def test_the_loss_of_a_split_equals_torchs_cross_entropy():
+    rng = np.random.default_rng(0)
+    logits, labels, weights = rng.normal(size=(50, 4)).astype(np.float32), rng.integers(0, 4, 50), [1.0, 2.0, 0.5, 3.0]
+    for weight in (None, weights):
+        ours = evaluate("val", labels, logits, weight, metrics.score("qwk"), "qwk")["val_loss"]
+        tensor = None if weight is None else torch.tensor(weight)
+        theirs = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(labels), tensor)
+        assert ours == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_predictions_come_in_the_tables_order_with_its_ids(data):
+    table, store = data
+    loaders = make_loaders(table, store, BASE)
+    model = build_model("resnet18", 5)
+    parts = {name: table[table["split"] == name] for name in ("val", "test")}
+    logits = {name: predict(model, loaders[name], BASE.normalize) for name in parts}
+    whole = predictions_table(parts, logits)
+    assert list(whole["image_id"]) == [*parts["val"]["image_id"], *parts["test"]["image_id"]]
+    assert list(whole["label"]) == [*parts["val"]["label"], *parts["test"]["label"]]
+    model.eval()
+    row = parts["test"].iloc[5]
+    from labkit.data.augment import to_float
+
+    image = torch.from_numpy(store.images[[store.rows[row["image_id"]]]].copy())
+    expected = model(to_float(image, BASE.normalize)).detach().numpy()[0]
+    found = whole[whole["image_id"] == row["image_id"]][[f"logit_{k}" for k in range(5)]].to_numpy()[0]
+    assert found == pytest.approx(expected, abs=1e-4)
