@@ -1,6 +1,5 @@
-"""This project's own passes: the same functions that train.ipynb calls, with nothing taken out."""
+"""labkit's own passes: the same functions that train.ipynb calls, with nothing taken out."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from measuring import Pass
+from tasks import CLASSES, DECAY, MOMENTUM, RATE, Files, Steps, logits_loop
 from torch import Tensor, nn
 
-from labkit.bench.tasks import CLASSES, DECAY, MOMENTUM, RATE, InputTask, StepTask, TestTask, drain
-from labkit.bench.timing import Pass
 from labkit.data.augment import to_float
 from labkit.data.hashes import file_hashes
 from labkit.data.loaders import Batch, EpochLoader, make_loaders
@@ -36,15 +35,13 @@ def store_of(table: pd.DataFrame, size: int, cache: Path) -> Store:
 
 
 def params_for(px: int, batch_size: int, **others: Any) -> RunParams:
-    """Parameters of a run as all contestants train: SGD with momentum, a constant rate, ImageNet's statistics."""
-    told = {"image_size": px, "batch_size": batch_size, "optimizer": "sgd", "schedule": "constant"}
-    return RunParams.of(
-        told | {"learning_rate": RATE, "momentum": MOMENTUM, "weight_decay": DECAY, "epochs": 10_000} | others
-    )
+    """Parameters of a run that trains as all contestants: SGD with momentum, a constant rate, ImageNet's statistics."""
+    values = {"image_size": px, "batch_size": batch_size, "optimizer": "sgd", "schedule": "constant", "epochs": 10_000}
+    return RunParams.of(values | {"learning_rate": RATE, "momentum": MOMENTUM, "weight_decay": DECAY} | others)
 
 
-def load(task: InputTask, store: Store) -> Pass:
-    """One epoch of batches out of a store that is there: epoch 2 of a study's first run, and all that come later."""
+def load(task: Files, store: Store) -> Pass:
+    """One epoch of batches from a store that is there: epoch 2 of a study's first run, and all that come later."""
     params = params_for(task.size, task.batch_size, crop_size=task.crop, rotation=task.rotation, device="cpu")
     loader = make_loaders(task.table, store, params)["train"]
     epochs = count(2)
@@ -57,7 +54,7 @@ def load(task: InputTask, store: Store) -> Pass:
             else:
                 yield to_device(batch, params, torch.device("cpu"))
 
-    return lambda: drain(batches(), task)
+    return lambda: task.drain(batches())
 
 
 @contextmanager
@@ -77,7 +74,7 @@ class Training:
     """A network, its optimizer and what else `train_one_epoch` takes; ``epoch(batches)`` is one call of it."""
 
     def __init__(self, arch: str, params: RunParams, frozen: bool = False):
-        self.params, self.frozen = params, frozen
+        self.params, self.frozen, self.epochs = params, frozen, count(1)
         with as_in_a_run(params) as accelerator:
             self.accelerator = accelerator
             model = build_model(arch, CLASSES, seed=params.seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -85,7 +82,6 @@ class Training:
             optimizer = accelerator.prepare_optimizer(build_optimizer(model, params, frozen))
             criterion = make_criterion(params, None).to(accelerator.device)
             self.step = TrainStep(self.model, criterion, optimizer, params, accelerator, CLASSES)
-        self.epochs = count(1)
 
     def epoch(self, batches: EpochLoader | list[Batch]) -> dict[str, float]:
         """Train on these batches, in the loader's next epoch."""
@@ -97,74 +93,50 @@ class Training:
             return train_one_epoch(self.step, batches, len(batches), epoch)
 
 
-def in_memory(task: StepTask) -> list[Batch]:
-    """The task's batches as our loop takes them: bytes, which it normalises itself."""
-    rows = zip(task.images, task.labels, strict=True)
-    return [{"images": images, "labels": labels, "angles": torch.zeros(len(labels))} for images, labels in rows]
-
-
-def train(task: StepTask) -> Pass:
+def train(task: Steps) -> Pass:
     """Training steps; unlike the peers', each of them also normalises its bytes."""
-    px, size = task.images[0].shape[1], len(task.labels[0])
-    params = params_for(px, size, device=task.device.type, precision=task.precision)
-    training, batches = Training(task.arch, params), in_memory(task)
+    images, labels = task.batches[0]
+    params = params_for(images.shape[1], len(labels), device=task.device.type, precision=task.precision)
+    training = Training(task.arch, params)
+    batches: list[Batch] = [{"images": x, "labels": y, "angles": torch.zeros(len(y))} for x, y in task.batches]
     return lambda: training.epoch(batches)
 
 
-def test_from_store(task: TestTask, cache: Path) -> Pass:
+def evaluate_store(task: Files, cache: Path) -> Pass:
     """Logits of files that the store holds already, as after every epoch of a study but its first run's first."""
     size = task.resize or task.size
     table = task.table.assign(split="test")
     params = params_for(size, task.batch_size, crop_size=task.crop, device=task.device.type)
     loader = make_loaders(table, store_of(table, size, cache), params, task.device.type)["test"]
-    model = _loaded(task)
+    model = loaded(task)
     return lambda: torch.from_numpy(predict(model, loader, params.normalize))
 
 
-def network_alone(task: TestTask) -> Pass:
-    """The same network on normalised images that are in memory: what no loader can be faster than."""
-    images = [load_square(task.paths[at : at + task.batch_size], task.resize or task.size)[0] for at in _starts(task)]
-    batches = [
-        to_float(torch.from_numpy(np.ascontiguousarray(_middle(part, task.crop))), "imagenet") for part in images
-    ]
-    model = _loaded(task).eval()
-
-    @torch.inference_mode()
-    def once() -> Tensor:
-        return torch.cat([model(batch.to(task.device)) for batch in batches]).cpu()
-
-    return once
-
-
-def test_from_files(task: TestTask) -> Pass:
+def evaluate_files(task: Files) -> Pass:
     """Logits of files that were never seen before: decoded anew each time, as `labkit predict` does."""
-    model = _loaded(task)
+    model = loaded(task)
+    return lambda: torch.from_numpy(
+        np.concatenate([predict_images(model, images, "imagenet") for images in decoded(task)])
+    )
+
+
+def evaluate_memory(task: Files) -> Pass:
+    """The same network on normalised images that are in memory: no loader can be faster."""
+    batches = [(to_float(torch.from_numpy(images), "imagenet"), None) for images in decoded(task)]
+    return logits_loop(loaded(task), batches, task.device)
+
+
+def decoded(task: Files) -> Iterator[np.ndarray]:
+    """Batches of images (B, crop, crop, 3) uint8, the middle of each file."""
     size = task.resize or task.size
-
-    def once() -> Tensor:
-        outputs = []
-        for start in _starts(task):
-            images, _ = load_square(task.paths[start : start + task.batch_size], size)
-            outputs.append(predict_images(model, np.ascontiguousarray(_middle(images, task.crop)), "imagenet"))
-        return torch.from_numpy(np.concatenate(outputs))
-
-    return once
+    edge = (size - task.crop) // 2
+    inside = slice(edge, edge + task.crop)
+    for start in range(0, len(task.table), task.batch_size):
+        images, _ = load_square(task.paths[start : start + task.batch_size], size)
+        yield np.ascontiguousarray(images[:, inside, inside])
 
 
-def _starts(task: TestTask) -> range:
-    return range(0, len(task.table), task.batch_size)
-
-
-def _middle(images: np.ndarray, crop: int) -> np.ndarray:
-    edge = (images.shape[1] - crop) // 2
-    return images[:, edge : edge + crop, edge : edge + crop]
-
-
-def _loaded(task: TestTask) -> nn.Module:
+def loaded(task: Files) -> nn.Module:
+    """The task's network with its weights, as a run has it."""
     model = build_model(task.arch, CLASSES, task.weights, "keep")
     return model.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def steps_in(images: int, batch_size: int) -> int:
-    """Batches of an epoch."""
-    return math.ceil(images / batch_size)
