@@ -13,7 +13,7 @@ from labkit import audit
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.models import build, describe
-from labkit.models.start import start_in_words
+from labkit.models.build import start_in_words
 from labkit.params import RunParams
 from labkit.runs.files import write_csv, write_json, write_text
 from labkit.runs.fingerprint import data_fingerprint, run_inputs

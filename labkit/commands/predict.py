@@ -23,7 +23,7 @@ from labkit.evaluation.decide import decide
 from labkit.evaluation.gradcam import Maps, grad_cam
 from labkit.evaluation.ordinal import Cuts, grade_cuts
 from labkit.evaluation.thresholds import ScreeningPoint, screening_point
-from labkit.models.trained import load_trained
+from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
 from labkit.reporting.plots_errors import looked_at
 from labkit.reporting.sentences_predict import answer_title
