@@ -94,7 +94,7 @@ class Predictor:
             return Answers(pd.DataFrame({"image": []}), pixels, unreadable)
         outputs = predict_images(self.model, pixels, self.params.normalize, batch_size=len(pixels))
         table = decide(output_columns(outputs).assign(image=list(photographs)), cuts=self.cuts)
-        table["chance"] = self.point.chance(table)
+        table["chance"] = self.point.scores(table)
         table["learnt_from"] = [bool(self.learnt) and sha256_of(path) in self.learnt for path in photographs.values()]
         return Answers(table, pixels, unreadable)
 

@@ -1,11 +1,11 @@
-"""How far a score could be off: bootstrap intervals that keep a patient's images together.
+"""Percentile intervals of scores, by a bootstrap that keeps a patient's images together.
 
-Two eyes of one patient are not two independent observations, so whole groups are drawn with replacement, not images;
-intervals over images are too narrow (Ying et al. 2021, PMC8586066). Percentile intervals.
+Two eyes of one patient are not independent observations. So whole groups are drawn with replacement, not images;
+intervals from drawn images would be too narrow (Ying et al. 2021, PMC8586066).
 
-The metrics depend on the confusion matrix only. So each group is reduced to its own confusion matrix, equal ones
-are counted together (most patients are "both eyes healthy, both called healthy"), and drawing G groups out of G becomes
-one multinomial draw over the distinct matrices: the same distribution, at a fraction of the cost.
+These metrics depend on the confusion matrix only. So each group is replaced by its confusion matrix, equal matrices are
+counted (for most patients both eyes are healthy and predicted so), and drawing G of G groups becomes one multinomial
+draw over the distinct matrices: the same distribution in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from labkit.evaluation.metrics import as_labels
+from labkit.evaluation.decide import Floats, as_labels
 
-Floats = NDArray[np.float64]
 Column: TypeAlias = ArrayLike | pd.Series
-WEIGHTS_AT_ONCE = 4_000_000  # numbers held at a time (32 MB); the draws do not depend on it
+WEIGHTS_AT_ONCE = 4_000_000  # numbers held in memory at a time (32 MB); the draws do not depend on it
 
 
 def accuracy(matrices: Floats) -> Floats:
-    """The share of the diagonal, of confusion matrices (…, C, C)."""
+    """Share of correct predictions; as all metrics here, of confusion matrices (…, C, C)."""
     return _diagonal(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1))
 
 
 def balanced_accuracy(matrices: Floats) -> Floats:
-    """The mean sensitivity of the classes that have images, as scikit-learn has it."""
+    """Mean sensitivity of the classes that have images, as in scikit-learn."""
     rows = matrices.sum(axis=-1)
     return _ratio(_diagonal(matrices), rows).sum(axis=-1) / (rows > 0).sum(axis=-1)
 
 
 def macro_f1(matrices: Floats) -> Floats:
-    """The mean F1 of the classes that have images or answers, as scikit-learn has it."""
+    """Mean F1 of the classes that have images or predictions, as in scikit-learn."""
     both = matrices.sum(axis=-1) + matrices.sum(axis=-2)
     return _ratio(2 * _diagonal(matrices), both).sum(axis=-1) / (both > 0).sum(axis=-1)
 
@@ -48,12 +47,12 @@ def qwk(matrices: Floats) -> Floats:
     rows, columns = matrices.sum(axis=-1), matrices.sum(axis=-2)
     expected = np.einsum("...i,ij,...j->...", rows, distance, columns) / matrices.sum(axis=(-2, -1))
     observed = (matrices * distance).sum(axis=(-2, -1))
-    # Undefined where there is one class only; 0, as in metrics.qwk.
+    # 0 if there is only one class, where kappa is undefined; as in metrics.qwk
     return np.where(expected > 0, 1 - _ratio(observed, expected), 0.0)
 
 
 def sensitivity(number: int) -> Callable[[Floats], Floats]:
-    """The metric of one class: the share of its images that are found; NaN where a draw has none."""
+    """The sensitivity of one class as a metric: the share of its images that are found; NaN without images."""
 
     def found(matrices: Floats) -> Floats:
         images = matrices[..., number, :].sum(axis=-1)
@@ -100,8 +99,8 @@ def bootstrap_by_group(
 
 def cells(labels: Column, predicted: Column, n_classes: int) -> NDArray[np.int64]:
     """Each image's cell of the confusion matrix, numbered row by row."""
-    answers = as_labels(predicted, n_classes)
-    return as_labels(labels, n_classes, len(answers)) * n_classes + answers
+    columns = as_labels(predicted, n_classes)
+    return as_labels(labels, n_classes, len(columns)) * n_classes + columns
 
 
 def per_group(cells: NDArray[np.int64], groups: Column | None, size: int) -> Floats:
@@ -112,7 +111,7 @@ def per_group(cells: NDArray[np.int64], groups: Column | None, size: int) -> Flo
 
 
 def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:
-    """A number from 0 for the group of each of n images; an image without a group is a group of its own."""
+    """The number of each image's group, from 0; an image without a group is a group of its own."""
     if groups is None:
         return np.arange(n)
     numbers, known = pd.factorize(pd.Series(np.asarray(groups, dtype=object)), use_na_sentinel=True)
@@ -125,13 +124,12 @@ def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:
 
 
 def distinct(matrices: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """The rows that differ, and how often each occurs."""
-    rows, counts = np.unique(matrices, axis=0, return_counts=True)
-    return rows, counts
+    """The distinct rows, and how often each occurs."""
+    return np.unique(matrices, axis=0, return_counts=True)
 
 
 def draw(matrices: Floats, counts: NDArray[np.int64], draws: int, seed: int) -> Floats:
-    """`draws` times as many groups as there are, with replacement: the sums of their matrices, (draws, cells)."""
+    """Draw all groups with replacement, `draws` times: the sums of their matrices, (draws, cells)."""
     rng = np.random.default_rng(seed)
     n_groups = int(counts.sum())
     step = max(1, WEIGHTS_AT_ONCE // len(counts))
@@ -140,21 +138,11 @@ def draw(matrices: Floats, counts: NDArray[np.int64], draws: int, seed: int) -> 
 
 
 def middle(values: Floats, level: float, n_groups: int) -> tuple[float, float]:
-    """The ends of the middle `level` of the draws; NaN where one group is all there is."""
+    """The ends of the middle `level` of the draws; NaN with fewer than two groups."""
     if n_groups < 2 or np.isnan(values).all():
         return float("nan"), float("nan")
     low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def check_same_rows(image_ids_a: Column, image_ids_b: Column) -> None:
-    """Two models are compared on the same images in the same order, or not at all: ValueError."""
-    a, b = np.asarray(image_ids_a, dtype=object), np.asarray(image_ids_b, dtype=object)
-    if len(a) != len(b):
-        raise ValueError(f"image ids: {len(a)} images against {len(b)}; compare models on the same test set")
-    if (a != b).any():
-        row = int(np.argmax(a != b))
-        raise ValueError(f"image ids: row {row} is {a[row]!r} against {b[row]!r}; sort both tables by image_id")
 
 
 def _diagonal(matrices: Floats) -> Floats:

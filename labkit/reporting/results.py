@@ -11,12 +11,11 @@ import pandas as pd
 
 from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts
-from labkit.evaluation.compare import mean_of_seeds, paired_difference
+from labkit.evaluation.compare import holm, mcnemar, mean_of_seeds, paired_difference
 from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import METRICS, bootstrap_by_group, sensitivity
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
-from labkit.evaluation.paired import holm, mcnemar
-from labkit.evaluation.ranking_intervals import auroc_draws, auroc_intervals
+from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import plural
 from labkit.params import RunParams
 from labkit.reporting.failed import unfinished
