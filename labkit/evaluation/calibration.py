@@ -97,8 +97,8 @@ def ece(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
     Of confidences and correct predictions (n,); Guo et al. 2017, arXiv:1706.04599.
     """
     table = reliability(confidence, right, bins)
-    gaps = (table["accuracy"] - table["confidence"]).abs()
-    return float((gaps * table["n"]).sum() / table["n"].sum())
+    n, said, true = (table[name].to_numpy(np.float64) for name in ("n", "confidence", "accuracy"))
+    return float(np.nansum(np.abs(true - said) * n) / n.sum())
 
 
 def ece_reference(confidence: ArrayLike, bins: int = BINS, draws: int = DRAWS, seed: int = 0) -> Floats:

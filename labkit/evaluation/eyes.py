@@ -19,17 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from labkit.evaluation.decide import (
-    Floats,
-    Labels,
-    NotFitted,
-    as_labels,
-    decide,
-    is_ordinal,
-    logits_of,
-    softmax,
-    validation_of,
-)
+from labkit.evaluation.decide import Floats, NotFitted, as_labels, decide, is_ordinal, logits_of, softmax, validation_of
 
 OTHER_SIDE = {"left": "right", "right": "left"}
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse regularisation
@@ -46,7 +36,7 @@ def join_eyes(predictions: pd.DataFrame) -> pd.DataFrame:
     if is_ordinal(predictions):
         raise NotFitted("the eyes of an ordinal run are not joined: it gives a grade and no probabilities")
     val, test = validation_of(predictions), predictions.loc[predictions["split"] == "test"]
-    if not _eyes(predictions):
+    if _eyes(predictions).empty:
         raise NotFitted("it is not known which images are two eyes of one patient")
     n_classes = logits_of(predictions).shape[1]
     labels = as_labels(val["label"], n_classes)
@@ -73,25 +63,20 @@ def eye_features(predictions: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:
     probabilities = softmax(logits_of(predictions))
     own = np.column_stack([np.log(np.maximum(probabilities, FLOOR)), probabilities @ np.arange(probabilities.shape[1])])
     eyes = _eyes(predictions)
+    rows = pd.Series(eyes.index, index=pd.MultiIndex.from_frame(eyes))
     fellow = np.full(len(own), -1)
-    for (group, side), row in eyes.items():
-        fellow[row] = eyes.get((group, OTHER_SIDE[side]), -1)
-    paired = fellow >= 0
-    return np.column_stack([own, own[fellow]]), paired
+    others = pd.MultiIndex.from_frame(eyes.assign(side=eyes["side"].map(OTHER_SIDE.get)))
+    fellow[eyes.index] = rows.reindex(others, fill_value=-1)
+    return np.column_stack([own, own[fellow]]), fellow >= 0
 
 
-def _eyes(predictions: pd.DataFrame) -> dict[tuple[str, str], int]:
-    """The row of each patient's left and right eye; eyes with several images are left out."""
-    if not {"group", "side"} <= set(predictions.columns):
-        return {}
-    rows: dict[tuple[str, str], list[int]] = {}
-    for row, (group, side) in enumerate(zip(predictions["group"], predictions["side"], strict=True)):
-        if pd.notna(group) and side is not pd.NA and side in OTHER_SIDE:
-            rows.setdefault((str(group), str(side)), []).append(row)
-    return {eye: found[0] for eye, found in rows.items() if len(found) == 1}
+def _eyes(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Group and side of the rows that are a patient's only image of this eye, indexed by the row's number."""
+    eyes = predictions.reset_index(drop=True).reindex(columns=["group", "side"]).astype(object)
+    return eyes.loc[eyes["group"].notna() & eyes["side"].isin(list(OTHER_SIDE)) & ~eyes.duplicated(keep=False)]
 
 
-def _fit(features: Floats, labels: Labels, groups: NDArray[np.object_], n_classes: int) -> Pipeline:
+def _fit(features: Floats, labels: NDArray[np.int64], groups: NDArray[np.object_], n_classes: int) -> Pipeline:
     """The regression with the strength that predicts left-out patients best (log loss)."""
     folds = min(FOLDS, len(set(groups)))
     if folds < 2:

@@ -10,7 +10,7 @@ draw over the distinct matrices: the same distribution in a fraction of the time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from labkit.evaluation.decide import Floats, as_labels
 
 Column: TypeAlias = ArrayLike | pd.Series
+LEVEL = 0.95
 WEIGHTS_AT_ONCE = 4_000_000  # numbers held in memory at a time (32 MB); the draws do not depend on it
 
 
@@ -55,8 +56,7 @@ def sensitivity(number: int) -> Callable[[Floats], Floats]:
     """The sensitivity of one class as a metric: the share of its images that are found; NaN without images."""
 
     def found(matrices: Floats) -> Floats:
-        images = matrices[..., number, :].sum(axis=-1)
-        return np.divide(matrices[..., number, number], images, out=np.full(images.shape, np.nan), where=images > 0)
+        return _ratio(matrices[..., number, number], matrices[..., number, :].sum(axis=-1), np.nan)
 
     return found
 
@@ -76,36 +76,46 @@ def bootstrap_by_group(
     n_classes: int,
     draws: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
     metrics: Mapping[str, Callable[[Floats], Floats]] = METRICS,
 ) -> pd.DataFrame:
-    """A row a metric: estimate, low, high (the middle `level` of the draws, less those where it is undefined).
+    """A row per metric: estimate, low, high (a 95 % interval from the draws in which the metric is defined).
 
-    `metrics`: functions of confusion matrices (…, C, C), NaN where undefined.
-
-    An image whose group is missing is its own group (all of them if `groups` is None). With one group only there is no
-    interval: low and high are NaN. Raises ValueError on unlabelled rows and unequal lengths.
+    `metrics`: functions of confusion matrices (…, C, C), NaN if undefined. An image without a group is its own group
+    (all images if `groups` is None). With a single group, low and high are NaN. Raises ValueError on unlabelled rows
+    and unequal lengths.
     """
-    found = cells(labels, predicted, n_classes)
-    matrices, counts = distinct(per_group(found, groups, n_classes**2))
-    drawn = draw(matrices, counts, draws, seed).reshape(draws, n_classes, n_classes)
-    whole = (counts @ matrices).reshape(n_classes, n_classes)
+    drawn, whole, n_groups = draw_groups([(labels, predicted)], groups, n_classes, draws, seed)
     rows = {}
     for name, metric in metrics.items():
-        low, high = middle(metric(drawn), level, int(counts.sum()))
-        rows[name] = {"estimate": float(metric(whole)), "low": low, "high": high}
+        low, high = middle(metric(drawn[:, 0]), n_groups)
+        rows[name] = {"estimate": float(metric(whole[0])), "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
 
-def cells(labels: Column, predicted: Column, n_classes: int) -> NDArray[np.int64]:
-    """Each image's cell of the confusion matrix, numbered row by row."""
-    columns = as_labels(predicted, n_classes)
-    return as_labels(labels, n_classes, len(columns)) * n_classes + columns
+def draw_groups(
+    seeds: Sequence[tuple[Column, Column]], groups: Column | None, n_classes: int, draws: int, seed: int
+) -> tuple[Floats, Floats, int]:
+    """Draw all groups with replacement, `draws` times; all networks get the same draws.
+
+    `seeds`: labels and predictions of S networks on the same images. Returns the confusion matrices of the draws
+    (draws, S, C, C), those of all images (S, C, C), and the number of groups.
+    """
+    of_groups = [_group_matrices(labels, predicted, groups, n_classes) for labels, predicted in seeds]
+    matrices, counts = np.unique(np.concatenate(of_groups, axis=1), axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    n_groups = int(counts.sum())
+    step = max(1, WEIGHTS_AT_ONCE // len(counts))
+    sizes = [min(step, draws - start) for start in range(0, draws, step)]
+    found = np.concatenate([rng.multinomial(n_groups, counts / n_groups, size=size) @ matrices for size in sizes])
+    shape = (len(seeds), n_classes, n_classes)
+    return found.reshape(draws, *shape), (counts @ matrices).reshape(shape), n_groups
 
 
-def per_group(cells: NDArray[np.int64], groups: Column | None, size: int) -> Floats:
+def _group_matrices(labels: Column, predicted: Column, groups: Column | None, n_classes: int) -> Floats:
     """Every group's confusion matrix, flat: (G, C·C)."""
-    numbers = group_numbers(groups, len(cells))
+    columns = as_labels(predicted, n_classes)
+    cells = as_labels(labels, n_classes, len(columns)) * n_classes + columns
+    numbers, size = group_numbers(groups, len(cells)), n_classes**2
     n_groups = int(numbers.max()) + 1
     return np.bincount(numbers * size + cells, minlength=n_groups * size).reshape(n_groups, size).astype(np.float64)
 
@@ -123,25 +133,11 @@ def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:
     return numbers
 
 
-def distinct(matrices: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """The distinct rows, and how often each occurs."""
-    return np.unique(matrices, axis=0, return_counts=True)
-
-
-def draw(matrices: Floats, counts: NDArray[np.int64], draws: int, seed: int) -> Floats:
-    """Draw all groups with replacement, `draws` times: the sums of their matrices, (draws, cells)."""
-    rng = np.random.default_rng(seed)
-    n_groups = int(counts.sum())
-    step = max(1, WEIGHTS_AT_ONCE // len(counts))
-    sizes = [min(step, draws - start) for start in range(0, draws, step)]
-    return np.concatenate([rng.multinomial(n_groups, counts / n_groups, size=size) @ matrices for size in sizes])
-
-
-def middle(values: Floats, level: float, n_groups: int) -> tuple[float, float]:
-    """The ends of the middle `level` of the draws; NaN with fewer than two groups."""
+def middle(values: Floats, n_groups: int) -> tuple[float, float]:
+    """The ends of the middle 95 % of the draws, without undefined (NaN) ones; NaN with fewer than two groups."""
     if n_groups < 2 or np.isnan(values).all():
         return float("nan"), float("nan")
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -149,6 +145,7 @@ def _diagonal(matrices: Floats) -> Floats:
     return np.diagonal(matrices, axis1=-2, axis2=-1)
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    """above / below, and 0 where below is 0."""
-    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=np.asarray(below) > 0)
+def _ratio(above: Floats, below: Floats, undefined: float = 0.0) -> Floats:
+    """above / below, and `undefined` where below is 0."""
+    out = np.full(np.broadcast(above, below).shape, undefined)
+    return np.divide(above, below, out=out, where=np.asarray(below) > 0)

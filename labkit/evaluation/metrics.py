@@ -31,7 +31,6 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-@_quiet()
 def accuracy(labels: Labels, predicted: Labels, n_classes: int) -> float:
     """Share of correct predictions."""
     return float(sk.accuracy_score(labels, predicted))
@@ -108,14 +107,14 @@ def evaluate(predictions: pd.DataFrame, classes: Sequence[str], task: str = "cla
     decided = _decided(predictions)
     labels, predicted = _columns(decided, len(classes))
     groups = decided["group"].dropna() if "group" in decided else ()
-    by_class = per_class_table(decided, classes)[list(PER_CLASS)]
+    by_class = per_class_table(decided, classes)
     return {
         "n": len(labels),
         "n_groups": len(set(groups)),
         "n_without_group": len(labels) - len(groups),
         **{name: of(labels, predicted, len(classes)) for name, of in SCORES.items()},
         **ranking_scores(decided, classes),
-        **{name: [None if np.isnan(value) else value for value in of] for name, of in by_class.to_dict("list").items()},
+        **{name: [None if np.isnan(value) else float(value) for value in by_class[name]] for name in PER_CLASS},
         **referable_scores(decided, classes, task),
     }
 

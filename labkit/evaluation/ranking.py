@@ -5,8 +5,8 @@ also images of other classes); the other classes are listed as left out. Average
 thresholds without interpolation, which would be too optimistic (Davis and Goadrich 2006); a random ranking has the
 share of positives, not one half.
 
-An interval of an AUROC comes from a bootstrap over groups, as in `intervals`, but needs the probabilities of all images,
-not only confusion matrices. Drawing groups with replacement means weighting each image by how often its group was
+An interval of an AUROC comes from a bootstrap over groups, as in `intervals`, but from the probabilities of all images,
+not from confusion matrices. Drawing groups with replacement means weighting each image by how often its group was
 drawn. The weighted areas of all draws are then cumulative sums over the images in the order of their probabilities
 (Mann and Whitney's count of correctly ordered pairs, where a tie counts one half).
 """
@@ -103,17 +103,12 @@ def curves(tests: Mapping[str, pd.DataFrame], classes: Sequence[str], question: 
 
 
 def auroc_intervals(
-    decided: pd.DataFrame,
-    classes: Sequence[str],
-    task: str = "classes",
-    draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
+    decided: pd.DataFrame, classes: Sequence[str], task: str = "classes", draws: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
     """Rows macro_auroc and, for grades, referable_auroc: low and high, from a decided predictions table."""
     found = auroc_draws(decided, classes, task, draws, seed)
     n_groups = int(group_numbers(decided["group"], len(decided)).max()) + 1
-    ends = {name: middle(values, level, n_groups) for name, values in found.items()}
+    ends = {name: middle(values, n_groups) for name, values in found.items()}
     return pd.DataFrame.from_dict(ends, orient="index", columns=["low", "high"]).rename_axis("metric")
 
 

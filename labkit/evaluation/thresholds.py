@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from labkit.evaluation.decide import Floats, NotFitted, labelled_test, severity, validation_of
+from labkit.evaluation.decide import Floats, NotFitted, as_labels, labelled_test, severity, validation_of
 from labkit.evaluation.intervals import Column, bootstrap_by_group, sensitivity
 
 REFERABLE_FROM = 2  # the lowest grade that is referred
@@ -43,10 +43,8 @@ class Question:
 
     def of(self, decided: pd.DataFrame) -> tuple[NDArray[np.bool_], Floats]:
         """Which rows are positive, and what ranks them (`severity`). Raises ValueError on missing labels."""
-        labels = decided["label"]
-        if labels.isna().any():
-            raise ValueError(f"labels: {labels.isna().sum()} of {len(labels)} rows are unlabelled")
-        return labels.isin(self.positive).to_numpy(bool), severity(decided, self.positive[0])
+        first, n_classes = self.positive[0], self.positive[-1] + 1
+        return as_labels(decided["label"], n_classes) >= first, severity(decided, first)
 
 
 def question(classes: Sequence[str], task: str) -> Question | None:

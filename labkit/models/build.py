@@ -27,6 +27,7 @@ ARCHS: dict[str, Callable[..., nn.Module]] = {
     "resnet152": resnet152,
     LITE0: tf_efficientnet_lite0,
 }
+OPTIONAL = "num_batches_tracked"  # missing in files from before PyTorch 0.4
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
@@ -169,7 +170,7 @@ def start_in_words(params: RunParams) -> str:
 
 def _check_backbone(state_dict: StateDict, arch: str, where: str, deviation: str, image_size: int) -> None:
     """Raises WeightsError unless the weights are this network's tensors in their shapes; the head's may differ."""
-    mismatch = _first_mismatch(state_dict, arch, deviation, image_size)
+    mismatch = _backbone_mismatch(state_dict, arch, deviation, image_size)
     if mismatch is None:
         return
     wanted = arch if deviation == "none" else f"{arch} with deviation: {deviation}"
@@ -177,12 +178,18 @@ def _check_backbone(state_dict: StateDict, arch: str, where: str, deviation: str
     raise WeightsError(f"weights: {where} does not fit {wanted}: {mismatch}; {advice}")
 
 
+def _check_head(state_dict: StateDict, model: nn.Module) -> None:
+    mismatch = _mismatch(state_dict, {name: of for name, of in model.state_dict().items() if _is_head(name)})
+    if mismatch is not None:
+        raise WeightsError(f"head: 'keep' needs weights with this head, but {mismatch}; set head: new")
+
+
 def _what_fits(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> Iterator[str]:
     """Advice: the networks that these weights fit; those with the requested deviation come first."""
     for other_deviation in (deviation, "none", *DEVIATIONS):
         for other in ARCHS:
             try:
-                if _first_mismatch(state_dict, other, other_deviation, image_size) is not None:
+                if _backbone_mismatch(state_dict, other, other_deviation, image_size) is not None:
                     continue
             except ValueError:  # this arch cannot have this deviation, or timm is not installed
                 continue
@@ -191,26 +198,21 @@ def _what_fits(state_dict: StateDict, arch: str, deviation: str, image_size: int
             yield f"it is a {other}: set {' and '.join(changes)}"
 
 
-def _first_mismatch(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> str | None:
+def _backbone_mismatch(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> str | None:
     expected = _shapes(arch, deviation, image_size)
+    needed = {name: of for name, of in expected.items() if not _is_head(name) and not name.endswith(OPTIONAL)}
+    unknown = (f"{name} is not one of its tensors" for name in state_dict if name not in expected)
+    return _mismatch(state_dict, needed) or next(unknown, None)
+
+
+def _mismatch(state_dict: StateDict, expected: StateDict) -> str | None:
+    """The first tensor that is missing or has another shape, in words."""
     for name, tensor in expected.items():
-        if _is_head(name) or name.endswith("num_batches_tracked"):  # files from before PyTorch 0.4 lack the latter
-            continue
         if name not in state_dict:
             return f"{name} is missing"
         if state_dict[name].shape != tensor.shape:
             return f"{name} has shape {tuple(state_dict[name].shape)}, not {tuple(tensor.shape)}"
-    unknown = next((name for name in state_dict if name not in expected), None)
-    return None if unknown is None else f"{unknown} is not one of its tensors"
-
-
-def _check_head(state_dict: StateDict, model: nn.Module) -> None:
-    for name in filter(_is_head, model.state_dict()):
-        if name not in state_dict:
-            raise WeightsError(f"head: 'keep' needs {name}, which the weights do not have; set head: new")
-        found, wanted = tuple(state_dict[name].shape), tuple(model.state_dict()[name].shape)
-        if found != wanted:
-            raise WeightsError(f"head: 'keep' needs {name} in shape {wanted}, the weights have {found}; set head: new")
+    return None
 
 
 def _shapes(arch: str, deviation: str, image_size: int) -> StateDict:

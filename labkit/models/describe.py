@@ -34,7 +34,7 @@ def flops(model: nn.Module, image_size: int) -> int:
     1.8/3.6/7.6/11.3 × 10⁹ within 4 %. ResNet-50 has 4.1 × 10⁹, the paper 3.8: our bottleneck has its stride on the 3×3
     convolution (see resnet.Bottleneck), which matters most for the smallest of the bottleneck networks.
     """
-    return int(layer_table(model, image_size)["multiply-adds"].sum())
+    return int(layer_table(model, image_size)["multiply-adds"].to_numpy().sum())
 
 
 def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
@@ -131,7 +131,7 @@ def architecture_table(image_size: int, num_classes: int, archs: tuple[str, ...]
             *(_stage_text(getattr(model, stage)) for stage in STAGES),
             f"average pool, {num_classes}-d fc, softmax",
             f"{parameters(model):,}",
-            _billions(parts["multiply-adds"].sum()),
+            _billions(parts["multiply-adds"].to_numpy().sum()),
         ]
     return pd.DataFrame(columns)
 

@@ -181,7 +181,7 @@ class StudyResults:
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
                 differences = paired_difference(self.seeds(a), self.seeds(b), len(self.classes))
-                p = _mcnemar(self.tests[a], self.tests[b])
+                p = mcnemar(self.tests[a], self.tests[b])
                 for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
                     row = differences.loc[metric]
                     ends = row["difference"], row["low"], row["high"]
@@ -316,8 +316,3 @@ def intervals_over_seeds(mine: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     task = facts(mine[0]["params"].dataset).task
     aurocs = [] if is_ordinal(tests[0]) else [auroc_draws(test, classes, task) for test in tests]
     return mean_of_seeds(tests, len(classes), aurocs)
-
-
-def _mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
-    ids = {"image_ids_a": a["image_id"], "image_ids_b": b["image_id"]}
-    return mcnemar(a["label"], a["prediction"], b["prediction"], **ids).p
