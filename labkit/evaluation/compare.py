@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
 from labkit.evaluation.decide import Floats, as_labels
-from labkit.evaluation.intervals import METRICS, Column, draw_groups, middle
+from labkit.evaluation.intervals import METRICS, draw_groups, middle
 
 Tests = Sequence[pd.DataFrame]  # one decided predictions table per seed: image_id, label, prediction, [group]
 
@@ -82,7 +81,7 @@ def _drawn(tests: Tests, n_classes: int, draws: int, seed: int) -> tuple[Floats,
     """Confusion matrices of drawn groups (draws, S, C, C), of all images (S, C, C), and the number of groups."""
     first = tests[0]
     for other in tests[1:]:
-        _check_same_images(first["image_id"], other["image_id"])
+        _check_same_images(first, other)
     seeds = [(one["label"], one["prediction"]) for one in tests]
     return draw_groups(seeds, first.get("group"), n_classes, draws, seed)
 
@@ -99,7 +98,7 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
 
     Raises ValueError unless both have the same images in the same order, and on missing labels.
     """
-    _check_same_images(a["image_id"], b["image_id"])
+    _check_same_images(a, b)
     labels = as_labels(a["label"], 1_000)  # the number of classes does not matter here
     right_a, right_b = (one["prediction"].to_numpy() == labels for one in (a, b))
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
@@ -116,9 +115,9 @@ def holm(p_values: Sequence[float]) -> Floats:
     return corrected
 
 
-def _check_same_images(image_ids_a: Column, image_ids_b: Column) -> None:
-    """Raises ValueError unless both have the same images in the same order."""
-    a, b = np.asarray(image_ids_a, dtype=object), np.asarray(image_ids_b, dtype=object)
+def _check_same_images(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Raises ValueError unless both tables have the same images in the same order."""
+    a, b = (table["image_id"].to_numpy(object) for table in (one, other))
     if len(a) != len(b):
         raise ValueError(f"image ids: {len(a)} images against {len(b)}; compare models on the same test set")
     if (a != b).any():

@@ -26,19 +26,19 @@ WEIGHTS_AT_ONCE = 4_000_000  # numbers held in memory at a time (32 MB); the dra
 
 def accuracy(matrices: Floats) -> Floats:
     """Share of correct predictions; as all metrics here, of confusion matrices (…, C, C)."""
-    return _diagonal(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1))
+    return np.linalg.diagonal(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1))
 
 
 def balanced_accuracy(matrices: Floats) -> Floats:
     """Mean sensitivity of the classes that have images, as in scikit-learn."""
     rows = matrices.sum(axis=-1)
-    return _ratio(_diagonal(matrices), rows).sum(axis=-1) / (rows > 0).sum(axis=-1)
+    return _ratio(np.linalg.diagonal(matrices), rows).sum(axis=-1) / (rows > 0).sum(axis=-1)
 
 
 def macro_f1(matrices: Floats) -> Floats:
     """Mean F1 of the classes that have images or predictions, as in scikit-learn."""
     both = matrices.sum(axis=-1) + matrices.sum(axis=-2)
-    return _ratio(2 * _diagonal(matrices), both).sum(axis=-1) / (both > 0).sum(axis=-1)
+    return _ratio(2 * np.linalg.diagonal(matrices), both).sum(axis=-1) / (both > 0).sum(axis=-1)
 
 
 def qwk(matrices: Floats) -> Floats:
@@ -139,10 +139,6 @@ def middle(values: Floats, n_groups: int) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
-
-
-def _diagonal(matrices: Floats) -> Floats:
-    return np.diagonal(matrices, axis1=-2, axis2=-1)
 
 
 def _ratio(above: Floats, below: Floats, undefined: float = 0.0) -> Floats:

@@ -20,13 +20,12 @@ def brightness_and_sharpness(images: Iterable[np.ndarray]) -> pd.DataFrame:
     The Laplacian (4 neighbours) is large at edges and noise, which a blurred image lacks (Pech-Pacheco et al. 2000,
     ICPR 15). Both measure the whole picture with any dark border, and can be compared only between images of one size.
     """
-    rows = [_measure(image.astype(np.float32) @ LUMA) for image in images]
+    rows = []
+    for image in images:
+        grey = image.astype(np.float32) @ LUMA
+        neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+        rows.append((float(grey.mean()), float((neighbours - 4 * grey[1:-1, 1:-1]).var())))
     return pd.DataFrame(rows, columns=["brightness", "sharpness"])
-
-
-def _measure(grey: NDArray[np.float32]) -> tuple[float, float]:
-    neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    return float(grey.mean()), float((neighbours - 4 * grey[1:-1, 1:-1]).var())
 
 
 def thirds(values: ArrayLike) -> NDArray[np.int64]:
