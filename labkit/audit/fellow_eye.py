@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from labkit.audit.words import count
+from labkit.evaluation.decide import as_labels
 from labkit.evaluation.eyes import OTHER_SIDE
-from labkit.evaluation.metrics import accuracy, as_labels, majority_baseline, qwk
+from labkit.evaluation.metrics import accuracy, majority_baseline, qwk
 from labkit.format import fixed, percent
 
 

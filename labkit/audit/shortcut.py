@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from labkit.data.store import Store
-from labkit.evaluation.metrics import SCORES, as_labels, majority_baseline
+from labkit.evaluation.decide import as_labels
+from labkit.evaluation.metrics import SCORES, majority_baseline
 from labkit.format import fixed, percent
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -13,8 +13,7 @@ from labkit.data.source import open_data
 from labkit.data.store import Store, build_store
 from labkit.evaluation.gradcam import agreement, grad_cam
 from labkit.evaluation.subgroups import brightness_and_sharpness
-from labkit.models.build import build_model
-from labkit.models.trained import load_trained
+from labkit.models.build import build_model, load_trained
 from labkit.params import RunParams
 from labkit.runs.folder import cache_root, read_params
 

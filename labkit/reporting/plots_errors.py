@@ -21,7 +21,7 @@ OPACITY = 0.5  # of the hottest place of a Grad-CAM map over its image; cold pla
 
 
 def mistakes_gallery(wrong: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
-    """Each row of `evaluation.decide.mistakes` as an image with its file name, class, answer and sureness."""
+    """Each row of `evaluation.decide.mistakes` as an image with its file name, class, answer and confidence."""
     return image_grid(pixels.of(wrong["image_id"].tolist()), mistake_titles(wrong, classes))
 
 

@@ -11,12 +11,11 @@ import pandas as pd
 
 from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts
-from labkit.evaluation.compare import mean_of_seeds, paired_difference
+from labkit.evaluation.compare import holm, mcnemar, mean_of_seeds, paired_difference
 from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import METRICS, bootstrap_by_group, sensitivity
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
-from labkit.evaluation.paired import holm, mcnemar
-from labkit.evaluation.ranking_intervals import auroc_draws, auroc_intervals
+from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import plural
 from labkit.params import RunParams
 from labkit.reporting.failed import unfinished
@@ -182,7 +181,7 @@ class StudyResults:
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
                 differences = paired_difference(self.seeds(a), self.seeds(b), len(self.classes))
-                p = _mcnemar(self.tests[a], self.tests[b])
+                p = mcnemar(self.tests[a], self.tests[b])
                 for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
                     row = differences.loc[metric]
                     ends = row["difference"], row["low"], row["high"]
@@ -317,8 +316,3 @@ def intervals_over_seeds(mine: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     task = facts(mine[0]["params"].dataset).task
     aurocs = [] if is_ordinal(tests[0]) else [auroc_draws(test, classes, task) for test in tests]
     return mean_of_seeds(tests, len(classes), aurocs)
-
-
-def _mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
-    ids = {"image_ids_a": a["image_id"], "image_ids_b": b["image_id"]}
-    return mcnemar(a["label"], a["prediction"], b["prediction"], **ids).p

@@ -27,7 +27,7 @@ def mistake_titles(wrong: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     grades = is_ordinal(wrong)
     titles = []
     for row in wrong.to_dict("records"):
-        sure = f"grade {fixed(row['grade'], 1)}" if grades else f"{percent(row['sureness'], 0)} sure"
+        sure = f"grade {fixed(row['grade'], 1)}" if grades else f"{percent(row['confidence'], 0)} sure"
         titles.append(f"{row['image_id']}\n{classes[row['label']]}\nas {classes[row['prediction']]}\n{sure}")
     return titles
 
@@ -59,11 +59,11 @@ def mistakes_sentence(wrong: pd.DataFrame, n: int, classes: Sequence[str]) -> st
     first = wrong.iloc[0].to_dict()
     share = f"{whole(len(wrong))} of {plural(n, 'test image')} ({percent(len(wrong) / n)}) are answered wrongly"
     if is_ordinal(wrong):
-        how = f"answered with grade {fixed(first['grade'], 1)}, {fixed(first['sureness'], 1)} off"
+        how = f"answered with grade {fixed(first['grade'], 1)}, {fixed(first['confidence'], 1)} off"
         return f"{share}; the worst is {first['image_id']}, {classes[first['label']]}, {how}."
-    sure = sum(value > 0.9 for value in wrong["sureness"])
+    sure = sum(value > 0.9 for value in wrong["confidence"])
     of_them = f", {whole(sure)} of them with a probability above {percent(0.9, 0)}" if sure else ""
-    how = f"{classes[first['label']]} taken for {classes[first['prediction']]} ({percent(first['sureness'], 0)})"
+    how = f"{classes[first['label']]} taken for {classes[first['prediction']]} ({percent(first['confidence'], 0)})"
     return f"{share}{of_them}; the surest is {first['image_id']}, {how}."
 
 

@@ -15,13 +15,12 @@ import pandas as pd
 from labkit.audit import LeakEffect
 from labkit.data.catalog import facts
 from labkit.evaluation.calibration import Calibration, calibration
-from labkit.evaluation.curves import curves
 from labkit.evaluation.decide import NotFitted
 from labkit.evaluation.eyes import join_eyes
 from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import evaluate
-from labkit.evaluation.question import Question, question
-from labkit.evaluation.thresholds import RULES, WANTED, operating_points
+from labkit.evaluation.ranking import curves
+from labkit.evaluation.thresholds import RULES, WANTED, Question, operating_points, question
 from labkit.format import DASH, NBSP, fixed, listing, metric, percent, signed_difference, whole, with_interval
 from labkit.reporting.results import StudyResults
 from labkit.reporting.tables import TOO_FEW
