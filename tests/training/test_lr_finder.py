@@ -22,8 +22,8 @@ from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import RANGE_TEST, open_run, why_run
 from labkit.training import lr_finder
 from labkit.training.device import set_up
-from labkit.training.first_loss import TOLERANCE, expected_first_loss, first_loss, starts_at_chance
 from labkit.training.loop import fit
+from labkit.training.loss import TOLERANCE, expected_first_loss, first_loss, starts_at_chance
 from labkit.training.lr_finder import EXPLODED, HIGHEST, LOWEST, STEPS, range_test, suggested_rates
 
 BASE = RunParams(study="t", run="r", image_size=24, batch_size=16, epochs=1, threads=1, device="cpu", rotation=10.0)
