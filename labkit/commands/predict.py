@@ -25,7 +25,7 @@ from labkit.evaluation.ordinal import Cuts, grade_cuts
 from labkit.evaluation.thresholds import ScreeningPoint, screening_point
 from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
-from labkit.reporting.plots_errors import looked_at
+from labkit.reporting.saliency import looked_at
 from labkit.reporting.sentences_predict import answer_title
 from labkit.runs.files import read_json, write_whole
 from labkit.runs.folder import cache_root, read_params, read_predictions

@@ -18,7 +18,7 @@ from labkit import audit
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.models import build, describe
-from labkit.models.start import start_in_words
+from labkit.models.build import start_in_words
 from labkit.params import PROJECT, RunParams
 from labkit.runs.files import read_json, write_csv, write_json, write_text
 from labkit.runs.fingerprint import data_fingerprint, run_inputs

@@ -21,7 +21,7 @@ from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.models.build import build_model, synchronized
 from labkit.params import PROJECT, ParameterError, RunParams
-from labkit.reporting.sentences import processes_sentence
+from labkit.reporting.learning import processes_sentence
 from labkit.runs.files import read_json
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run

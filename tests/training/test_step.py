@@ -15,7 +15,7 @@ from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.models.build import build_model, train_mode
 from labkit.params import ParameterError, RunParams
-from labkit.reporting.sentences import micro_batch_sentence
+from labkit.reporting.learning import micro_batch_sentence
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run
 from labkit.training import device as machine

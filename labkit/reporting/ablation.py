@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from labkit.format import NBSP, fixed, metric, signed
 from labkit.reporting.frames import floats, joined, known, only, parts
-from labkit.reporting.labels import GAP, EndLabel, label_line_ends, wrap
+from labkit.reporting.labels import GAP, EndLabel, label_line_ends, named_glyph, wrap
 from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
 
 MOST = 4  # pairs in one figure: what a page holds
@@ -18,27 +18,26 @@ PAGE = 9.6  # inches
 TRAIN = "train_accuracy"
 SPLITS = {"val_accuracy": "validation", "test_accuracy": "test"}
 INK = "#333333"
-
 Pair = tuple[str, str]
 
 
 @styled
-def ablation(
+def ablation_figure(
     pairs: pd.DataFrame, histories: pd.DataFrame, sensitivities: pd.DataFrame, palette: Palette, *, score: str
 ) -> Figure:
-    """A row of panels for each pair (a, b): accuracy by epoch, sensitivity of each class, the difference b - a.
+    """One row of panels for each pair (a, b): accuracy by epoch, sensitivity of each class, the difference b - a.
 
     `pairs`: columns a, b, metric, difference, low, high (fractions), a row for accuracy and one for `score`; unknown
     ends are NaN. `histories`: columns run, epoch, train_accuracy, and val_accuracy or test_accuracy, [seed].
     `sensitivities`: columns run, class, sensitivity (fraction), [seed]. Of several seeds the first is drawn, as the
     differences are those of first seeds. Raises ValueError for no pair or more than four.
     """
-    pairs = pairs.assign(a=pairs["a"].astype(str), b=pairs["b"].astype(str))
     names: list[Pair] = list(dict.fromkeys(zip(pairs["a"], pairs["b"], strict=True)))
     if not 1 <= len(names) <= MOST:
         raise ValueError(f"one figure shows 1 to {MOST} pairs, not {len(names)}; draw several figures")
     runs = list(dict.fromkeys(run for pair in names for run in pair))
-    of_run = {run: _first_seed(part) for run, part in parts(joined(histories), "run").items() if run in runs}
+    of_run = {run: part for run, part in parts(joined(histories), "run").items() if run in runs}
+    of_run = {run: only(part, "seed", min(part["seed"])) for run, part in of_run.items()}
     classes = list(parts(sensitivities, "class"))
     fig = new_figure(height=min(0.7 + len(names) * max(1.9, 1.0 + 0.26 * len(classes)), PAGE))
     rows = _grid(fig, len(names), _legend(of_run))
@@ -67,17 +66,13 @@ def _grid(fig: Figure, lines: int, legend: str) -> list[list[Axes]]:
     return [[fig.add_subplot(grid[line + 1, column]) for column in range(3)] for line in range(lines)]
 
 
-def _first_seed(history: pd.DataFrame) -> pd.DataFrame:
-    return only(history, "seed", min(history["seed"]))
-
-
-def _solid(history: pd.DataFrame) -> str:
-    """The column beside training: validation; test for a run without validation images."""
+def solid_column(history: pd.DataFrame) -> str:
+    """The column to show beside training accuracy: validation, else test; '' where neither is known."""
     return next((column for column in SPLITS if len(known(history, column))), "")
 
 
 def _solid_words(histories: Mapping[str, pd.DataFrame]) -> str:
-    columns = {_solid(history) for history in histories.values()}
+    columns = {solid_column(history) for history in histories.values()}
     return " or ".join(word for column, word in SPLITS.items() if column in columns)
 
 
@@ -92,10 +87,8 @@ def _legend(histories: Mapping[str, pd.DataFrame]) -> str:
 
 def _curves(ax: Axes, histories: Mapping[str, pd.DataFrame], pair: Pair, palette: Palette) -> None:
     for run in pair:
-        history, style = histories.get(run), palette[run]
-        if history is None:
-            continue
-        for column in (TRAIN, _solid(history)):
+        history, style = histories[run], palette[run]
+        for column in (TRAIN, solid_column(history)):
             rows = known(history, column)
             epochs, values = floats(rows, "epoch"), floats(rows, column)
             training = column == TRAIN
@@ -120,17 +113,14 @@ def _ends(histories: Mapping[str, pd.DataFrame], pair: Pair, palette: Palette) -
     several = " or " in _solid_words(histories)
     ends = []
     for run in pair:
-        history, style = histories.get(run), palette[run]
-        if history is None:
-            continue
-        name, column = f"{style.glyph} " + wrap(run, 15).replace("\n", "\n    "), _solid(history)
+        history, name, column = histories[run], named_glyph(palette, run, 15), solid_column(histories[run])
         if several and column:
             name += f"\n    ({SPLITS[column]})"
         training = "training" if column else f"{name}\n    (training)"
         for text, split in ((training, TRAIN), (name, column)):
             values = floats(known(history, split), split)
             if len(values):
-                ends.append(EndLabel(values[-1], text, style.ink))
+                ends.append(EndLabel(values[-1], text, palette[run].ink))
     return ends
 
 
@@ -150,9 +140,10 @@ def _label_curves(fig: Figure, axes: Sequence[Axes], labels: Sequence[Sequence[E
 
 
 def _dumbbells(ax: Axes, sensitivities: pd.DataFrame, classes: list[str], pair: Pair, palette: Palette) -> None:
-    """Two dots a class; b is the smaller one, so that a is seen behind it where they are equal."""
+    """Two dots per class; b is the smaller one, so that a is seen behind it where they are equal."""
+    first = sensitivities.drop_duplicates(["class", "run"]).set_index(["class", "run"])["sensitivity"]
     for row, name in enumerate(classes):
-        values = [_sensitivity(only(only(sensitivities, "class", name), "run", run)) for run in pair]
+        values = [first[name, run] for run in pair]
         ax.plot(values, [row, row], color=GREY, linewidth=1, zorder=1)  # draws nothing where one is NaN
         for run, value, size in zip(pair, values, (7, 4.5), strict=True):
             style = palette[run]
@@ -164,31 +155,19 @@ def _dumbbells(ax: Axes, sensitivities: pd.DataFrame, classes: list[str], pair: 
     _bare(ax)
 
 
-def _sensitivity(rows: pd.DataFrame) -> float:
-    values = floats(rows, "sensitivity")
-    return float(values[0]) if len(values) else float("nan")
-
-
 def _change(ax: Axes, rows: pd.DataFrame, metrics: list[str]) -> None:
     """Differences in hundredths, so that points of accuracy and a score that is no share have one zero line."""
     texts = []
     for row, name in enumerate(metrics):
-        of_metric = only(rows, "metric", name)
-        ends = [100 * floats(of_metric, column)[:1] for column in ("difference", "low", "high")]
-        value, low, high = (float(end[0]) if len(end) else float("nan") for end in ends)
+        value, low, high = only(rows, "metric", name)[["difference", "low", "high"]].to_numpy(float)[0] * 100
         ax.plot([low, high], [row, row], color=INK)
         ax.plot(value, row, "o", color=INK, markersize=5.5)
-        texts.append(f"{wrap(metric(name).short, 11)}\n{_difference(value, metric(name).percent)}")
+        text = f"{signed(value, 1)}{NBSP}points" if metric(name).percent else signed(value / 100, 3)
+        texts.append(f"{wrap(metric(name).short, 11)}\n{'unknown' if np.isnan(value) else text}")
     ax.axvline(0, color=GREY, linewidth=1, zorder=1)
     ax.set_yticks(range(len(metrics)), texts)
     ax.set_ylim(len(metrics) - 0.5, -0.5)
     _bare(ax)
-
-
-def _difference(hundredths: float, in_percent: bool) -> str:
-    if np.isnan(hundredths):
-        return "unknown"
-    return f"{signed(hundredths, 1)}{NBSP}points" if in_percent else signed(hundredths / 100, 3)
 
 
 def _bare(ax: Axes) -> None:

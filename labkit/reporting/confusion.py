@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.format import fixed, percent, whole
+from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import WIDTH, contrast, new_figure, styled
 
@@ -19,12 +19,11 @@ PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
 
 
 @styled
-def confusion_matrix(matrix: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
+def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     """One confusion matrix; `matrix`: counts (C, C), rows true, columns predicted.
 
     Each cell shows the count and below it the percentage of its row (images of that true class).
     """
-    matrix = _checked(matrix, classes)
     cell = float(np.clip(5.0 / len(classes), 0.62, 0.95))
     fig = new_figure(height=cell * len(classes) * 0.85 + 1.0, width=min(WIDTH, cell * len(classes) + 2.0))
     ax = fig.subplots()
@@ -38,8 +37,6 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str], title: str = ""
     ax.set_yticks(ax.get_yticks(), rows, rotation=0)
     ax.set_xlabel("predicted")
     ax.set_ylabel("true")
-    if title:
-        ax.set_title(title)
     return fig
 
 
@@ -51,11 +48,8 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
     thousands separator. Rows of panels wrap so that the text stays readable; of more than a page holds, make one
     figure for each of `matrix_pages`.
     """
-    if not matrices:
-        raise ValueError("confusion_matrices got no matrix")
-    checked = {name: _checked(matrix, classes) for name, matrix in matrices.items()}
     left = LETTER * max(len(line) for name in classes for line in wrap(name, 14).split("\n")) + 0.4
-    columns, panel, size = _layout(checked, WIDTH - left)
+    columns, panel, size = _layout(matrices, WIDTH - left)
     lines = -(-len(matrices) // columns)
     titles = [wrap(name, int(panel * 11)) for name in matrices]
     title_height = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.12
@@ -68,7 +62,7 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
     axes = fig.subplots(lines, columns, squeeze=False)
     for ax in axes.flat[len(matrices) :]:
         ax.set_axis_off()
-    for place, (ax, matrix) in enumerate(zip(axes.flat, checked.values(), strict=False)):
+    for place, (ax, matrix) in enumerate(zip(axes.flat, matrices.values(), strict=False)):
         _heatmap(ax, matrix, size, sign=size == SIZE)
         ax.set_aspect("equal")
         ax.set_title(titles[place])
@@ -141,16 +135,12 @@ def row_shares(matrix: np.ndarray) -> np.ndarray:
     return np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
 
 
-def _checked(matrix: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    matrix = np.asarray(matrix)
-    if matrix.shape != (len(classes), len(classes)):
-        raise ValueError(f"a confusion matrix of {len(classes)} classes is square of that size, not {matrix.shape}")
-    return matrix
-
-
 def _heatmap(ax: Axes, matrix: np.ndarray, size: float, sign: bool = True, digits: int = 0) -> None:
     shares = row_shares(matrix)
-    texts = [_cell(count, share, sign, digits) for count, share in zip(matrix.flat, shares.flat, strict=True)]
+    texts = [
+        f"{whole(count)}\n{percent(share, digits)}" if sign else f"{int(count)}\n{fixed(share * 100, 0)}"
+        for count, share in zip(matrix.flat, shares.flat, strict=True)
+    ]
     sns.heatmap(
         shares,
         ax=ax,
@@ -170,7 +160,33 @@ def _heatmap(ax: Axes, matrix: np.ndarray, size: float, sign: bool = True, digit
     ax.tick_params(length=0)
 
 
-def _cell(count: float, share: float, sign: bool, digits: int) -> str:
-    if sign:
-        return f"{whole(count)}\n{percent(share, digits)}"
-    return f"{int(count)}\n{fixed(share * 100, 0)}"
+def confusion_sentence(matrix: np.ndarray, classes: Sequence[str], name: str = "") -> str:
+    """The most confused pair and the hardest class; `matrix` (C, C): counts, rows true, columns predicted."""
+    total, who = int(matrix.sum()), name or "The model"
+    wrong = matrix - np.diag(np.diag(matrix))
+    if wrong.sum() == 0:
+        return f"{who} classifies {'the only image' if total == 1 else 'all ' + plural(total, 'image')} correctly."
+    predicted_at_all = np.flatnonzero(matrix.sum(axis=0))
+    constant = ""
+    if len(predicted_at_all) == 1 and total > 1:
+        constant = f"{who} predicts “{classes[predicted_at_all[0]]}” for every image. "
+    true, predicted = (int(place) for place in np.unravel_index(wrong.argmax(), wrong.shape))
+    rows = matrix.sum(axis=1)
+    whose = f" of {name}" if name and not constant else ""
+    pair = f"The most frequent error{whose} is {classes[true]} taken for {classes[predicted]}"
+    count, images = int(wrong[true, predicted]), int(rows[true])
+    share = f"{whole(count)} of {plural(images, 'image')} ({percent(count / images)})"
+    return f"{constant}{pair}: {share}; {_hardest(np.diag(matrix), rows, classes)}."
+
+
+def _hardest(found: np.ndarray, rows: np.ndarray, classes: Sequence[str]) -> str:
+    sensitivity = np.divide(found, rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    hardest = [int(place) for place in np.flatnonzero(sensitivity == np.nanmin(sensitivity))]
+    share = percent(float(sensitivity[hardest[0]]))
+    if len(hardest) == 1:
+        place = hardest[0]
+        part = f"{whole(found[place])} of {whole(rows[place])} {'is' if found[place] == 1 else 'are'}"
+        return f"hardest is {classes[place]}, of which {part} found ({share})"
+    if len(hardest) == (rows > 0).sum():
+        return f"all classes are equally hard ({share} found)"
+    return f"hardest are {listing([classes[place] for place in hardest])} (of each, {share} found)"

@@ -1,11 +1,13 @@
-"""The two residual blocks of He et al. (2016), "Deep Residual Learning for Image Recognition", drawn."""
+"""The two residual blocks of He et al. (2016), "Deep Residual Learning for Image Recognition", and their sizes."""
 
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
+from labkit.format import fixed, millions, whole
 from labkit.reporting.style import GREY, Palette, new_figure, styled
 
 CONVOLUTION, NORM = "#cfe3f1", "#eeeeee"
@@ -13,7 +15,6 @@ ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9, "linewidth": 
 HEIGHT = 0.5  # of a box, in units of the drawing
 SHORTCUT = Palette("ab")["b"].ink
 WORDS = "shortcut:\nidentity, or\n1×1 convolution\nand batch norm\nwhere the shape\nchanges"
-
 BASIC = [("3×3 convolution, 64", True), ("3×3 convolution, 64", False)]
 BOTTLENECK = [("1×1 convolution, 64", True), ("3×3 convolution, 64", True), ("1×1 convolution, 256", False)]
 
@@ -67,3 +68,20 @@ def _box(ax: Axes, top: float, text: str, color: str) -> float:
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color: str = "black") -> None:
     ax.add_patch(FancyArrowPatch(start, end, color=color, **ARROW))
+
+
+def blocks_sentence(wide: int = 256, narrow: int = 64) -> str:
+    """Weights of a Bottleneck's convolutions on `wide` channels beside a BasicBlock's on `narrow` (He et al. 2016)."""
+    bottleneck, basic = 2 * wide * narrow + 9 * narrow**2, 2 * 9 * narrow**2
+    text = f"The convolutions of a Bottleneck on {wide} channels have {whole(bottleneck)} weights"
+    side = "fewer" if bottleneck < basic else "more"
+    return f"{text}, {side} than the {whole(basic)} of a BasicBlock on {narrow}."
+
+
+def depth_sentence(architectures: pd.DataFrame) -> str:
+    """How parameters grow with depth; `architectures`: `models.describe.architecture_table`."""
+    counts = (
+        architectures.set_index("layer name").filter(like="-layer").loc["parameters"].str.replace(",", "").astype(int)
+    )
+    small, large, few, many = *counts.index[[0, -1]], *counts.iloc[[0, -1]]
+    return f"From {small} to {large} the parameters grow {fixed(many / few, 1)} times, to {millions(many)}."

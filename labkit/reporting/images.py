@@ -1,59 +1,14 @@
-"""Figures of the data: how many images of each class, what they look like, what augmentation does to them."""
+"""Grids of images, and what augmentation does to them."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from labkit.format import percent, plural, whole
-from labkit.reporting.frames import floats
 from labkit.reporting.labels import wrap
-from labkit.reporting.style import COLORS, WIDTH, new_figure, styled, value_axis
-
-
-@styled
-def class_histogram(counts: pd.DataFrame) -> Figure:
-    """Images per class and split: a bar for each class's share, with its count and percentage written on it.
-
-    `counts`: one row per class (index: class names), one column per split, integers. Splits of different size
-    share one scale because the bars are shares of their split. Splits without (labelled) images are left out;
-    raises ValueError when that leaves none.
-    """
-    numbers = {str(split): floats(counts, split) for split in counts.columns}
-    numbers = {split: values for split, values in numbers.items() if values.sum() > 0}
-    if not numbers:
-        raise ValueError("class_histogram got no labelled image in any split")
-    columns = len(numbers) if len(numbers) <= 3 else 2
-    lines = -(-len(numbers) // columns)
-    fig = new_figure(height=lines * (0.55 + (0.36 if columns == 3 else 0.3) * len(counts)) + 0.3)
-    axes = fig.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for ax in axes.flat[len(numbers) :]:
-        ax.set_axis_off()
-    for ax, (split, values) in zip(axes.flat, numbers.items(), strict=False):
-        shares = values / values.sum()
-        ax.barh(range(len(counts)), shares, height=0.62, color=COLORS[5])
-        for row, (count, share) in enumerate(zip(values, shares, strict=True)):
-            text = f"{whole(count)}\n{percent(share)}" if columns == 3 else f"{whole(count)} ({percent(share)})"
-            ax.annotate(text, (share, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8.5)
-        ax.set_title(f"{split}: {plural(values.sum(), 'image')}")
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-    # The text at the end of the longest bar needs this many inches.
-    text_width = 0.55 if columns == 3 else 1.15
-    panel = (WIDTH - 1.3) / columns
-    top = max(float(values.max() / values.sum()) for values in numbers.values())
-    first = axes[0, 0]
-    first.set_xlim(0, top * panel / (panel - text_width))
-    value_axis(first.xaxis, in_percent=True, ticks=4)
-    ticks = [tick for tick in first.get_xticks() if tick <= top + 0.02]  # no tick under the text
-    first.set_xticks(ticks)
-    first.set_yticks(range(len(counts)), [wrap(str(name)) for name in counts.index])
-    first.invert_yaxis()
-    fig.supxlabel("share of the split's images", fontsize=9)
-    return fig
+from labkit.reporting.style import WIDTH, new_figure, styled
 
 
 @styled

@@ -1,32 +1,38 @@
-"""Reliability diagrams: how sure a variant is against how often it is right, before and after its temperature."""
+"""Calibration: confidence against accuracy, before and after a temperature."""
 
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.evaluation.calibration import Calibration
-from labkit.format import fixed
-from labkit.reporting.frames import floats, parts
+from labkit.format import (
+    DASH,
+    fixed,
+    percent,
+    plural,
+    whole,
+    word,
+)
+from labkit.reporting.frames import floats, only, parts
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import GREY, Palette, VariantStyle, new_figure, styled
 from labkit.reporting.tables import TOO_FEW
 
 COLUMNS = 3
+CLOSE = 0.01  # a mean confidence within one point of the accuracy is neither over- nor underconfident
 
 
 @styled
-def reliability_diagrams(found: Mapping[str, Calibration], palette: Palette | None = None) -> Figure:
-    """A panel a variant: accuracy of the answers in each bin of confidence, and below it the images in each bin.
+def reliability_diagrams(found: Mapping[str, Calibration], palette: Palette) -> Figure:
+    """One panel per variant: accuracy in each bin of confidence, and below it the number of images in each bin.
 
-    Hollow: as predicted; filled: with the temperature fitted on validation, where there is one. A model that is right
-    as often as it says lies on the grey diagonal. Bins of fewer than 30 images are small dots that no line joins.
+    Hollow: as predicted; filled: with the temperature fitted on validation, where there is one. A perfectly calibrated
+    model lies on the grey diagonal. Bins of fewer than 30 images are small dots that no line joins.
     """
-    if not found:
-        raise ValueError("reliability_diagrams got no calibration")
-    palette = palette or Palette(found)
     names = palette.ordered(found)
     columns = min(COLUMNS, len(names))
     lines = -(-len(names) // columns)
@@ -53,7 +59,7 @@ def reliability_diagrams(found: Mapping[str, Calibration], palette: Palette | No
             ax.set_axis_off()
         grid[2 * line - 1, column].tick_params(labelbottom=True)
     fig.align_ylabels(grid[:, 0])
-    fig.supxlabel("confidence in the answer (%)", fontsize=9)
+    fig.supxlabel("confidence in the prediction (%)", fontsize=9)
     return fig
 
 
@@ -87,3 +93,49 @@ def _images(ax: Axes, one: Calibration, style: VariantStyle) -> None:
             ax.bar(low, n, width=high - low, align="edge", color=style.color, alpha=0.45, linewidth=0)
     ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     ax.set_ylim(bottom=0)
+
+
+def calibration_sentence(name: str, found: Calibration) -> str:
+    """Confidence against accuracy, whether random variation explains the ECE, and what the temperature does."""
+    table = only(found.bins, "when", "before")
+    n, said, true = (floats(table, column) for column in ("n", "confidence", "accuracy"))
+    confidence, accuracy = (float(np.nansum(column * n) / n.sum()) for column in (said, true))
+    gap = confidence - accuracy
+    verdict = (
+        "overconfident" if gap > CLOSE else "underconfident" if gap < -CLOSE else "neither over- nor underconfident"
+    )
+    before = _scores(found, "before")
+    text = f"{name} has a mean confidence of {percent(confidence)} and is right in {percent(accuracy)} of "
+    text += f"{plural(found.n, 'image')} ({verdict}); its ECE over {word(len(table))} bins is "
+    text += f"{fixed(before['ece'], 3)}, where a perfectly "
+    text += f"calibrated model has {fixed(before['reference'], 3)} on as many images: {_against_random(before)}."
+    if found.temperature is None:
+        return f"{text} No temperature is fitted: {found.reason}."
+    after = _scores(found, "after")
+    old, new = fixed(before["ece"], 3), fixed(after["ece"], 3)
+    moved = f"{'lowers' if after['ece'] < before['ece'] else 'raises'} it to {new}"
+    if old == new:
+        moved = f"leaves it at {new}"
+    text += f" A temperature of {fixed(found.temperature, 2)}, fitted on validation, {moved}: {_against_random(after)}"
+    return f"{text}; Brier score {fixed(before['brier'], 3)} before and {fixed(after['brier'], 3)} after."
+
+
+def _scores(found: Calibration, when: str) -> dict[str, float]:
+    return {str(name): float(value) for name, value in found.scores.loc[when].items()}
+
+
+def _against_random(scores: dict[str, float]) -> str:
+    more = scores["ece"] > scores["reference_high"]
+    return "more than random variation explains" if more else "no more than random variation"
+
+
+def calibration_table(found: Mapping[str, Calibration]) -> pd.DataFrame:
+    """One row per variant: temperature, Brier score, ECE and that of a perfectly calibrated model, before and after."""
+    rows = []
+    for name, one in found.items():
+        row = {"variant": name, "n": whole(one.n), "temperature": fixed(one.temperature, 2)}
+        for key, head in (("brier", "Brier"), ("ece", "ECE"), ("reference", "ECE if perfect")):
+            both = [fixed(float(value), 3) for value in one.scores[key]]
+            row[f"{head}, before"], row[f"{head}, after"] = both[0], both[1] if len(both) > 1 else DASH
+        rows.append(row)
+    return pd.DataFrame(rows)
