@@ -133,11 +133,8 @@ class Call:
         return [one for one in self.all() if {"labkit.cli", "labkit"} & {Path(part).name for part in _words(one)}][:1]
 
     def kernels(self) -> list[psutil.Process]:
-        """The notebooks' processes: forked from a warm one, or started as Jupyter does."""
-        every = self.all()
-        servers = {one.pid for one in every if "kernel_server" in " ".join(_words(one))}
-        forked = [one for one in every if one.pid in servers and one.ppid() in servers]
-        return forked or [one for one in every if "ipykernel_launcher" in _words(one)]
+        """The notebooks' processes."""
+        return [one for one in self.all() if "ipykernel_launcher" in _words(one)]
 
     def kill(self, whom: str) -> None:
         """kill -9 of ``kernel``, ``labkit`` or ``make``; what the first two leave ends by itself, and is waited for."""

@@ -14,7 +14,7 @@ from labkit.params import ParameterError
 from labkit.runs.fingerprint import run_code
 from labkit.runs.folder import cache_root, reports_root
 from labkit.studies.local import STOPPED, Job, train
-from labkit.studies.notebook import DIED, Say
+from labkit.studies.notebook import DIED, Say, stop_kernels
 
 RETRIES = 2  # of a kernel that died: of one that wanted more memory than its worker has, for example
 PATIENCE = 60.0  # seconds for a lost worker's kernel to let go of its run's folder
@@ -45,8 +45,6 @@ class Cluster:
 
     def stop(self) -> None:
         """Jobs that have begun save how far they are, the others are forgotten; workers without a job of ours go on."""
-        from labkit.studies.kernels import stop_kernels
-
         processing: Any = self._client.processing()  # a coroutine in clients of another kind alone
         busy = [worker for worker, keys in processing.items() if any(str(key).startswith(self._topic) for key in keys)]
         self._executor.shutdown(wait=False)  # first, else a job that has stopped would be started elsewhere

@@ -11,7 +11,7 @@ from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_json
 from labkit.runs.folder import mark_failed, state
 from labkit.studies.file import Study
-from labkit.studies.notebook import NOTEBOOKS, Say, execute
+from labkit.studies.notebook import NOTEBOOKS, Say, execute, stop_kernels
 from labkit.training.progress import Stopped
 
 STOPPED = f"{Stopped.__name__}: "  # how the error of a run begins that was asked to stop, and saved how far it is
@@ -76,8 +76,6 @@ class ThisMachine:
 
     def stop(self) -> None:
         """Kernels save and end."""
-        from labkit.studies.kernels import stop_kernels
-
         stop_kernels()
 
     def __enter__(self) -> Self:

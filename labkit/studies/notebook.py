@@ -1,9 +1,18 @@
-"""Executing a notebook through Papermill, from the project's root; its kernel's lines are shown while it runs."""
+"""Executing a notebook through Papermill, from the project's root; its kernel's lines are shown while it runs.
+
+Each notebook has a kernel of its own, in its own session: Ctrl-C and SIGTERM reach only us, and `stop_kernels` passes
+them on. A kernel also ends when its parent process does; ipykernel checks that every second.
+"""
 
 import os
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
+
+from jupyter_client.manager import AsyncKernelManager, KernelManager
 
 from labkit.params import PROJECT
 from labkit.runs.files import CURES, NotWritten
@@ -21,12 +30,17 @@ def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None 
 
     Raises NotWritten where the disk refuses the executed notebook.
     """
+    _executing.append(target)
+    try:
+        return _execute(source, target, params, say)
+    finally:
+        _executing.remove(target)
+
+
+def _execute(source: Path, target: Path, params: dict[str, Any], say: Say | None) -> str | None:
     import papermill
-    from jupyter_client.manager import KernelManager
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
-
-    from labkit.studies.kernels import WarmKernelManager
 
     target.parent.mkdir(parents=True, exist_ok=True)
     watched = os.environ.pop("JPY_SESSION_NAME", None)  # JupyterLab's, where this is called from: nobody looks here
@@ -38,7 +52,7 @@ def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None 
             resources={"metadata": {"path": str(PROJECT)}},  # its place; `cwd` would be that of all our threads
             progress_bar=False,
             config=Config({KernelManager.__name__: {"transport_encryption": "auto"}}),  # else every kernel warns
-            kernel_manager_class=WarmKernelManager,
+            kernel_manager_class=KnownKernel,
             stdout_file=_Lines(say) if say else None,
         )
     except PapermillExecutionError as error:
@@ -56,6 +70,47 @@ def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None 
         if watched is not None:
             os.environ["JPY_SESSION_NAME"] = watched
     return None
+
+
+class KnownKernel(AsyncKernelManager):
+    """Jupyter's own kernel manager, which `stop_kernels` can find."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        _kernels.add(self)
+
+    @property
+    def process(self) -> Popen | None:
+        """The kernel's process; None before it has started and after it has ended."""
+        process = getattr(self.provisioner, "process", None)
+        return process if process is not None and process.poll() is None else None
+
+
+_kernels: "weakref.WeakSet[KnownKernel]" = weakref.WeakSet()
+_executing: list[Path] = []  # notebooks; one whose kernel has not started yet is among them
+
+
+def stop_kernels(patience: float = 60.0) -> None:
+    """Send SIGTERM to every kernel of this process and wait until all notebooks have ended; then kill what is left.
+
+    A kernel that trains saves a checkpoint first, which takes seconds. ``patience``: seconds to wait for that.
+    """
+    asked: set[int] = set()
+    until = time.monotonic() + patience
+    try:
+        while _executing and time.monotonic() < until:
+            for process in _processes():
+                if process.pid not in asked:
+                    process.terminate()
+                    asked.add(process.pid)
+            time.sleep(0.1)
+    finally:  # also when a second Ctrl-C ends the wait
+        for process in _processes():
+            process.kill()
+
+
+def _processes() -> list[Popen]:
+    return [process for kernel in list(_kernels) if (process := kernel.process) is not None]
 
 
 class _Lines:

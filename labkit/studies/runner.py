@@ -14,11 +14,11 @@ from labkit.data.source import PHANTOMS, open_data
 from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, parent_of
 from labkit.runs import files as disk
 from labkit.runs import fingerprint
-from labkit.runs.folder import cache_root, notebook_complete, reports_root, resolve_weights, run_folder, state, why_run
+from labkit.runs.folder import cache_root, notebook_complete, reports_root, resolve_weights, run_folder, why_run
 from labkit.studies.file import Study, load_study, study_file
 from labkit.studies.find import current_runs
 from labkit.studies.local import STOPPED, Job, Machines, ThisMachine
-from labkit.studies.notebook import NOTEBOOKS, Say, execute
+from labkit.studies.notebook import NOTEBOOKS, Say, execute, stop_kernels
 
 # Everything that decides what the report says; the rest of studies/ decides only when and where it is made.
 REPORT_CODE = (
@@ -107,12 +107,7 @@ class StudyRunner:
             from labkit.studies.dask import Cluster
 
             return Cluster(self.scheduler)
-        machine = ThisMachine.of(self.study, table)
-        if any(state(self.folder / "runs" / _name(params)) != "finished" for params in table):
-            from labkit.studies.kernels import warm_up
-
-            warm_up()  # while the data is looked at
-        return machine
+        return ThisMachine.of(self.study, table)
 
     def _job(self, params: RunParams, label: str, wanted: bool) -> Job | None:
         """The job of a run that is wanted and not up to date; what is planned of every run is written down."""
@@ -188,7 +183,6 @@ class StudyRunner:
         Raises RuntimeError with the cell's error if a notebook fails, BrowserMissing if there is none to print with.
         """
         from labkit.reporting.page.render import render_pdf, render_report
-        from labkit.studies.kernels import cool_down
 
         html, pdf_path = self.folder / "report.html", self.folder / "report.pdf"
         code = fingerprint.code_fingerprint(*REPORT_CODE)
@@ -204,7 +198,7 @@ class StudyRunner:
                 pages = {folder.name: page for folder in folders if (page := self._page(folder, code))}
                 self._compare(fingerprint.fingerprint_of([made_of, self.failed, pages]))
             except KeyboardInterrupt:
-                cool_down()  # else the pool would wait for both notebooks
+                stop_kernels()  # else the pool would wait for both notebooks
                 raise
         explore, analysis = explored.result(), analysed.result()
         stamps = disk.read_json(self.folder / "report.json")

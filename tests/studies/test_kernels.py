@@ -1,120 +1,113 @@
-"""Kernels forked from a warm process: each as fresh as one of its own, and gone when its study is."""
+"""Kernels of a study: each starts afresh, is stopped with time to save, and ends with the process that started it."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from labkit.params import PROJECT
-from labkit.studies import kernels
-from labkit.studies.kernel_server import imports
-from labkit.studies.notebook import execute
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
+from labkit.studies.notebook import DIED, _executing, execute, stop_kernels
 
 
-@pytest.fixture(scope="module", autouse=True)
-def nothing_stays():
-    yield
-    kernels.cool_down()
-
-
-@pytest.fixture
-def light(monkeypatch):
-    """A server that imports next to nothing."""
-    code = "from labkit.studies import kernel_server as s; s.import_all = lambda: None; s.main()"
-    monkeypatch.setattr(kernels, "SERVER", code)
-    kernels.cool_down()
-    yield
-    kernels.cool_down()
-
-
-def run(tmp_path: Path, *sources: str, **params) -> list[str]:
-    """What the cells print, or the error of one."""
+def notebook(tmp_path: Path, *sources: str) -> Path:
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "in.ipynb")
-    error = execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", params)
-    if error:
-        return [error]
+    return tmp_path / "in.ipynb"
+
+
+def run(tmp_path: Path, *sources: str) -> list[str]:
+    """What the cells print."""
+    assert execute(notebook(tmp_path, *sources), tmp_path / "out.ipynb", {}) is None
     cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
     return ["".join(output.get("text", "") for output in cell.outputs).strip() for cell in cells]
 
 
-def test_what_a_server_imports_is_what_the_cells_import(tmp_path):
-    cells = [nbformat.v4.new_code_cell(source) for source in ("import os\nx = 1", "%matplotlib inline", "import os")]
-    cells += [nbformat.v4.new_code_cell("from json import dumps, loads"), nbformat.v4.new_markdown_cell("import this")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
-    assert imports(tmp_path / "a.ipynb") == ["import os", "from json import dumps, loads"]
-    assert "from labkit.params import RunParams" in imports(PROJECT / "notebooks" / "train.ipynb")
-
-
-@linux
-def test_a_forked_kernel_has_its_own_names_place_and_draws(light, tmp_path, monkeypatch):
-    look = "import os, random, sys, multiprocessing\nprint(os.getcwd(), os.environ['WHOSE'], sorted(In)[-1][:6])"
-    draw = "leftover = random.random(); print(leftover, os.getpid(), multiprocessing.get_start_method())"
+def test_a_kernel_has_its_own_names_place_and_draws(tmp_path, monkeypatch):
+    look = "import os, random; print(os.getcwd(), os.environ['WHOSE'], 'JPY_SESSION_NAME' in os.environ)"
+    draw = "leftover = random.random(); print(leftover, os.getpid())"
+    monkeypatch.setenv("JPY_SESSION_NAME", "somebody's.ipynb")
     monkeypatch.setenv("WHOSE", "first")
     first = run(tmp_path, look, draw)
     monkeypatch.setenv("WHOSE", "second")
     second = run(tmp_path, "print('leftover' in globals())", look, draw)
-    assert first[0].split()[:2] == [str(PROJECT), "first"]
-    assert second[0] == "False" and second[1].split()[:2] == [str(PROJECT), "second"]
-    (a, pid_a, how), (b, pid_b, _) = first[1].split(), second[2].split()
-    assert a != b and pid_a != pid_b and how == "fork"
+    assert first[0].split() == [str(PROJECT), "first", "False"]
+    assert second[0] == "False" and second[1].split() == [str(PROJECT), "second", "False"]
+    (a, pid_a), (b, pid_b) = first[1].split(), second[2].split()
+    assert a != b and pid_a != pid_b
+    assert os.environ["JPY_SESSION_NAME"] == "somebody's.ipynb"
 
 
-@linux
-def test_kernels_come_from_one_server_until_the_code_changes(light, monkeypatch):
-    server = kernels.warm_up()
-    assert kernels.warm_up() is server
-    monkeypatch.setattr(kernels, "code_stamp", lambda: {"edited": (1, 1)})
-    other = kernels.warm_up()
-    assert other is not server and not server.alive
+SAVES = """
+import pathlib, signal, sys, time
+def save(number, frame):
+    pathlib.Path({place!r}).write_text("saved")
+    raise ValueError("stopped")
+signal.signal(signal.SIGTERM, save)
+print("ready")
+time.sleep(600)
+"""
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready'); time.sleep(600)"
 
 
-@linux
-def test_a_server_that_was_killed_costs_no_run(light, tmp_path, monkeypatch):
-    server = kernels.warm_up()
-    server._process.kill()
-    monkeypatch.setattr(kernels.KernelServer, "alive", True)  # it died between the look and the start
-    assert run(tmp_path, "print(6 * 7)") == ["42"]
+@pytest.mark.parametrize(
+    ("source", "patience", "error"), [(SAVES, 60.0, "ValueError: stopped"), (DEAF, 1.0, DIED)], ids=["saves", "deaf"]
+)
+def test_kernels_are_asked_to_end_and_killed_if_they_do_not(tmp_path, source, patience, error):
+    place, ready, ended = tmp_path / "saved.txt", threading.Event(), []
+    path = notebook(tmp_path, source.format(place=str(place)) if source is SAVES else source)
+
+    def executed() -> None:
+        ended.append(execute(path, tmp_path / "out.ipynb", {}, lambda line: ready.set()))
+
+    thread = threading.Thread(target=executed, daemon=True)
+    thread.start()
+    assert ready.wait(60)
+    stop_kernels(patience)
+    thread.join(60)
+    assert ended == [error] and place.exists() == (source is SAVES)
+    assert kernels_below(psutil.Process()) == []
 
 
-@linux
-def test_a_kernel_that_dies_is_told_apart_from_a_cell_that_fails(light, tmp_path):
-    assert run(tmp_path, "1 / 0") == ["ZeroDivisionError: division by zero"]
-    assert "kernel died" in run(tmp_path, "import os; os._exit(1)")[0]
+def test_a_kernel_that_is_only_starting_is_stopped_too(tmp_path):
+    ended = []
+    path = notebook(tmp_path, "import time; time.sleep(600)")
+    thread = threading.Thread(target=lambda: ended.append(execute(path, tmp_path / "out.ipynb", {})), daemon=True)
+    thread.start()
+    while not _executing:
+        time.sleep(0.001)
+    stop_kernels()
+    thread.join(10)
+    assert ended == [DIED]
 
 
-@linux
-def test_a_kernel_ends_with_whoever_started_it(tmp_path):
+def test_with_no_kernel_there_is_nothing_to_wait_for():
+    before = time.monotonic()
+    stop_kernels()
+    assert time.monotonic() - before < 1
+
+
+def test_a_kernel_ends_with_the_process_that_started_it(tmp_path):
     """Killed at once, the study leaves no kernel behind that would hold its run folder."""
-    code = (
-        "from labkit import kernels\n"
-        "kernels.SERVER = 'from labkit.studies import kernel_server as s; s.import_all = lambda: None; s.main()'\n"
-        "argv = [__import__('sys').executable, '-m', 'ipykernel_launcher']\n"
-        "import os; print(kernels.warm_up().start(argv, dict(os.environ), os.getcwd()).pid, flush=True)\n"
-        "input()\n"
-    )
-    study = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    pid = int(study.stdout.readline())
-    assert Path(f"/proc/{pid}").exists()
-    study.kill()
+    path = notebook(tmp_path, "print('ready')", "import time; time.sleep(600)")
+    code = "import sys; from pathlib import Path; from labkit.studies.notebook import execute\n"
+    code += "execute(Path(sys.argv[1]), Path(sys.argv[2]), {}, lambda line: print(line, flush=True))"
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "out.ipynb")]
+    study = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert study.stdout is not None and study.stdout.readline() == "ready\n"
+    kernels = kernels_below(psutil.Process(study.pid))
+    assert len(kernels) == 1
+    study.send_signal(signal.SIGKILL)
     study.wait()
-    deadline = time.monotonic() + 60
-    while Path(f"/proc/{pid}").exists() and _state(pid) != "Z" and time.monotonic() < deadline:
-        os.sched_yield()
-    assert not Path(f"/proc/{pid}").exists() or _state(pid) == "Z"
+    assert not psutil.wait_procs(kernels, timeout=60)[1]
 
 
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return "Z"
+def kernels_below(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children(recursive=True) if "ipykernel_launcher" in child.cmdline()]

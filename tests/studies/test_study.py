@@ -46,7 +46,6 @@ def runner(monkeypatch):
         return None
 
     monkeypatch.setattr(jobs, "execute", kernel)
-    monkeypatch.setattr("labkit.studies.kernels.warm_up", lambda: None)
     return runner
 
 
