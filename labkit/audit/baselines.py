@@ -1,13 +1,11 @@
-"""A shortcut baseline: how far colour and brightness alone get, without any shape.
+"""What can be scored without a network: by the majority class, by the other eye's label, by colour and brightness.
 
-Where that is far, stain, camera or lighting differ between the classes, and a network may have learnt those.
+Where the last two are far above the first, a network may have learnt who a patient is, or the stain, camera or
+lighting that differs between the classes.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,13 +15,62 @@ from sklearn.preprocessing import StandardScaler
 
 from labkit.data.store import Store
 from labkit.evaluation.decide import as_labels
-from labkit.evaluation.metrics import SCORES, majority_baseline
+from labkit.evaluation.eyes import OTHER_SIDE
+from labkit.evaluation.metrics import SCORES, accuracy, majority_baseline, qwk
 from labkit.format import fixed, percent
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SIDE = 64  # pixels a side that are looked at: more do not change a mean or a quantile
 BATCH = 512
-IN_WORDS = {"qwk": "a quadratic weighted kappa", "macro_f1": "a macro F1", "accuracy": "an accuracy"}
+IN_WORDS = {"qwk": "a quadratic weighted kappa", "macro_f1": "a macro F1"}
+
+
+@dataclass(frozen=True)
+class FellowEyeBaseline:
+    """Test scored by copying the other eye's train label, and answering train's majority class where there is none."""
+
+    accuracy: float
+    qwk: float
+    n_copied: int
+    n_test: int
+    majority: str
+    majority_accuracy: float
+
+
+def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEyeBaseline | None:
+    """Scores on test of the train labels of the patients' other eyes; None without sides, labelled train or test."""
+    labelled = table.dropna(subset=["label"])
+    train, test = labelled.query("split == 'train'"), labelled.query("split == 'test'")
+    if "side" not in table or table["side"].isna().all() or train.empty or test.empty:
+        return None
+    eyes = train.dropna(subset=["group", "side"]).drop_duplicates(["group", "side"])  # of each, the first photograph
+    label_of_eye = eyes.set_index(["group", "side"])["label"]
+    other_eyes = pd.MultiIndex.from_arrays([test["group"], test["side"].map(OTHER_SIDE.get)])
+    copied = label_of_eye.reindex(other_eyes)  # missing where that eye is not in train
+
+    majority = majority_baseline(train["label"], test["label"], len(classes))
+    answers = as_labels(copied.fillna(majority["class"]), len(classes))
+    labels = as_labels(test["label"], len(classes))
+    return FellowEyeBaseline(
+        accuracy=accuracy(labels, answers, len(classes)),
+        qwk=qwk(labels, answers, len(classes)),
+        n_copied=int(copied.notna().sum()),
+        n_test=len(test),
+        majority=str(classes[majority["class"]]),
+        majority_accuracy=majority["accuracy"],
+    )
+
+
+def fellow_eye_sentence(eyes: FellowEyeBaseline, name: str) -> str:
+    """What copying the other eye's label scores, beside the majority class; `name` is what one group is."""
+    always = f"always answering {eyes.majority} scores {percent(eyes.majority_accuracy)} accuracy"
+    if eyes.n_copied == 0:
+        return f"No test image has the other eye of its {name} in train; {always}."
+    return (
+        f"Without looking at any image, copying the train label of the {name}'s other eye ({eyes.n_copied:,} of "
+        f"{eyes.n_test:,} test images) and else answering {eyes.majority} scores {percent(eyes.accuracy)} accuracy "
+        f"and a quadratic weighted kappa of {fixed(eyes.qwk, 3)}; {always}."
+    )
 
 
 @dataclass(frozen=True)
@@ -57,8 +104,13 @@ def shortcut_baseline(
     n_classes = len(classes)
     learnt, labels = as_labels(train["label"], n_classes), as_labels(test["label"], n_classes)
     known, asked = (colour_statistics(store, part["image_id"].tolist()) for part in (train, test))
-    plain = _answers(known, asked, learnt, None)
-    balanced = _answers(known, asked, learnt, "balanced")
+    plain, balanced = (
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=weights))
+        .fit(known, learnt)
+        .predict(asked)
+        .astype(np.int64)
+        for weights in (None, "balanced")
+    )
     majority = majority_baseline(learnt, labels, n_classes)
     return ShortcutBaseline(
         accuracy=SCORES["accuracy"](labels, plain, n_classes),
@@ -89,17 +141,10 @@ def colour_statistics(store: Store, image_ids: Sequence[str]) -> np.ndarray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def _answers(
-    train: np.ndarray, test: np.ndarray, labels: np.ndarray, weights: Literal["balanced"] | None
-) -> np.ndarray:
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=weights))
-    return np.asarray(model.fit(train, labels).predict(test), dtype=np.int64)
-
-
 def shortcut_sentence(baseline: ShortcutBaseline) -> str:
     """What colour and brightness alone score, beside the majority class."""
-    name = IN_WORDS.get(baseline.score_name, baseline.score_name)
-    score = f", {name} of {fixed(baseline.score, 3)}" if baseline.score_name in ("qwk", "macro_f1") else ""
+    name = IN_WORDS.get(baseline.score_name)
+    score = f", {name} of {fixed(baseline.score, 3)}" if name else ""
     return (
         f"Colour and brightness alone (a logistic regression on the means, spreads and quantiles of the channels) "
         f"score {percent(baseline.accuracy)} accuracy, and with all classes weighing alike "
