@@ -212,10 +212,10 @@ def test_grades_rank_by_severity_and_get_no_probabilities(predictions):
     assert ours == pytest.approx(1 - decide(predictions)["p_0"].to_numpy())
 
 
-def test_mistakes_come_with_the_surest_first(predictions):
+def test_mistakes_come_with_the_most_confident_first(predictions):
     wrong = mistakes(decide(made([0.4, 2.7, 1.9, 0.1], [0, 0, 0, 2], "test"), 3))
-    assert wrong["sureness"].tolist() == pytest.approx([2.7, 1.9, 1.9])
+    assert wrong["confidence"].tolist() == pytest.approx([2.7, 1.9, 1.9])
     assert sentences.mistake_titles(wrong.head(1), "abc") == ["test1\na\nas c\ngrade 2.7"]
     sure = mistakes(decide(predictions))
-    assert sure["sureness"].is_monotonic_decreasing and (sure["prediction"] != sure["label"]).all()
+    assert sure["confidence"].is_monotonic_decreasing and (sure["prediction"] != sure["label"]).all()
     assert "% sure" in sentences.mistake_titles(sure, "abc")[0]

@@ -13,10 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
-from labkit.evaluation import decide
 from labkit.evaluation.calibration import Calibration, calibration
-from labkit.evaluation.curves import curves
-from labkit.evaluation.question import question
+from labkit.evaluation.decide import decide
+from labkit.evaluation.ranking import curves
+from labkit.evaluation.thresholds import question
 from labkit.reporting import plots, style
 from labkit.reporting import show as showing
 from labkit.reporting.labels import spread, wrap

@@ -3,17 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_tables import GRADES, eyes
+from made_tables import GRADES, both
 
-from labkit.evaluation import decide, evaluate
 from labkit.evaluation.decide import NotFitted
 from labkit.evaluation.eyes import eye_features, join_eyes
-
-
-def both(patients=500, alike=0.9, seed=0) -> pd.DataFrame:
-    generator = np.random.default_rng(seed)
-    parts = [eyes(generator, patients, split, alike=alike) for split in ("val", "test")]
-    return decide(pd.concat(parts, ignore_index=True))
+from labkit.evaluation.metrics import evaluate
 
 
 def scores(table: pd.DataFrame) -> dict:
@@ -28,7 +22,7 @@ def test_two_eyes_that_go_together_are_graded_better_joined():
 
 
 def test_two_eyes_that_do_not_are_not_graded_much_worse():
-    table = both(alike=0.0)
+    table = both(500, alike=0.0)
     assert scores(join_eyes(table))["qwk"] > scores(table)["qwk"] - 0.03
 
 
