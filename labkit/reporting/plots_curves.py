@@ -19,7 +19,7 @@ AXES = {"roc": ("false positives (%)", "sensitivity (%)"), "pr": ("sensitivity (
 
 @styled
 def roc_curves(curves: pd.DataFrame, palette: Palette | None = None, *, of: Sequence[str] | None = None) -> Figure:
-    """Sensitivity against 1 - specificity; dashed: chance. `curves`: as `evaluation.ranking.curves`; `of`: which, all if None.
+    """Sensitivity against 1 - specificity; dashed: chance. `curves`: as `ranking.curves`; `of`: which, all if None.
 
     A panel each; the variants' names stand once, with their AUROC where there is one panel only.
     """

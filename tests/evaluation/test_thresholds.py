@@ -34,6 +34,9 @@ def test_what_is_called_by_nobody_is_unknown_not_zero():
     found = at_threshold(TRUTH, SCORES, 2.0)
     assert np.isnan(found.loc["ppv", ["estimate", "low", "high"]].astype(float)).all()
     assert found.loc["sensitivity", "estimate"] == 0 and found.loc["npv", "estimate"] == pytest.approx(0.7)
+    constant = np.full(10, 0.3)
+    assert choose_threshold(TRUTH, constant, RULES[0]) == 0.3  # at the threshold every image is positive
+    assert at_threshold(TRUTH, constant, 0.3).loc["specificity", "estimate"] == 0
 
 
 def test_a_threshold_depends_on_validation_alone():
@@ -63,11 +66,6 @@ def test_two_classes_are_asked_for_the_second():
     assert found.loc[("Youden", "specificity"), "estimate"] == 1  # the cell called ALL at 0.73 is below the threshold
 
 
-def test_a_constant_model_calls_every_image():
-    assert choose_threshold(TRUTH, np.full(10, 0.3), RULES[0]) == 0.3
-    assert at_threshold(TRUTH, np.full(10, 0.3), 0.3).loc["specificity", "estimate"] == 0
-
-
 def test_without_validation_or_without_a_positive_there_the_reason_is_said():
     table = both(30)
     with pytest.raises(NotFitted, match=r"no validation split.*select_on: test"):
@@ -77,8 +75,3 @@ def test_without_validation_or_without_a_positive_there_the_reason_is_said():
         operating_points(healthy, REFERABLE)
     with pytest.raises(ValueError, match="'best' is not one of"):
         choose_threshold(TRUTH, SCORES, "best")
-
-
-def test_one_group_alone_has_no_interval():
-    found = at_threshold(TRUTH, SCORES, 0.5, ["a"] * 10)
-    assert found["estimate"].notna().all() and found[["low", "high"]].isna().all(axis=None)
