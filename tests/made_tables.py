@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from labkit.evaluation.decide import decide
+
 GRADES = ["No DR", "Mild", "Moderate", "Severe", "Proliferative DR"]
 CELLS = ["HEM", "ALL"]
 
@@ -32,3 +34,20 @@ def eyes(generator, patients=600, split="test", skill=1.5, alike=0.9, shares=(0.
     logits = np.log(shares) - 0.5 * (skill * (seen[:, None] - np.arange(n_classes))) ** 2
     groups = np.repeat([f"{split}{number}" for number in range(patients)], 2)
     return table_of(labels, logits, groups, ["left", "right"] * patients, split, name=split)
+
+
+def both(patients, **options) -> pd.DataFrame:
+    """Decided predictions of `eyes` in validation and test."""
+    generator = np.random.default_rng(0)
+    parts = [eyes(generator, patients, split, **options) for split in ("val", "test")]
+    return decide(pd.concat(parts, ignore_index=True))
+
+
+def clustered(generator, n_groups=300, per_group=4, right=0.7):
+    """Labels and predictions of three classes, of which a whole group is right or wrong together, nine times in ten."""
+    groups = np.repeat(np.arange(n_groups), per_group)
+    labels = generator.choice(3, n_groups, p=[0.6, 0.3, 0.1])[groups]
+    together = (generator.random(n_groups) < right)[groups]
+    alone = generator.random(len(groups)) < right
+    is_right = np.where(generator.random(len(groups)) < 0.9, together, alone)
+    return labels, np.where(is_right, labels, (labels + 1) % 3), groups

@@ -19,7 +19,8 @@ TRY = {
     "add a network": """
 import torch
 from labkit.evaluation.gradcam import grad_cam
-from labkit.models import build_model, freeze_backbone, head_parameters, layer_table, parameters
+from labkit.models.build import build_model, freeze_backbone, head_parameters
+from labkit.models.describe import layer_table, parameters
 from labkit.params import RunParams
 import numpy as np
 params = RunParams(arch="resnext50_32x4d")

@@ -11,6 +11,7 @@ draw over the distinct matrices: the same distribution in a fraction of the time
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -22,23 +23,24 @@ from labkit.evaluation.decide import Floats, as_labels
 Column: TypeAlias = ArrayLike | pd.Series
 LEVEL = 0.95
 WEIGHTS_AT_ONCE = 4_000_000  # numbers held in memory at a time (32 MB); the draws do not depend on it
+_diagonal = partial(np.diagonal, axis1=-2, axis2=-1)
 
 
 def accuracy(matrices: Floats) -> Floats:
     """Share of correct predictions; as all metrics here, of confusion matrices (…, C, C)."""
-    return np.linalg.diagonal(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1))
+    return _diagonal(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1))
 
 
 def balanced_accuracy(matrices: Floats) -> Floats:
     """Mean sensitivity of the classes that have images, as in scikit-learn."""
     rows = matrices.sum(axis=-1)
-    return _ratio(np.linalg.diagonal(matrices), rows).sum(axis=-1) / (rows > 0).sum(axis=-1)
+    return _ratio(_diagonal(matrices), rows).sum(axis=-1) / (rows > 0).sum(axis=-1)
 
 
 def macro_f1(matrices: Floats) -> Floats:
     """Mean F1 of the classes that have images or predictions, as in scikit-learn."""
     both = matrices.sum(axis=-1) + matrices.sum(axis=-2)
-    return _ratio(2 * np.linalg.diagonal(matrices), both).sum(axis=-1) / (both > 0).sum(axis=-1)
+    return _ratio(2 * _diagonal(matrices), both).sum(axis=-1) / (both > 0).sum(axis=-1)
 
 
 def qwk(matrices: Floats) -> Floats:

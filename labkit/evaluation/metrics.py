@@ -127,8 +127,7 @@ def majority_baseline(
     The same keys as `evaluate`, without the groups. Unlabelled rows of train are left out; in test they are refused.
     """
     train = np.asarray(train_labels)
-    counts = np.bincount(as_labels(train[~pd.isna(train)], n_classes), minlength=n_classes)
-    majority = int(counts.argmax())
+    majority = int(np.bincount(as_labels(train[~pd.isna(train)], n_classes), minlength=n_classes).argmax())
     table = pd.DataFrame({"label": as_labels(test_labels, n_classes), "prediction": majority})
     table = table.assign(**{f"p_{number}": float(number == majority) for number in range(n_classes)})
     found = evaluate(table, [str(number) for number in range(n_classes)], task)

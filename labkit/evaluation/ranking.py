@@ -13,7 +13,7 @@ drawn. The weighted areas of all draws are then cumulative sums over the images 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +42,7 @@ def average_precision(positive: Flags, scores: Floats) -> float | None:
     return float(sk.average_precision_score(positive, scores)) if positive.any() else None
 
 
-MEASURES: dict[str, Callable[[Flags, Floats], float | None]] = {
-    "auroc": auroc,
-    "average_precision": average_precision,
-}
+MEASURES = {"auroc": auroc, "average_precision": average_precision}
 
 
 def one_against_all(decided: pd.DataFrame, classes: Sequence[str]) -> dict[str, tuple[Flags, Floats]]:

@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_tables import GRADES, eyes, table_of
+from made_tables import GRADES, both, table_of
 from sklearn import metrics as sk
 
-from labkit.evaluation import decide
 from labkit.evaluation.calibration import (
     Calibration,
     brier,
@@ -17,15 +16,14 @@ from labkit.evaluation.calibration import (
     reliability,
     with_temperature,
 )
-from labkit.evaluation.decide import NotFitted
+from labkit.evaluation.decide import NotFitted, decide
 from labkit.format import NBSP
 from labkit.reporting.calibration import calibration_sentence
 
 
-def both(sharper=1.0, patients=600, seed=0) -> pd.DataFrame:
+def sharpened(sharper=1.0, patients=600) -> pd.DataFrame:
     """Validation and test of a calibrated model whose logits were then multiplied."""
-    generator = np.random.default_rng(seed)
-    table = pd.concat([eyes(generator, patients, "val"), eyes(generator, patients, "test")], ignore_index=True)
+    table = both(patients)
     return decide(table.assign(**{f"logit_{k}": table[f"logit_{k}"] * sharper for k in range(len(GRADES))}))
 
 
@@ -46,23 +44,23 @@ def test_a_perfect_and_sure_model_has_no_error():
 
 def test_brier_of_two_classes_is_twice_scikit_learns():
     generator = np.random.default_rng(0)
-    labels, chance = generator.integers(0, 2, 50), generator.random(50)
-    ours = brier(np.stack([1 - chance, chance], axis=1), labels)
-    assert ours == pytest.approx(2 * sk.brier_score_loss(labels, chance))
+    labels, positive = generator.integers(0, 2, 50), generator.random(50)
+    ours = brier(np.stack([1 - positive, positive], axis=1), labels)
+    assert ours == pytest.approx(2 * sk.brier_score_loss(labels, positive))
 
 
 @pytest.mark.parametrize("sharper", [0.5, 1, 3])
 def test_the_temperature_undoes_what_made_the_logits_sharper(sharper):
-    assert fit_temperature(both(sharper, 2000)) == pytest.approx(sharper, rel=0.1)
+    assert fit_temperature(sharpened(sharper, 2000)) == pytest.approx(sharper, rel=0.1)
 
 
 def test_the_temperature_has_the_least_loss_of_all_and_changes_no_answer():
-    table = both(3)
+    table = sharpened(3)
     val = table[table["split"] == "val"]
     best = fit_temperature(table)
-    chances = [f"p_{k}" for k in range(5)]
+    columns = [f"p_{k}" for k in range(5)]
     losses = [
-        sk.log_loss(val["label"].astype(int), with_temperature(val, best * factor)[chances], labels=range(5))
+        sk.log_loss(val["label"].astype(int), with_temperature(val, best * factor)[columns], labels=range(5))
         for factor in (0.98, 1, 1.02)
     ]
     assert losses[1] == min(losses)
@@ -70,7 +68,7 @@ def test_the_temperature_has_the_least_loss_of_all_and_changes_no_answer():
 
 
 def test_an_overconfident_model_is_put_right():
-    found = calibration(both(3))
+    found = calibration(sharpened(3))
     before, after = found.scores.loc["before"], found.scores.loc["after"]
     assert before["ece"] > before["reference_high"]
     assert after["ece"] < before["ece"] / 2
@@ -90,14 +88,14 @@ def test_a_calibrated_model_of_few_images_has_an_error_too_and_the_reference_say
 
 
 def test_only_validation_labels_decide_the_temperature():
-    table = both(3)
+    table = sharpened(3)
     is_test = table["split"] == "test"
     changed = table.assign(label=table["label"].where(~is_test, 0))
     assert fit_temperature(changed) == fit_temperature(table)
 
 
 def test_without_validation_calibration_is_shown_as_it_is_and_the_reason_is_said():
-    table = both()
+    table = sharpened()
     found = calibration(table[table["split"] == "test"])
     assert list(found.scores.index) == ["before"] and found.temperature is None
     assert "no validation split" in found.reason

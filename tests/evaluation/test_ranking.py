@@ -1,15 +1,23 @@
-"""AUROC and average precision, of each class and of the question behind the classes."""
+"""AUROC and average precision: scores, curves and what is said of them, and intervals."""
 
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
-from labkit.evaluation.question import question
 from made_tables import CELLS, GRADES, eyes, table_of
 from sklearn import metrics as sk
 
-from labkit.evaluation import decide, evaluate, majority_baseline
+from labkit.evaluation.decide import decide
+from labkit.evaluation.intervals import bootstrap_by_group
+from labkit.evaluation.metrics import evaluate, majority_baseline
+from labkit.evaluation.ranking import auroc_intervals, curves
+from labkit.evaluation.thresholds import question
+from labkit.format import NBSP
+from labkit.reporting.roc import class_curves_sentence, question_sentence, roc_curves
 
+REFERABLE = question(GRADES, "grades")
+WIDE = 40_000  # patients that stand for all there are
 NAMES = ("auroc", "average_precision")
 
 
@@ -20,12 +28,12 @@ def some():
 
 def test_ranking_scores_are_scikit_learns(some):
     found = evaluate(some, GRADES, "grades")
-    labels, chances = some["label"].to_numpy(int), decide(some)[[f"p_{k}" for k in range(5)]].to_numpy()
+    labels, probabilities = some["label"].to_numpy(int), decide(some)[[f"p_{k}" for k in range(5)]].to_numpy()
     one_hot = np.eye(5)[labels]
-    assert found["macro_auroc"] == pytest.approx(sk.roc_auc_score(one_hot, chances))
-    assert found["macro_average_precision"] == pytest.approx(sk.average_precision_score(one_hot, chances))
-    assert found["referable_auroc"] == pytest.approx(sk.roc_auc_score(labels >= 2, chances[:, 2:].sum(axis=1)))
-    expected = sk.average_precision_score(labels >= 2, chances[:, 2:].sum(axis=1))
+    assert found["macro_auroc"] == pytest.approx(sk.roc_auc_score(one_hot, probabilities))
+    assert found["macro_average_precision"] == pytest.approx(sk.average_precision_score(one_hot, probabilities))
+    assert found["referable_auroc"] == pytest.approx(sk.roc_auc_score(labels >= 2, probabilities[:, 2:].sum(axis=1)))
+    expected = sk.average_precision_score(labels >= 2, probabilities[:, 2:].sum(axis=1))
     assert found["referable_average_precision"] == pytest.approx(expected)
     assert found["auroc_left_out"] == found["average_precision_left_out"] == []
 
@@ -38,7 +46,7 @@ def test_average_precision_of_a_known_ranking():
     assert found["macro_average_precision"] == pytest.approx((of_all + of_hem) / 2)
 
 
-def test_a_perfect_and_a_constant_model():
+def test_scores_of_a_perfect_and_a_constant_model():
     labels = [0, 1, 2, 3, 4, 2]
     perfect = evaluate(table_of(labels, 5 * np.eye(5)[labels]), GRADES, "grades")
     constant = evaluate(table_of(labels, np.ones((6, 5))), GRADES, "grades")
@@ -78,8 +86,110 @@ def test_only_grades_and_two_classes_ask_a_question(some):
     assert question(CELLS, "classes").name == "ALL"
     assert question(["a", "b", "c"], "classes") is None
     assert "referable_auroc" not in evaluate(some, GRADES, "classes")
-    truth, chance = question(GRADES, "grades").of(decide(some))
+    truth, scores = question(GRADES, "grades").of(decide(some))
     assert truth.tolist() == (some["label"] >= 2).tolist()
-    assert chance.min() >= 0 and chance.max() <= 1
+    assert scores.min() >= 0 and scores.max() <= 1
     with pytest.raises(ValueError, match="1 of 2 rows are unlabelled"):
-        question(CELLS, "classes").truth([1, None])
+        question(CELLS, "classes").of(decide(table_of([1, None], np.eye(2))))
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+
+def test_areas_are_those_of_the_table_and_of_the_points(some):
+    test = decide(some)
+    found = curves({"a": test}, GRADES, REFERABLE).groupby(["kind", "of"])
+    scores = evaluate(test, GRADES, "grades")
+    areas = found["area"].first()
+    assert areas["roc"][GRADES].mean() == pytest.approx(scores["macro_auroc"])
+    assert areas["pr", REFERABLE.name] == pytest.approx(scores["referable_average_precision"])
+    points = found.get_group(("roc", REFERABLE.name))
+    assert np.trapezoid(points["y"], points["x"]) == pytest.approx(scores["referable_auroc"])
+    points = found.get_group(("pr", REFERABLE.name)).iloc[::-1]  # by rising sensitivity
+    steps = (np.diff(points["x"]) * points["y"].to_numpy()[1:]).sum()
+    assert steps == pytest.approx(scores["referable_average_precision"])
+    assert points["share"].iloc[0] == pytest.approx((test["label"] >= 2).mean())
+
+
+def test_a_class_that_does_not_occur_has_no_curve_and_is_named():
+    table = decide(table_of([0, 0, 1, 1], np.eye(3)[[0, 1, 1, 1]]))
+    found = curves({"a": table}, ["x", "y", "z"])
+    assert set(found["of"]) == {"x", "y"}
+    text = class_curves_sentence(found, ["x", "y", "z"])
+    assert text.endswith("z cannot be drawn: all images are, or none is, of this kind.")
+    one_kind = curves({"a": table[table["label"] == 0]}, ["x", "y", "z"])
+    assert one_kind.empty and "all of one kind" in question_sentence(one_kind, "x")
+    with pytest.raises(ValueError, match="no curve to draw"):
+        roc_curves(one_kind)
+
+
+def test_curves_of_a_perfect_and_a_constant_model():
+    labels = [0, 0, 0, 1]
+    perfect, constant = (decide(table_of(labels, logits)) for logits in (np.eye(2)[labels], np.ones((4, 2))))
+    found = curves({"perfect": perfect, "constant": constant}, CELLS, question(CELLS, "classes"))
+    text = question_sentence(found, "ALL").replace(NBSP, " ")
+    assert text.startswith("Of the test images 25.0 % (1 image) are positive for ALL")
+    assert "highest AUROC is 1.000 (perfect), where chance gives 0.500" in text
+    assert text.endswith("average precision is 1.000 (perfect), where chance gives 0.250.")
+
+
+def test_the_sentence_names_the_best_and_the_hardest_class(some):
+    found = curves({"a": decide(some)}, GRADES, REFERABLE)
+    areas = found[(found["kind"] == "roc") & found["of"].isin(GRADES)].groupby("of")["area"].first()
+    text = class_curves_sentence(found, GRADES)
+    assert f"{areas.idxmax()} is told from the other classes best" in text and f"{areas.idxmin()} worst" in text
+
+
+# --- intervals --------------------------------------------------------------------------------------------------------
+
+
+def test_areas_of_draws_are_those_of_drawing_whole_groups_one_by_one():
+    table = decide(eyes(np.random.default_rng(0), 150, shares=(0.6, 0.25, 0.15)))
+    found = auroc_intervals(table, GRADES[:3], "grades", draws=1500)
+    generator, drawn = np.random.default_rng(1), []
+    for _ in range(800):
+        rows = (generator.choice(150, 150)[:, None] * 2 + np.arange(2)).ravel()
+        labels, p = table["label"].to_numpy(int)[rows], table[["p_0", "p_1", "p_2"]].to_numpy()[rows]
+        drawn.append((sk.roc_auc_score(np.eye(3)[labels], p), sk.roc_auc_score(labels >= 2, p[:, 2])))
+    expected = np.quantile(drawn, [0.025, 0.975], axis=0)
+    for column, name in enumerate(["macro_auroc", "referable_auroc"]):
+        width = found.loc[name, "high"] - found.loc[name, "low"]
+        np.testing.assert_allclose(found.loc[name, ["low", "high"]], expected[:, column], atol=0.12 * width)
+
+
+def test_intervals_of_a_perfect_and_a_constant_model_and_a_single_group():
+    table = eyes(np.random.default_rng(2), 40)
+    logits = [f"logit_{k}" for k in range(5)]
+    labels = table["label"].to_numpy(int)
+    perfect = decide(table.assign(**dict(zip(logits, np.eye(5)[labels].T, strict=True))))
+    assert (auroc_intervals(perfect, GRADES, "grades", draws=50) == 1).all(axis=None)
+    constant = decide(table.assign(**dict.fromkeys(logits, 0.0)))
+    assert (auroc_intervals(constant, GRADES, draws=50) == 0.5).all(axis=None)
+    assert auroc_intervals(perfect.assign(group="a"), GRADES, draws=50).isna().all(axis=None)
+
+
+def covered(repetitions: int, draws: int) -> pd.Series:
+    """Share of 95 % intervals that hold the truth, of 1,200 images of 600 patients."""
+    generator = np.random.default_rng(3)
+    truth = bootstrap_by_group(*columns(eyes(generator, WIDE)), 5, draws=1)["estimate"]
+    held = []
+    for repetition in range(repetitions):
+        found = bootstrap_by_group(*columns(eyes(generator, 600)), 5, draws=draws, seed=repetition)
+        held.append((found["low"] <= truth) & (truth <= found["high"]))
+    return pd.DataFrame(held).mean()
+
+
+def columns(table: pd.DataFrame):
+    decided = decide(table)
+    return decided["label"], decided["prediction"], decided["group"]
+
+
+def test_intervals_of_pairs_of_eyes_hold_the_truth_about_95_times_in_100():
+    found = covered(150, 400)
+    assert (found[["accuracy", "qwk"]] >= 0.9).all(), found  # four standard errors would be 0.88 to 1
+
+
+@pytest.mark.slow
+def test_intervals_of_pairs_of_eyes_hold_the_truth_93_to_97_times_in_100():
+    found = covered(2000, 1000)
+    assert found[["accuracy", "qwk"]].between(0.93, 0.97).all(axis=None), found

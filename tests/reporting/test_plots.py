@@ -15,8 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
-from labkit.evaluation import decide
 from labkit.evaluation.calibration import Calibration, calibration
+from labkit.evaluation.decide import decide
+from labkit.evaluation.ranking import curves
+from labkit.evaluation.thresholds import question
 from labkit.reporting import show as showing
 from labkit.reporting import style
 from labkit.reporting.blocks import residual_blocks

@@ -3,33 +3,26 @@
 import numpy as np
 import pandas as pd
 import pytest
-from labkit.evaluation.question import question
-from made_tables import CELLS, GRADES, eyes, table_of
+from made_tables import CELLS, GRADES, both, table_of
 
-from labkit.evaluation import decide
-from labkit.evaluation.decide import NotFitted
-from labkit.evaluation.thresholds import RULES, at_threshold, choose_threshold, operating_points
+from labkit.evaluation.decide import NotFitted, decide
+from labkit.evaluation.thresholds import RULES, at_threshold, choose_threshold, operating_points, question
 
 TRUTH = np.array([0, 0, 0, 0, 0, 0, 1, 0, 1, 1], dtype=bool)
-CHANCE = np.array([0.1, 0.1, 0.2, 0.3, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9])
+SCORES = np.array([0.1, 0.1, 0.2, 0.3, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9])
 REFERABLE = question(GRADES, "grades")
 
 
-def both(seed=0, patients=300) -> pd.DataFrame:
-    generator = np.random.default_rng(seed)
-    return decide(pd.concat([eyes(generator, patients, "val"), eyes(generator, patients, "test")], ignore_index=True))
-
-
 def test_the_highest_threshold_that_finds_enough_is_chosen():
-    assert choose_threshold(TRUTH, CHANCE, RULES[0]) == 0.5  # below it nothing more is found
-    assert choose_threshold(TRUTH, CHANCE, RULES[1]) == 0.5  # 3/3 + 6/7 - 1 against 2/3 + 7/7 - 1
+    assert choose_threshold(TRUTH, SCORES, RULES[0]) == 0.5  # below it nothing more is found
+    assert choose_threshold(TRUTH, SCORES, RULES[1]) == 0.5  # 3/3 + 6/7 - 1 against 2/3 + 7/7 - 1
     many = np.repeat(TRUTH, 4)
-    chance = np.repeat(CHANCE, 4) + np.tile([0, 0.01, 0.02, 0.03], 10)
-    assert choose_threshold(many, chance, RULES[0]) == 0.51  # eleven of twelve
+    scores = np.repeat(SCORES, 4) + np.tile([0, 0.01, 0.02, 0.03], 10)
+    assert choose_threshold(many, scores, RULES[0]) == 0.51  # eleven of twelve
 
 
 def test_a_known_table_at_a_threshold():
-    found = at_threshold(TRUTH, CHANCE, 0.5)
+    found = at_threshold(TRUTH, SCORES, 0.5)
     assert found["estimate"].to_dict() == pytest.approx(
         {"sensitivity": 1.0, "specificity": 6 / 7, "ppv": 3 / 4, "npv": 1.0}
     )
@@ -38,13 +31,16 @@ def test_a_known_table_at_a_threshold():
 
 
 def test_what_is_called_by_nobody_is_unknown_not_zero():
-    found = at_threshold(TRUTH, CHANCE, 2.0)
+    found = at_threshold(TRUTH, SCORES, 2.0)
     assert np.isnan(found.loc["ppv", ["estimate", "low", "high"]].astype(float)).all()
     assert found.loc["sensitivity", "estimate"] == 0 and found.loc["npv", "estimate"] == pytest.approx(0.7)
+    constant = np.full(10, 0.3)
+    assert choose_threshold(TRUTH, constant, RULES[0]) == 0.3  # at the threshold every image is positive
+    assert at_threshold(TRUTH, constant, 0.3).loc["specificity", "estimate"] == 0
 
 
 def test_a_threshold_depends_on_validation_alone():
-    table = both()
+    table = both(300)
     found = operating_points(table, REFERABLE)
     changed = table.copy()
     is_test = changed["split"] == "test"
@@ -56,8 +52,8 @@ def test_a_threshold_depends_on_validation_alone():
     assert (found["estimate"] != again["estimate"]).any()
     first = found.set_index(["rule", "metric"]).loc[(RULES[0], "sensitivity")]
     assert 0.9 <= first["validation"] < 0.93
-    truth, chance = REFERABLE.of(table[is_test])
-    assert first["estimate"] == pytest.approx((chance[truth] >= first["threshold"]).mean())
+    truth, scores = REFERABLE.of(table[is_test])
+    assert first["estimate"] == pytest.approx((scores[truth] >= first["threshold"]).mean())
     assert first["low"] < first["estimate"] < first["high"]
 
 
@@ -70,22 +66,12 @@ def test_two_classes_are_asked_for_the_second():
     assert found.loc[("Youden", "specificity"), "estimate"] == 1  # the cell called ALL at 0.73 is below the threshold
 
 
-def test_a_constant_model_calls_every_image():
-    assert choose_threshold(TRUTH, np.full(10, 0.3), RULES[0]) == 0.3
-    assert at_threshold(TRUTH, np.full(10, 0.3), 0.3).loc["specificity", "estimate"] == 0
-
-
 def test_without_validation_or_without_a_positive_there_the_reason_is_said():
-    table = both(patients=30)
+    table = both(30)
     with pytest.raises(NotFitted, match=r"no validation split.*select_on: test"):
         operating_points(table[table["split"] == "test"], REFERABLE)
     healthy = table.assign(label=table["label"].where(table["split"] == "test", 0))
     with pytest.raises(NotFitted, match="no positive image among the 60"):
         operating_points(healthy, REFERABLE)
     with pytest.raises(ValueError, match="'best' is not one of"):
-        choose_threshold(TRUTH, CHANCE, "best")
-
-
-def test_one_group_alone_has_no_interval():
-    found = at_threshold(TRUTH, CHANCE, 0.5, ["a"] * 10)
-    assert found["estimate"].notna().all() and found[["low", "high"]].isna().all(axis=None)
+        choose_threshold(TRUTH, SCORES, "best")

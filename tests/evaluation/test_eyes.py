@@ -3,17 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_tables import GRADES, eyes
+from made_tables import GRADES, both
 
-from labkit.evaluation import decide, evaluate
 from labkit.evaluation.decide import NotFitted
 from labkit.evaluation.eyes import eye_features, join_eyes
-
-
-def both(patients=500, alike=0.9, seed=0) -> pd.DataFrame:
-    generator = np.random.default_rng(seed)
-    parts = [eyes(generator, patients, split, alike=alike) for split in ("val", "test")]
-    return decide(pd.concat(parts, ignore_index=True))
+from labkit.evaluation.metrics import evaluate
 
 
 def scores(table: pd.DataFrame) -> dict:
@@ -28,7 +22,7 @@ def test_two_eyes_that_go_together_are_graded_better_joined():
 
 
 def test_two_eyes_that_do_not_are_not_graded_much_worse():
-    table = both(alike=0.0)
+    table = both(500, alike=0.0)
     assert scores(join_eyes(table))["qwk"] > scores(table)["qwk"] - 0.03
 
 
@@ -78,17 +72,19 @@ def test_a_grade_that_validation_lacks_is_nearly_impossible_and_not_nan():
     assert 0 < derived["p_4"].max() < 1e-5
 
 
+def without(table: pd.DataFrame, rows: pd.Series) -> pd.DataFrame:
+    """The table with only those validation rows."""
+    return table[(table["split"] == "test") | rows]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda table: table[table["split"] == "test"], "no validation split"),
         (lambda table: table.assign(side=pd.NA), "not known which images are two eyes"),
         (lambda table: table.assign(group=pd.NA), "not known which images are two eyes"),
-        (lambda table: table[(table["split"] == "test") | (table["side"] == "left")], "no pair of eyes"),
-        (
-            lambda table: table[(table["split"] == "test") | (table["group"] == "val3")],
-            "one patient only|one class only",
-        ),
+        (lambda table: without(table, table["side"] == "left"), "no pair of eyes"),
+        (lambda table: without(table, table["group"] == "val3"), "one patient only|one class only"),
     ],
 )
 def test_what_cannot_be_joined_is_refused_with_the_reason(change, reason):
