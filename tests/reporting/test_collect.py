@@ -28,7 +28,7 @@ def test_scores_and_baseline_come_from_the_predictions(study):
     constant = next(run for run in results.runs if run["run"] == "constant")
     assert good["accuracy"] == 1 and good["qwk"] == 1 and good["n"] == 60 and good["n_groups"] == 30
     assert constant["accuracy"] == results.baseline["accuracy"] == pytest.approx(40 / 60)
-    assert constant["answers"] == 1 and results.majority_class == "a"
+    assert constant["majority_share"] == 1 and results.majority_class == "a"
     assert list(results.history.loc[results.history["chosen"], "epoch"]) == [2, 2]
 
 
@@ -59,7 +59,9 @@ def test_a_run_that_is_not_finished_is_listed_with_its_error_and_left_out(study)
 
 
 def test_a_run_that_was_never_started_is_listed(study):
-    assert study_results("s").unfinished.to_dict("records") == [{"run": "deep", "state": "not run", "error": "", "log": ""}]
+    assert study_results("s").unfinished.to_dict("records") == [
+        {"run": "deep", "state": "not run", "error": "", "log": ""}
+    ]
 
 
 def test_runs_on_other_test_images_are_not_mixed(study):
