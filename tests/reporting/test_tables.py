@@ -120,7 +120,7 @@ def test_class_counts_table_has_percentages_of_each_split_and_totals():
 def test_comparison_table_signs_differences_in_points_or_units():
     comparisons = [
         Comparison("x", "y", "arch", "accuracy", 0.012, -0.001, 0.02, p=0.0001, p_holm=0.0312),
-        Comparison("x", "y", "arch", "qwk", NAN, NAN, NAN),
+        Comparison("x", "y", "arch", "qwk", NAN, NAN, NAN, p=0.2),
     ]
     first, second = plain(comparison_table(comparisons))
     assert first == {
