@@ -1,4 +1,4 @@
-"""Single predictions: the most confident mistakes, where the network looks (and whether that is learnt), scores by subgroup."""
+"""Single predictions: the most confident mistakes, where the network looks, and scores by subgroup."""
 
 import numpy as np
 import pandas as pd
