@@ -1,5 +1,5 @@
-"""What a reader sees: numbers -> sentences, tables and figures -> the cells of a notebook.
+"""What a reader sees: results -> figures, tables and sentences, one file a topic -> the cells of a notebook -> a page.
 
-`numbers` formats, `sentences` words, `tables` arranges, `plots` draws and `show` displays; all of them take
-plain arrays, dicts and DataFrames. Nothing is imported here, so that tables need no matplotlib.
+`results` reads the runs, `style`, `labels` and `frames` serve all topics, `show` displays, `page` renders. Nothing is
+imported here, so that tables need no matplotlib.
 """

@@ -53,6 +53,8 @@ def _data(results: StudyResults) -> Rows:
         source = f"{PHANTOMS[params.data]}, drawn by labkit; they depict nobody"
     crop, unreadable = _all(results, "crop_size"), run.get("unreadable")
     cut = "" if crop == "none" else f", cropped to {crop} px"
+    preprocessing = f"square of {_all(results, 'image_size')} px{cut}; normalised: {_all(results, 'normalize')}"
+    left_out = f"images that cannot be decoded and are left out: {whole(unreadable)}"
     parts = [
         f"{part} {plural(run['n_images'][part], 'image')}"
         for part in ("train", "val", "test")
@@ -67,16 +69,8 @@ def _data(results: StudyResults) -> Rows:
         ("intended use", "CLAIM; STARD-AI; TRIPOD+AI", "none: a lab report, not a medical device"),
         ("data source", "CLAIM; TRIPOD+AI", source),
         ("eligibility of patients", "CLAIM; STARD-AI; TRIPOD+AI", None),
-        (
-            "preprocessing",
-            "CLAIM; TRIPOD+AI",
-            f"square of {_all(results, 'image_size')} px{cut}; normalised: {_all(results, 'normalize')}",
-        ),
-        (
-            "unreadable or missing data",
-            "CLAIM; TRIPOD+AI",
-            None if unreadable is None else f"images that cannot be decoded and are left out: {whole(unreadable)}",
-        ),
+        ("preprocessing", "CLAIM; TRIPOD+AI", preprocessing),
+        ("unreadable or missing data", "CLAIM; TRIPOD+AI", None if unreadable is None else left_out),
         ("reference standard", "CLAIM; STARD-AI", None),
         ("annotators and their agreement", "CLAIM; TRIPOD+AI", None),
         ("sample size calculation", "CLAIM; STARD-AI; TRIPOD+AI", None),
@@ -93,6 +87,7 @@ def _model(results: StudyResults) -> Rows:
     software = [f"{name} {run['versions'][name]}" for name in ("python", "torch") if name in run.get("versions", {})]
     software += [str(run[key]) for key in ("device", "precision") if run.get(key)]
     keys = ("loss", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay", "rotation")
+    training = ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys)
     imbalance = f"class weights {_all(results, 'class_weights')}, sampling {_all(results, 'sampling')}"
     select_on = listing(list(dict.fromkeys(r["params"].select_on for r in results.runs)))
     choice = f"the epoch with the best {metric(results.score).name} on the {CHOICE.get(select_on, select_on)}"
@@ -102,11 +97,7 @@ def _model(results: StudyResults) -> Rows:
         ("network", "CLAIM; TRIPOD+AI", listing(list(sizes.values()))),
         ("software and machine", "CLAIM", ", ".join(software)),
         ("initial weights", "CLAIM", listing(list(dict.fromkeys(r["start"] for r in results.runs)))),
-        (
-            "training",
-            "CLAIM; TRIPOD+AI",
-            ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys),
-        ),
+        ("training", "CLAIM; TRIPOD+AI", training),
         ("class imbalance", "TRIPOD+AI", imbalance),
         ("choice of the final model", "CLAIM", "the last epoch" if select_on == "last" else choice),
         ("looks at the test images", "STARD-AI", looked if looks else None),
@@ -118,17 +109,12 @@ def _results(results: StudyResults) -> Rows:
     intervals = best[0]["intervals"] if len(best) == 1 else results.over_seeds()[results.best]
     ends = intervals.loc[results.score, ["low", "high"]].tolist()
     value = with_interval(results.score, results.mean(results.best, results.score), *ends)
+    measures = f"accuracy, {score} and others, beside always predicting {results.majority_class}"
+    uncertainty = f"95 % intervals by bootstrap, drawn by {results.unit}; {results.n_seeds} per variant"
+    code = f"commit {commit}; parameters, predictions and weights of every run are kept"
     return [
-        (
-            "measures and baseline",
-            "CLAIM; TRIPOD+AI",
-            f"accuracy, {score} and others, beside always predicting {results.majority_class}",
-        ),
-        (
-            "uncertainty",
-            "CLAIM; STARD-AI; TRIPOD+AI",
-            f"95 % intervals by bootstrap, drawn by {results.unit}; {results.n_seeds} per variant",
-        ),
+        ("measures and baseline", "CLAIM; TRIPOD+AI", measures),
+        ("uncertainty", "CLAIM; STARD-AI; TRIPOD+AI", uncertainty),
         ("performance", "CLAIM; STARD-AI; TRIPOD+AI", f"{score} of {results.best}: {value}"),
         ("decision threshold", "STARD-AI", None),
         ("calibration", "TRIPOD+AI", None),
@@ -136,11 +122,7 @@ def _results(results: StudyResults) -> Rows:
         ("explanation", "CLAIM", None),
         ("failure analysis", "CLAIM", None),
         ("external test", "CLAIM; TRIPOD+AI", "none: internal test only"),
-        (
-            "code",
-            "CLAIM; TRIPOD+AI",
-            f"commit {commit}; parameters, predictions and weights of every run are kept" if commit else None,
-        ),
+        ("code", "CLAIM; TRIPOD+AI", code if commit else None),
         ("registration, ethics and funding", "CLAIM; STARD-AI; TRIPOD+AI", None),
     ]
 

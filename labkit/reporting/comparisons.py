@@ -93,10 +93,10 @@ def _over_fitting(a: str, b: str, histories: Mapping[str, pd.DataFrame]) -> str:
     """The gap of training over validation (else test) accuracy in the last epoch of each, and which is larger."""
     gaps, splits, epochs = {}, {}, {}
     for run in (a, b):
-        last = histories[run].sort_values("epoch").iloc[-1]
-        if column := solid_column(histories[run]):
-            gaps[run] = float(last["train_accuracy"] - last[column])
-            splits[run], epochs[run] = SPLITS[column], int(last["epoch"])
+        last = histories[run].sort_values("epoch").tail(1)
+        if column := solid_column(last):
+            gaps[run] = (last["train_accuracy"] - last[column]).item()
+            splits[run], epochs[run] = SPLITS[column], last["epoch"].item()
     if not gaps:
         return "How far either over-fits is unknown: training accuracy has no other accuracy beside it."
     points = {run: plural(signed(100 * gap, 1), "point") for run, gap in gaps.items()}

@@ -146,11 +146,10 @@ def _goodness(scores: Mapping[str, float], score: str) -> dict[str, float]:
 def _lightest(costs: pd.DataFrame, goodness: Mapping[str, float]) -> tuple[str, str]:
     """The lightest variant, of several the best; where costs disagree, by the first one, which is then named."""
     table = _printed(costs)
-    least = table == table.min()
-    agreed = least.all(axis=1)
-    runs = [str(run) for run in table.index[agreed if agreed.any() else least["flops"]]]
-    by = "" if agreed.any() else f" in {QUANTITIES['flops'][1]}"
-    return max(runs, key=lambda run: goodness[run]), by
+    least = {key: {str(run) for run in table.index if table.at[run, key] == table[key].min()} for key in QUANTITIES}
+    agreed = set.intersection(*least.values())
+    best = max((run for run in goodness if run in (agreed or least["flops"])), key=lambda run: goodness[run])
+    return best, "" if agreed else f" in {QUANTITIES['flops'][1]}"
 
 
 def _times(key: str, pair: pd.DataFrame) -> str:

@@ -21,10 +21,7 @@ def mistakes_gallery(wrong: pd.DataFrame, pixels: Pixels, classes: Sequence[str]
 
 def losses_gallery(costly: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
     """Each row of `evaluation.decide.top_losses` as an image with its file name, class, prediction and loss."""
-    titles = [
-        f"{title}\nloss {fixed(loss, 2)}" for title, loss in zip(_titles(costly, classes), costly["loss"], strict=True)
-    ]
-    return image_grid(pixels.of(costly["image_id"].tolist()), titles)
+    return image_grid(pixels.of(costly["image_id"].tolist()), loss_titles(costly, classes))
 
 
 def confused_pairs(wrong: pd.DataFrame, most: int = 3) -> list[tuple[int, int, int]]:
@@ -56,6 +53,12 @@ def mistake_titles(wrong: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     else:
         confidence = [f"confidence {percent(value, 0)}" for value in wrong["confidence"]]
     return [f"{title}\n{said}" for title, said in zip(_titles(wrong, classes), confidence, strict=True)]
+
+
+def loss_titles(costly: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """For rows of `evaluation.decide.top_losses`: file name, true class, the prediction and the loss."""
+    losses = [f"loss {fixed(loss, 2)}" for loss in costly["loss"]]
+    return [f"{title}\n{loss}" for title, loss in zip(_titles(costly, classes), losses, strict=True)]
 
 
 def _titles(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """A run's own test images, and its network, for the figures that look at single answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +28,8 @@ class Pixels:
 
     def quality(self, image_ids: Sequence[str]) -> pd.DataFrame:
         """Columns brightness and sharpness, indexed by image_id; read one by one, so that any number fits."""
-        return brightness_and_sharpness(self._each(image_ids)).set_index(pd.Index(image_ids, name="image_id"))
-
-    def _each(self, image_ids: Sequence[str]) -> Iterator[np.ndarray]:
-        images = self.store.images
-        for name in image_ids:
-            yield centre_crop(images[self.store.rows[name]][None], self.params.input_size)[0]
+        each = (self.of([name])[0] for name in image_ids)
+        return brightness_and_sharpness(each).set_index(pd.Index(image_ids, name="image_id"))
 
 
 def open_pixels(params: RunParams) -> Pixels:

@@ -40,7 +40,7 @@ def answer_line(row: Mapping[str, Any]) -> str:
     """One photograph's answer, or why there is none; `row`: of `labkit.commands.predict.for_people`."""
     if row["unreadable"]:
         return f"{row['image']}: not read, {row['unreadable']}"
-    text = f"{row['image']}: {row['prediction']} ({_sureness(row)})"
+    text = f"{row['image']}: {row['prediction']} ({_confidence(row)})"
     if "decision" in row:
         text += f"; {_asked(row)}: {_decision(row)}"
     return text + ("; the run has learnt from this very image" if row["learnt_from"] else "")
@@ -48,12 +48,12 @@ def answer_line(row: Mapping[str, Any]) -> str:
 
 def answer_title(row: Mapping[str, Any]) -> str:
     """One photograph's answer above its picture."""
-    return f"{row['prediction']}, {_sureness(row)}" + (
+    return f"{row['prediction']}, {_confidence(row)}" + (
         f"\n{_asked(row)}: {_decision(row)}" if "decision" in row else ""
     )
 
 
-def _sureness(row: Mapping[str, Any]) -> str:
+def _confidence(row: Mapping[str, Any]) -> str:
     return f"grade {fixed(row['grade'], 2)}" if "grade" in row else percent(row["probability"])
 
 

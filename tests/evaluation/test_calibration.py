@@ -123,11 +123,15 @@ def calibrated(before: float, after: float | None = None, sure: float = 0.9, rig
 
 def test_calibration_says_whether_its_error_is_more_than_chance():
     text = calibration_sentence("a", calibrated(0.1, 0.01)).replace(NBSP, " ")
-    assert "a is 90.0 % sure on average and right in 80.0 % of 40 images (overconfident)" in text
+    assert "a has a mean confidence of 90.0 % and is right in 80.0 % of 40 images (overconfident)" in text
     assert "its ECE over two bins is 0.100, where a perfectly calibrated model has 0.020 on as many images" in text
-    assert "more than chance explains. A temperature of 2.00, fitted on validation, lowers it to 0.010" in text
-    assert "no more than chance; Brier score 0.300 before and 0.300 after." in text
+    assert (
+        "more than random variation explains. A temperature of 2.00, fitted on validation, lowers it to 0.010" in text
+    )
+    assert "no more than random variation; Brier score 0.300 before and 0.300 after." in text
     text = calibration_sentence("a", calibrated(0.02, sure=0.8))
-    assert "(as sure as it may be)" in text and text.endswith("No temperature is fitted: there is no validation split.")
+    assert "(neither over- nor underconfident)" in text and text.endswith(
+        "No temperature is fitted: there is no validation split."
+    )
     assert "underconfident" in calibration_sentence("a", calibrated(0.02, 0.02, sure=0.7))
     assert "leaves it at 0.020" in calibration_sentence("a", calibrated(0.02, 0.02))

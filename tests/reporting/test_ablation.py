@@ -10,11 +10,12 @@ from test_plots import CELLS, GRADES, RUNS, drawn_texts, history
 from test_sentences import plain
 
 from labkit.reporting import style
-from labkit.reporting.ablation import ablation
+from labkit.reporting.ablation import ablation_figure
 from labkit.reporting.classes import oversampling_sentence
 from labkit.reporting.comparisons import ablation_sentence
-from labkit.reporting.light import light, light_sentence
+from labkit.reporting.light import light_figure, light_sentence
 from labkit.reporting.published import protocol_sentence, published_sentence
+from labkit.reporting.results import Comparison
 from labkit.reporting.style import Palette
 
 NAN = float("nan")
@@ -29,8 +30,8 @@ def curve(train: float, epochs: int = 2, **columns: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def asked(difference: float, low=None, high=None, question: str = "augmentation", metric: str = "qwk", **more) -> str:
-    return plain(ablation_sentence(question, "a", "b", metric, difference, low, high, **more))
+def asked(difference: float, low=NAN, high=NAN, question: str = "augmentation", history=None, also=()) -> str:
+    return plain(ablation_sentence(Comparison("a", "b", question, "qwk", difference, low, high, also), history))
 
 
 @pytest.mark.parametrize(("difference", "side", "better"), [(0.02, "higher", "b"), (-0.02, "lower", "a")])
@@ -45,8 +46,8 @@ def test_an_effect_beyond_noise_has_its_sign_and_its_winner(difference, side, be
     [
         (0.01, -0.01, 0.03, "the difference is within noise"),
         (0.0, -0.01, 0.01, "only difference, a and b have the same quadratic weighted kappa (95 %"),
-        (0.0, None, None, "a and b have the same quadratic weighted kappa."),
-        (0.01, None, None, "without an interval it is open"),
+        (0.0, NAN, NAN, "a and b have the same quadratic weighted kappa."),
+        (0.01, NAN, NAN, "without an interval it is open"),
         (-0.01, NAN, NAN, "without an interval it is open"),
         (NAN, NAN, NAN, "the quadratic weighted kappa of a and b cannot be compared"),
     ],
@@ -115,14 +116,16 @@ def test_gaps_over_other_images_or_after_other_epochs_say_so():
 
 def test_unknown_gaps_are_called_unknown():
     known = curve(0.9, val_accuracy=0.8)
-    assert asked(0.1, history={"a": known}).endswith("+10.0 points for a; for b it is unknown.")
-    assert asked(0.1, history={"a": curve(NAN, val_accuracy=0.8), "b": known}).endswith("for a it is unknown.")
-    assert "How far either over-fits is unknown" in asked(0.1, history={"a": curve(0.9), "b": known.iloc[:0]})
+    assert asked(0.1, history={"a": known, "b": curve(0.9)}).endswith("+10.0 points for a; for b it is unknown.")
+    assert asked(0.1, history={"a": curve(0.9), "b": known}).endswith("for a it is unknown.")
+    assert "How far either over-fits is unknown" in asked(0.1, history={"a": curve(0.9), "b": curve(0.9)})
 
 
-def protocol(run: str, course, honest, published=None, same_data: bool = True, metric: str = "qwk") -> dict:
-    values = {"published": published, "course": course, "honest": honest}
-    return {"run": run, "metric": metric, "same_data": same_data} | values
+def protocol(run: str, course, honest, published=None, same_data: bool = True, ends=(NAN, NAN)) -> dict:
+    cells = {"published": published, "course": course, "honest": honest}
+    low, high = ends
+    cells = {key: value and {"estimate": value, "low": low, "high": high} for key, value in cells.items()}
+    return {"run": run, "same_data": same_data, "gap": None} | cells
 
 
 def protocols(*rows: dict) -> str:
@@ -148,7 +151,6 @@ def test_protocols_are_counted_by_side_with_the_range_of_their_differences():
         ([protocol(run, 0.3, 0.4) for run in "abc"], "is lower for all three variants, by 0.100."),
         ([protocol("a", 0.3, 0.3)], "is the same for the one variant that has both."),
         ([protocol("a", 0.5, 0.45), protocol("b", None, 0.4)], "by 0.050. Of b it is not known under both."),
-        ([protocol("a", 0.5, 0.45), protocol("b", 0.1, 0.4, metric="accuracy")], "the one variant that has both"),
     ],
 )
 def test_protocols_of_few_or_equal_or_unknown_variants(rows, words):
@@ -163,7 +165,7 @@ def test_protocols_without_a_pair_are_not_compared():
 
 
 def test_points_are_written_once_in_a_range():
-    rows = [protocol("a", 0.5, 0.45, metric="accuracy"), protocol("b", 0.5, 0.48, metric="accuracy")]
+    rows = [protocol("a", 0.5, 0.45), protocol("b", 0.5, 0.48)]
     assert "by 2.0 to 5.0 points." in plain(protocol_sentence(rows, "accuracy"))
 
 
@@ -179,21 +181,19 @@ def test_a_difference_between_protocols_is_told_with_its_interval():
 
 
 def test_a_published_value_is_inside_our_interval_or_not():
-    rows = [protocol(run, 0.5, None, 0.5) | {"interval": ends} for run, ends in (("a", (0.4, 0.6)), ("b", (0.1, 0.4)))]
-    rows.append(protocol("c", 0.5, None, None) | {"interval": (0.4, 0.6)})
+    rows = [protocol(run, 0.5, None, 0.5, ends=ends) for run, ends in (("a", (0.4, 0.6)), ("b", (0.1, 0.4)))]
+    rows.append(protocol("c", 0.5, None, None, ends=(0.4, 0.6)))
     assert plain(published_sentence(rows, "qwk")) == (
         "The published quadratic weighted kappa against our interval: "
         "0.500 of a lies inside [0.400–0.600]; 0.500 of b lies above [0.100–0.400]."
     )
-    assert published_sentence(rows, "accuracy") == ""
+    assert published_sentence(rows[2:], "qwk") == ""
 
 
 def test_published_values_of_other_data_are_not_comparable_and_those_of_the_same_are_not_called_so():
-    same, other, unknown = (
-        protocol("a", 0.5, 0.45, 0.6) | {"interval": (0.4, 0.6)},
-        protocol("b", 0.5, 0.45, 0.6, same_data=False) | {"interval": (0.4, 0.6)},
-        protocol("c", 0.5, 0.45, None, same_data=False) | {"interval": None},
-    )
+    same = protocol("a", 0.5, 0.45, 0.6, ends=(0.4, 0.6))
+    other = protocol("b", 0.5, 0.45, 0.6, same_data=False, ends=(0.4, 0.6))
+    unknown = protocol("c", 0.5, 0.45, None, same_data=False)
     said = published_sentence([same, other, unknown], "qwk")
     assert said.endswith("The published value of b is on other data: not comparable with ours.") and "of a lies" in said
     both = published_sentence([other, other | {"run": "d"}], "qwk")
@@ -201,23 +201,23 @@ def test_published_values_of_other_data_are_not_comparable_and_those_of_the_same
     assert "comparable with ours" not in published_sentence([same, unknown], "qwk")
 
 
-def network(run: str, qwk: float | None, scale: float | None = 1.0, **more) -> dict:
+def network(run: str, qwk: float | None, scale: float = 1.0, **more) -> dict:
     costs = {"flops": 1e9, "parameters": 1e7, "milliseconds": 10.0, "file_mb": 40.0}
-    return {"run": run, "qwk": qwk} | ({key: scale * cost for key, cost in costs.items()} if scale else {}) | more
+    return {"run": run, "qwk": qwk} | {key: scale * cost for key, cost in costs.items()} | more
 
 
 def light(*rows: dict) -> str:
     return plain(light_sentence(rows, "qwk"))
 
 
-COSTS = "multiply-adds, parameters, milliseconds an image and MB on disk"
+COSTS = "multiply-adds, parameters, milliseconds per image and MB on disk"
 
 
 def test_the_lightest_is_held_against_the_best():
     text = light(network("small", 0.4), network("large", 0.5, 4), network("waste", 0.3, 12))
     assert text.startswith(
         "The best is large with a quadratic weighted kappa of 0.500; the lightest is small with 0.400: against large, "
-        "4.0 times fewer multiply-adds, 4.0 times fewer parameters, 4.0 times fewer milliseconds an image and 4.0 "
+        "4.0 times fewer multiply-adds, 4.0 times fewer parameters, 4.0 times fewer milliseconds per image and 4.0 "
         "times fewer MB on disk. The quadratic weighted kappa of small is 0.100 lower than that of large;"
     )
     assert text.endswith(
@@ -260,25 +260,7 @@ def test_a_shared_best_score_names_all_that_share_it():
 def test_one_variant_is_not_compared():
     assert light(network("a", 0.5)) == (
         "The only variant, a, has a quadratic weighted kappa of 0.500 and costs 1.00 G multiply-adds, "
-        "10.0 M parameters, 10.0 milliseconds an image and 40.0 MB on disk."
-    )
-    assert light(network("a", 0.5, None)).endswith("0.500; what it costs is unknown.")
-
-
-def test_unknown_quantities_are_compared_where_known_and_named():
-    text = light(network("a", 0.4, milliseconds=None), network("b", 0.5, 2))
-    assert (
-        "against b, 2.0 times fewer multiply-adds, 2.0 times fewer parameters and 2.0 times fewer MB on disk." in text
-    )
-    assert text.endswith("Not known of every variant, and compared where known: milliseconds an image.")
-
-
-def test_without_a_common_cost_the_lightest_is_open_and_no_variant_beats_another():
-    text = light(network("a", 0.4, None, flops=1e9), network("b", 0.5, None, parameters=1e7))
-    assert "which is the lightest is open: no cost is known of every variant." in text
-    assert "Both lie on the Pareto front" in text
-    assert light(network("a", 0.4, None), network("b", 0.5, None)).endswith(
-        "so there is no front of score against cost."
+        "10.0 M parameters, 10.0 milliseconds per image and 40.0 MB on disk."
     )
 
 
@@ -312,7 +294,7 @@ def figure(pairs: int, epochs: int, classes: list[str], score: str = "qwk", seed
     rows = [(*pair, name, 0.01, *ends) for pair in names for name in dict.fromkeys(["accuracy", score])]
     found = itertools.product(runs, range(seeds), enumerate(classes))
     curves = history(runs, epochs, seeds, more.get("test", False))
-    return ablation(
+    return ablation_figure(
         pd.DataFrame(rows, columns=["a", "b", "metric", "difference", "low", "high"]),
         curves if more.get("val", True) else curves.assign(val_accuracy=NAN),
         pd.DataFrame([{"run": a, "seed": b, "class": c, "sensitivity": 0.9 - 0.2 * k} for a, b, (k, c) in found]),
@@ -321,13 +303,17 @@ def figure(pairs: int, epochs: int, classes: list[str], score: str = "qwk", seed
     )
 
 
-def lights(runs: list[str], **more):
-    """`more`: what replaces the costs of every run."""
+def lights(runs: list[str]):
     rows = []
     for place, run in enumerate(runs):
-        row = network(run, 0.5 if place % 2 else 0.05 * place, 1 + place // 2, intervals={"qwk": (0.01, 0.4)})
-        rows.append(row | more)
-    return light(rows, Palette(runs, [run for run in runs if "scratch" in run]), score="qwk")
+        row = network(
+            run,
+            0.5 if place % 2 else 0.05 * place,
+            1 + place // 2,
+            intervals=pd.DataFrame({"low": 0.01, "high": 0.4}, index=["qwk"]),
+        )
+        rows.append(row)
+    return light_figure(rows, Palette(runs, [run for run in runs if "scratch" in run]), score="qwk")
 
 
 LITE = ["lite0-scratch", "lite0-finetuned", "resnet18-scratch", "resnet50-scratch"]
@@ -341,8 +327,6 @@ FIGURES = {
     "4 pairs, training alone": lambda: figure(4, 3, GRADES, val=False),
     "4 light": lambda: lights(LITE),
     "9 light": lambda: lights([*RUNS, "lite0-finetuned"]),
-    "3 quantities": lambda: lights(LITE, file_mb=None),
-    "1 quantity": lambda: lights(LITE, file_mb=None, flops=None, parameters=None),
     "1 light": lambda: lights(LITE[:1]),
 }
 
@@ -375,10 +359,3 @@ def test_an_ablation_draws_the_first_seed_and_the_differences_in_hundredths():
 def test_an_ablation_of_no_pair_or_too_many_is_refused():
     with pytest.raises(ValueError, match="1 to 4 pairs, not 0"):
         figure(0, 1, CELLS)
-
-
-def test_a_light_figure_leaves_out_unknown_quantities_and_refuses_when_none_is_known():
-    drawn = [ax.get_xlabel() for ax in lights(LITE, file_mb=None, milliseconds=NAN).axes]
-    assert drawn == ["FLOPs (G)", "parameters (M)"]
-    with pytest.raises(ValueError, match="no run with a known quadratic weighted kappa"):
-        light([network("a", 0.5, None)], Palette(["a"]), score="qwk")

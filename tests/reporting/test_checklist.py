@@ -25,7 +25,7 @@ def reported(table: pd.DataFrame) -> dict[str, str]:
 
 
 def test_what_the_manifest_knows_is_reported_and_the_rest_is_not(results):
-    said = reported(checklist(results))
+    said = reported(checklist(results, {}))
     assert said["objective"] == "Does it help?"
     assert "train 100 images" in said["partitions"] and "test shows 30 patients" in said["partitions"]
     assert "drawn by patient; 1 seed" in said["uncertainty"]
@@ -36,13 +36,13 @@ def test_what_the_manifest_knows_is_reported_and_the_rest_is_not(results):
 
 def test_a_fact_that_the_manifest_lacks_is_not_reported(results):
     run = results.runs[0]
-    assert reported(checklist(results))["unreadable or missing data"] == NOT_REPORTED  # the made run has no count
+    assert reported(checklist(results, {}))["unreadable or missing data"] == NOT_REPORTED  # the made run has no count
     run["unreadable"], run["test_predictions"], run["git_commit"] = 2, 1, "abc"
-    said = reported(checklist(results))
+    said = reported(checklist(results, {}))
     assert said["unreadable or missing data"].endswith("left out: 2")
     assert "commit abc" in said["code"] and "predicted 1" in said["looks at the test images"]
     run["git_commit"] = None
-    assert reported(checklist(results))["code"] == NOT_REPORTED
+    assert reported(checklist(results, {}))["code"] == NOT_REPORTED
 
 
 def test_a_leak_stands_in_the_checklist(results):
@@ -50,7 +50,7 @@ def test_a_leak_stands_in_the_checklist(results):
     table["split"] = ["train", "train", "test"]
     hashes = pd.Series({"a": "x", "b": "y", "c": "x"})
     results.runs[0]["audit"] = audit(table, hashes, ["a", "b"], "patient").facts()
-    said = reported(checklist(results))
+    said = reported(checklist(results, {}))
     assert said["disjoint patients"].startswith("Leak: 1 patient")
     assert said["duplicate images"].startswith("Leak: 1 test image is in train")
 
@@ -66,6 +66,6 @@ def test_the_notebook_adds_what_it_shows_and_no_other_item(results):
 
 
 def test_numbers_of_guidelines_are_of_claim_alone(results):
-    guidelines = checklist(results)["guideline"]
+    guidelines = checklist(results, {})["guideline"]
     assert all(not any(c.isdigit() for c in part) for g in guidelines for part in g.split("; ") if "CLAIM" not in part)
     assert reports_root().is_dir()

@@ -28,7 +28,7 @@ def test_scores_and_baseline_come_from_the_predictions(study):
     constant = next(run for run in results.runs if run["run"] == "constant")
     assert good["accuracy"] == 1 and good["qwk"] == 1 and good["n"] == 60 and good["n_groups"] == 30
     assert constant["accuracy"] == results.baseline["accuracy"] == pytest.approx(40 / 60)
-    assert constant["answers"] == 1 and results.majority_class == "a"
+    assert constant["majority_share"] == 1 and results.majority_class == "a"
     assert list(results.history.loc[results.history["chosen"], "epoch"]) == [2, 2]
 
 

@@ -5,8 +5,8 @@ import pytest
 from made_runs import labels, make_run
 
 from labkit.reporting import results as collect_room
-from labkit.reporting.ablation import ablation
-from labkit.reporting.comparisons import ablation_sentences, ablations, in_words
+from labkit.reporting.ablation import ablation_figure
+from labkit.reporting.comparisons import ablation_sentences, ablations
 from labkit.reporting.deviations import deviation_rows
 from labkit.reporting.published import protocol_rows
 from labkit.reporting.results import study_results
@@ -24,7 +24,7 @@ def study(monkeypatch):
     make_run("a", np.zeros(60, int), split="given", select_on="test")
 
 
-def protocol_rows() -> list[dict]:
+def rows_of_study() -> list[dict]:
     results = study_results("s")
     return protocol_rows(results, results.study.published[0])
 
@@ -32,28 +32,28 @@ def protocol_rows() -> list[dict]:
 def test_published_course_and_honest_stand_in_three_columns(study):
     make_run("a-honest", labels(), ids="other")
     make_run("b", labels(), split="given", select_on="test", arch="resnet50")
-    rows = {row["run"]: row for row in protocol_rows()}
-    assert rows["a"]["published"] == 0.8
-    assert rows["a"]["course"] == pytest.approx(40 / 60) and rows["a"]["honest"] == 1
-    assert rows["b"]["cells"]["published"]["score"] is None and rows["b"]["honest"] is None
+    rows = {row["run"]: row for row in rows_of_study()}
+    assert rows["a"]["published"]["estimate"] == 0.8
+    assert rows["a"]["course"]["estimate"] == pytest.approx(40 / 60) and rows["a"]["honest"]["estimate"] == 1
+    assert rows["b"]["published"]["estimate"] is None and rows["b"]["honest"] is None
     assert rows["c"]["published"] is None and rows["c"]["course"] is None
     difference, low, high = rows["a"]["gap"]
     assert difference == pytest.approx(40 / 60 - 1) and low < difference < high and rows["b"]["gap"] is None
-    cell = rows["a"]["cells"]["course"]
+    cell = rows["a"]["course"]
     assert cell["n"] == 60 and cell["majority"] == pytest.approx(40 / 60) and "synthetic" in cell["data"]
 
 
 def test_synthetic_images_are_never_called_the_published_ones(study):
-    assert not protocol_rows()[0]["same_data"]  # as many test images, and yet others
+    assert not rows_of_study()[0]["same_data"]  # as many test images, and yet others
     make_run("a", labels(), split="given", select_on="test", data="somewhere/eyes")
-    row = protocol_rows()[0]
-    assert row["same_data"] and row["cells"]["course"]["data"].startswith("“eyes” (180 images")
+    row = rows_of_study()[0]
+    assert row["same_data"] and row["course"]["data"].startswith("“eyes” (180 images")
 
 
 def test_a_run_that_keeps_patients_apart_is_honest_by_itself(study):
     make_run("a", labels(), split="group", select_on="val")
-    row = protocol_rows()[0]
-    assert row["course"] is None and row["honest"] == 1
+    row = rows_of_study()[0]
+    assert row["course"] is None and row["honest"]["estimate"] == 1
 
 
 def test_each_question_has_its_figures_and_as_many_sentences_as_pairs(study):
@@ -61,11 +61,11 @@ def test_each_question_has_its_figures_and_as_many_sentences_as_pairs(study):
         make_run(name, labels(), split="given", select_on="test", weight_decay=decay)
     results = study_results("s")
     figures = ablations(results)
-    assert [in_words(one) for one in figures] == [f"weight decay ({k} of 4)" for k in (1, 2, 3, 4)]
+    assert [one.name for one in figures] == [f"weight decay ({k} of 4)" for k in (1, 2, 3, 4)]
     assert sum(len(ablation_sentences(one, results)) for one in figures) == 15
     sensitivity = sensitivities(results.runs, results.classes)
     for one in figures:
-        ablation(one.pairs, results.history, sensitivity, results.palette, score=results.score)
+        ablation_figure(one.pairs, results.history, sensitivity, results.palette, score=results.score)
 
 
 @pytest.mark.parametrize("first", ["none", "flat_head"])

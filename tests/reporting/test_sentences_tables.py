@@ -40,7 +40,7 @@ def test_classes_are_found_most_and_least_often_on_average():
 def test_the_least_reliable_answer_and_those_never_given_are_named():
     columns = {"variant": "r", "class": ["a", "b", "c"], "ppv": [0.9, 0.25, None], "predicted": [10, 4, 0]}
     said = trust_sentence(pd.DataFrame(columns), "r").replace("\u00a0", " ")
-    assert said == "The least reliable answer of r is b: right in 25.0 % of 4 answers; it never answers c."
+    assert said == "The least reliable prediction of r is b: right in 25.0 % of 4 predictions; it never predicts c."
 
 
 def test_leaders_are_told_by_score_and_unknown_scores_are_left_out():

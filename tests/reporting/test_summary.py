@@ -27,8 +27,8 @@ def said() -> list[str]:
 
 def test_a_single_variant_that_always_answers_alike_is_called_so(study):
     what, best, without, sound = said()
-    assert what == "One network was trained on 100 synthetic images and judged on 60 others of 30 patients."
-    assert "0.000" in best and "blind gives (nearly) always one and the same answer" in without
+    assert what == "One network was trained on 100 synthetic images and tested on 60 others of 30 patients."
+    assert "0.000" in best and "blind gives (nearly) always the same prediction" in without
     assert sound.startswith("No patient is on both sides of the split") and "another seed" in sound
 
 
@@ -67,7 +67,7 @@ def test_the_best_variant_is_that_of_the_mean_and_not_of_the_luckiest_seed(study
     ends = results.over_seeds()["alike"].loc["qwk"]
     assert ends["low"] == 0 and ends["high"] == 1
     told = estimates(results.runs, ["qwk"], results.over_seeds())
-    assert "0.500 [0.000–1.000]" in best_variant_sentence(told.query("run == 'alike'"), None, "qwk")
+    assert "0.500 [0.000–1.000]" in best_variant_sentence(told.query("run == 'alike'"), "qwk")
 
 
 def test_only_what_a_report_uses_is_referred_to(study):

@@ -9,6 +9,7 @@ from labkit.reporting import tables
 from labkit.reporting.classes import class_counts_table
 from labkit.reporting.comparisons import comparison_table
 from labkit.reporting.cost import cost_table
+from labkit.reporting.results import Comparison
 from labkit.reporting.sensitivity import sensitivities, sensitivity_table
 
 NAN = float("nan")
@@ -20,7 +21,10 @@ RUNS = [
         "qwk": 0.74,
         "macro_auroc": None,
         "sensitivity": [0.9, None, 0.1],
-        "intervals": {"accuracy": (0.81, 0.828)},
+        "intervals": pd.DataFrame({"low": 0.81, "high": 0.828}, index=["accuracy"]),
+        "images_per_second": 55.0,
+        "milliseconds": 9.84,
+        "file_mb": 44.8,
         "minutes": 20.34,
         "parameters": 11_178_051,
         "flops": 1.81e9,
@@ -29,6 +33,8 @@ RUNS = [
     {"run": "r50", "seed": 0, "n": 7026, "accuracy": 0.82, "qwk": 0.75, "minutes": 60.0, "device": "CPU"},
     {"run": "r50", "seed": 1, "n": 7026, "accuracy": 0.83, "qwk": 0.76, "minutes": 62.0, "device": "CPU"},
 ]
+SAME = {"parameters": 25.6e6, "flops": 4.1e9, "images_per_second": 20.0, "milliseconds": 20.0, "file_mb": 102.0}
+RUNS[1:] = [run | SAME | {"sensitivity": [None, None, None]} for run in RUNS[1:]]
 
 
 def plain(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -80,17 +86,13 @@ def test_sensitivity_table_has_a_column_a_class_with_its_images():
     ]
 
 
-def test_cost_table_averages_seeds_and_leaves_out_unknown_columns():
-    assert plain(cost_table(RUNS)) == [
-        {
-            "variant": "r18",
-            "training (min)": "20.3",
-            "parameters (M)": "11.2",
-            "FLOPs (G)": "1.81",
-            "device": "CPU",
-        },
-        {"variant": "r50", "training (min)": "61.0", "parameters (M)": "–", "FLOPs (G)": "–", "device": "CPU"},
+def test_cost_table_averages_seeds():
+    costs = ("minutes", "parameters", "flops", "device")
+    assert plain(cost_table(RUNS, costs)) == [
+        {"variant": "r18", "training (min)": "20.3", "parameters (M)": "11.2", "FLOPs (G)": "1.81", "device": "CPU"},
+        {"variant": "r50", "training (min)": "61.0", "parameters (M)": "25.6", "FLOPs (G)": "4.10", "device": "CPU"},
     ]
+    assert list(cost_table(RUNS).columns)[-3:] == ["ms per image, CPU", "file (MB)", "device"]
 
 
 def test_variants_table_shows_only_what_differs_and_every_cell_of_it():
@@ -117,8 +119,8 @@ def test_class_counts_table_has_percentages_of_each_split_and_totals():
 
 def test_comparison_table_signs_differences_in_points_or_units():
     comparisons = [
-        {"a": "x", "b": "y", "metric": "accuracy", "difference": 0.012, "low": -0.001, "high": 0.02, "p": 0.0001},
-        {"a": "x", "b": "y", "metric": "qwk", "difference": NAN, "low": NAN, "high": NAN, "p": 0.2},
+        Comparison("x", "y", "arch", "accuracy", 0.012, -0.001, 0.02, p=0.0001, p_holm=0.0312),
+        Comparison("x", "y", "arch", "qwk", NAN, NAN, NAN, p=0.2),
     ]
     first, second = plain(comparison_table(comparisons))
     assert first == {
@@ -128,10 +130,10 @@ def test_comparison_table_signs_differences_in_points_or_units():
         "difference": "+1.2 points",
         "95 % interval": "−0.1 to +2.0",
         "p": "< 0.001",
+        "p (Holm)": "0.031",
     }
     assert (second["difference"], second["95 % interval"], second["p"]) == ("–", "–", "0.200")
-    corrected = plain(comparison_table([one | {"p_holm": NAN} for one in comparisons]))
-    assert [row["p (Holm)"] for row in corrected] == ["–", "–"]
+    assert second["p (Holm)"] == "–"
 
 
 def test_versions_table_shows_the_unknown_as_a_dash():
@@ -190,20 +192,11 @@ def displayed(monkeypatch):
 
 
 def test_show_table_puts_table_and_caption_into_one_bundle(displayed):
-    showing.show_table(pd.DataFrame({"a": [0.5], "b": [True]}), caption="Results", formats={"a": "{:.1%}"})
+    table = pd.DataFrame({"a": [0.5], "b": [True], "c": np.array([3], dtype=np.int64)})
+    showing.show_table(table, caption="Results")
     (bundle,) = displayed
-    assert ">50.0%</td>" in bundle["text/html"] and ">yes</td>" in bundle["text/html"]
+    assert all(f">{cell}</td>" in bundle["text/html"] for cell in ("0.500", "yes", "3"))
     assert bundle["text/plain"].startswith("Results\n")
-
-
-def test_show_table_refuses_formats_for_columns_it_lacks(displayed):
-    with pytest.raises(ValueError, match="no column 'accurracy'"):
-        showing.show_table(pd.DataFrame({"accuracy": [0.5]}), formats={"accurracy": "{:.1%}"})
-
-
-def test_show_table_takes_numpy_values_and_functions_as_formats(displayed):
-    showing.show_table(pd.DataFrame({"a": np.array([3], dtype=np.int64)}), formats={"a": lambda value: f"{value}!"})
-    assert ">3!</td>" in displayed[0]["text/html"]
 
 
 def test_note_is_markdown_and_banner_is_escaped_html(displayed):

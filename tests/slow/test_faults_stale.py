@@ -58,7 +58,7 @@ def test_a_dry_run_says_why_nothing_would_be_run(lab):
 def test_a_change_in_evaluation_or_reporting_makes_the_analysis_again_and_no_run(lab):
     before = {path: path.stat().st_mtime_ns for path in lab.reports.rglob("runs/*/predictions.csv")}
     edit(lab, "evaluation/metrics.py")
-    edit(lab, "reporting/sentences_results.py")
+    edit(lab, "reporting/scores.py")
     assert set(planned(lab).values()) == {"up to date"}
     done = lab.call("report", "small", "--no-pdf")
     assert done.returncode == 0 and done.stdout.count("up to date") == 3

@@ -16,7 +16,7 @@ from labkit.evaluation import metrics
 from labkit.models.build import build_model
 from labkit.params import RunParams
 from labkit.reporting.learning import live_curve
-from labkit.reporting.lr_range import first_loss_sentence, range_test, range_test_sentence
+from labkit.reporting.lr_range import first_loss_sentence, range_test_figure, range_test_sentence
 from labkit.runs.files import write_text
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import RANGE_TEST, open_run, why_run
@@ -151,14 +151,14 @@ def test_nothing_is_suggested_where_the_loss_never_falls():
 def test_the_figure_and_its_sentence_name_the_suggestion_and_the_runs_own_rate():
     tested = curve(1.6 - 1.2 / (1 + np.exp(-(np.arange(90) - 45) / 5)))
     found = {"valley": 2e-4, "steepest": 1e-3}
-    written = [text.get_text() for text in range_test(tested, found, 0.01).axes[0].texts]
+    written = [text.get_text() for text in range_test_figure(tested, found, 0.01).axes[0].texts]
     assert written == ["this run: 0.01", "steepest: 0.001", "suggested (valley): 0.0002"]
     said = range_test_sentence(tested, found, 0.01)
     assert "0.0002" in said and "10 times as large" in said
     assert "of that order" in range_test_sentence(tested, found, 5e-4)
     assert "20 times smaller" in range_test_sentence(tested, found, 1e-5)
     with pytest.raises(ValueError, match="no step"):
-        range_test(tested.head(0), {}, 0.1)
+        range_test_figure(tested.head(0), {}, 0.1)
 
 
 def test_a_range_test_that_is_asked_for_makes_no_run_stale(tmp_path):
@@ -204,7 +204,7 @@ def test_what_the_first_loss_should_be_is_said_for_every_kind_of_run():
     assert "ln 5 = 1.609" in first_loss_sentence(1.6, math.log(5), 5, False, True)
     assert "new head" in first_loss_sentence(1.7, math.log(5), 5, False, False)
     assert "5.000" in first_loss_sentence(4.9, 5.0, 5, True, False)
-    assert "not known" in first_loss_sentence(0.9, None, 5, False, False)
+    assert "no value is expected" in first_loss_sentence(0.9, None, 5, False, False)
 
 
 def test_the_live_curve_is_drawn_after_every_epoch_where_a_person_watches(data, monkeypatch):
@@ -220,6 +220,6 @@ def test_the_live_curve_is_drawn_after_every_epoch_where_a_person_watches(data, 
         shown.append(content["text/plain"])
         return Handle()
 
-    monkeypatch.setattr("labkit.reporting.live.display", display)
+    monkeypatch.setattr("labkit.reporting.learning.display", display)
     train(data, BASE.model_copy(update={"epochs": 3}), watch=live_curve("r"))
     assert [text.split("after ")[1] for text in shown] == ["1 epochs]", "2 epochs]", "3 epochs]"]

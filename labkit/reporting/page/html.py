@@ -3,8 +3,8 @@
 import re
 
 from bs4 import BeautifulSoup, Tag
+from latex2mathml.converter import convert
 
-from labkit.reporting.page.mathml import math_to_mathml
 from labkit.reporting.page.tables import dress_tables, link_references, place_captions
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
@@ -142,25 +142,41 @@ def add_contents(soup: BeautifulSoup, main: Tag) -> None:
     if len(headings) < 2:
         nav.decompose()
         return
-    details = soup.new_tag("details", attrs={"open": ""})
-    summary = soup.new_tag("summary")
-    summary.string = "Contents"
-    details.append(summary)
     top = soup.new_tag("ol")
-    details.append(top)
-    item = None
     for heading in headings:
         entry = soup.new_tag("li", attrs={"class": "unnumbered"} if heading.get("class") == "unnumbered" else {})
-        link = soup.new_tag("a", href=f"#{heading['id']}")
-        link.string = " ".join(heading.get_text().split())
-        entry.append(link)
-        if heading.name == "h2" or item is None:
+        entry.append(soup.new_tag("a", href=f"#{heading['id']}", string=" ".join(heading.get_text().split())))
+        parts = top.find_all("li", recursive=False)
+        if heading.name == "h2" or not parts:
             top.append(entry)
-            item = entry
-        else:
-            inner = item.find("ol")
-            if not isinstance(inner, Tag):
-                inner = soup.new_tag("ol")
-                item.append(inner)
-            inner.append(entry)
+            continue
+        inner = parts[-1].find("ol")
+        if not isinstance(inner, Tag):
+            inner = soup.new_tag("ol")
+            parts[-1].append(inner)
+        inner.append(entry)
+    details = soup.new_tag("details", attrs={"open": ""})
+    details.extend([soup.new_tag("summary", string="Contents"), top])
     nav.append(details)
+
+
+def math_to_mathml(soup: BeautifulSoup) -> None:
+    """Replace each `span.tex` (displayed if `data-display="block"`); TeX that cannot be converted stays, as code."""
+    for span in soup.find_all("span", class_="tex"):
+        tex = span.get_text().strip()
+        display = span.get("data-display") == "block"
+        if match := re.fullmatch(r"(\$\$?)(.*?)\1", tex, re.DOTALL):  # text/latex outputs bring their dollars
+            display, tex = len(match[1]) == 2 or display, match[2]
+        tex = re.sub(r"\\(begin|end)\{(equation|displaymath|math)\*?\}|\\displaystyle\b", "", tex).strip()
+        tex = re.sub(r"\\(begin|end)\{(align|gather|eqnarray)\}", r"\\\1{\2*}", tex)  # no equation numbers
+        tex = re.sub(r"\\label\{[^}]*\}|\\nonumber|\\notag", "", tex)
+        try:
+            mathml = convert(tex, display="block" if display else "inline")
+        except Exception:  # latex2mathml raises many kinds; the reader is better served by the TeX itself
+            span.name = "code"
+            span.string = tex
+            continue
+        math = BeautifulSoup(mathml, "html.parser").find("math")
+        if isinstance(math, Tag):
+            math["alttext"] = tex
+            span.replace_with(math)
