@@ -12,6 +12,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from labkit.data.loaders import Batch, EpochLoader
 from labkit.models.build import num_classes, synchronized, train_mode
@@ -79,9 +80,7 @@ def fit(
         for epoch in range(len(progress.history) + 1, params.epochs + 1):
             started = time.monotonic() - progress.spent
             frozen = epoch <= params.freeze_epochs
-            if (
-                epoch == params.freeze_epochs + 1 and epoch > 1 and not progress.steps
-            ):  # the backbone learns from now on
+            if epoch == params.freeze_epochs + 1 and epoch > 1 and not progress.steps:  # the backbone is freed
                 step = make_step(network, params, accelerator, n_classes, weights, frozen, step.micro_batch)
             row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
             row["learning_rate"] = learning_rate_at(params, epoch - 1)
@@ -196,8 +195,10 @@ def make_step(
     """The step of a phase: only the head's weights learn while the backbone is frozen, else all of them."""
     optimizer = make_optimizer(network, params, accelerator, frozen)
     criterion = make_criterion(params, weights).to(accelerator.device)
-    if accelerator.num_processes > 1:  # DistributedDataParallel, over the weights that learn in this phase
-        network = accelerator.prepare_model(accelerator.unwrap_model(network, keep_fp32_wrapper=False))
+    if accelerator.num_processes > 1:
+        device_ids = [accelerator.local_process_index] if accelerator.device.type == "cuda" else None
+        # Else it rearranges its sums after the first step, and three processes would resume to other last bits.
+        network = DistributedDataParallel(network, device_ids, find_unused_parameters=True)
     return TrainStep(network, criterion, optimizer, params, accelerator, n_classes, micro_batch)
 
 
