@@ -77,10 +77,9 @@ def test_the_shares_of_a_batch_are_its_images_with_the_same_draws(image_folder, 
             assert split != "train" or min(len(share["index"]) for share in shares) >= 2
 
 
-@pytest.mark.parametrize(("number", "words"), [(7, r"at most half of batch_size \(12\)"), (0, "at least 1")])
-def test_a_number_of_processes_that_cannot_be_is_refused(number, words):
-    with pytest.raises(ParameterError, match=rf"^num_processes: got {number}, allowed: .*{words}"):
-        RunParams.of(BASE.model_dump() | {"num_processes": number})
+def test_more_processes_than_half_a_batch_are_refused():
+    with pytest.raises(ParameterError, match=r"^num_processes: got 7, allowed: at most half of batch_size \(12\)"):
+        RunParams.of(BASE.model_dump() | {"num_processes": 7})
 
 
 def test_more_processes_than_gpus_are_refused_with_the_cure(monkeypatch):
@@ -96,9 +95,8 @@ def test_synchronized_batchnorms_keep_names_and_values(arch):
     model, other = build_model(arch, 3), synchronized(build_model(arch, 3))
     assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in other.modules())
     states = model.state_dict(), other.state_dict()
-    assert list(states[0]) == list(states[1]) and all(
-        torch.equal(states[0][name], states[1][name]) for name in states[0]
-    )
+    assert list(states[0]) == list(states[1])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_a_notebook_with_other_training_cells_is_refused(monkeypatch):
@@ -111,7 +109,7 @@ def test_a_notebook_with_other_training_cells_is_refused(monkeypatch):
         shell.user_ns["In"] = executed
         launch.refuse_changed_cells()
     shell.user_ns["In"] = [*cells[:-1], cells[-1].replace("loaders", "mine")]
-    with pytest.raises(ParameterError, match="^num_processes: .*set num_processes to 1"):
+    with pytest.raises(ParameterError, match=r"^num_processes: .*set num_processes to 1"):
         launch.refuse_changed_cells()
 
 
@@ -180,11 +178,9 @@ def test_asked_to_stop_they_save_and_go_on_to_the_same_bytes(image_folder, count
 def test_what_goes_wrong_in_one_of_them_is_one_line_and_ends_all(image_folder):
     history = folder_of("r") / "history.csv"
     when(history.exists, lambda _: launched(history.parent)[-1].kill())
-    with pytest.raises(ProcessFailed, match="^one of the 2 processes was killed; was it out of memory.$"):
+    with pytest.raises(ProcessFailed, match=r"^one of the 2 processes was killed; was it out of memory\?$"):
         train(image_folder, epochs=99)
-    with pytest.raises(
-        ProcessFailed, match="^process [12] of 2 failed: FloatingPointError: epoch 1: the training loss"
-    ):
+    with pytest.raises(ProcessFailed, match=r"^process [12] of 2 failed: FloatingPointError: epoch 1: the training"):
         train(image_folder, run="wild", optimizer="sgd", learning_rate=1e9)
     with pytest.raises(ParameterError, match="its images or labkit's code have changed"):
         train(image_folder, run="other", inputs={"other": 1})
@@ -193,7 +189,9 @@ def test_what_goes_wrong_in_one_of_them_is_one_line_and_ends_all(image_folder):
 
 @pytest.mark.slow
 def test_they_end_with_a_notebook_that_is_killed(image_folder):
-    code = "import sys; sys.path.insert(0, 'tests/training'); import test_processes; test_processes.train(sys.argv[1], epochs=99)"
+    code = (
+        "import sys; sys.path.insert(0, 'tests/training'); import test_processes as t; t.train(sys.argv[1], epochs=99)"
+    )
     notebook = subprocess.Popen([sys.executable, "-c", code, str(image_folder)], cwd=PROJECT)
     while not (folder_of("r") / "history.csv").exists():
         time.sleep(0.1)
