@@ -12,8 +12,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from labkit.training.launch import LAST_WORDS
-from labkit.training.progress import stop_requests
+from labkit.training.progress import LAST_WORDS, stop_requests
 
 
 def main(folder: Path) -> None:

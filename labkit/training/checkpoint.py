@@ -68,7 +68,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """The checkpoint, or None where there is none, or one of other parameters, data or code.
 
     Only tensors and plain values are read, no code is run. Raises ParameterError for a file that is damaged or holds
-    anything else: a checkpoint appears whole or not at all, so this is a disk's fault, or nothing of ours.
+    anything else.
     """
     if not path.is_file():
         return None
@@ -81,6 +81,14 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     if not isinstance(content, dict) or not content.keys() >= CONTENT:
         raise _damaged(path)
     return content if content["fingerprint"] == fingerprint else None
+
+
+def restore(saved: dict[str, Any], model: nn.Module, optimizer: Any, scaler: Any = None) -> None:
+    """Put back what `save_checkpoint` saved."""
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    if scaler is not None:
+        scaler.load_state_dict(saved["scaler"])
 
 
 def _damaged(path: Path) -> ParameterError:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
 
 from labkit.params import ParameterError, RunParams
 
@@ -41,10 +40,7 @@ def set_up(params: RunParams) -> Accelerator:
         check_compiler(device)
     # Accelerate keeps its first settings for the life of a process; a notebook may be run again with others.
     AcceleratorState._reset_state(reset_partial_state=True)
-    # DDP else rearranges its sums after the first step, and a run of three processes would resume to other last bits.
-    fixed_sums = DistributedDataParallelKwargs(find_unused_parameters=True)
-    mixed = "no" if precision == "fp32" else precision
-    return Accelerator(cpu=device == "cpu", mixed_precision=mixed, kwargs_handlers=[fixed_sums])
+    return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
 
 
 def refuse_too_many(num_processes: int, device: str) -> None:

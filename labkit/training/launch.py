@@ -1,4 +1,4 @@
-"""One run in several processes: start them, show what the first one prints, tell them to stop, and end them.
+"""One run in several processes: start them, show what the first one prints, pass on a request to stop, and end them.
 
 The launcher is Accelerate's on GPUs and PyTorch's on a CPU, where ``accelerate launch`` 1.15 starts one process only.
 """
@@ -15,75 +15,75 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import pandas as pd
 import psutil
+import torch
 
 from labkit.params import PROJECT, ParameterError
+from labkit.runs.files import read_csv, read_json
 from labkit.runs.folder import Run
-from labkit.training.progress import Stopped, StopRequest
+from labkit.training.progress import LAST_WORDS, Stopped, StopRequest, stop_requests
 
-LAST_WORDS = "\x04"  # begins the line of a process that says why it ends
-# Of a launcher that this process itself was started by, and of JupyterLab: there is no bar to be drawn.
-NOT_INHERITED = re.compile(
-    r"(ACCELERATE|PET|TORCHELASTIC|PMI|OMPI_COMM|MV2_COMM|MASTER|JPY)_\w+|(\w+_)?(RANK|WORLD_SIZE)"
-)
-# SHA-256 of the cells of train.ipynb tagged `training`; the launched processes do what these cells do.
-TRAINING_CELLS = (
-    "ee2d2e2d2b42ade8",
-    "242c056470da6f30",
-    "af00ac89ef5a2b43",
-    "9256053958f6d6ef",
-    "635a0b4a38aa1628",
-    "524313a1960e201f",
-    "1b56cc9327641761",
-)
+# Variables of a launcher that started this process itself, and of JupyterLab (no bar is drawn over the lines).
+NOT_INHERITED = r"(ACCELERATE|PET|TORCHELASTIC|PMI|OMPI_COMM|MV2_COMM|MASTER|JPY)_\w+|(\w+_)?(RANK|WORLD_SIZE)"
+# Hashes of the cells of train.ipynb tagged `training`: what labkit.commands.train does.
+TRAINING_CELLS = [
+    "ee2d2e2d2b42",
+    "242c056470da",
+    "af00ac89ef5a",
+    "9256053958f6",
+    "635a0b4a38aa",
+    "524313a1960e",
+    "1b56cc932764",
+]
 
 
 class ProcessFailed(RuntimeError):
     """One of several processes failed or was killed."""
 
 
-def launch(run: Run, cuda: bool, threads: int, stop: StopRequest, show: Callable[[str], None]) -> None:
-    """Train ``run`` in its ``num_processes`` processes; ``show`` is called with each line of the first one.
+def launch(run: Run, cuda: bool, watch: Callable[[pd.DataFrame], None] | None = None) -> None:
+    """Train ``run`` in its ``num_processes`` processes, which leave weights and history in its folder.
 
-    Raises Stopped where it was asked to, and the error of the process that failed first: ParameterError, else
-    ProcessFailed. No process is left when this returns or raises.
+    Raises Stopped where it was asked to stop; the error of the process that failed first, as ParameterError or
+    ProcessFailed; and ParameterError in a notebook whose training cells are not labkit's. No process is left behind.
     """
+    refuse_changed_cells()
     count = run.params.num_processes
     launcher = ["torch.distributed.run", f"--nproc_per_node={count}"]
     if cuda:
         launcher = ["accelerate.commands.launch", "--multi_gpu", f"--num_processes={count}", "--num_machines=1"]
         launcher += ["--main_process_port=0", "--mixed_precision=no", "--dynamo_backend=no"]
     command = [sys.executable, "-m", *launcher, "--module", "labkit.commands.train", str(run.folder)]
-    with tempfile.TemporaryFile() as errors:
-        process: Any = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=PROJECT,
-            env=environment(threads), start_new_session=True,
-        )  # fmt: skip
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
+    with stop_requests() as stop, tempfile.TemporaryFile() as errors:
+        process: Any = subprocess.Popen(command, **pipes, stderr=errors, cwd=PROJECT, env=environment())
         try:
-            words = _follow(process, stop, show)
+            words = _follow(process, stop, run, watch)
         finally:
             process.stdin.close()  # each process watches it, and ends when it is closed
             with suppress(subprocess.TimeoutExpired):
                 process.wait(30)
-            process.kill()  # nothing happens if it has ended
-        error = _failure(words, process.wait(), count, stop)
-        if error is not None:
+            process.kill()  # does nothing where it has ended
+            run.manifest = read_json(run.path("run.json"))
+        if error := _failure(words, process.wait(), count, stop):
             errors.seek(0)
             error.add_note(errors.read().decode(errors="replace")[-4000:])
             raise error
+    run.record(batch_norm="synchronised" if cuda else "per process")
 
 
-def environment(threads: int) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """This process's environment for a launcher, without what another launcher has left in it."""
-    kept = {name: value for name, value in os.environ.items() if not NOT_INHERITED.fullmatch(name)}
-    # A free port that the launcher itself takes and keeps; this machine's own name may lead nowhere.
-    kept |= {"PET_STANDALONE": "1", "PET_LOCAL_ADDR": "127.0.0.1", "OMP_NUM_THREADS": str(threads)}
-    loopback = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
-    return kept | {"PYTHONUNBUFFERED": "1"} | ({"GLOO_SOCKET_IFNAME": loopback} if loopback else {})
+    kept = {name: value for name, value in os.environ.items() if not re.fullmatch(NOT_INHERITED, name)}
+    kept |= {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONUNBUFFERED": "1"}
+    # The launcher takes a free port and keeps it. This machine's own name may lead nowhere.
+    kept |= {"PET_STANDALONE": "1", "PET_LOCAL_ADDR": "127.0.0.1"}
+    return kept | {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
 
 
-def _follow(process: Any, stop: StopRequest, show: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The last words of the processes, in the order in which they ended."""
+def _follow(process: Any, stop: StopRequest, run: Run, watch: Callable[[pd.DataFrame], None] | None) -> list[Any]:
+    """The last words of the processes, in the order in which they ended; other lines are printed."""
     words, rest, told = [], b"", set[int]()
     while True:
         if select.select([process.stdout], [], [], 0.2)[0]:
@@ -93,17 +93,18 @@ def _follow(process: Any, stop: StopRequest, show: Callable[[str], None]) -> lis
             for line in (line.decode(errors="replace") for line in lines if line):
                 if line.startswith(LAST_WORDS):
                     words.append(json.loads(line.removeprefix(LAST_WORDS)))
-                else:
-                    show(line)
-        if stop.asked:
-            with suppress(psutil.Error):
-                for child in psutil.Process(process.pid).children():
-                    if child.pid not in told:
-                        told.add(child.pid)
-                        child.terminate()
+                    continue
+                print(line, flush=True)
+                if watch is not None and line.startswith("epoch "):
+                    watch(read_csv(run.path("history.csv")))
+        with suppress(psutil.Error):
+            for child in psutil.Process(process.pid).children() if stop.asked else []:
+                if child.pid not in told:
+                    told.add(child.pid)
+                    child.terminate()
 
 
-def _failure(words: list[dict[str, Any]], code: int, count: int, stop: StopRequest) -> Exception | None:
+def _failure(words: list[Any], code: int, count: int, stop: StopRequest) -> Exception | None:
     for said in words:
         if said["kind"] == "Stopped":
             return Stopped(said["message"])
@@ -111,11 +112,9 @@ def _failure(words: list[dict[str, Any]], code: int, count: int, stop: StopReque
             return ParameterError(said["message"])
         if not said["peer"]:
             return ProcessFailed(f"process {said['rank'] + 1} of {count} failed: {said['kind']}: {said['message']}")
-    if code == 0:
-        return Stopped("stopped as asked, with all epochs done; the same command goes on") if stop.asked else None
     if stop.asked:
-        return Stopped("stopped as asked before training went on; the same command goes on from the checkpoint")
-    return ProcessFailed(f"one of the {count} processes was killed; was it out of memory?")
+        return Stopped("stopped as asked; the same command goes on from there")
+    return ProcessFailed(f"one of the {count} processes was killed; was it out of memory?") if code else None
 
 
 def refuse_changed_cells() -> None:
@@ -124,7 +123,7 @@ def refuse_changed_cells() -> None:
 
     shell = get_ipython()
     cells = shell.user_ns.get("In", []) if shell else []
-    if any(cells) and set(TRAINING_CELLS) - {cell_hash(cell) for cell in cells}:
+    if any(cells) and not {cell_hash(cell) for cell in cells}.issuperset(TRAINING_CELLS):
         raise ParameterError(
             "num_processes: several processes train the network and loss of labkit's own train.ipynb, and this "
             "notebook's cells tagged `training` differ from its; set num_processes to 1, or undo the changes"
@@ -134,4 +133,4 @@ def refuse_changed_cells() -> None:
 def cell_hash(source: str) -> str:
     """Of a cell's lines, without comments and blank lines."""
     lines = [line.split("  #")[0].rstrip() for line in source.splitlines() if not line.lstrip().startswith("#")]
-    return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()[:12]

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from labkit.data.loaders import Batch, EpochLoader
 from labkit.models.build import num_classes, synchronized, train_mode
 from labkit.params import ParameterError, RunParams
-from labkit.runs.files import read_csv, read_json
+from labkit.runs.files import read_csv
 from labkit.runs.folder import Run
-from labkit.training.checkpoint import Progress, load_checkpoint
-from labkit.training.launch import launch, refuse_changed_cells
+from labkit.training.checkpoint import Progress, load_checkpoint, restore
+from labkit.training.launch import launch
 from labkit.training.loss import make_criterion
 from labkit.training.optim import learning_rate_at, make_optimizer
 from labkit.training.predict import predict_together, prepare
@@ -60,7 +62,7 @@ def fit(
     if params.outputs(2) != min(num_classes(model), 2) or (params.loss == "ordinal" and n_classes is None):
         raise ValueError(f"loss: {params.loss} does not fit {num_classes(model)} outputs and n_classes {n_classes}")
     if params.num_processes > accelerator.num_processes:
-        fit_in_processes(run, accelerator, watch)
+        launch(run, accelerator.device.type == "cuda", watch)
         return load_training(prepare(accelerator, model), run)
     n_classes, train, first = n_classes or num_classes(model), loaders["train"], accelerator.is_main_process
     watched = [split for split in ("val", "test") if split in loaders and (split == "val" or params.select_on == split)]
@@ -68,10 +70,20 @@ def fit(
     recorder = Recorder(run, params, score_name, watch, first)
     for loader in loaders.values():
         loader.batch_sampler.process, loader.batch_sampler.count = accelerator.process_index, accelerator.num_processes
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        model = synchronized(model)
     group = dist.new_group(backend="gloo") if accelerator.num_processes > 1 else None
     with stop_requests() as stop:
-        step, progress = resume(model, params, accelerator, n_classes, weights, recorder)
-        network: nn.Module = accelerator.unwrap_model(step.model)
+        saved = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
+        progress = Progress(**saved["progress"]) if saved else Progress()
+        network = prepare(accelerator, model)
+        phase = partial(make_step, network, params, accelerator, n_classes, weights)
+        # The phase that the checkpoint was written in; the next one begins with an optimizer of its own.
+        step = phase(max(len(progress.history) + (progress.steps > 0), 1), progress.micro_batch)
+        if saved:
+            restore(saved, network, step.optimizer, accelerator.scaler)
+        else:  # the start is saved, too: a run killed in its first epoch must not continue half-trained
+            recorder.save(step, progress)
         if first and (progress.history or progress.steps):
             place = how_far(len(progress.history) + 1, progress.steps, len(train))
             print(f"going on {place}, from {run.path('checkpoint.pt')}")
@@ -79,10 +91,8 @@ def fit(
         for epoch in range(len(progress.history) + 1, params.epochs + 1):
             started = time.monotonic() - progress.spent
             frozen = epoch <= params.freeze_epochs
-            if (
-                epoch == params.freeze_epochs + 1 and epoch > 1 and not progress.steps
-            ):  # the backbone learns from now on
-                step = make_step(network, params, accelerator, n_classes, weights, frozen, step.micro_batch)
+            if epoch == params.freeze_epochs + 1 and epoch > 1 and not progress.steps:  # the backbone is freed
+                step = phase(epoch, step.micro_batch)
             row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
             row["learning_rate"] = learning_rate_at(params, epoch - 1)
             train_mode(network, frozen)
@@ -155,49 +165,22 @@ def until_asked(batches: Iterable[Batch], stop: StopRequest, group: Any) -> Iter
         yield batch
 
 
-def resume(
-    model: nn.Module,
-    params: RunParams,
-    accelerator: Accelerator,
-    n_classes: int,
-    weights: Sequence[float] | None,
-    recorder: Recorder,
-) -> tuple[TrainStep, Progress]:
-    """The step to train with and how far training is: at its start, or where the run's checkpoint was written."""
-    saved = load_checkpoint(recorder.run.path("checkpoint.pt"), recorder.run.fingerprint)
-    progress = Progress(**saved["progress"]) if saved else Progress()
-    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        model = synchronized(model)
-    network = prepare(accelerator, model)
-    # The phase of the epoch that the checkpoint was written in; the next phase begins with an optimizer of its own.
-    epoch = max(len(progress.history) + (progress.steps > 0), 1)
-    frozen = epoch <= params.freeze_epochs
-    if saved:
-        network.load_state_dict(saved["model"])
-    step = make_step(network, params, accelerator, n_classes, weights, frozen, progress.micro_batch)
-    if saved is None:  # the start is saved, too: a run killed in its first epoch must not continue half-trained
-        recorder.save(step, progress)
-        return step, progress
-    step.optimizer.load_state_dict(saved["optimizer"])
-    if accelerator.scaler is not None:
-        accelerator.scaler.load_state_dict(saved["scaler"])
-    return step, progress
-
-
 def make_step(
     network: nn.Module,
     params: RunParams,
     accelerator: Accelerator,
     n_classes: int,
     weights: Sequence[float] | None,
-    frozen: bool,
+    epoch: int,
     micro_batch: int,
 ) -> TrainStep:
-    """The step of a phase: only the head's weights learn while the backbone is frozen, else all of them."""
-    optimizer = make_optimizer(network, params, accelerator, frozen)
+    """The step of an epoch's phase: only the head's weights learn while the backbone is frozen, else all of them."""
+    optimizer = make_optimizer(network, params, accelerator, frozen=epoch <= params.freeze_epochs)
     criterion = make_criterion(params, weights).to(accelerator.device)
-    if accelerator.num_processes > 1:  # DistributedDataParallel, over the weights that learn in this phase
-        network = accelerator.prepare_model(accelerator.unwrap_model(network, keep_fp32_wrapper=False))
+    if accelerator.num_processes > 1:
+        device_ids = [accelerator.local_process_index] if accelerator.device.type == "cuda" else None
+        # Else it rearranges its sums after the first step, and three processes would resume to other last bits.
+        network = DistributedDataParallel(network, device_ids, find_unused_parameters=True)
     return TrainStep(network, criterion, optimizer, params, accelerator, n_classes, micro_batch)
 
 
@@ -220,24 +203,6 @@ def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: in
     if len(choice) != num_classes:
         raise ParameterError(f"class_weights: got {choice}, allowed: one number for each of the {num_classes} classes")
     return [float(weight) for weight in choice]
-
-
-def fit_in_processes(run: Run, accelerator: Accelerator, watch: Callable[[pd.DataFrame], None] | None) -> None:
-    """Let other processes do what `fit` does in one; they call it, too, and leave the same files in the run folder."""
-
-    def show(line: str) -> None:
-        print(line, flush=True)
-        if watch is not None and line.startswith("epoch "):
-            watch(read_csv(run.path("history.csv")))
-
-    refuse_changed_cells()
-    cuda = accelerator.device.type == "cuda"
-    try:
-        with stop_requests() as stop:
-            launch(run, cuda, torch.get_num_threads(), stop, show)
-    finally:
-        run.manifest = read_json(run.path("run.json"))  # the first of them has written there
-    run.record(batch_norm="synchronised" if cuda else "per process")
 
 
 def load_training(model: nn.Module, run: Run) -> pd.DataFrame:

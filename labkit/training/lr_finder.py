@@ -74,10 +74,9 @@ def range_test(
 def suggested_rates(tested: pd.DataFrame) -> dict[str, float]:
     """``valley`` and ``steepest``, two suggestions from a range test; none where the loss never fell.
 
-    Valley, fastai's default: half-way, in steps, down the longest fall, which may be interrupted by rises; as there the
-    first tenth of the steps (nothing is learnt yet) and the last five (it explodes) are left out. Steepest: from there
-    to the minimum, where the smoothed loss falls fastest over the logarithm of the rate. fastai looks at all steps, and
-    finds the noise of the first ones, or a loss that falls back after it has exploded.
+    Valley, fastai's default: half-way, in steps, down the longest fall, which may be interrupted by rises, without the
+    first tenth of the steps and the last five. Steepest: where the smoothed loss falls fastest over the logarithm of
+    the rate, between there and the minimum (fastai looks at all steps, and may find the noise of the first ones).
     """
     part = tested.iloc[STEPS // 10 : -5]
     rates, losses = part["learning_rate"].to_numpy(np.float64), part["smoothed"].to_numpy(np.float64)

@@ -34,9 +34,8 @@ WORKSPACES = (
 class TrainStep:
     """Called with a batch, updates the model's weights once.
 
-    Where memory ends, ``micro_batch`` (images at a time) is halved from there on and the step begun again. Gradients
-    are added up to those of the whole batch, so that only BatchNorm, which sees a piece at a time, can tell. Several
-    processes do not halve: they would have to agree on it in the middle of a step.
+    Where memory ends, ``micro_batch`` (images at a time) is halved from there on and the step is repeated. The
+    gradients add up to those of the whole batch; only BatchNorm sees a smaller part. Several processes do not halve.
     """
 
     model: nn.Module
@@ -55,9 +54,7 @@ class TrainStep:
         self._kept = [buffer.clone() for buffer in self._statistics]
 
     def __call__(self, batch: Batch, seed: int) -> Tensor:
-        """(3,) on the device: mean loss times images, correct answers and images of the whole batch.
-
-        ``seed`` is that of dropout.
+        """(3,) on the device: mean loss times images, right answers, images of the whole batch; ``seed``: of dropout.
 
         Raises ParameterError where memory does not hold the least that can be trained on at a time.
         """
@@ -152,9 +149,6 @@ def to_device(batch: Batch, params: RunParams, device: torch.device) -> tuple[Te
 
 
 def _pieces(batch: Batch, sizes: list[int]) -> Iterator[Batch]:
-    if len(sizes) == 1:
-        yield batch
-        return
     parts = {name: values.split(sizes) for name, values in batch.items()}
     for place in range(len(sizes)):
         yield {name: values[place] for name, values in parts.items()}

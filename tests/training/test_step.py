@@ -86,7 +86,10 @@ def learnt(step) -> list[torch.Tensor]:
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize("weights", [None, [0.2, 1.0, 5.0]])
 @pytest.mark.parametrize("loss", ["cross_entropy", "ordinal"])
-def test_out_of_memory_takes_fewer_at_a_time_to_the_step_of_the_whole_batch(loss, weights, device, capsys):
+def test_out_of_memory_takes_fewer_at_a_time_to_the_step_of_the_whole_batch(loss, weights, device, capsys, monkeypatch):
+    # Convolutions on CUDA use TF32 by default, of 10 bits: another batch size may have another algorithm, whose
+    # rounding is 1e-4 of an update. In true float32 it is 1e-6, so 1e-5 is enough and no wrong gradient passes.
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     params = BASE.model_copy(update={"loss": loss, "device": device, "learning_rate": 0.01, "precision": "fp32"})
     outputs = params.outputs(3)
     whole = a_step(network(Holds(99), outputs=outputs), params, weights)
