@@ -176,6 +176,7 @@ def breaks(accelerator, how: str, met: bool = True) -> None:
         accelerator.wait_for_everyone()
 
 
+@pytest.mark.slow
 def test_two_processes_compute_together_and_what_goes_wrong_in_one_is_said(capfd):
     accelerator = set_up(BASE)
     assert machine_facts(accelerator)["num_processes"] == 2 and torch.get_num_threads() == 1

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = "chromium chromium-browser google-chrome google-chrome-stable chrome microsoft-edge msedge".split()
+COMMANDS = "chromium chromium-browser google-chrome google-chrome-stable chrome microsoft-edge msedge".split()  # noqa: SIM905
 MAC = ["Google Chrome", "Chromium", "Microsoft Edge"]
 WINDOWS = ["Google/Chrome", "Chromium", "Microsoft/Edge"]
 FONTS = ("fonts-droid-fallback",)  # 4 MB: names of files and classes may be Chinese; a bare Debian draws boxes
