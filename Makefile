@@ -6,24 +6,27 @@ SMALL  ?= 0
 RUNS   ?=
 PDF    ?= 1
 ONLY   ?= *
+DEVICE ?= cpu
 SCHEDULER ?=
 BIN    := .venv/bin
 READY  := .venv/.ready
 PEERS  := .venv/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report lab test test-slow smoke bench lock audit licences clean
+.PHONY: help setup report lab check test test-slow smoke bench gpu lock audit licences clean
 
 help:  ## say what there is
 	@echo "make report [STUDY=demo] [DATA=folder or demo] [SMALL=1] [RUNS='resnet18*'] [PDF=0]"
 	@echo "                 train what is not up to date, then HTML and PDF; SMALL: a course's study for a CPU"
 	@echo "                 SCHEDULER=tcp://host:8786: the runs on the workers of a Dask cluster"
 	@echo "make lab         open the notebooks in JupyterLab"
-	@echo "make test        lint, types, tests, notebooks (about 7 minutes on 2 cores)"
+	@echo "make check       lint, types, layers and quick tests (under 90 seconds)"
+	@echo "make test        the same with all fast tests and the notebooks (7 minutes on 2 cores)"
 	@echo "make test-slow   what takes longer: kills, full disks, a cluster, a browser (half an hour)"
 	@echo "make smoke       every course study in small: one epoch of each way through the code, and its report"
-	@echo "make bench [ONLY='input*']"
+	@echo "make bench [ONLY='input*'] [DEVICE=cuda]"
 	@echo "                 our speed beside what people would use instead, which is installed for it into .venv"
+	@echo "make gpu         what only a GPU can show: a demo, memory that ends, a stopped run (400 s)"
 	@echo "make setup       .venv from requirements.lock, and a browser for the PDF (the others call it)"
 	@echo "make lock        requirements.lock anew from pyproject.toml, versions kept; UPGRADE=1: the newest ones"
 	@echo "make audit       ask PyPI whether a locked package has a known vulnerability (needs the internet)"
@@ -51,11 +54,18 @@ report: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
 
-test: $(READY)
+.PHONY: tools
+tools: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/lint-imports
+
+check: tools
+	$(BIN)/python -m pytest -n 2 -m "quick and not slow"
+
+test: tools
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 	LABKIT_REPORTS=$(CURDIR)/reports/.test $(BIN)/labkit run tiny
 	LABKIT_REPORTS=$(CURDIR)/reports/.test $(BIN)/python -m pytest --nbval notebooks
 
@@ -72,7 +82,10 @@ $(PEERS): $(READY)
 	@touch $(PEERS)
 
 bench: $(PEERS)
-	$(BIN)/labkit bench --only '$(ONLY)'
+	$(BIN)/python tests/benchmarks/run.py --only '$(ONLY)' --device $(DEVICE)
+
+gpu: $(READY)  # writes its logs to OUT, /tmp/gpu-out unless that is set
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/gpu/check.sh correct
 
 # Tools for these two alone stay out of .venv, whose packages are those of the lock.
 TOOLS := .venv/tools
@@ -90,8 +103,8 @@ audit: $(READY)
 	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 licences: $(READY)
-	$(BIN)/python -m labkit.licences
+	$(BIN)/pip-licenses --ignore-packages labkit
 
 clean:
-	rm -rf .venv reports/.test reports/.cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv reports/.test reports/.cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

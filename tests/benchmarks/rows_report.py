@@ -18,13 +18,11 @@ from labkit import audit
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.models import build, describe
-from labkit.models.build import start_in_words
 from labkit.params import PROJECT, RunParams
 from labkit.runs.files import read_json, write_csv, write_json, write_text
 from labkit.runs.fingerprint import data_fingerprint, run_inputs
 from labkit.runs.folder import cache_root, open_run, reports_root, resolve_weights
 from labkit.studies.file import load_study
-from labkit.studies.kernels import cool_down, warm_up
 from labkit.studies.notebook import NOTEBOOKS, execute
 from labkit.training.checkpoint import save_weights
 
@@ -52,7 +50,7 @@ def executed(source: Path, target: Path, **params: str) -> None:
 
 
 def overhead_rows(bench: Bench) -> Iterator[Row]:
-    """A notebook of train.ipynb's imports alone, on a forked kernel and on one of its own, in turn."""
+    """A notebook of train.ipynb's imports alone, as a study executes it and as Papermill's command does, in turn."""
     source = bench.folder / "imports.ipynb"
     book = nbformat.read(NOTEBOOKS / "train.ipynb", as_version=4)
     book.cells = [one for one in book.cells if one.cell_type == "code" and one.source.startswith(("import", "from"))]
@@ -61,10 +59,9 @@ def overhead_rows(bench: Bench) -> Iterator[Row]:
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", str(source)]
     command.append(str(bench.folder / "plain.ipynb"))
     passes = {
-        "ours": lambda: executed(source, bench.folder / "forked.ipynb"),
+        "ours": lambda: executed(source, bench.folder / "executed.ipynb"),
         "papermill": lambda: subprocess.run(command, check=True, cwd=PROJECT),
     }
-    warm_up()
     found = bench.times("Papermill, kernel and imports", passes)
     names = "a run's overhead", "train.ipynb's imports, no training", "s"
     yield compared(*names, found["ours"], "papermill", found["papermill"], goal="≤ 11 s")
@@ -78,7 +75,6 @@ def analysis_rows(bench: Bench) -> Iterator[Row]:
     with reports_in(root):
         count = made_runs(data)
         target = reports_root() / STUDY / "analysis.ipynb"
-        cool_down()  # a kernel server started before has other places in mind
         once = {"analysis": lambda: executed(NOTEBOOKS / "analysis.ipynb", target, study=STUDY)}
         seconds = bench.times(f"analysis of {count} runs", once)["analysis"]["wall"]
     setting = f"{count} runs, {test:,} test images × 5 classes, 64 px"
@@ -155,7 +151,7 @@ def made_run(params: RunParams, number: int) -> str:
     train = np.bincount(table.loc[table["split"] == "train", "label"].astype(int), minlength=len(classes)).tolist()
     findings = audit.audit(table, hashes, classes, images.facts.group_name)
     run.finish(
-        classes=classes, score=images.facts.score, source=images.facts.title, start=start_in_words(params),
+        classes=classes, score=images.facts.score, source=images.facts.title, start=f"weights {params.weights}",
         n_images=table["split"].value_counts().to_dict(), train_counts=train, drawn_counts=train,
         class_weights=None, best_epoch=params.epochs, epoch_seconds=[60.0] * params.epochs, test_predictions=1,
         device="cpu", precision="fp32", threads=1, unreadable=0, audit=findings.facts(),

@@ -13,8 +13,6 @@ import tasks
 import torch
 from measuring import Bench, compared, in_turn, met, row
 
-pytestmark = pytest.mark.xdist_group("benchmarks")
-
 
 class FakeClock:
     """A clock that only a contestant's work moves; processors work twice as long as the wall's clock runs."""

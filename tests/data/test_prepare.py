@@ -262,6 +262,7 @@ def test_labels_of_other_photographs_are_refused(raw, tmp_path):
         prepare(raw, tmp_path / "eyes", SIZE, workers=1)
 
 
+@pytest.mark.slow
 def test_a_killed_call_leaves_whole_files_only_and_is_gone_on_with(raw, tmp_path):
     for number in range(20, 60):
         small(seed=number).resize((1500, 1000)).save(raw / f"{number}_left.jpeg")
@@ -281,6 +282,7 @@ def test_a_killed_call_leaves_whole_files_only_and_is_gone_on_with(raw, tmp_path
     assert not list(images.glob(".*"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_says_that_it_can_be_gone_on_with_and_its_workers_are_silent(raw, tmp_path):
     for number in range(20, 60):
         small(seed=number).resize((1500, 1000)).save(raw / f"{number}_left.jpeg")

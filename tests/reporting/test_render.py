@@ -6,7 +6,6 @@ import io
 import re
 import shutil
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
@@ -25,7 +24,11 @@ from labkit.reporting.page.cells import assignments, collapse
 from labkit.reporting.page.html import external_references
 from labkit.reporting.page.render import RenderError, missing_alt, render_notebook, render_pdf, render_report
 
-needs_browser = pytest.mark.skipif(browser.find_browser() is None, reason=f"no browser; {browser.install_hint()}")
+
+def needs_browser(test):
+    here = pytest.mark.skipif(browser.find_browser() is None, reason=f"no browser; {browser.install_hint()}")
+    return pytest.mark.slow(here(test))
+
 
 TITLE = "Grading diabetic retinopathy with residual networks & their kin"
 TABLE = pd.DataFrame({"image": ["<b>10_left</b>.jpeg", "13_right.jpeg"], "n": [7026, 12], "kappa": [0.71, -0.02]})
@@ -512,50 +515,6 @@ def test_pdf_prints_inside_a_running_event_loop_and_with_a_dead_display(tmp_path
         return render_pdf(page, tmp_path / "a.pdf")
 
     assert asyncio.run(kernel()).read_bytes().startswith(b"%PDF")
-
-
-def test_chosen_browser_that_is_not_there_is_an_error_not_a_fallback(monkeypatch, tmp_path):
-    monkeypatch.setenv("LABKIT_CHROME", str(tmp_path / "chrome"))
-    with pytest.raises(browser.BrowserMissing, match="LABKIT_CHROME"):
-        browser.find_browser()
-
-
-def without_browsers(monkeypatch, folder: Path) -> None:
-    monkeypatch.delenv("LABKIT_CHROME", raising=False)
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(folder / "playwright"))
-    monkeypatch.setattr(browser, "MAC_BUNDLES", ())
-    monkeypatch.setattr(browser, "WINDOWS_PROGRAMS", ())
-
-
-def test_newest_browser_of_playwright_is_found(monkeypatch, tmp_path):
-    without_browsers(monkeypatch, tmp_path)
-    assert browser.find_browser() is None
-    for revision in (999, 1187):
-        path = tmp_path / f"playwright/chromium-{revision}/chrome-linux/chrome"
-        path.parent.mkdir(parents=True)
-        path.touch(mode=0o755)
-    assert browser.find_browser() == path
-
-
-@pytest.mark.parametrize(("flags", "expected"), [([], 1), (["--optional"], 0)])
-def test_setup_reports_a_failed_download_in_one_line_each(monkeypatch, tmp_path, capsys, flags, expected):
-    without_browsers(monkeypatch, tmp_path)
-
-    def no_network(command, **_):
-        return subprocess.CompletedProcess(command, 1, "", "Traceback\n  File x\nError: getaddrinfo ENOTFOUND\n")
-
-    monkeypatch.setattr(browser.subprocess, "run", no_network)
-    assert browser.main(flags) == expected
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "trying: python -m playwright install chromium"
-    assert lines[1].startswith("failed: ") and lines[1].endswith("ENOTFOUND")
-    assert "no browser found" in lines[2] and len(lines) == 3
-
-
-def test_attempt_that_hangs_ends(monkeypatch, tmp_path, capsys):
-    assert browser._attempt([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2) is False
-    assert "no end after" in capsys.readouterr().err
 
 
 @needs_browser

@@ -10,8 +10,6 @@ import pytest
 
 from labkit.params import PROJECT
 
-pytestmark = pytest.mark.slow
-
 # Python imports this at every start, in kernels and workers too. Hooks cannot be taken off again, whatever is imported
 # later; what they see is written down, so that a refusal that somebody caught is still found.
 GUARD = """

@@ -18,7 +18,6 @@ from labkit.params import PROJECT
 from labkit.runs.files import read_json
 from labkit.runs.folder import reports_root, state
 
-pytestmark = pytest.mark.slow
 DASK = [sys.executable, "-m", "dask"]
 # Three runs that wait for none, and one that starts from the first; enough epochs to be killed between two.
 CALL = ["run", "course/depth", "--data", "tiny", "-p", "image_size", "32", "-p", "threads", "1", "-p", "epochs", "3"]
@@ -127,9 +126,9 @@ def start(dask: Dask, *arguments: str) -> subprocess.Popen:
 
 
 def test_jobs_of_slurm_are_workers_and_a_cancelled_one_costs_nothing(alone, same_cache, tmp_path):
-    """As README says it, through dask-jobqueue; tests/one_node_slurm.sh makes a SLURM of this machine."""
+    """As README says it, through dask-jobqueue; tests/slow/one_node_slurm.sh makes a SLURM of this machine."""
     if shutil.which("sbatch") is None or in_words(["sinfo"]):
-        pytest.skip("no SLURM here: export SLURM_CONF=$(bash tests/one_node_slurm.sh start)")
+        pytest.skip("no SLURM here: export SLURM_CONF=$(bash tests/slow/one_node_slurm.sh start)")
     from dask_jobqueue import SLURMCluster
 
     node = {"cores": 1, "processes": 1, "memory": "2GB", "walltime": "00:20:00", "log_directory": str(tmp_path)}

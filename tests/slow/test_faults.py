@@ -30,10 +30,7 @@ from made_study import (
 from labkit.runs.files import read_json
 from labkit.runs.folder import notebook_complete, state
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart as Linux shows them"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart as Linux shows them")
 EPOCHS = 6
 KERNEL_DIED = "the kernel died; was it killed, or out of memory?"
 

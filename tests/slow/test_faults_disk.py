@@ -15,10 +15,7 @@ from made_study import Lab, assert_nothing_left, at_word, same_results
 
 from labkit.runs.files import read_json
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="disks are mounted and limits set as Linux does"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="disks are mounted and limits set as Linux does")
 EPOCHS = 2
 
 

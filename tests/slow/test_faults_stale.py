@@ -12,8 +12,6 @@ from made_study import Lab
 
 from labkit.runs.files import read_csv, read_json
 
-pytestmark = pytest.mark.slow
-
 RUNS = {"parent": {}, "child": {"weights": "run:parent"}, "apart": {"seed": 1}}
 HARM = "<img src=x onerror=window.harmed=1>"
 

@@ -17,7 +17,6 @@ from labkit.reporting.page.browser import find_browser
 from labkit.runs.files import read_json
 from labkit.runs.folder import notebook_complete, read_predictions, state
 
-pytestmark = pytest.mark.slow
 PAPERMILL = [sys.executable, "-m", "papermill", "--no-progress-bar"]
 DATA = Path(os.environ.get("LABKIT_TEST_DATA", PROJECT.parent / "data")).resolve()
 

@@ -12,7 +12,6 @@ from labkit.studies.file import SMALL, Study, load_study
 from labkit.studies.find import current_runs
 from labkit.studies.runner import StudyRunner
 
-pytestmark = pytest.mark.slow
 STUDIES = sorted(path.stem for path in (PROJECT / "params" / "course").glob("*.yaml"))
 BLOCKS = {"resnet18": "BasicBlock", "resnet34": "BasicBlock", "tf_efficientnet_lite0": "lite"}
 

@@ -217,6 +217,7 @@ def notebook(tmp_path, *sources):
     return path
 
 
+@pytest.mark.slow
 def test_a_killed_kernel_is_a_failure_and_its_notebook_is_not_complete(tmp_path):
     source = notebook(tmp_path, "x = 1", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "y = 2")
     error = execute(source, tmp_path / "out.ipynb", {})

@@ -7,43 +7,19 @@ nbconvert's webpdf exporter looks only for the browser that Playwright downloads
 import argparse
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
-COMMANDS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-    "microsoft-edge",
-    "microsoft-edge-stable",
-    "msedge",
-)
+COMMANDS = "chromium chromium-browser google-chrome google-chrome-stable chrome microsoft-edge msedge".split()  # noqa: SIM905
+MAC = ["Google Chrome", "Chromium", "Microsoft Edge"]
+WINDOWS = ["Google/Chrome", "Chromium", "Microsoft/Edge"]
 FONTS = ("fonts-droid-fallback",)  # 4 MB: names of files and classes may be Chinese; a bare Debian draws boxes
-MAC_BUNDLES = (
-    "Google Chrome.app/Contents/MacOS/Google Chrome",
-    "Chromium.app/Contents/MacOS/Chromium",
-    "Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
-)
-WINDOWS_PROGRAMS = (
-    "Google/Chrome/Application/chrome.exe",
-    "Chromium/Application/chrome.exe",
-    "Microsoft/Edge/Application/msedge.exe",
-)
-# Where `playwright install` puts the executable inside its versioned folders, by system and release.
-PLAYWRIGHT_GLOBS = (
-    "chromium-*/chrome-linux*/chrome",
-    "chromium-*/chrome-mac*/*.app/Contents/MacOS/*",
-    "chromium-*/chrome-win*/chrome.exe",
-    "chromium_headless_shell-*/chrome-*/headless_shell*",
-    "chromium_headless_shell-*/chrome-headless-shell-*/chrome-headless-shell*",
-)
+# In a process of its own: Playwright's sync API refuses to run inside a kernel's event loop.
+ASK_PLAYWRIGHT = """
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright: print(playwright.chromium.executable_path)"""
 
 
 class BrowserMissing(RuntimeError):
@@ -53,58 +29,58 @@ class BrowserMissing(RuntimeError):
 def find_browser() -> Path | None:
     """The browser to print with, or None: `LABKIT_CHROME`, then the system's, then Playwright's own.
 
-    Raises BrowserMissing when `LABKIT_CHROME` is set to something that is not there: a choice that
-    cannot be followed must not be replaced silently.
+    BrowserMissing when `LABKIT_CHROME` names nothing that exists: a choice is never replaced silently.
     """
-    chosen = os.environ.get("LABKIT_CHROME")
-    if chosen:
-        path = shutil.which(chosen) or chosen
-        if not Path(path).is_file():
+    if chosen := os.environ.get("LABKIT_CHROME"):
+        path = Path(shutil.which(chosen) or chosen)
+        if not path.is_file():
             raise BrowserMissing(f"LABKIT_CHROME is {chosen!r}, which does not exist; correct it or unset it")
-        return Path(path)
-    return next(_candidates(), None)
+        return path
+    everywhere = os.pathsep.join([os.environ.get("PATH", os.defpath), *_folders_of_programs()])
+    for command in COMMANDS + MAC:
+        path = shutil.which(command, path=everywhere)
+        if path and not _is_snap_stub(Path(path)):
+            return Path(path)
+    asked = subprocess.run([sys.executable, "-c", ASK_PLAYWRIGHT], capture_output=True, text=True)
+    path = Path(asked.stdout.strip())
+    return path if path.is_file() else None
+
+
+def _folders_of_programs() -> list[str]:
+    """Where macOS and Windows keep browsers, which is not in PATH; no such folder exists elsewhere."""
+    roots = [os.environ.get(name, "") for name in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")]
+    folders = [f"{root}/{name}/Application" for root in roots for name in WINDOWS]
+    return folders + [f"{root}/Applications/{name}.app/Contents/MacOS" for root in ("", Path.home()) for name in MAC]
 
 
 def require_browser() -> Path:
     """find_browser, or BrowserMissing with the cure."""
-    browser = find_browser()
-    if browser is None:
-        raise BrowserMissing(f"no browser found to print the PDF with; {install_hint()}")
-    return browser
+    if browser := find_browser():
+        return browser
+    raise BrowserMissing(f"no browser found to print the PDF with; {install_hint()}")
 
 
 def install_hint() -> str:
     """What to type on this system to get a browser; one line."""
-    system = platform.system()
-    if system == "Darwin":
-        return "install Google Chrome, or: brew install --cask chromium"
-    if system == "Windows":
-        return "install Microsoft Edge or Google Chrome, or: python -m playwright install chromium"
-    sudo = "" if _is_root() else "sudo "
-    if shutil.which("apt-get") and not _is_ubuntu():
-        return f"run: {sudo}apt-get install -y chromium"
-    for manager, command in (("dnf", "dnf install -y chromium"), ("pacman", "pacman -S --noconfirm chromium")):
-        if shutil.which(manager):
-            return f"run: {sudo}{command}"
+    if platform.system() in ("Darwin", "Windows"):
+        return "install Google Chrome, or: python -m playwright install chromium"
+    for manager, command in (("apt-get", "install -y"), ("dnf", "install -y"), ("pacman", "-S --noconfirm")):
+        if shutil.which(manager) and not _is_ubuntu():
+            return f"run: {'' if os.geteuid() == 0 else 'sudo '}{manager} {command} chromium"
     return "run: python -m playwright install --with-deps chromium (or set LABKIT_CHROME to a Chrome)"
 
 
-def ensure_browser(timeout: float = 600) -> Path | None:
-    """Find a browser, else try to get one: Playwright's download, then Debian's package as root.
-
-    Each attempt ends after `timeout` seconds and reports its failure in one line on stderr.
-    Returns None when none of this brought one.
-    """
-    if found := find_browser():
-        return found
-    _attempt([sys.executable, "-m", "playwright", "install", "chromium"], timeout)
-    if found := find_browser():
-        return found
-    # On Ubuntu the package is a stub for the snap, which cannot be installed in a container.
-    if shutil.which("apt-get") and _is_root() and not _is_ubuntu():
+def ensure_browser() -> Path | None:
+    """Find a browser, else try to get one: Playwright's download, then Debian's package as root."""
+    commands = [[sys.executable, "-m", "playwright", "install", "chromium"]]
+    if shutil.which("apt-get") and os.geteuid() == 0 and not _is_ubuntu():
         # A stale index may still serve, so a failing update does not stop the installation.
-        _attempt(["apt-get", "update", "-qq"], timeout)
-        _attempt(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", *FONTS], timeout)
+        commands.append(["apt-get", "update", "-qq"])
+        commands.append(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", *FONTS])
+    for command in commands:
+        if found := find_browser():
+            return found
+        _attempt(command)
     return find_browser()
 
 
@@ -112,97 +88,39 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0 when a browser is there (or `--optional`), else 1 and one line that says what to do."""
     parser = argparse.ArgumentParser(description="Find or fetch the browser that prints the PDF.")
     parser.add_argument("--optional", action="store_true", help="without a browser only warn (the HTML needs none)")
-    parser.add_argument("--timeout", type=float, default=600, help="seconds for each attempt (default 600)")
-    options = parser.parse_args(argv)
+    optional = parser.parse_args(argv).optional
     try:
-        browser = ensure_browser(options.timeout)
-        problem = f"no browser found to print the PDF with; {install_hint()}" if browser is None else ""
+        print(f"browser for the PDF: {ensure_browser() or require_browser()}")
+        return 0
     except BrowserMissing as error:
-        browser, problem = None, str(error)
-    if browser is not None:
-        print(f"browser for the PDF: {browser}")
-        return 0
-    if options.optional:
-        print(f"warning: {problem} (reports will be HTML only)", file=sys.stderr)
-        return 0
-    print(f"error: {problem}", file=sys.stderr)
-    return 1
-
-
-def _candidates() -> Iterator[Path]:
-    for command in COMMANDS:
-        path = shutil.which(command)
-        if path and not _is_snap_stub(Path(path)):
-            yield Path(path)
-    if platform.system() == "Darwin":
-        for folder in (Path("/Applications"), Path.home() / "Applications"):
-            yield from (folder / bundle for bundle in MAC_BUNDLES if (folder / bundle).is_file())
-    if platform.system() == "Windows":
-        roots = (os.environ.get(name) for name in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA"))
-        for root in (Path(r) for r in roots if r):
-            yield from (root / program for program in WINDOWS_PROGRAMS if (root / program).is_file())
-    yield from _playwright_browsers()
-
-
-def _playwright_browsers() -> Iterator[Path]:
-    """Executables that `playwright install` left, newest revision first.
-
-    Looked up on disk: asking Playwright itself starts its Node.js driver, and its sync API refuses to
-    run inside a kernel's event loop.
-    """
-    root = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
-    package = find_spec("playwright")
-    if root == "0" and package and package.origin:  # 0 means: inside the installed package
-        root = str(Path(package.origin).parent / "driver/package/.local-browsers")
-    folders = {
-        "Darwin": Path.home() / "Library/Caches/ms-playwright",
-        "Windows": Path.home() / "AppData/Local/ms-playwright",
-    }
-    folder = Path(root) if root else folders.get(platform.system(), Path.home() / ".cache/ms-playwright")
-    for pattern in PLAYWRIGHT_GLOBS:
-        found = [path for path in folder.glob(pattern) if path.is_file() and os.access(path, os.X_OK)]
-        yield from sorted(found, key=_revision, reverse=True)
-
-
-def _revision(path: Path) -> int:
-    """Playwright's revision number, from a folder such as chromium-1187."""
-    numbers = re.findall(r"chromium[a-z_]*-(\d+)", path.as_posix())
-    return int(numbers[-1]) if numbers else 0
+        print(f"warning: {error} (reports will be HTML only)" if optional else f"error: {error}", file=sys.stderr)
+        return 0 if optional else 1
 
 
 def _is_snap_stub(path: Path) -> bool:
     """Ubuntu's /usr/bin/chromium-browser is a script that only says to install the snap."""
-    if path.stat().st_size > 20_000:
-        return False
-    return b"/snap/bin/chromium" in path.read_bytes() and not Path("/snap/bin/chromium").exists()
-
-
-def _is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
+    small = path.stat().st_size < 20_000
+    return small and b"/snap/bin/chromium" in path.read_bytes() and not Path("/snap/bin/chromium").exists()
 
 
 def _is_ubuntu() -> bool:
+    """On Ubuntu the package chromium only leads to the snap, which cannot be installed in a container."""
     release = Path("/etc/os-release")
-    return release.is_file() and bool(re.search(r"^ID=\"?ubuntu", release.read_text("utf-8"), re.MULTILINE))
+    return release.is_file() and "ID=ubuntu" in release.read_text("utf-8").splitlines()
 
 
-def _attempt(command: list[str], timeout: float) -> bool:
+def _attempt(command: list[str], timeout: float = 600) -> None:
     """Run one installer quietly; a failure becomes one line on stderr."""
     shown = " ".join(["python", *command[1:]] if command[0] == sys.executable else command)
     print(f"trying: {shown}", file=sys.stderr, flush=True)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        print(f"failed: {shown}: no end after {timeout:.0f} s", file=sys.stderr)
-        return False
-    except OSError as error:
+        subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True)
+    except subprocess.CalledProcessError as error:
+        lines = (error.stderr + error.stdout).split("\n")
+        reason = next((line.strip() for line in lines if "error" in line.lower()), "no message")
+        print(f"failed: {shown}: exit code {error.returncode}: {reason[:200]}", file=sys.stderr)
+    except (subprocess.TimeoutExpired, OSError) as error:
         print(f"failed: {shown}: {error}", file=sys.stderr)
-        return False
-    if done.returncode != 0:
-        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        reason = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no message")
-        print(f"failed: {shown}: exit code {done.returncode}: {reason[:200]}", file=sys.stderr)
-    return done.returncode == 0
 
 
 if __name__ == "__main__":

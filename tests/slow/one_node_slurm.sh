@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # A SLURM of one node on this machine, for tests/slow/test_cluster.py: Debian's slurm-wlm, as root, in a container too (no
 # systemd, no cgroups). Whoever has a SLURM already does not need it.
-#   export SLURM_CONF=$(bash tests/one_node_slurm.sh start)
-#   bash tests/one_node_slurm.sh stop
+#   export SLURM_CONF=$(bash tests/slow/one_node_slurm.sh start)
+#   bash tests/slow/one_node_slurm.sh stop
 set -euo pipefail
 
-run=$(cd "$(dirname "$0")/.." && pwd)/reports/.slurm
+run=$(cd "$(dirname "$0")/../.." && pwd)/reports/.slurm
 export SLURM_CONF=$run/slurm.conf
 
 start() {
