@@ -158,7 +158,7 @@ class RunParams(_SplitParams):
 
     arch: Arch = Field("resnet18", description="residual network, or a light one through timm")
     deviation: Literal["none", "flat_head", "linear_bottleneck", "small_stem"] = Field(
-        "none", description="what the network has other than He et al.: see labkit.models.DEVIATIONS"
+        "none", description="what the network has other than He et al.: see labkit.models.variants.DEVIATIONS"
     )
     weights: str | None = Field(
         None, description="None (from scratch), IMAGENET1K_V1, IMAGENET1K_V2, a file, or run:<name>"

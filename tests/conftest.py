@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 os.environ.setdefault("MPLBACKEND", "agg")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test in tests/slow/ is slow."""
+    for item in items:
+        if "slow" in item.path.relative_to(Path(__file__).parent).parts:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def own_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test writes into the project's own reports folder or uses its cache."""

@@ -7,7 +7,8 @@ import nbformat
 import pandas as pd
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from labkit.reporting import plots, show
+from labkit.reporting import show
+from labkit.reporting.blocks import residual_blocks
 from labkit.reporting.page.compare import render_compare
 from labkit.reporting.page.render import render_report
 
@@ -49,7 +50,7 @@ def report_page(folder: Path, words: str = "a plain name", output: str = "") -> 
             "print(name)", outputs=[new_output("stream", name="stdout", text=words), *html], execution_count=1
         ),
         new_markdown_cell("### Curves" + "\n\nWords." * 30),
-        code(lambda: show.show(plots.residual_blocks(), alt=f"Blocks of {words}", caption=f"Blocks, {words}")),
+        code(lambda: show.show(residual_blocks(), alt=f"Blocks of {words}", caption=f"Blocks, {words}")),
     ]
     more = [new_markdown_cell("## Limits" + "\n\nWords." * 30)]
     paths = []

@@ -1,7 +1,5 @@
 """What is odd about the files: not to be decoded, without a picture, too small, or in other colours than most."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ import pandas as pd
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from labkit.audit.near import BLANK
+from labkit.data.duplicates import BLANK
 from labkit.data.images import ARRAY_PATH, array_image
 from labkit.data.store import Store
 

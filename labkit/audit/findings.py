@@ -1,19 +1,28 @@
 """All that was looked at in one object: in words, as stamps on tables and figures, and whether it is a leak."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from labkit.audit.baselines import (
+    FellowEyeBaseline,
+    ShortcutBaseline,
+    fellow_eye_baseline,
+    fellow_eye_sentence,
+    shortcut_baseline,
+    shortcut_sentence,
+)
 from labkit.audit.damaged import Files, file_sentences, odd_files
-from labkit.audit.duplicates import Duplicates, duplicate_sentences, exact_duplicates
-from labkit.audit.fellow_eye import FellowEyeBaseline, fellow_eye_baseline, fellow_eye_sentence
-from labkit.audit.leaks import SharedGroups, group_sentences, shared_groups
-from labkit.audit.near import NearDuplicates, near_duplicates, near_sentences
-from labkit.audit.shortcut import ShortcutBaseline, shortcut_baseline, shortcut_sentence
-from labkit.audit.words import are, count
+from labkit.audit.leaks import (
+    SharedGroups,
+    are,
+    duplicate_sentences,
+    group_sentences,
+    near_sentences,
+    shared_groups,
+)
+from labkit.data.duplicates import Duplicates, NearDuplicates, exact_duplicates, near_duplicates
 from labkit.data.store import Store
 from labkit.format import percent
 
@@ -43,55 +52,46 @@ class Findings:
     def sentences(self) -> list[str]:
         """Plain words with the numbers, one finding each, also where nothing was found or could not be looked for."""
         found = group_sentences(self.groups, self.group_name)
-        if self.fellow_eye is not None:
-            found.append(fellow_eye_sentence(self.fellow_eye, self.group_name))
+        found += [fellow_eye_sentence(self.fellow_eye, self.group_name)] if self.fellow_eye else []
         found += duplicate_sentences(self.duplicates)
-        if self.near is not None:
-            found += near_sentences(self.near)
-        if self.files is not None:
-            found += file_sentences(self.files)
-        if self.shortcut is not None:
-            found.append(shortcut_sentence(self.shortcut))
+        found += near_sentences(self.near) if self.near else []
+        found += file_sentences(self.files) if self.files else []
+        found += [shortcut_sentence(self.shortcut)] if self.shortcut else []
         return found
 
     def facts(self) -> dict[str, str]:
         """What a run's manifest keeps: `groups` and `duplicates`, a sentence or more each."""
-        found = {
-            "groups": group_sentences(self.groups, self.group_name),
-            "duplicates": duplicate_sentences(self.duplicates),
+        return {
+            "groups": " ".join(group_sentences(self.groups, self.group_name)),
+            "duplicates": " ".join(duplicate_sentences(self.duplicates)),
         }
-        return {name: " ".join(sentences) for name, sentences in found.items()}
 
     def tables(self, classes: Sequence[str], rows: int = 20) -> dict[str, pd.DataFrame]:
         """What to show below the sentences, by caption: pairs across splits first, and no table that is empty."""
-        listed = {"Files with the same bytes": self.duplicates.files}
+        listed = {}
         if not self.duplicates.files.empty:
-            listed["Files with the same bytes"] = self.duplicates.files.assign(
-                sha256=self.duplicates.files["sha256"].str[:12]
-            )
+            short = self.duplicates.files["sha256"].str[:12]
+            listed["Files with the same bytes"] = self.duplicates.files.assign(sha256=short)
         if self.near is not None:
             pairs = self.near.pairs
             across = (pairs["split_a"] != pairs["split_b"]).to_numpy(bool)
             listed["Pairs of files that look alike"] = pd.concat([pairs.loc[across], pairs.loc[~across]])
         if self.files is not None:
             listed["What is odd about the files"] = self.files.problems
-        return {
-            _caption(text, len(table), rows): _named(table.head(rows), classes)
-            for text, table in listed.items()
-            if len(table)
-        }
+        shown = {}
+        for text, table in listed.items():
+            caption = text if len(table) <= rows else f"{text} (the first {rows} of {len(table):,} rows)"
+            if len(table):
+                shown[caption] = _named(table.head(rows), classes)
+        return shown
 
 
 def _named(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """With the names of the classes in place of their numbers."""
     names = {number: str(name) for number, name in enumerate(classes)}
-    labels = [column for column in table if str(column).startswith("label")]
-    named = {str(column): table[column].map(names.get, na_action="ignore") for column in labels}
+    labels = [column for column in table if column.startswith("label")]
+    named = {column: table[column].map(names.get, na_action="ignore") for column in labels}
     return table.assign(**named).reset_index(drop=True)
-
-
-def _caption(text: str, total: int, rows: int) -> str:
-    return text if total <= rows else f"{text} (the first {rows} of {total:,} rows)"
 
 
 def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str], group_name: str = "group") -> Findings:
@@ -100,7 +100,12 @@ def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str],
     `group_name` is what the sentences call a group ('patient', 'subject'; 's' makes it plural).
     Raises ValueError on rows without a split, repeated image ids and images without a hash.
     """
-    _refuse_unfit(table)
+    repeated = table.loc[table["image_id"].duplicated(), "image_id"].tolist()
+    if repeated:
+        raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")
+    missing = int(table["split"].isna().sum())
+    if missing:
+        raise ValueError(f"image table: {missing} of {len(table)} rows have no split; assign the splits first")
     return Findings(
         groups=shared_groups(table),
         duplicates=Duplicates(checked=False) if hashes is None else exact_duplicates(table, hashes),
@@ -133,16 +138,7 @@ def full_audit(
     files = odd_files(table, store, store.size if least is None else least)
     tell("the shortcut baseline")
     shortcut = shortcut_baseline(table, store, classes, score)
-    return Findings(found.groups, found.duplicates, found.fellow_eye, group_name, near, files, shortcut)
-
-
-def _refuse_unfit(table: pd.DataFrame) -> None:
-    repeated = table.loc[table["image_id"].duplicated(), "image_id"].tolist()
-    if repeated:
-        raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")
-    missing = count(table["split"].isna())
-    if missing:
-        raise ValueError(f"image table: {missing} of {len(table)} rows have no split; assign the splits first")
+    return replace(found, near=near, files=files, shortcut=shortcut)
 
 
 def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test: bool = False) -> list[str]:

@@ -1,13 +1,19 @@
-"""Groups (patients, subjects) that lie on both sides of a split."""
+"""What test shares with training: groups, files, looks, and images that the first weights were trained on.
 
-from __future__ import annotations
+Also what a leak is worth: the same model on the leaked and on the clean part of its test set.
+"""
 
 from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit.audit.words import are, count
-from labkit.format import percent
+from labkit.data.duplicates import LEARNT_FROM, Duplicates, NearDuplicates
+from labkit.data.hashes import SMALLEST
+from labkit.evaluation.compare import unpaired_difference
+from labkit.evaluation.decide import decide
+from labkit.format import metric, percent, signed_difference
+
+UNSPLIT = "unsplit"  # the `split` of data without a split of its own
 
 
 @dataclass(frozen=True)
@@ -32,21 +38,25 @@ class SharedGroups:
 
 def shared_groups(table: pd.DataFrame) -> SharedGroups:
     """Groups that lie on both sides, and how many test images they touch."""
-    train, val, test = (table.loc[table["split"] == split, "group"] for split in ("train", "val", "test"))
-    train_groups, val_groups, test_groups = (set(groups.dropna()) for groups in (train, val, test))
-    learnt_from = train_groups | val_groups  # val chooses the epoch, so what it shares with test leaks just as well
-    shared = learnt_from & test_groups
+    parts = [table.loc[table["split"] == split, "group"] for split in ("train", "val", "test")]
+    train, val, test = (set(part.dropna()) for part in parts)
+    shared = (train | val) & test
     return SharedGroups(
-        checked=bool(learnt_from and test_groups),
-        n_learnt_from=len(learnt_from),
-        n_test=len(test_groups),
+        checked=bool((train | val) and test),
+        n_learnt_from=len(train | val),
+        n_test=len(test),
         n_shared=len(shared),
-        n_shared_train_val=len(train_groups & val_groups),
-        n_test_images=len(test),
-        n_test_touched=count(test.isin(list(shared))),
-        n_unknown=sum(count(groups.isna()) for groups in (train, val, test)),
-        n_images=len(train) + len(val) + len(test),
+        n_shared_train_val=len(train & val),
+        n_test_images=len(parts[2]),
+        n_test_touched=int(parts[2].isin(list(shared)).sum()),
+        n_unknown=int(sum(part.isna().sum() for part in parts)),
+        n_images=sum(map(len, parts)),
     )
+
+
+def are(count: int, noun: str) -> str:
+    """`1 test image is`, `7,026 test images are`: the beginning of a sentence."""
+    return f"{count:,} {noun} is" if count == 1 else f"{count:,} {noun}s are"
 
 
 def group_sentences(groups: SharedGroups, name: str) -> list[str]:
@@ -77,3 +87,143 @@ def group_sentences(groups: SharedGroups, name: str) -> list[str]:
             "the validation score can be too good, and choose a wrong epoch."
         )
     return found
+
+
+def duplicate_sentences(duplicates: Duplicates) -> list[str]:
+    """What exact duplicates mean, a sentence each: leaks first, then two labels, then copies inside a split."""
+    if not duplicates.checked:
+        return ["Exact duplicates were not looked for: no file hashes were given."]
+    if duplicates.files.empty:
+        return ["No two files have the same bytes."]
+    found = []
+    if duplicates.n_test_touched:
+        found.append(
+            f"Leak: {are(duplicates.n_test_touched, 'test image')} in train or validation, too, byte for byte."
+        )
+    if duplicates.n_across:
+        found.append(f"{are(duplicates.n_across, 'image')} in more than one split, byte for byte.")
+    if list(duplicates.within) == [UNSPLIT]:
+        found.append(f"Surplus copies of an image: {duplicates.within[UNSPLIT]:,}.")
+    elif duplicates.within:
+        surplus = ", ".join(f"{count:,} in {split}" for split, count in duplicates.within.items())
+        found.append(f"Surplus copies of an image inside its own split: {surplus}.")
+    if duplicates.n_conflicting:
+        found.append(f"{are(duplicates.n_conflicting, 'image')} labelled in two ways: same bytes, different labels.")
+    return found
+
+
+def near_sentences(near: NearDuplicates) -> list[str]:
+    """What near duplicates mean, a sentence each, with how alike two images must be to count."""
+    if not near.checked:
+        return [f"Near duplicates were not looked for: images below {SMALLEST} px show too little."]
+    bits = f"{near.max_distance} of 256 bits"
+    if near.pairs.empty:
+        return [f"No two different files look alike (perceptual hashes within {bits})."]
+    found = []
+    if near.n_test_touched:
+        found.append(f"Leak: {are(near.n_test_touched, 'test image')} nearly the same as one in train or validation.")
+    least = "" if near.complete else "at least "
+    across = f", {near.n_across:,} of them across splits" if near.n_across else ""
+    pairs = "pair of files looks" if len(near.pairs) == 1 else "pairs of files look"
+    found.append(f"{least}{len(near.pairs):,} {pairs} alike (perceptual hashes within {bits}){across}.".capitalize())
+    if near.n_conflicting:
+        found.append(f"{near.n_conflicting:,} of these pairs bear two different labels.")
+    return found
+
+
+def learnt_from(table: pd.DataFrame, hashes: pd.Series, source: str, before: pd.DataFrame) -> pd.DataFrame:
+    """Every image and group that a network was trained on or selected by: this run's, and its parents' (``before``).
+
+    Columns sha256 and group; a group is named with its ``source``, since numbers of other data mean other people.
+    """
+    met = table.loc[table["split"].isin(LEARNT_FROM)]
+    own = pd.DataFrame({"sha256": met["image_id"].map(hashes), "group": _named(met["group"], source)}, dtype="string")
+    return pd.concat([own, before], ignore_index=True).drop_duplicates(ignore_index=True)
+
+
+def inherited_leak(table: pd.DataFrame, hashes: pd.Series, source: str, before: pd.DataFrame) -> int:
+    """How many test images the weights were trained on before this run, by bytes or by group."""
+    test = table.loc[table["split"] == "test"]
+    by_bytes = test["image_id"].map(hashes).isin(before["sha256"].dropna())
+    by_group = _named(test["group"], source).isin(before["group"].dropna())
+    return int((by_bytes | by_group).sum())
+
+
+def _named(groups: pd.Series, source: str) -> pd.Series:
+    return f"{source}/" + groups.astype("string")
+
+
+@dataclass(frozen=True)
+class LeakEffect:
+    """`scores`: a row a metric with clean, leaked, difference (leaked - clean), low, high (95 %)."""
+
+    n_leaked: int
+    n_clean: int
+    scores: pd.DataFrame
+
+
+def leaked(table: pd.DataFrame, hashes: pd.Series | None) -> pd.Series:
+    """Whether train or val holds the group or the bytes of a test image: boolean, by image_id.
+
+    `table` has its `split` filled; `hashes`: SHA-256 by image_id (None: by group alone). Images of a test set without
+    known groups count as clean unless their bytes say otherwise, so look at `shared_groups(table).checked` first.
+    """
+    test, learnt = table.loc[table["split"] == "test"], table.loc[table["split"].isin(LEARNT_FROM)]
+    touched = test["group"].isin(list(learnt["group"].dropna().unique())).to_numpy(bool)
+    if hashes is not None:
+        met = learnt["image_id"].map(hashes).dropna()
+        touched = touched | test["image_id"].map(hashes).isin(list(met)).to_numpy(bool)
+    return pd.Series(touched, index=pd.Index(test["image_id"], name="image_id"), name="leaked")
+
+
+def leak_effect(
+    predictions: pd.DataFrame,
+    touched: pd.Series,
+    n_classes: int,
+    *others: pd.DataFrame,
+    draws: int = 2000,
+    seed: int = 0,
+) -> LeakEffect | None:
+    """Scores on the leaked against the clean part of test, with a bootstrap by group; None where a part is empty.
+
+    `predictions`: a predictions table, decided or with logits (other splits than test and unlabelled rows are left
+    out); `others`: those of the model's other seeds, of the same images in the same order: scores are means over seeds
+    then. `touched`: what `leaked` says. The parts hold other patients, so a difference may also mean that one part is
+    harder than the other. Raises ValueError on test images that `touched` does not know.
+    """
+    test = _labelled_test(predictions)
+    known = touched.reindex(test["image_id"])
+    unknown = test.loc[known.isna().to_numpy(bool), "image_id"]
+    if len(unknown):
+        first = unknown.iloc[0]
+        raise ValueError(
+            f"predictions: {len(unknown)} test images are not in the audited table, the first is {first!r}"
+        )
+    flags = known.to_numpy(bool)
+    if not flags.any() or flags.all():
+        return None
+    tests = [one if "prediction" in one else decide(one) for one in (test, *map(_labelled_test, others))]
+    clean, met = ([one.loc[part] for one in tests] for part in (~flags, flags))
+    scores = unpaired_difference(clean, met, n_classes, draws, seed, same_seeds=True)
+    return LeakEffect(int(flags.sum()), int((~flags).sum()), scores.rename(columns={"a": "clean", "b": "leaked"}))
+
+
+def _labelled_test(predictions: pd.DataFrame) -> pd.DataFrame:
+    test = predictions.loc[predictions["split"] == "test"] if "split" in predictions else predictions
+    return pd.DataFrame(test.loc[test["label"].notna()])
+
+
+def leak_effect_sentence(effect: LeakEffect, score: str = "qwk") -> str:
+    """Accuracy, and `score` beside it, on either part and how far they are apart."""
+    found = []
+    for name in dict.fromkeys(("accuracy", score)):
+        row = effect.scores.loc[name]
+        clean, touched, *apart = (float(row[key]) for key in ("clean", "leaked", "difference", "low", "high"))
+        named, is_ = metric(name), " is" if not found else ""
+        far = signed_difference(name, *apart)
+        found.append(f"{named.name}{is_} {named.text(touched)} against {named.text(clean)} ({far})")
+    said = ", ".join(found)
+    return (
+        f"On the {effect.n_leaked:,} leaked test images against the {effect.n_clean:,} clean ones of the same model, "
+        f"{said}; 95 % intervals by group."
+    )

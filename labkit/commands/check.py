@@ -14,14 +14,18 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from labkit.audit.damaged import file_sentences
-from labkit.audit.duplicates import duplicate_sentences
-from labkit.audit.fellow_eye import fellow_eye_sentence
-from labkit.audit.findings import Findings, audit, full_audit
-from labkit.audit.leaks import group_sentences
-from labkit.audit.near import near_sentences
-from labkit.audit.shortcut import shortcut_sentence
-from labkit.audit.words import UNSPLIT
+from labkit.audit import (
+    UNSPLIT,
+    Findings,
+    audit,
+    duplicate_sentences,
+    fellow_eye_sentence,
+    file_sentences,
+    full_audit,
+    group_sentences,
+    near_sentences,
+    shortcut_sentence,
+)
 from labkit.data.readers.guess import guess_dataset
 from labkit.data.readers.read import DataError, ImageData, read
 from labkit.data.source import PHANTOMS, open_data

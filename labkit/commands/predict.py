@@ -23,9 +23,9 @@ from labkit.evaluation.decide import decide
 from labkit.evaluation.gradcam import Maps, grad_cam
 from labkit.evaluation.ordinal import Cuts, grade_cuts
 from labkit.evaluation.thresholds import ScreeningPoint, screening_point
-from labkit.models.trained import load_trained
+from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
-from labkit.reporting.plots_errors import looked_at
+from labkit.reporting.saliency import looked_at
 from labkit.reporting.sentences_predict import answer_title
 from labkit.runs.files import read_json, write_whole
 from labkit.runs.folder import cache_root, read_params, read_predictions
@@ -94,7 +94,7 @@ class Predictor:
             return Answers(pd.DataFrame({"image": []}), pixels, unreadable)
         outputs = predict_images(self.model, pixels, self.params.normalize, batch_size=len(pixels))
         table = decide(output_columns(outputs).assign(image=list(photographs)), cuts=self.cuts)
-        table["chance"] = self.point.chance(table)
+        table["chance"] = self.point.scores(table)
         table["learnt_from"] = [bool(self.learnt) and sha256_of(path) in self.learnt for path in photographs.values()]
         return Answers(table, pixels, unreadable)
 

@@ -17,7 +17,7 @@ from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation.decide import decide
 from labkit.evaluation.ordinal import grade_cuts
-from labkit.models.trained import load_trained
+from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_json
 from labkit.runs.folder import cache_root, read_params, read_predictions

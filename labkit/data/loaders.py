@@ -1,10 +1,8 @@
 """From the image table and the store to batches: a torch Dataset and DataLoader whose workers need no state."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,15 +14,8 @@ from labkit.data.augment import Augment, centre_crop
 from labkit.data.store import Store
 from labkit.params import RunParams
 
-# images (B, H, W, 3) uint8, labels (B,) int64 (-1: none), index (B,) int64, angles (B,) float32; of a process's share
-# of a batch also all_labels (n,), those of the whole batch
+# images (B, H, W, 3) uint8, labels (B,) int64 (-1: none), index (B,) int64, angles (B,) float32
 Batch = dict[str, torch.Tensor]
-
-
-class SharedKeys(list[tuple[int, int]]):
-    """The keys of a whole batch, of which a process gathers its ``share``."""
-
-    share = slice(None)
 
 
 class StoreDataset(Dataset):
@@ -49,19 +40,16 @@ class StoreDataset(Dataset):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
-        """A whole batch at once, in the order of the keys; all of one epoch. Of `SharedKeys` the share, maybe empty."""
+        """A whole batch at once, in the order of the keys, which are all of one epoch."""
         if self._images is None:
             self._images = np.asarray(self.store.images)  # the same map, without memmap's dear indexing
-        epoch, index, more = keys[0][0], np.array([key[1] for key in keys]), {}
-        if isinstance(keys, SharedKeys):
-            more = {"all_labels": torch.from_numpy(self.labels[index])}
-            index = index[keys.share]
+        index = np.array([key[1] for key in keys], np.int64)
         rows = self.rows[index]
         angles = np.zeros(len(index), np.float32)
         if self.augment is None or not len(index):
             images = centre_crop(self._images, self.crop_size)[rows]
         else:
-            draws = self.augment.draws(epoch, len(self), index)
+            draws = self.augment.draws(keys[0][0], len(self), index)
             angles = self.augment.angles(draws)
             images = self.augment([self._images[row] for row in rows], draws)
         return {
@@ -69,7 +57,6 @@ class StoreDataset(Dataset):
             "labels": torch.from_numpy(self.labels[index]),
             "index": torch.from_numpy(index),
             "angles": torch.from_numpy(angles),
-            **more,
         }
 
 
@@ -89,32 +76,20 @@ class EpochSampler(Sampler):
         return ((self.epoch, int(index)) for index in order[self.first :])
 
 
-class SharedBatches(BatchSampler):
-    """Batches of keys; where several processes share them, with this one's part: contiguous, nearly equal ones."""
+class BatchShares(BatchSampler):
+    """Batches of keys; of several processes (``count``) each gets every count-th key of a batch, so maybe none."""
 
-    process, num_processes = 0, 1
+    process, count = 0, 1
 
-    def __iter__(self) -> Iterator[Any]:
-        keys: Any
-        for keys in super().__iter__():
-            if self.num_processes == 1:
-                yield keys
-                continue
-            size, larger = divmod(len(keys), self.num_processes)
-            first = self.process * size + min(self.process, larger)
-            shared = SharedKeys(keys)
-            shared.share = slice(first, first + size + (self.process < larger))
-            yield shared
+    def __iter__(self) -> Iterator[list[Any]]:
+        return (keys[self.process :: self.count] for keys in super().__iter__())
 
 
 class EpochLoader(DataLoader):
-    """A DataLoader that knows its epoch; ``set_epoch`` before each pass decides order and draws.
-
-    Pickled, it is made anew from its settings: another process has its own workers, epoch and share.
-    """
+    """A DataLoader that knows its epoch; ``set_epoch`` before each pass decides order and draws."""
 
     dataset: StoreDataset
-    batch_sampler: SharedBatches
+    batch_sampler: BatchShares
 
     def __init__(
         self,
@@ -126,22 +101,17 @@ class EpochLoader(DataLoader):
         drop_last: bool,
         device: str = "cpu",
     ):
-        self.made_of = {"batch_size": batch_size, "seed": seed, "num_workers": num_workers, "drop_last": drop_last}
-        self.made_of["device"] = device
         self.epoch_sampler = EpochSampler(len(dataset), seed)
         self.ahead = device != "cpu" and num_workers == 0
         super().__init__(
             dataset,
-            batch_sampler=SharedBatches(self.epoch_sampler, batch_size, drop_last),
+            batch_sampler=BatchShares(self.epoch_sampler, batch_size, drop_last),
             collate_fn=_as_it_is,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=device == "cuda" and torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(0),  # its own, so that workers do not shift the global one
         )
-
-    def __reduce__(self) -> Any:
-        return partial(EpochLoader, self.dataset, **self.made_of), ()
 
     def __iter__(self) -> Any:
         """Batches; gathered (and pinned) ahead by a thread where the training itself is done by another device."""
@@ -157,7 +127,7 @@ class EpochLoader(DataLoader):
 
         The pass begins at its batch ``first_step``; ``len`` stays that of the whole epoch.
         """
-        self.epoch_sampler.epoch, self.epoch_sampler.first = epoch, first_step * self.made_of["batch_size"]
+        self.epoch_sampler.epoch, self.epoch_sampler.first = epoch, first_step * self.batch_sampler.batch_size
 
 
 def ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
@@ -172,19 +142,6 @@ def ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
         while (batch := pending.popleft().result()) is not end:
             pending.append(thread.submit(next, batches, end))
             yield batch
-
-
-@contextmanager
-def shared(loaders: Iterable[EpochLoader], process: int, num_processes: int) -> Iterator[None]:
-    """Let these loaders give a process's share of each batch alone, for as long as this lasts."""
-    samplers = [loader.batch_sampler for loader in loaders]
-    for sampler in samplers:
-        sampler.process, sampler.num_processes = process, num_processes
-    try:
-        yield
-    finally:
-        for sampler in samplers:
-            sampler.process, sampler.num_processes = 0, 1
 
 
 def evaluation_batch(params: RunParams, device: str) -> int:

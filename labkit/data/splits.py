@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.deal import deal
+from labkit.data.duplicates import with_copies
 
 PARTS = ("train", "val", "test")
 
@@ -89,28 +90,6 @@ def _refuse_impossible(split: str, val_fraction: float, test_fraction: float, se
 def _learn_from_val(done: pd.DataFrame) -> None:
     done["split"] = done["split"].replace({"val": "train"})
     done.attrs["notes"].append("the validation part is learnt from, too")
-
-
-def with_copies(table: pd.DataFrame, hashes: pd.Series) -> pd.Series:
-    """Each row's group, joined (under the first one's name) with every group that holds a file of the same bytes."""
-    names = table["group"].astype("string").fillna("image " + table["image_id"].astype("string"))
-    sha = pd.Series(hashes.reindex(table["image_id"]).to_numpy(object), index=table.index)
-    copied = (sha.notna() & sha.duplicated(keep=False)).to_numpy(bool)
-    if not copied.any():
-        return pd.Series(table["group"], dtype="string")
-    leader = {name: name for name in names.loc[copied].tolist()}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            name = leader[name]
-        return name
-
-    for _, same in names.loc[copied].groupby(sha.loc[copied]):
-        first, *others = sorted({find(name) for name in same})
-        for other in others:
-            leader[other] = first
-    joined = [find(name) if name in leader else group for name, group in zip(names, table["group"], strict=True)]
-    return pd.Series(joined, index=table.index, dtype="string")
 
 
 def _keep_given(

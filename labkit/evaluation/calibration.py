@@ -1,13 +1,12 @@
-"""Does 80 % mean right eight times in ten? Calibration before and after a temperature fitted on validation logits.
+"""Calibration (is a probability of 80 % right in 80 % of cases?) before and after temperature scaling.
 
-*Temperature scaling* divides all logits by one number T that makes the validation labels most likely; answers do not
-change, since their order does not (Guo et al. 2017, "On calibration of modern neural networks"). The *expected
-calibration error* (ECE) is the mean distance of confidence (of the answer given) and accuracy over ten bins of equal
-width, weighted by their images. It is biased upward on small test sets: even a perfectly calibrated model has one
-above 0. So it stands beside that reference, simulated: answers that are right just as often as their confidences say
-(independently of each other, as two eyes of a patient are not quite).
-The *Brier score* is the mean squared distance of the probabilities from the truth, summed over classes: 0 to 2
-(Brier 1950).
+*Temperature scaling* divides all logits by one number T, which is fitted on validation labels by maximum likelihood;
+predictions do not change (Guo et al. 2017, "On calibration of modern neural networks"). The *expected calibration
+error* (ECE) is the mean distance between confidence and accuracy over ten bins of equal width, weighted by their
+images. On small test sets it is above 0 even for a perfectly calibrated model. So it is shown beside a simulated
+reference: predictions that are correct exactly as often as their confidences say (and independent, which two eyes of
+one patient are not quite). The *Brier score* is the mean squared distance of the probabilities from the truth, summed
+over classes: 0 to 2 (Brier 1950).
 """
 
 from __future__ import annotations
@@ -20,20 +19,31 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from labkit.evaluation.decide import NotFitted, decide, is_ordinal, logits_of, probabilities, validation_of
-from labkit.evaluation.intervals import Floats
-from labkit.evaluation.metrics import as_labels
+from labkit.evaluation.decide import (
+    Floats,
+    Labels,
+    NotFitted,
+    as_labels,
+    decide,
+    is_ordinal,
+    labelled_test,
+    logits_of,
+    softmax,
+    validation_of,
+)
 
 BINS = 10
 DRAWS = 1000
-LOG_T = (-3.0, 3.0)  # temperatures from 0.05 to 20; at an end, the validation labels are too few or too clean
+LOG_T = (-3.0, 3.0)  # temperatures from 0.05 to 20; validation with few images or no errors gives one of the ends
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """One run on test. `scores`: rows before, after; columns nll, brier, ece, reference, reference_high (mean and
-    95 % quantile of the ECE of a perfectly calibrated model). `bins`: the same rows times bins, as `reliability` has
-    them, with the column `when`. Without a temperature (no validation split) there is no `after`, and `reason` says so.
+    """Calibration of one run on test.
+
+    `scores`: rows before, after; columns nll, brier, ece, reference, reference_high (mean and 95 % quantile of the ECE
+    of a perfectly calibrated model). `bins`: the table of `reliability` before and after, told apart by the column
+    `when`. Without a validation split there is no temperature and no `after`, and `reason` says so.
     """
 
     scores: pd.DataFrame
@@ -43,35 +53,35 @@ class Calibration:
     reason: str = ""
 
 
-def nll(logits: Floats, labels: NDArray[np.int64]) -> float:
+def nll(logits: Floats, labels: Labels) -> float:
     """Mean negative log-likelihood, in nats."""
     return -float(np.mean(log_softmax(logits, axis=1)[np.arange(len(labels)), labels]))
 
 
 def fit_temperature(predictions: pd.DataFrame) -> float:
-    """T of the `val` rows of a predictions table. Raises NotFitted where there are none."""
+    """T from the `val` rows of a predictions table. Raises NotFitted if there are none."""
     val = validation_of(predictions)
     logits = logits_of(val)
-    probabilities(logits)  # refuses NaN
+    softmax(logits)  # refuses NaN
     labels = as_labels(val["label"], logits.shape[1])
-    # In 1 / T the likelihood has one maximum only; its logarithm keeps T positive.
+    # As a function of 1 / T the likelihood has a single maximum; the logarithm keeps T positive.
     found: float = minimize_scalar(lambda t: nll(logits / np.exp(t), labels), bounds=LOG_T, method="bounded").x
     return float(np.exp(found))
 
 
 def with_temperature(predictions: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    """The table with its logits divided by `temperature`, decided anew."""
+    """The table with its logits divided by `temperature`, and decided again."""
     names = [name for name in predictions.columns if name.startswith("logit_")]
     return decide(predictions.assign(**{name: predictions[name] / temperature for name in names}))
 
 
-def brier(chances: Floats, labels: NDArray[np.int64]) -> float:
+def brier(probabilities: Floats, labels: Labels) -> float:
     """Of probabilities (n, C) and class numbers (n,)."""
-    return float(((chances - np.eye(chances.shape[1])[labels]) ** 2).sum(axis=1).mean())
+    return float(((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1).mean())
 
 
 def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> pd.DataFrame:
-    """A row a bin (of equal width, from 0 to 1): low, high, n, confidence and accuracy (means; NaN where n is 0)."""
+    """A row per bin (of equal width, from 0 to 1): low, high, n, confidence and accuracy (means; NaN if n is 0)."""
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     place = _bin(confidence, bins)
     n = np.bincount(place, minlength=bins)
@@ -82,17 +92,17 @@ def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> pd
 
 
 def ece(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
-    """Expected calibration error of confidences and hits (n,): the gaps |accuracy - confidence| of the bins, weighted
-    by their images (Guo et al. 2017, arXiv:1706.04599).
+    """Expected calibration error: the gaps |accuracy - confidence| of the bins, weighted by their images.
+
+    Of confidences and correct predictions (n,); Guo et al. 2017, arXiv:1706.04599.
     """
     table = reliability(confidence, right, bins)
-    filled = table.loc[table["n"] > 0].to_numpy(np.float64)
-    n, said, true = filled[:, 2], filled[:, 3], filled[:, 4]
-    return float((np.abs(true - said) * n).sum() / n.sum())
+    n, said, true = (table[name].to_numpy(np.float64) for name in ("n", "confidence", "accuracy"))
+    return float(np.nansum(np.abs(true - said) * n) / n.sum())
 
 
 def ece_reference(confidence: ArrayLike, bins: int = BINS, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """ECE (draws,) of answers of these confidences that are right just as often as the confidences say."""
+    """ECE (draws,) of simulated predictions that are correct exactly as often as these confidences say."""
     confidence = np.asarray(confidence, dtype=np.float64)
     generator = np.random.default_rng(seed)
     gaps = np.zeros(draws)
@@ -104,13 +114,13 @@ def ece_reference(confidence: ArrayLike, bins: int = BINS, draws: int = DRAWS, s
 
 
 def calibration(decided: pd.DataFrame, bins: int = BINS, draws: int = DRAWS, seed: int = 0) -> Calibration:
-    """Calibration of a decided predictions table on its `test` rows, before and after T of its `val` rows.
+    """Calibration of a decided predictions table on its `test` rows, before and after scaling by T from its `val` rows.
 
     Raises NotFitted for an ordinal run.
     """
     if is_ordinal(decided):
         raise NotFitted("an ordinal run gives a grade and no probabilities that could be calibrated")
-    test = decided.loc[(decided["split"] == "test") & decided["label"].notna()]
+    test = labelled_test(decided)
     tables, temperature, reason = {"before": test}, None, ""
     try:
         temperature = fit_temperature(decided)
@@ -120,12 +130,12 @@ def calibration(decided: pd.DataFrame, bins: int = BINS, draws: int = DRAWS, see
     rows, binned = {}, []
     for when, table in tables.items():
         logits = logits_of(table)
-        chances, labels = probabilities(logits), as_labels(table["label"], logits.shape[1])
-        confidence, right = chances.max(axis=1), logits.argmax(axis=1) == labels
+        probabilities, labels = softmax(logits), as_labels(table["label"], logits.shape[1])
+        confidence, right = probabilities.max(axis=1), logits.argmax(axis=1) == labels
         perfect = ece_reference(confidence, bins, draws, seed)
         rows[when] = {
             "nll": nll(logits, labels),
-            "brier": brier(chances, labels),
+            "brier": brier(probabilities, labels),
             "ece": ece(confidence, right, bins),
             "reference": float(perfect.mean()),
             "reference_high": float(np.quantile(perfect, 0.95)),
@@ -136,5 +146,5 @@ def calibration(decided: pd.DataFrame, bins: int = BINS, draws: int = DRAWS, see
 
 
 def _bin(confidence: Floats, bins: int) -> NDArray[np.int64]:
-    """Bins are closed above, as Guo et al. have them: (0, 0.1], (0.1, 0.2], …"""
+    """Bins include their upper end, as in Guo et al.: (0, 0.1], (0.1, 0.2], …"""
     return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)

@@ -1,4 +1,4 @@
-"""From logits or a grade to a prediction, and to probabilities where there are any."""
+"""Predictions and probabilities from the outputs of a network: logits, or the grade of an ordinal run."""
 
 from __future__ import annotations
 
@@ -7,26 +7,49 @@ import re
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax
+from scipy import special
 
-from labkit.evaluation.ordinal import Cuts, grade_cuts
+from labkit.evaluation.ordinal import Cuts, Floats, grade_cuts
+
+Labels = NDArray[np.int64]
 
 
 class NotFitted(ValueError):
-    """What is fitted on validation predictions cannot be; the message says why, for the report."""
+    """Something cannot be fitted on the validation predictions; the message gives the reason, for the report."""
 
 
 def validation_of(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The labelled validation rows, on which alone something may be fitted. Raises NotFitted where there are none."""
+    """The labelled validation rows: thresholds and the like are fitted on them only. Raises NotFitted if none exist."""
     found = predictions.loc[(predictions["split"] == "val") & predictions["label"].notna()]
     if found.empty:
-        # What is fitted on the test images would flatter itself.
         raise NotFitted("there is no validation split to fit on (select_on: test or last leaves none)")
     return found
 
 
-def probabilities(logits: ArrayLike) -> NDArray[np.float64]:
-    """Softmax over the last axis, (…, C) -> (…, C). Raises ValueError on NaN or infinite logits."""
+def labelled_test(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The labelled rows of the test split."""
+    return predictions.loc[(predictions["split"] == "test") & predictions["label"].notna()]
+
+
+def as_labels(labels: ArrayLike | pd.Series, n_classes: int, n: int | None = None) -> Labels:
+    """Class numbers (n,) as int64. Raises ValueError on missing, fractional or out-of-range ones, or none at all."""
+    values = np.asarray(labels)
+    if len(values) == 0:
+        raise ValueError("labels: there are none, so there is nothing to score")
+    if n is not None and len(values) != n:
+        raise ValueError(f"labels: {len(values)} labels for {n} predictions")
+    missing = np.count_nonzero(pd.isna(values))
+    if missing:
+        raise ValueError(f"labels: {missing} of {len(values)} rows are unlabelled; score the labelled ones only")
+    numbers = values.astype(np.float64)
+    wrong = (numbers != np.floor(numbers)) | (numbers < 0) | (numbers >= n_classes)
+    if wrong.any():
+        raise ValueError(f"labels: {numbers[wrong][0]:g} is not a class number from 0 to {n_classes - 1}")
+    return numbers.astype(np.int64)
+
+
+def softmax(logits: ArrayLike) -> Floats:
+    """Probabilities over the last axis, (…, C) -> (…, C). Raises ValueError on NaN or infinite logits."""
     logits = np.asarray(logits, dtype=np.float64)
     bad = ~np.isfinite(logits).all(axis=-1)
     if bad.any():
@@ -34,38 +57,44 @@ def probabilities(logits: ArrayLike) -> NDArray[np.float64]:
             f"logits: {int(bad.sum())} of {bad.size} rows are NaN or infinite, first row {int(np.argmax(bad))}; "
             "the training diverged: lower the learning rate, or look for broken images"
         )
-    # exp of the largest is 1: no overflow, and softmax does not change under a shift.
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return special.softmax(logits, axis=-1)
 
 
-def logits_of(predictions: pd.DataFrame) -> NDArray[np.float64]:
-    """The columns logit_0 … logit_{C-1} as an array (n, C). Raises ValueError where one is missing."""
-    numbers = sorted(int(match[1]) for name in predictions.columns if (match := re.fullmatch(r"logit_(\d+)", name)))
+def logits_of(predictions: pd.DataFrame) -> Floats:
+    """The columns logit_0 … logit_{C-1} as an array (n, C). Raises ValueError if one is missing."""
+    return _numbered(predictions, "logit")
+
+
+def probabilities_of(decided: pd.DataFrame) -> Floats:
+    """The columns p_0 … p_{C-1} as an array (n, C). Raises ValueError if one is missing."""
+    return _numbered(decided, "p")
+
+
+def _numbered(predictions: pd.DataFrame, name: str) -> Floats:
+    matches = [re.fullmatch(rf"{name}_(\d+)", column) for column in predictions.columns]
+    numbers = sorted(int(match[1]) for match in matches if match)
     if len(numbers) < 2 or numbers != list(range(len(numbers))):
-        found = ", ".join(f"logit_{number}" for number in numbers) or "none"
-        raise ValueError(f"predictions: columns logit_0, logit_1, … are needed without a gap; found {found}")
-    return predictions[[f"logit_{number}" for number in numbers]].to_numpy(np.float64)
+        found = ", ".join(f"{name}_{number}" for number in numbers) or "none"
+        raise ValueError(f"predictions: columns {name}_0, {name}_1, … are needed without a gap; found {found}")
+    return predictions[[f"{name}_{number}" for number in numbers]].to_numpy(np.float64)
 
 
 def decide(predictions: pd.DataFrame, n_classes: int | None = None, cuts: Cuts | None = None) -> pd.DataFrame:
-    """A copy of the predictions table with `prediction`, and of logits with `p_0 … p_{C-1}`.
+    """A copy of the predictions table with `prediction`, and with the probabilities `p_0 … p_{C-1}` if it has logits.
 
-    Logits answer with the most probable class, the first of exactly equal ones. An ordinal run's `grade` answers by
-    `cuts`, or by those fitted on the table's own validation rows (labkit.evaluation.ordinal) for `n_classes` grades,
-    or as many as its labels show; it says nothing of probabilities, and gets none. Raises ValueError on missing or NaN
-    outputs.
+    Logits predict the most probable class, the first one if several are equal. The `grade` of an ordinal run is turned
+    into a class by `cuts`; by default they are fitted on the table's validation rows (labkit.evaluation.ordinal), for
+    `n_classes` grades or as many as the labels have. Raises ValueError on missing or NaN outputs.
     """
     if is_ordinal(predictions):
         grades = predictions["grade"].to_numpy(np.float64)
         if cuts is None:
             labels = predictions["label"].dropna().to_numpy(np.int64)
             cuts = grade_cuts(predictions, n_classes or int(labels.max()) + 1)
-        return predictions.assign(prediction=cuts.answers(grades))
+        return predictions.assign(prediction=cuts.predict(grades))
     logits = logits_of(predictions)
-    chances = probabilities(logits)
-    columns = {f"p_{number}": chances[:, number] for number in range(chances.shape[1])}
-    # From the logits: two that differ can round to the same probability.
+    columns = {f"p_{number}": column for number, column in enumerate(softmax(logits).T)}
+    # From the logits: two different ones can round to the same probability.
     return predictions.assign(**columns, prediction=logits.argmax(axis=1))
 
 
@@ -74,42 +103,40 @@ def is_ordinal(predictions: pd.DataFrame) -> bool:
     return "grade" in predictions
 
 
-def severity(decided: pd.DataFrame, first: int) -> NDArray[np.float64]:
-    """A number (n,) that ranks images by how likely their grade is `first` or a higher one, as a ROC curve needs.
+def severity(decided: pd.DataFrame, first: int) -> Floats:
+    """A number (n,) that ranks images by how likely their class is `first` or a higher one, for ROC curves.
 
-    The sum of these classes' probabilities; of an ordinal run the grade itself, which ranks and is no probability.
+    It is the sum of the probabilities of these classes; for an ordinal run it is the grade, which is no probability.
     """
     if is_ordinal(decided):
         return decided["grade"].to_numpy(np.float64)
-    n_classes = len(logits_of(decided)[0])
-    return decided[[f"p_{number}" for number in range(first, n_classes)]].to_numpy(np.float64).sum(axis=1)
+    return probabilities_of(decided)[:, first:].sum(axis=1)
 
 
 def mistakes(decided: pd.DataFrame) -> pd.DataFrame:
-    """The wrongly answered rows, the surest first, with `sureness`.
+    """The wrong predictions, the most confident first, with a column `confidence`.
 
-    It is the probability of the wrong answer; an ordinal run has none, and there it is how many grades the output lies
-    off the label.
+    It is the probability of the predicted class; for an ordinal run it is the distance of the grade from the label.
     """
     wrong = decided.loc[decided["label"].notna() & (decided["prediction"] != decided["label"])]
     if is_ordinal(wrong):
-        sureness = (wrong["grade"] - wrong["label"].astype("float64")).abs()
+        confidence = (wrong["grade"] - wrong["label"].astype("float64")).abs()
     else:
-        sureness = wrong.filter(regex=r"^p_\d+$").max(axis=1)
-    wrong = wrong.assign(sureness=sureness.astype("float64"))
-    return wrong.sort_values("sureness", ascending=False, kind="stable")
+        confidence = wrong.filter(regex=r"^p_\d+$").max(axis=1)
+    wrong = wrong.assign(confidence=confidence.astype("float64"))
+    return wrong.sort_values("confidence", ascending=False, kind="stable")
 
 
 def top_losses(decided: pd.DataFrame) -> pd.DataFrame:
-    """The labelled rows, the costliest first, with ``loss``: what fastai's `plot_top_losses` ranks images by.
+    """The labelled rows, the highest ``loss`` first, as in fastai's `plot_top_losses`.
 
-    Each image's own cross entropy in nats, -log p of its true class, or of an ordinal run the squared error of its
-    grade. A right answer can stand among them, if it was a close one.
+    The loss is the image's cross entropy in nats, -log p of its true class; for an ordinal run it is the squared error
+    of its grade. A correct prediction with low confidence can be among the first rows.
     """
     known = decided.loc[decided["label"].notna()]
     labels = known["label"].to_numpy(np.int64)
     if is_ordinal(known):
         losses = (known["grade"].to_numpy(np.float64) - labels) ** 2
     else:
-        losses = -log_softmax(logits_of(known), axis=1)[np.arange(len(labels)), labels]
+        losses = -special.log_softmax(logits_of(known), axis=1)[np.arange(len(labels)), labels]
     return known.assign(loss=losses).sort_values("loss", ascending=False, kind="stable")

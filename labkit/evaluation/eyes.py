@@ -1,11 +1,11 @@
-"""Both eyes of a patient, joined: a small model of the two eyes' outputs, fitted on validation predictions.
+"""Predictions from both eyes of a patient: a small model of the two eyes' outputs, fitted on validation predictions.
 
-The grades of two eyes go together, so the other eye's *image* says something of this one. The runner-up of the 2015
-competition reports 0.845 quadratic weighted kappa with such a blend per patient, against 0.824 without
-(github.com/sveitser/kaggle_diabetic). The result is a derived row of the report, not a run: nothing is trained but a
-multinomial logistic regression of own and fellow log-probabilities and expected grades. The fellow eye's label is
-never looked at. Validation also chose the network's epoch, so its predictions there are slightly too good; the
-regression's strength is chosen by cross-validation that keeps the eyes of a patient together.
+The grades of two eyes are similar, so the *image* of the fellow eye is informative. The runner-up of the 2015
+competition reports a quadratic weighted kappa of 0.845 with such a blend per patient and 0.824 without
+(github.com/sveitser/kaggle_diabetic). The result is a derived row of the report, not a run: a multinomial logistic
+regression on the log-probabilities and expected grades of both eyes. The label of the fellow eye is never used. The
+regularisation is chosen by cross-validation that keeps the eyes of a patient together. The network's epoch was also
+selected on validation, so its predictions there are slightly too good.
 """
 
 from __future__ import annotations
@@ -19,72 +19,65 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from labkit.evaluation.decide import NotFitted, decide, is_ordinal, logits_of, probabilities, validation_of
-from labkit.evaluation.intervals import Floats
-from labkit.evaluation.metrics import as_labels
+from labkit.evaluation.decide import Floats, NotFitted, as_labels, decide, is_ordinal, logits_of, softmax, validation_of
 
 OTHER_SIDE = {"left": "right", "right": "left"}
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse regularisation
 FOLDS = 5
-FLOOR = 1e-6  # a probability of a class that validation lacks, or that is rounded to 0
+FLOOR = 1e-6  # the least probability, for a class that validation lacks or a value rounded to 0
 
 
 def join_eyes(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The `test` rows of a predictions table, decided anew with both eyes: the same columns, the joined model's logits.
+    """The `test` rows of a predictions table with logits and predictions from both eyes, in the same columns.
 
-    An eye whose fellow is missing (or whose group is) keeps its own probabilities. Raises NotFitted where there are no
-    sides or groups, no eye of validation has a fellow, or there is no validation split.
+    An eye without a fellow eye or a group keeps its own probabilities. Raises NotFitted if there are no sides, groups
+    or validation split, or no eye of validation has a fellow.
     """
     if is_ordinal(predictions):
         raise NotFitted("the eyes of an ordinal run are not joined: it gives a grade and no probabilities")
     val, test = validation_of(predictions), predictions.loc[predictions["split"] == "test"]
-    if not _eyes(predictions):
+    if _eyes(predictions).empty:
         raise NotFitted("it is not known which images are two eyes of one patient")
     n_classes = logits_of(predictions).shape[1]
     labels = as_labels(val["label"], n_classes)
     features, paired = eye_features(val)
     if not paired.any() or len(set(labels)) < 2:
         raise NotFitted("validation has no pair of eyes, or images of one class only")
-    joined = np.log(np.maximum(probabilities(logits_of(test)), FLOOR))
+    joined = np.log(np.maximum(softmax(logits_of(test)), FLOOR))
     test_features, test_paired = eye_features(test)
     groups = val["group"].to_numpy(object)[paired]
-    with threadpool_limits(1):  # threads only wait for each other on tables this small
+    with threadpool_limits(1):  # tables this small are faster with one thread
         model = _fit(features[paired], labels[paired], groups, n_classes)
         if test_paired.any():
-            joined[test_paired] = np.log(_chances(model, test_features[test_paired], n_classes))
+            joined[test_paired] = np.log(_probabilities(model, test_features[test_paired], n_classes))
     names = [f"logit_{number}" for number in range(n_classes)]
     bare = test.drop(columns=[name for name in test.columns if name.startswith("p_") or name == "prediction"])
     return decide(bare.assign(**dict(zip(names, joined.T, strict=True))))
 
 
 def eye_features(predictions: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:
-    """Own and fellow outputs, (n, 2 C + 2), and which rows have a fellow: the same group, another side, in this table.
+    """Features of both eyes (n, 2 C + 2), and which rows have a fellow eye: the same group and the other side.
 
-    Log-probabilities of the C classes and the expected grade, of this eye and then of the other. No label is read.
+    Log-probabilities of the C classes and the expected grade, of this eye and then of the other. No label is used.
     """
-    chances = probabilities(logits_of(predictions))
-    own = np.column_stack([np.log(np.maximum(chances, FLOOR)), chances @ np.arange(chances.shape[1])])
+    probabilities = softmax(logits_of(predictions))
+    own = np.column_stack([np.log(np.maximum(probabilities, FLOOR)), probabilities @ np.arange(probabilities.shape[1])])
     eyes = _eyes(predictions)
+    rows = pd.Series(eyes.index, index=pd.MultiIndex.from_frame(eyes))
     fellow = np.full(len(own), -1)
-    for (group, side), row in eyes.items():
-        fellow[row] = eyes.get((group, OTHER_SIDE[side]), -1)
-    paired = fellow >= 0
-    return np.column_stack([own, own[fellow]]), paired
+    others = pd.MultiIndex.from_frame(eyes.assign(side=eyes["side"].map(OTHER_SIDE.get)))
+    fellow[eyes.index] = rows.reindex(others, fill_value=-1)
+    return np.column_stack([own, own[fellow]]), fellow >= 0
 
 
-def _eyes(predictions: pd.DataFrame) -> dict[tuple[str, str], int]:
-    """The row of each patient's left and right eye; of an eye with several images (which is the fellow?) none."""
-    if not {"group", "side"} <= set(predictions.columns):
-        return {}
-    rows: dict[tuple[str, str], list[int]] = {}
-    for row, (group, side) in enumerate(zip(predictions["group"], predictions["side"], strict=True)):
-        if pd.notna(group) and side is not pd.NA and side in OTHER_SIDE:
-            rows.setdefault((str(group), str(side)), []).append(row)
-    return {eye: found[0] for eye, found in rows.items() if len(found) == 1}
+def _eyes(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Group and side of the rows that are a patient's only image of this eye, indexed by the row's number."""
+    eyes = predictions.reset_index(drop=True).reindex(columns=["group", "side"]).astype(object)
+    return eyes.loc[eyes["group"].notna() & eyes["side"].isin(list(OTHER_SIDE)) & ~eyes.duplicated(keep=False)]
 
 
 def _fit(features: Floats, labels: NDArray[np.int64], groups: NDArray[np.object_], n_classes: int) -> Pipeline:
-    """The regression of the strength that predicts left-out patients best (log loss)."""
+    """The regression with the strength that predicts left-out patients best (log loss)."""
     folds = min(FOLDS, len(set(groups)))
     if folds < 2:
         raise NotFitted("validation has one patient only")
@@ -93,8 +86,9 @@ def _fit(features: Floats, labels: NDArray[np.int64], groups: NDArray[np.object_
         if len(set(labels[train])) < 2:
             continue
         for strength in STRENGTHS:
-            chances = _chances(_model(strength).fit(features[train], labels[train]), features[left_out], n_classes)
-            losses[strength] -= np.log(chances[np.arange(len(left_out)), labels[left_out]]).sum()
+            model = _model(strength).fit(features[train], labels[train])
+            found = _probabilities(model, features[left_out], n_classes)
+            losses[strength] -= np.log(found[np.arange(len(left_out)), labels[left_out]]).sum()
     return _model(min(losses, key=lambda strength: losses[strength])).fit(features, labels)
 
 
@@ -102,8 +96,8 @@ def _model(strength: float) -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=strength, tol=1e-3, max_iter=1000))
 
 
-def _chances(model: Pipeline, features: Floats, n_classes: int) -> Floats:
-    """Probabilities (n, C); a class that the model has not seen is nearly impossible."""
-    chances = np.full((len(features), n_classes), FLOOR)
-    chances[:, model.classes_] = np.maximum(model.predict_proba(features), FLOOR)
-    return chances / chances.sum(axis=1, keepdims=True)
+def _probabilities(model: Pipeline, features: Floats, n_classes: int) -> Floats:
+    """Probabilities (n, C); close to 0 for a class that the model has not seen."""
+    found = np.full((len(features), n_classes), FLOOR)
+    found[:, model.classes_] = np.maximum(model.predict_proba(features), FLOOR)
+    return found / found.sum(axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""Where a network looks: Grad-CAM of its late convolutions, and whether that has to do with what it has learnt.
+"""Saliency maps: Grad-CAM of a network's late convolutions, and whether they depend on what the network has learnt.
 
-Selvaraju et al. 2017 (arXiv 1610.02391), by captum. Some such maps look alike for a trained network and for one with
-random weights, and are then a drawing of the image rather than of the network (Adebayo et al. 2018, arXiv 1810.03292):
-`agreement` measures that.
+Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) comes from captum. If a trained network and one with random weights
+have similar maps, these show the image rather than the network (Adebayo et al. 2018, arXiv 1810.03292); `agreement`
+measures the similarity.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from labkit.data.augment import to_float
 from labkit.models.build import num_classes
 
 Maps = NDArray[np.float32]
-SMALLEST = 4  # places a side: layer4 of a ResNet has 7 × 7 at 224 px, but 2 × 2 at 64 px, of which nothing can be seen
+SMALLEST = 4  # positions per side: layer4 of a ResNet has 7 × 7 at 224 px, but 2 × 2 at 64 px, too few to show anything
 
 
 def explained_block(model: nn.Module, images: Tensor) -> nn.Module:
-    """The last block (a ResNet's layer1 … layer4) whose output still has SMALLEST places a side; else the first."""
+    """The last block (of a ResNet's layer1 … layer4) with at least SMALLEST positions per side, else the first."""
     network: Any = model
     if hasattr(model, "layer4"):
         blocks = [network.layer1, network.layer2, network.layer3, network.layer4]
@@ -41,10 +41,10 @@ def explained_block(model: nn.Module, images: Tensor) -> nn.Module:
 
 
 def grad_cam(model: nn.Module, images: np.ndarray, classes: np.ndarray, normalize: str, batch_size: int = 16) -> Maps:
-    """What speaks for (above 0) and against a class at each place of the explained block: (n, h, w), unscaled.
+    """Evidence for (above 0) and against a class at each position of the explained block: (n, h, w), unscaled.
 
-    `images`: uint8 (n, H, W, 3), cropped as for the network; `classes` (n,): whose output is explained. A network with
-    one output, the grade, is asked what makes the grade higher. The model is left in eval mode.
+    `images`: uint8 (n, H, W, 3), cropped as for the network; `classes` (n,): the classes to explain. For a network with
+    one output, the grade, the map shows what raises the grade. The model is left in eval mode.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -62,17 +62,16 @@ def grad_cam(model: nn.Module, images: np.ndarray, classes: np.ndarray, normaliz
 
 
 def heat(maps: Maps) -> Maps:
-    """What speaks for the class alone, each map from 0 to 1; a map without any stays 0."""
+    """Only the evidence for the class, each map scaled from 0 to 1; a map without any stays 0."""
     kept = np.maximum(maps, 0)
     highest = kept.max(axis=(1, 2), keepdims=True)
     return np.divide(kept, highest, out=np.zeros_like(kept), where=highest > 0)
 
 
 def agreement(trained: Maps, untrained: Maps) -> float:
-    """Mean over the images of the size of Spearman's rank correlation between two networks' maps: 1 is equal order.
+    """Mean absolute rank correlation (Spearman) between two networks' maps over the images; 1 is the same order.
 
-    Its sign is left out, since what random weights speak for or against means nothing. Maps of one value have no order
-    and are left out, too; NaN where none is left.
+    The sign is ignored, since it has no meaning for random weights. Constant maps are left out; NaN if none is left.
     """
     ours, random = (pd.DataFrame(maps.reshape(len(maps), -1)).rank(axis=1) for maps in (trained, untrained))
     return float(ours.corrwith(random, axis=1).abs().mean())

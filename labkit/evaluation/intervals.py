@@ -1,44 +1,44 @@
-"""How far a score could be off: bootstrap intervals that keep a patient's images together.
+"""Percentile intervals of scores, by a bootstrap that keeps a patient's images together.
 
-Two eyes of one patient are not two independent observations, so whole groups are drawn with replacement, not images;
-intervals over images are too narrow (Ying et al. 2021, PMC8586066). Percentile intervals.
+Two eyes of one patient are not independent observations. So whole groups are drawn with replacement, not images;
+intervals from drawn images would be too narrow (Ying et al. 2021, PMC8586066).
 
-The metrics depend on the confusion matrix only. So each group is reduced to its own confusion matrix, equal ones
-are counted together (most patients are "both eyes healthy, both called healthy"), and drawing G groups out of G becomes
-one multinomial draw over the distinct matrices: the same distribution, at a fraction of the cost.
+These metrics depend on the confusion matrix only. So each group is replaced by its confusion matrix, equal matrices are
+counted (for most patients both eyes are healthy and predicted so), and drawing G of G groups becomes one multinomial
+draw over the distinct matrices: the same distribution in a fraction of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from labkit.evaluation.metrics import as_labels
+from labkit.evaluation.decide import Floats, as_labels
 
-Floats = NDArray[np.float64]
 Column: TypeAlias = ArrayLike | pd.Series
-WEIGHTS_AT_ONCE = 4_000_000  # numbers held at a time (32 MB); the draws do not depend on it
+LEVEL = 0.95
+WEIGHTS_AT_ONCE = 4_000_000  # numbers held in memory at a time (32 MB); the draws do not depend on it
 
 
 def accuracy(matrices: Floats) -> Floats:
-    """The share of the diagonal, of confusion matrices (…, C, C)."""
-    return _diagonal(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1))
+    """Share of correct predictions; as all metrics here, of confusion matrices (…, C, C)."""
+    return np.linalg.diagonal(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1))
 
 
 def balanced_accuracy(matrices: Floats) -> Floats:
-    """The mean sensitivity of the classes that have images, as scikit-learn has it."""
+    """Mean sensitivity of the classes that have images, as in scikit-learn."""
     rows = matrices.sum(axis=-1)
-    return _ratio(_diagonal(matrices), rows).sum(axis=-1) / (rows > 0).sum(axis=-1)
+    return _ratio(np.linalg.diagonal(matrices), rows).sum(axis=-1) / (rows > 0).sum(axis=-1)
 
 
 def macro_f1(matrices: Floats) -> Floats:
-    """The mean F1 of the classes that have images or answers, as scikit-learn has it."""
+    """Mean F1 of the classes that have images or predictions, as in scikit-learn."""
     both = matrices.sum(axis=-1) + matrices.sum(axis=-2)
-    return _ratio(2 * _diagonal(matrices), both).sum(axis=-1) / (both > 0).sum(axis=-1)
+    return _ratio(2 * np.linalg.diagonal(matrices), both).sum(axis=-1) / (both > 0).sum(axis=-1)
 
 
 def qwk(matrices: Floats) -> Floats:
@@ -48,16 +48,15 @@ def qwk(matrices: Floats) -> Floats:
     rows, columns = matrices.sum(axis=-1), matrices.sum(axis=-2)
     expected = np.einsum("...i,ij,...j->...", rows, distance, columns) / matrices.sum(axis=(-2, -1))
     observed = (matrices * distance).sum(axis=(-2, -1))
-    # Undefined where there is one class only; 0, as in metrics.qwk.
+    # 0 if there is only one class, where kappa is undefined; as in metrics.qwk
     return np.where(expected > 0, 1 - _ratio(observed, expected), 0.0)
 
 
 def sensitivity(number: int) -> Callable[[Floats], Floats]:
-    """The metric of one class: the share of its images that are found; NaN where a draw has none."""
+    """The sensitivity of one class as a metric: the share of its images that are found; NaN without images."""
 
     def found(matrices: Floats) -> Floats:
-        images = matrices[..., number, :].sum(axis=-1)
-        return np.divide(matrices[..., number, number], images, out=np.full(images.shape, np.nan), where=images > 0)
+        return _ratio(matrices[..., number, number], matrices[..., number, :].sum(axis=-1), np.nan)
 
     return found
 
@@ -77,42 +76,52 @@ def bootstrap_by_group(
     n_classes: int,
     draws: int = 2000,
     seed: int = 0,
-    level: float = 0.95,
     metrics: Mapping[str, Callable[[Floats], Floats]] = METRICS,
 ) -> pd.DataFrame:
-    """A row a metric: estimate, low, high (the middle `level` of the draws, less those where it is undefined).
+    """A row per metric: estimate, low, high (a 95 % interval from the draws in which the metric is defined).
 
-    `metrics`: functions of confusion matrices (…, C, C), NaN where undefined.
-
-    An image whose group is missing is its own group (all of them if `groups` is None). With one group only there is no
-    interval: low and high are NaN. Raises ValueError on unlabelled rows and unequal lengths.
+    `metrics`: functions of confusion matrices (…, C, C), NaN if undefined. An image without a group is its own group
+    (all images if `groups` is None). With a single group, low and high are NaN. Raises ValueError on unlabelled rows
+    and unequal lengths.
     """
-    found = cells(labels, predicted, n_classes)
-    matrices, counts = distinct(per_group(found, groups, n_classes**2))
-    drawn = draw(matrices, counts, draws, seed).reshape(draws, n_classes, n_classes)
-    whole = (counts @ matrices).reshape(n_classes, n_classes)
+    drawn, whole, n_groups = draw_groups([(labels, predicted)], groups, n_classes, draws, seed)
     rows = {}
     for name, metric in metrics.items():
-        low, high = middle(metric(drawn), level, int(counts.sum()))
-        rows[name] = {"estimate": float(metric(whole)), "low": low, "high": high}
+        low, high = middle(metric(drawn[:, 0]), n_groups)
+        rows[name] = {"estimate": float(metric(whole[0])), "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 
 
-def cells(labels: Column, predicted: Column, n_classes: int) -> NDArray[np.int64]:
-    """Each image's cell of the confusion matrix, numbered row by row."""
-    answers = as_labels(predicted, n_classes)
-    return as_labels(labels, n_classes, len(answers)) * n_classes + answers
+def draw_groups(
+    seeds: Sequence[tuple[Column, Column]], groups: Column | None, n_classes: int, draws: int, seed: int
+) -> tuple[Floats, Floats, int]:
+    """Draw all groups with replacement, `draws` times; all networks get the same draws.
+
+    `seeds`: labels and predictions of S networks on the same images. Returns the confusion matrices of the draws
+    (draws, S, C, C), those of all images (S, C, C), and the number of groups.
+    """
+    of_groups = [_group_matrices(labels, predicted, groups, n_classes) for labels, predicted in seeds]
+    matrices, counts = np.unique(np.concatenate(of_groups, axis=1), axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    n_groups = int(counts.sum())
+    step = max(1, WEIGHTS_AT_ONCE // len(counts))
+    sizes = [min(step, draws - start) for start in range(0, draws, step)]
+    found = np.concatenate([rng.multinomial(n_groups, counts / n_groups, size=size) @ matrices for size in sizes])
+    shape = (len(seeds), n_classes, n_classes)
+    return found.reshape(draws, *shape), (counts @ matrices).reshape(shape), n_groups
 
 
-def per_group(cells: NDArray[np.int64], groups: Column | None, size: int) -> Floats:
+def _group_matrices(labels: Column, predicted: Column, groups: Column | None, n_classes: int) -> Floats:
     """Every group's confusion matrix, flat: (G, C·C)."""
-    numbers = group_numbers(groups, len(cells))
+    columns = as_labels(predicted, n_classes)
+    cells = as_labels(labels, n_classes, len(columns)) * n_classes + columns
+    numbers, size = group_numbers(groups, len(cells)), n_classes**2
     n_groups = int(numbers.max()) + 1
     return np.bincount(numbers * size + cells, minlength=n_groups * size).reshape(n_groups, size).astype(np.float64)
 
 
 def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:
-    """A number from 0 for the group of each of n images; an image without a group is a group of its own."""
+    """The number of each image's group, from 0; an image without a group is a group of its own."""
     if groups is None:
         return np.arange(n)
     numbers, known = pd.factorize(pd.Series(np.asarray(groups, dtype=object)), use_na_sentinel=True)
@@ -124,43 +133,15 @@ def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:
     return numbers
 
 
-def distinct(matrices: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """The rows that differ, and how often each occurs."""
-    rows, counts = np.unique(matrices, axis=0, return_counts=True)
-    return rows, counts
-
-
-def draw(matrices: Floats, counts: NDArray[np.int64], draws: int, seed: int) -> Floats:
-    """`draws` times as many groups as there are, with replacement: the sums of their matrices, (draws, cells)."""
-    rng = np.random.default_rng(seed)
-    n_groups = int(counts.sum())
-    step = max(1, WEIGHTS_AT_ONCE // len(counts))
-    sizes = [min(step, draws - start) for start in range(0, draws, step)]
-    return np.concatenate([rng.multinomial(n_groups, counts / n_groups, size=size) @ matrices for size in sizes])
-
-
-def middle(values: Floats, level: float, n_groups: int) -> tuple[float, float]:
-    """The ends of the middle `level` of the draws; NaN where one group is all there is."""
+def middle(values: Floats, n_groups: int) -> tuple[float, float]:
+    """The ends of the middle 95 % of the draws, without undefined (NaN) ones; NaN with fewer than two groups."""
     if n_groups < 2 or np.isnan(values).all():
         return float("nan"), float("nan")
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def check_same_rows(image_ids_a: Column, image_ids_b: Column) -> None:
-    """Two models are compared on the same images in the same order, or not at all: ValueError."""
-    a, b = np.asarray(image_ids_a, dtype=object), np.asarray(image_ids_b, dtype=object)
-    if len(a) != len(b):
-        raise ValueError(f"image ids: {len(a)} images against {len(b)}; compare models on the same test set")
-    if (a != b).any():
-        row = int(np.argmax(a != b))
-        raise ValueError(f"image ids: row {row} is {a[row]!r} against {b[row]!r}; sort both tables by image_id")
-
-
-def _diagonal(matrices: Floats) -> Floats:
-    return np.diagonal(matrices, axis1=-2, axis2=-1)
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    """above / below, and 0 where below is 0."""
-    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=np.asarray(below) > 0)
+def _ratio(above: Floats, below: Floats, undefined: float = 0.0) -> Floats:
+    """above / below, and `undefined` where below is 0."""
+    out = np.full(np.broadcast(above, below).shape, undefined)
+    return np.divide(above, below, out=out, where=np.asarray(below) > 0)

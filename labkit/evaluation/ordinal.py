@@ -1,14 +1,13 @@
-"""Cuts between grades: what turns an ordinal run's number into a grade, fitted on validation predictions alone.
+"""Cuts that turn the output of an ordinal run, a number, into a grade; fitted on validation predictions only.
 
-The solutions of the Kaggle competition of 2015 searched for the cuts with the best quadratic weighted kappa by
-Nelder-Mead or one cut at a time, from 0.5, 1.5, …. Neither is needed, since the best ones can be found exactly. With
-labels l and answers a of n images, kappa is
+In the Kaggle competition of 2015, the cuts with the best quadratic weighted kappa were searched by Nelder-Mead or one
+cut at a time, from 0.5, 1.5, …. Here they are found exactly. With labels l and predictions a of n images, kappa is
 
     2 (Σ l a − Σ l Σ a / n) / (Σ l² + Σ a² − 2 Σ l Σ a / n).
 
-An answer is the number of cuts that an image's grade has reached, so each of these sums is a sum over the cuts. A ratio
-of two such sums is largest where (above − λ below) is, for the right λ, and each guess of λ gives a better one
-(Dinkelbach 1967, Management Science 13(7)); for a given λ the cuts are placed one after another, in order.
+A prediction is the number of cuts that the image's output reaches, so each of these sums is a sum over the cuts. The
+ratio of two such sums is largest where (above − λ below) is largest, for the right λ, and each estimate of λ gives a
+better one (Dinkelbach 1967, Management Science 13(7)). For a given λ the cuts are placed one after another, in order.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cuts:
-    """Ascending; a grade answers with the number of cuts that it has reached. `reason` is None if they were fitted."""
+    """Ascending cuts; the predicted class is the number of cuts that an output reaches. `reason`: None if fitted."""
 
     values: tuple[float, ...]
-    n: int = 0  # validation images that they were fitted on
-    reason: str | None = None  # why the half-way cuts were kept
+    n: int = 0  # validation images used
+    reason: str | None = None  # why they are the half-way cuts
 
-    def answers(self, grades: Floats) -> NDArray[np.int64]:
+    def predict(self, grades: Floats) -> NDArray[np.int64]:
         """Class numbers (n,). Raises ValueError on NaN or infinite grades."""
         bad = ~np.isfinite(grades)
         if bad.any():
@@ -42,17 +41,17 @@ class Cuts:
 
 
 def half_way(n_classes: int) -> tuple[float, ...]:
-    """0.5, 1.5, …: each output counts as the grade nearest to it."""
+    """0.5, 1.5, …: each output becomes the nearest grade."""
     return tuple(number + 0.5 for number in range(n_classes - 1))
 
 
 def grade_cuts(predictions: pd.DataFrame, n_classes: int) -> Cuts:
     """The cuts with the best quadratic weighted kappa on the labelled rows whose `split` is val.
 
-    Half-way cuts, with the reason, where there is no such row or where all of them have one grade.
+    Half-way cuts, with the reason, if there are no such rows or all of them have the same grade.
     """
-    chosen = predictions["label"].notna() & (predictions["split"] == "val") if "split" in predictions else []
-    rows = predictions.loc[chosen] if len(chosen) else predictions.iloc[:0]
+    rows = predictions.dropna(subset=["label"])
+    rows = rows.loc[rows["split"] == "val"] if "split" in rows else rows.iloc[:0]
     if rows.empty:
         return Cuts(half_way(n_classes), reason="there are no labelled validation images to fit them on")
     labels = rows["label"].to_numpy(np.int64)
@@ -62,18 +61,17 @@ def grade_cuts(predictions: pd.DataFrame, n_classes: int) -> Cuts:
 
 
 def best_cuts(grades: Floats, labels: NDArray[np.int64], n_classes: int) -> tuple[float, ...]:
-    """Cuts (C - 1) with the best kappa there is, ascending; the labels must hold two grades at least.
+    """The C - 1 ascending cuts with the highest possible kappa; the labels must have at least two grades.
 
-    Any place between the same two neighbouring grades is as good: the half-way cut is kept where it lies there, else
-    the middle is taken.
+    All places between two neighbouring outputs are equally good: the half-way cut if it lies there, else the middle.
     """
     order = np.argsort(grades, kind="stable")
     grades, labels = grades[order], labels[order]
     n, total = len(grades), float(labels.sum())
-    # A cut at place p has p images below it; images of equal grade cannot be parted.
+    # A cut at place p has p images below it; images with equal outputs stay on the same side.
     places = np.flatnonzero(np.r_[True, grades[1:] > grades[:-1], True])
     reached = n - places.astype(np.float64)
-    of_labels = total - np.r_[0.0, np.cumsum(labels)][places]  # Σ l over the images that reach it
+    of_labels = total - np.r_[0.0, np.cumsum(labels)][places]  # Σ l of the images that reach the cut
     common = 2 * total * reached / n
     above = 2 * of_labels - common
     below = np.stack([(2 * k - 1) * reached - common for k in range(1, n_classes)])  # a² = 1 + 3 + … + (2a − 1)
@@ -87,7 +85,7 @@ def best_cuts(grades: Floats, labels: NDArray[np.int64], n_classes: int) -> tupl
 
 
 def _in_order(gains: Floats) -> NDArray[np.int64]:
-    """Columns c_1 <= c_2 <= … with the largest Σ gains[k, c_k]; the first of equal ones. gains: (cuts, places)."""
+    """Columns c_1 <= c_2 <= … with the largest Σ gains[k, c_k]; the first if several are. gains: (cuts, places)."""
     best, came_from = gains[0], []
     for gain in gains[1:]:
         highest = np.maximum.accumulate(best)
@@ -101,14 +99,14 @@ def _in_order(gains: Floats) -> NDArray[np.int64]:
 
 
 def _between(grades: Floats, places: NDArray[np.int64], wanted: tuple[float, ...]) -> tuple[float, ...]:
-    """A number for each place among the ascending grades."""
+    """A number for each place among the ascending outputs."""
     ends = np.r_[-np.inf, grades, np.inf]
     values = []
     for place, start in zip(places, wanted, strict=True):
         low, high = float(ends[place]), float(ends[place + 1])
         if low < start <= high:
             values.append(start)
-        elif np.isinf(low) or np.isinf(high):  # nobody below, or nobody above
+        elif np.isinf(low) or np.isinf(high):  # no image below, or none above
             values.append(high if np.isinf(low) else float(np.nextafter(low, np.inf)))
         else:
             values.append((low + high) / 2)

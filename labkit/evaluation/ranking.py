@@ -1,55 +1,186 @@
-"""How well probabilities rank the images, whatever threshold is set afterwards: AUROC and average precision.
+"""How well probabilities rank the images, before any threshold is set: AUROC, average precision, and their curves.
 
-Of several classes each is taken against all others; the mean is over the classes that occur among the labels (and, for
-AUROC, are not all of them), and the others are named. Average precision is scikit-learn's sum over thresholds, without
-interpolation (which flatters; Davis and Goadrich 2006); by chance it is the share of positives, not one half.
+With several classes, each is compared with all others, and the mean is over the classes that have images (for AUROC,
+also images of other classes); the other classes are listed as left out. Average precision is scikit-learn's sum over
+thresholds without interpolation, which would be too optimistic (Davis and Goadrich 2006); a random ranking has the
+share of positives, not one half.
+
+An interval of an AUROC comes from a bootstrap over groups, as in `intervals`, but from the probabilities of all images,
+not from confusion matrices. Drawing groups with replacement means weighting each image by how often its group was
+drawn. The weighted areas of all draws are then cumulative sums over the images in the order of their probabilities
+(Mann and Whitney's count of correctly ordered pairs, where a tie counts one half).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
 from sklearn import metrics as sk
 
-from labkit.evaluation.question import REFERABLE_FROM
+from labkit.evaluation.decide import Floats, Labels, is_ordinal, probabilities_of
+from labkit.evaluation.intervals import group_numbers, middle
+from labkit.evaluation.thresholds import Question, question
 
-Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+COLUMNS = ["run", "of", "kind", "x", "y", "area", "share", "images"]
+AT_ONCE = 100  # draws held in memory at a time; the result does not depend on it
 
 
-def auroc(positive: NDArray[np.bool_], chances: Floats) -> float | None:
+def auroc(positive: Flags, scores: Floats) -> float | None:
     """Area under the ROC curve; None unless there are both positives and negatives."""
-    if not positive.any() or positive.all():
-        return None
-    return float(sk.roc_auc_score(positive, chances))
+    return float(sk.roc_auc_score(positive, scores)) if positive.any() and not positive.all() else None
 
 
-def average_precision(positive: NDArray[np.bool_], chances: Floats) -> float | None:
-    """None without a positive."""
-    return float(sk.average_precision_score(positive, chances)) if positive.any() else None
+def average_precision(positive: Flags, scores: Floats) -> float | None:
+    """Mean precision over the thresholds, weighted by the gain in recall; None without a positive."""
+    return float(sk.average_precision_score(positive, scores)) if positive.any() else None
 
 
-def ranking_scores(labels: NDArray[np.int64], chances: Floats | None, classes: Sequence[str]) -> dict[str, Any]:
-    """macro_auroc, auroc_left_out, macro_average_precision, average_precision_left_out.
+MEASURES: dict[str, Callable[[Flags, Floats], float | None]] = {
+    "auroc": auroc,
+    "average_precision": average_precision,
+}
 
-    `chances` (n, C), or None where they are unknown: all None then.
-    """
+
+def one_against_all(decided: pd.DataFrame, classes: Sequence[str]) -> dict[str, tuple[Flags, Floats]]:
+    """For each class: which images belong to it, and their probabilities of it. Empty without probabilities."""
+    if "p_0" not in decided:
+        return {}
+    labels, columns = decided["label"].to_numpy(np.int64), probabilities_of(decided).T
+    return {name: (labels == number, columns[number]) for number, name in enumerate(classes)}
+
+
+def ranking_scores(decided: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    """macro_auroc, auroc_left_out, macro_average_precision, average_precision_left_out; None without probabilities."""
+    asked = one_against_all(decided, classes)
     found: dict[str, Any] = {}
-    for name, measure in (("auroc", auroc), ("average_precision", average_precision)):
-        values = [
-            None if chances is None else measure(labels == number, chances[:, number]) for number in range(len(classes))
-        ]
-        known = [value for value in values if value is not None]
+    for name, measure in MEASURES.items():
+        values = {one: measure(*asked[one]) for one in asked}
+        known = [value for value in values.values() if value is not None]
         found[f"macro_{name}"] = float(np.mean(known)) if known else None
-        found[f"{name}_left_out"] = [one for one, value in zip(classes, values, strict=True) if value is None]
+        found[f"{name}_left_out"] = [one for one in classes if values.get(one) is None]
     return found
 
 
-def referable_scores(labels: NDArray[np.int64], severity: Floats | None) -> dict[str, float | None]:
-    """referable_auroc and referable_average_precision of grades; `severity` (n,) ranks the images, None: unknown."""
-    found: dict[str, float | None] = {}
-    for name, measure in (("auroc", auroc), ("average_precision", average_precision)):
-        found[f"referable_{name}"] = None if severity is None else measure(labels >= REFERABLE_FROM, severity)
-    return found
+def referable_scores(decided: pd.DataFrame, classes: Sequence[str], task: str) -> dict[str, float | None]:
+    """referable_auroc and referable_average_precision of grades, None if nothing ranks the images; else empty."""
+    referable = question(classes, task) if task == "grades" else None
+    if referable is None:
+        return {}
+    if not is_ordinal(decided) and "p_0" not in decided:
+        return {f"referable_{name}": None for name in MEASURES}
+    return {f"referable_{name}": measure(*referable.of(decided)) for name, measure in MEASURES.items()}
+
+
+def curves(tests: Mapping[str, pd.DataFrame], classes: Sequence[str], question: Question | None = None) -> pd.DataFrame:
+    """Points of every variant's curves; `tests`: decided predictions by variant.
+
+    Columns run; of: the class, or the question's name; kind: 'roc' (x = 1 - specificity, y = sensitivity) or 'pr'
+    (x = sensitivity, y = PPV); area: AUROC or average precision; share: of positives; images: number of positives.
+    There is no curve without both positive and negative images.
+    """
+    tables = []
+    for run, table in tests.items():
+        asked = one_against_all(table, classes)
+        if question is not None:
+            asked[question.name] = question.of(table)
+        for name, (truth, scores) in asked.items():
+            if truth.any() and not truth.all():
+                known = {"run": run, "of": name, "share": truth.mean(), "images": int(truth.sum())}
+                x, y, _ = sk.roc_curve(truth, scores)
+                tables.append(pd.DataFrame({"x": x, "y": y, "kind": "roc", "area": auroc(truth, scores)} | known))
+                y, x, _ = sk.precision_recall_curve(truth, scores)
+                area = average_precision(truth, scores)
+                tables.append(pd.DataFrame({"x": x, "y": y, "kind": "pr", "area": area} | known))
+    empty = pd.DataFrame(columns=pd.Index(COLUMNS))
+    return pd.concat(tables, ignore_index=True).reindex(columns=COLUMNS) if tables else empty
+
+
+def auroc_intervals(
+    decided: pd.DataFrame, classes: Sequence[str], task: str = "classes", draws: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Rows macro_auroc and, for grades, referable_auroc: low and high, from a decided predictions table."""
+    found = auroc_draws(decided, classes, task, draws, seed)
+    n_groups = int(group_numbers(decided["group"], len(decided)).max()) + 1
+    ends = {name: middle(values, n_groups) for name, values in found.items()}
+    return pd.DataFrame.from_dict(ends, orient="index", columns=["low", "high"]).rename_axis("metric")
+
+
+def auroc_draws(
+    decided: pd.DataFrame, classes: Sequence[str], task: str = "classes", draws: int = 2000, seed: int = 0
+) -> pd.Series:
+    """macro_auroc and, for grades, referable_auroc of every draw: arrays (draws,) by metric.
+
+    A class without positives or negatives in a draw is left out of that draw's mean. Runs on the same images in the
+    same order get the same draws, so their draws can be averaged or subtracted.
+    """
+    asked = list(one_against_all(decided, classes).values())
+    referable = question(classes, task) if task == "grades" else None
+    if referable is not None:
+        asked.append(referable.of(decided))
+    groups = group_numbers(decided["group"], len(decided))
+    ranked = [_Ranked.of(truth, scores, groups) for truth, scores in asked]
+    n_groups = int(groups.max()) + 1
+    generator = np.random.default_rng(seed)
+    areas = np.empty((draws, len(asked)))
+    for start in range(0, draws, AT_ONCE):
+        size = min(AT_ONCE, draws - start)
+        drawn = generator.integers(0, n_groups, (size, n_groups)) + n_groups * np.arange(size)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=size * n_groups).reshape(size, n_groups)
+        weights = np.ascontiguousarray(weights.T, dtype=np.float64)  # groups × draws
+        for column, one in enumerate(ranked):
+            areas[start : start + size, column] = one.areas(weights)
+    by_class, known = areas[:, : len(classes)], ~np.isnan(areas[:, : len(classes)])
+    means = np.where(known, by_class, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+    return pd.Series({"macro_auroc": means} | ({"referable_auroc": areas[:, -1]} if referable is not None else {}))
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """The images of one question by group, prepared for the areas of many draws.
+
+    The distinct probabilities of the smaller side (positives or negatives) divide those of the larger side into bins:
+    between two values, and equal to one. The counts of a draw are then products of sparse matrices with the weights of
+    the groups; they are whole numbers, so the sums are exact.
+    """
+
+    few: csr_array  # (values, groups): images of the smaller side at each of its distinct probabilities
+    many: csr_array  # (2 · values + 1, groups): images of the larger side, below the first value, at it, above it …
+    few_is_positive: bool
+
+    @classmethod
+    def of(cls, truth: Flags, scores: Floats, groups: Labels) -> _Ranked:
+        """From the truth, the scores that rank, and the group's number of every image."""
+        few_is_positive = bool(2 * truth.sum() <= len(truth))
+        few = truth if few_is_positive else ~truth
+        values, place = np.unique(scores[few], return_inverse=True)
+        below = np.searchsorted(values, scores[~few])
+        equal = np.append(values, np.nan)[below] == scores[~few]
+        n_groups = int(groups.max()) + 1
+        return cls(
+            _counted(place, groups[few], (len(values), n_groups)),
+            _counted(2 * below + equal, groups[~few], (2 * len(values) + 1, n_groups)),
+            few_is_positive,
+        )
+
+    def areas(self, weights: Floats) -> Floats:
+        """From weights (groups, draws): (draws,), NaN without positives or negatives."""
+        few, many = self.few @ weights, self.many @ weights
+        lower, equal = many[::2], many[1::2]  # strictly between the values, and equal to each of them
+        below = np.cumsum(lower[:-1] + np.concatenate([np.zeros((1, weights.shape[1])), equal[:-1]]), axis=0)
+        right = np.einsum("ij,ij->j", few, below + equal / 2)
+        pairs = few.sum(axis=0) * many.sum(axis=0)
+        if not self.few_is_positive:
+            right = pairs - right
+        return np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def _counted(rows: Labels, columns: Labels, shape: tuple[int, int]) -> csr_array:
+    """How often each (row, column) occurs."""
+    return csr_array(coo_array((np.ones(len(rows)), (rows, columns)), shape=shape))

@@ -1,4 +1,4 @@
-"""Is a model as good on every kind of image? Scores by eye side, and by thirds of brightness and sharpness."""
+"""Scores of subgroups of the test images: by eye side, and by thirds of brightness and of sharpness."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pil
 
 
 def brightness_and_sharpness(images: Iterable[np.ndarray]) -> pd.DataFrame:
-    """A row an image, uint8 (H, W, 3): mean luminance (0 to 255), and variance of the luminance's Laplacian.
+    """A row per image, uint8 (H, W, 3): mean luminance (0 to 255), and variance of the luminance's Laplacian.
 
-    The Laplacian (4 neighbours) is large at edges and noise; a blurred image has neither (Pech-Pacheco et al. 2000,
-    ICPR 15). Both are of the whole picture, a dark border included, and comparable at one size only.
+    The Laplacian (4 neighbours) is large at edges and noise, which a blurred image lacks (Pech-Pacheco et al. 2000,
+    ICPR 15). Both measure the whole picture with any dark border, and can be compared only between images of one size.
     """
-    rows = [_measure(image.astype(np.float32) @ LUMA) for image in images]
+    rows = []
+    for image in images:
+        grey = image.astype(np.float32) @ LUMA
+        neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+        rows.append((float(grey.mean()), float((neighbours - 4 * grey[1:-1, 1:-1]).var())))
     return pd.DataFrame(rows, columns=["brightness", "sharpness"])
 
 
-def _measure(grey: NDArray[np.float32]) -> tuple[float, float]:
-    neighbours = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    return float(grey.mean()), float((neighbours - 4 * grey[1:-1, 1:-1]).var())
-
-
 def thirds(values: ArrayLike) -> NDArray[np.int64]:
-    """0, 1 or 2 (n,): which third of the values each lies in; equal values are never parted."""
+    """0, 1 or 2 (n,): the third in which each value lies; equal values are in the same third."""
     values = np.asarray(values, dtype=np.float64)
     return np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values, side="left").astype(np.int64)
 
 
 def by_subgroup(test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metric: str) -> pd.DataFrame:
-    """A row a part of the test images: columns factor, part, n, n_groups, range, estimate, low, high.
+    """A row per part of the test images: columns factor, part, n, n_groups, range, estimate, low, high.
 
     `test`: decided, labelled predictions; `quality`: columns brightness and sharpness, indexed by image_id. Factors
-    without two parts (one eye side, unknown sides) are left out. `metric`: one of `intervals.METRICS`; 95 % intervals
-    by bootstrap over groups. `range` is the measured values' span. Raises ValueError on an unknown metric.
+    with a single part (one eye side, unknown sides) are left out. `metric`: one of `intervals.METRICS`, with 95 %
+    intervals by bootstrap over groups. `range`: of the measured values. Raises ValueError on an unknown metric.
     """
     if metric not in METRICS:
         raise ValueError(f"metric: {metric!r} is not one of {', '.join(METRICS)}")

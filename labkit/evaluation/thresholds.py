@@ -1,13 +1,17 @@
-"""Where to set the threshold of a yes-or-no question: chosen on validation predictions, then held fixed on test.
+"""The yes-or-no question behind the classes, and its threshold: chosen on validation predictions, applied to test.
 
-A threshold chosen on the images it is judged by flatters every number that follows from it. Two rules: the highest
-threshold that finds at least 90 % of the diseased (screening: Gulshan et al. 2016 chose such a point, too), and the
-one with the greatest sensitivity + specificity - 1 (Youden 1950). An image counts as positive from the threshold on.
+For grades the question is whether they are 2 or worse, *referable* diabetic retinopathy (moderate non-proliferative or
+more; Gulshan et al. 2016, JAMA 316(22)). For two classes it is whether the image belongs to the second, which is the
+disease in the catalog.
+
+A threshold that is chosen on the images it is evaluated on makes the results look too good. There are two rules: the
+highest threshold that finds at least 90 % of the diseased images (for screening, as Gulshan et al. 2016 did), and the
+one with the highest sensitivity + specificity - 1 (Youden 1950). An image at the threshold is positive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,66 +19,97 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from labkit.evaluation.decide import NotFitted, severity, validation_of
-from labkit.evaluation.intervals import Column, Floats, bootstrap_by_group
-from labkit.evaluation.question import Question, question
+from labkit.evaluation.decide import Floats, NotFitted, as_labels, labelled_test, severity, validation_of
+from labkit.evaluation.intervals import Column, bootstrap_by_group, sensitivity
 
+REFERABLE_FROM = 2  # the lowest grade that is referred
 WANTED = 0.90  # sensitivity
 RULES = (f"sensitivity ≥ {WANTED:.2f}", "Youden")
+_OF_POSITIVE, _OF_NEGATIVE = sensitivity(1), sensitivity(0)
+TWO_BY_TWO = {
+    "sensitivity": _OF_POSITIVE,
+    "specificity": _OF_NEGATIVE,
+    "ppv": lambda matrices: _OF_POSITIVE(matrices.swapaxes(-1, -2)),
+    "npv": lambda matrices: _OF_NEGATIVE(matrices.swapaxes(-1, -2)),
+}
 
 
-def choose_threshold(truth: NDArray[np.bool_], chance: Floats, rule: str) -> float:
-    """The threshold that `rule` (one of RULES) chooses; of several as good the highest, which refers the fewest.
+@dataclass(frozen=True)
+class Question:
+    """`name`: what is looked for; `positive`: the numbers of its classes, which are the last ones."""
 
-    `truth`, `chance` (n,): of validation images. Raises NotFitted unless there are positives and negatives.
+    name: str
+    positive: tuple[int, ...]
+
+    def of(self, decided: pd.DataFrame) -> tuple[NDArray[np.bool_], Floats]:
+        """Which rows are positive, and what ranks them (`severity`). Raises ValueError on missing labels."""
+        first, n_classes = self.positive[0], self.positive[-1] + 1
+        return as_labels(decided["label"], n_classes) >= first, severity(decided, first)
+
+
+def question(classes: Sequence[str], task: str) -> Question | None:
+    """The question for these classes; None if there is none (several classes, none worse than another).
+
+    `task`: 'grades' or 'classes', as in the catalog.
+    """
+    if task == "grades" and len(classes) > REFERABLE_FROM:
+        name = f"referable disease (grade {REFERABLE_FROM} or worse)"
+        return Question(name, tuple(range(REFERABLE_FROM, len(classes))))
+    return Question(classes[1], (1,)) if len(classes) == 2 else None
+
+
+def choose_threshold(truth: NDArray[np.bool_], scores: Floats, rule: str) -> float:
+    """The threshold by `rule`, one of RULES; if several are equally good the highest, which refers the fewest images.
+
+    `truth` and `scores` (n,) are of validation images. Raises NotFitted unless there are positives and negatives.
     """
     if rule not in RULES:
         raise ValueError(f"rule: {rule!r} is not one of {', '.join(RULES)}")
     if not truth.any() or truth.all():
         kind = "negative" if truth.all() else "positive"
         raise NotFitted(f"no {kind} image among the {len(truth)} of the validation split")
-    false, found, thresholds = (part[1:] for part in roc_curve(truth, chance, drop_intermediate=False))  # [0]: infinite
+    false, found, thresholds = (part[1:] for part in roc_curve(truth, scores, drop_intermediate=False))  # [0] is inf
     place = np.argmax(found >= WANTED) if rule == RULES[0] else np.argmax(found - false)
     return float(thresholds[place])
 
 
 def at_threshold(
-    truth: NDArray[np.bool_], chance: Floats, threshold: float, groups: Column | None = None, **options: int
+    truth: NDArray[np.bool_], scores: Floats, threshold: float, groups: Column | None = None, **options: int
 ) -> pd.DataFrame:
-    """A row a metric: estimate, low, high (bootstrap over groups; `options`: draws, seed) and n, its denominator.
+    """A row per metric: estimate, low, high (bootstrap over groups; `options`: draws, seed) and n, its denominator.
 
-    sensitivity and specificity, of the truly positive and negative; ppv and npv, of those called so. NaN where n is 0.
+    Sensitivity and specificity are shares of the truly positive and negative images, ppv and npv of those predicted
+    so. NaN where n is 0.
     """
-    called = chance >= threshold
-    rows = bootstrap_by_group(truth, called, groups, 2, metrics=TWO_BY_TWO, **options)
-    return rows.assign(n=[truth.sum(), (~truth).sum(), called.sum(), (~called).sum()])
+    predicted = scores >= threshold
+    rows = bootstrap_by_group(truth, predicted, groups, 2, metrics=TWO_BY_TWO, **options)
+    return rows.assign(n=[truth.sum(), (~truth).sum(), predicted.sum(), (~predicted).sum()])
 
 
 def operating_points(decided: pd.DataFrame, question: Question, **options: int) -> pd.DataFrame:
     """Both rules' thresholds, chosen on the `val` rows of a decided predictions table, applied to its `test` rows.
 
-    Columns rule, threshold, metric, validation (the metric there), estimate, low, high, n; four rows a rule. Raises
-    NotFitted where there is nothing to choose on.
+    Columns rule, threshold, metric, validation (the metric there), estimate, low, high, n; four rows per rule. Raises
+    NotFitted if there is nothing to choose on.
     """
-    truth, chance = question.of(validation_of(decided))
-    test = decided.loc[(decided["split"] == "test") & decided["label"].notna()]
-    test_truth, test_chance = question.of(test)
+    truth, scores = question.of(validation_of(decided))
+    test = labelled_test(decided)
     tables = []
     for rule in RULES:
-        threshold = choose_threshold(truth, chance, rule)
-        chosen_on = at_threshold(truth, chance, threshold, draws=1)["estimate"]
-        table = at_threshold(test_truth, test_chance, threshold, test["group"], **options)
-        tables.append(table.assign(rule=rule, threshold=threshold, validation=chosen_on).reset_index())
+        threshold = choose_threshold(truth, scores, rule)
+        on_validation = at_threshold(truth, scores, threshold, draws=1)["estimate"]
+        table = at_threshold(*question.of(test), threshold, test["group"], **options)
+        tables.append(table.assign(rule=rule, threshold=threshold, validation=on_validation).reset_index())
     columns = ["rule", "threshold", "metric", "validation", "estimate", "low", "high", "n"]
     return pd.concat(tables, ignore_index=True).loc[:, columns]
 
 
 @dataclass(frozen=True)
 class ScreeningPoint:
-    """What new images are held against: the threshold of the first of RULES; None where there is none, for a `reason`.
+    """The threshold for new images, by the first of RULES; without one it is None, and `reason` says why.
 
-    `n`: validation images that it was chosen on; `on_test`: metric -> its value on the labelled test images and of how
-    many, empty where there are none.
+    `n`: validation images that it was chosen on; `on_test`: metric -> its value on the labelled test images and their
+    number, empty without such images.
     """
 
     question: Question | None
@@ -83,8 +118,8 @@ class ScreeningPoint:
     on_test: dict[str, tuple[float, int]] = field(default_factory=dict)
     reason: str | None = None
 
-    def chance(self, decided: pd.DataFrame) -> Floats:
-        """What the threshold is compared with, (n,): as `severity`; NaN where nothing is asked."""
+    def scores(self, decided: pd.DataFrame) -> Floats:
+        """The numbers (n,) to compare with the threshold, as `severity` gives them; NaN without a question."""
         return severity(decided, self.question.positive[0]) if self.question else np.full(len(decided), np.nan)
 
 
@@ -94,33 +129,13 @@ def screening_point(decided: pd.DataFrame, classes: Sequence[str], task: str) ->
     if asked is None:
         return ScreeningPoint(None, reason=f"none of the {len(classes)} classes is known to be worse than another")
     try:
-        truth, chance = asked.of(validation_of(decided))
-        threshold = choose_threshold(truth, chance, RULES[0])
+        truth, scores = asked.of(validation_of(decided))
+        threshold = choose_threshold(truth, scores, RULES[0])
     except NotFitted as error:
         return ScreeningPoint(asked, reason=str(error))
-    test = decided.loc[(decided["split"] == "test") & decided["label"].notna()]
+    test = labelled_test(decided)
     if test.empty:
         return ScreeningPoint(asked, threshold, len(truth))
     found = at_threshold(*asked.of(test), threshold, draws=1)
     on_test = {name: (float(row["estimate"]), int(row["n"])) for name, row in found.to_dict("index").items()}
     return ScreeningPoint(asked, threshold, len(truth), on_test)
-
-
-def _share(cell: int, of: tuple[int, int]) -> Callable[[Floats], Floats]:
-    """Of 2×2 matrices (…, 2, 2) flattened row by row: cell / sum of two cells, NaN where that is 0."""
-
-    def share(matrices: Floats) -> Floats:
-        cells = matrices.reshape(*matrices.shape[:-2], 4)
-        below = cells[..., list(of)].sum(axis=-1)
-        return np.divide(cells[..., cell], below, out=np.full(below.shape, np.nan), where=below > 0)
-
-    return share
-
-
-# rows true, columns called; flattened: 0 true negative, 1 false positive, 2 false negative, 3 true positive
-TWO_BY_TWO: dict[str, Callable[[Floats], Floats]] = {
-    "sensitivity": _share(3, (2, 3)),
-    "specificity": _share(0, (0, 1)),
-    "ppv": _share(3, (1, 3)),
-    "npv": _share(0, (0, 2)),
-}

@@ -1,4 +1,4 @@
-"""From a name, a number of classes and a source of weights to a network; and which part of it learns."""
+"""Build a network from its name and weights, choose which part of it trains, and load the network of a finished run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from labkit.models.lite import LITE0, tf_efficientnet_lite0
+from labkit.data.source import PHANTOMS
+from labkit.models.lite import LITE0, lite0_weights, tf_efficientnet_lite0
 from labkit.models.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
 from labkit.models.variants import DEVIATIONS
-from labkit.models.weights import StateDict, WeightsError, lite0_weights, read_file, torchvision_weights
+from labkit.models.weights import StateDict, WeightsError, read_file, torchvision_weights
+from labkit.params import RunParams
+from labkit.runs.files import read_json
+from labkit.runs.folder import read_params
 
 # Each is called with (num_classes, deviation, image_size).
 ARCHS: dict[str, Callable[..., nn.Module]] = {
@@ -23,6 +27,7 @@ ARCHS: dict[str, Callable[..., nn.Module]] = {
     "resnet152": resnet152,
     LITE0: tf_efficientnet_lite0,
 }
+OPTIONAL = "num_batches_tracked"  # missing in files from before PyTorch 0.4
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
@@ -35,47 +40,43 @@ def build_model(
     deviation: str = "none",
     image_size: int = 224,
 ) -> nn.Module:
-    """A network on the CPU, in train mode; images (N, 3, H, W) -> logits (N, num_classes), or (N, 1) grades.
+    """A network on the CPU, in train mode: images (N, 3, H, W) -> logits (N, num_classes), or grades (N, 1).
 
-    The same seed gives the same network and the same new head, whatever else was drawn before (torch's own random
-    state is left as it was). `state_dict` as `load_weights` returns it: 'new' takes its backbone and puts a fresh
-    head on it, 'keep' takes the head too. `image_size` (px) matters to the deviation 'flat_head' alone. Raises
-    ValueError on an unknown arch, deviation, head or class count, on a deviation that this arch cannot have and where
-    timm is needed and missing, and WeightsError where the weights do not fit.
+    The same seed gives the same network and the same new head; torch's global random state is not changed.
+    `state_dict` is what `load_weights` returns: head='new' loads its backbone and adds a new head, 'keep' loads its
+    head, too. Only the deviation 'flat_head' uses `image_size` (px). Raises ValueError on an unknown arch, deviation,
+    head or number of classes, on a deviation that this arch cannot have, and if timm is needed and missing;
+    WeightsError if the weights do not fit.
     """
-    _check_arch(arch)
     if num_classes < 1:
-        raise ValueError(f"num_classes: {num_classes} is less than 1; give 1 for a grade, or one output a class")
+        raise ValueError(f"num_classes: {num_classes} is less than 1; give one output per class, or 1 for a grade")
     if head not in ("new", "keep"):
         raise ValueError(f"head: {head!r} is not one of 'new', 'keep'")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ARCHS[arch](num_classes, deviation, image_size)
+        model = _untrained(arch, num_classes, deviation, image_size)
     if state_dict is None:
         return model
-    check_fit(state_dict, arch, "the state dict", deviation, image_size)
-    if head == "new":
-        state_dict = {name: tensor for name, tensor in state_dict.items() if not _is_head(name)}
-    else:
+    _check_backbone(state_dict, arch, "the state dict", deviation, image_size)
+    if head == "keep":
         _check_head(state_dict, model)
-    missing, _ = model.load_state_dict(state_dict, strict=False)
-    # check_fit has seen to it that nothing else is missing; this guards the two lines above against change.
-    assert all(_is_head(name) for name in missing), missing
+    else:
+        state_dict = {name: tensor for name, tensor in state_dict.items() if not _is_head(name)}
+    model.load_state_dict(state_dict, strict=False)  # only the head may be missing, and it was checked above
     return model
 
 
 def load_weights(
     weights: str | Path | None, arch: str, deviation: str = "none", image_size: int = 224
 ) -> tuple[StateDict | None, str]:
-    """The weights to start from, checked to fit `arch` (but for the head), and words that say where they came from.
+    """The weights to start from, which fit `arch` except for the head, and a description of their source.
 
-    None -> (None, 'from scratch'). 'IMAGENET1K_V1' | 'IMAGENET1K_V2' -> torchvision's, from TORCH_HOME or downloaded;
-    EfficientNet-Lite0's ('IMAGENET1K_V1' alone) from a pip package. Anything else is a file: .safetensors, .pt or .pth
-    holding a state dict, also wrapped as {'state_dict': …} or {'model': …}, also with DataParallel's 'module.' before
-    its names. Raises WeightsError, and ValueError as `build_model` does.
+    None: (None, 'from scratch'). 'IMAGENET1K_V1' or 'IMAGENET1K_V2': torchvision's, from TORCH_HOME or downloaded, or
+    EfficientNet-Lite0's ('IMAGENET1K_V1' only) from a pip package. Anything else is a .safetensors, .pt or .pth file
+    with a state dict; it may be wrapped as {'state_dict': …} or {'model': …}, and names may begin with DataParallel's
+    'module.'. Raises WeightsError, and ValueError as `build_model` does.
     """
-    _check_arch(arch)
-    _shapes(arch, deviation, image_size)  # raises what cannot be built before anything is downloaded
+    _shapes(arch, deviation, image_size)  # refuses an impossible network before anything is downloaded
     if weights is None:
         return None, "from scratch"
     name = str(weights)
@@ -87,10 +88,10 @@ def load_weights(
             )
         state_dict, where = lite0_weights(name) if arch == LITE0 else torchvision_weights(name, arch)
     elif name.startswith("run:"):
-        raise WeightsError(f"weights: {name!r} names a run of a study; run it by `labkit run`, which finds its file")
+        raise WeightsError(f"weights: {name!r} names a run of a study; use `labkit run`, which finds its file")
     else:
         state_dict, where = read_file(Path(name)), name
-    check_fit(state_dict, arch, where, deviation, image_size)
+    _check_backbone(state_dict, arch, where, deviation, image_size)
     return state_dict, where
 
 
@@ -100,31 +101,33 @@ def num_classes(model: nn.Module) -> int:
 
 
 def backbone_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """All but the head's."""
+    """All parameters except the head's."""
     return [parameter for name, parameter in model.named_parameters() if not _is_head(name)]
 
 
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Weight and bias of the last linear layer: what learns while the backbone is frozen."""
+    """Weight and bias of the last linear layer, which train while the backbone is frozen."""
     return list(_head(model).parameters())
 
 
 def freeze_backbone(model: nn.Module) -> None:
-    """Only the head learns from here on. Call `train_mode(model, frozen=True)` at each epoch's start with it."""
+    """Train only the head from now on. Also call `train_mode(model, frozen=True)` at the start of each epoch."""
     for parameter in backbone_parameters(model):
         parameter.requires_grad_(False)
-        parameter.grad = None  # an optimizer would go on applying the last gradient (momentum, weight decay)
+        parameter.grad = None  # an optimizer would still apply the last gradient, momentum and weight decay
 
 
 def unfreeze_backbone(model: nn.Module) -> None:
-    """Everything learns from here on; undoes `freeze_backbone`."""
+    """Train everything from now on: undoes `freeze_backbone`."""
     for parameter in backbone_parameters(model):
         parameter.requires_grad_(True)
 
 
 def train_mode(model: nn.Module, frozen: bool) -> None:
-    """model.train(), except that a frozen backbone stays in eval mode: its BatchNorms would otherwise go on
-    replacing their running statistics, and "frozen" features would change without a gradient."""
+    """model.train(), but a frozen backbone stays in eval mode.
+
+    In train mode its BatchNorms would update their running statistics, and "frozen" features would change.
+    """
     model.train(not frozen)
     _head(model).train()
 
@@ -143,71 +146,92 @@ def synchronized(model: nn.Module) -> nn.Module:
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-def check_fit(state_dict: StateDict, arch: str, where: str, deviation: str = "none", image_size: int = 224) -> None:
-    """Raises WeightsError unless every tensor of this network but the head's is there, in its shape, and nothing
-    else is."""
-    mismatch = _first_mismatch(state_dict, arch, deviation, image_size)
+def load_trained(folder: Path) -> nn.Module:
+    """The network of a finished run, on the CPU, with the weights of its chosen epoch.
+
+    Raises WeightsError if the weights are missing or do not fit.
+    """
+    params, n_classes = read_params(folder), len(read_json(folder / "run.json")["classes"])
+    design = {"deviation": params.deviation, "image_size": params.input_size}
+    weights, _ = load_weights(folder / "model.safetensors", params.arch, **design)
+    return build_model(params.arch, params.outputs(n_classes), weights, head="keep", **design)
+
+
+def start_in_words(params: RunParams) -> str:
+    """``from scratch``, ``from IMAGENET1K_V1``, or ``from resnet18-source-seed0, trained on …``; weights resolved."""
+    if params.weights is None:
+        return "from scratch"
+    if params.parent is None:
+        return f"from {params.weights}"
+    folder = Path(params.weights).parent
+    parent = read_params(folder)
+    return f"from {folder.name}, trained on {PHANTOMS.get(parent.data, parent.data)}"
+
+
+def _check_backbone(state_dict: StateDict, arch: str, where: str, deviation: str, image_size: int) -> None:
+    """Raises WeightsError unless the weights are this network's tensors in their shapes; the head's may differ."""
+    mismatch = _backbone_mismatch(state_dict, arch, deviation, image_size)
     if mismatch is None:
         return
     wanted = arch if deviation == "none" else f"{arch} with deviation: {deviation}"
-    cure = next(_what_fits(state_dict, arch, deviation, image_size), "give weights of this architecture")
-    raise WeightsError(f"weights: {where} does not fit {wanted}: {mismatch}; {cure}")
+    advice = next(_what_fits(state_dict, arch, deviation, image_size), "give weights of this architecture")
+    raise WeightsError(f"weights: {where} does not fit {wanted}: {mismatch}; {advice}")
+
+
+def _check_head(state_dict: StateDict, model: nn.Module) -> None:
+    mismatch = _mismatch(state_dict, {name: of for name, of in model.state_dict().items() if _is_head(name)})
+    if mismatch is not None:
+        raise WeightsError(f"head: 'keep' needs weights with this head, but {mismatch}; set head: new")
 
 
 def _what_fits(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> Iterator[str]:
-    """Advice: the networks that these weights are of, those first that deviate as asked."""
+    """Advice: the networks that these weights fit; those with the requested deviation come first."""
     for other_deviation in (deviation, "none", *DEVIATIONS):
         for other in ARCHS:
             try:
-                if _first_mismatch(state_dict, other, other_deviation, image_size) is not None:
+                if _backbone_mismatch(state_dict, other, other_deviation, image_size) is not None:
                     continue
-            except ValueError:  # a deviation that this arch cannot have; timm is not installed
+            except ValueError:  # this arch cannot have this deviation, or timm is not installed
                 continue
             changes = [f"arch: {other}"] if other != arch else []
             changes += [f"deviation: {other_deviation}"] if other_deviation != deviation else []
             yield f"it is a {other}: set {' and '.join(changes)}"
 
 
-def _first_mismatch(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> str | None:
+def _backbone_mismatch(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> str | None:
     expected = _shapes(arch, deviation, image_size)
+    needed = {name: of for name, of in expected.items() if not _is_head(name) and not name.endswith(OPTIONAL)}
+    unknown = (f"{name} is not one of its tensors" for name in state_dict if name not in expected)
+    return _mismatch(state_dict, needed) or next(unknown, None)
+
+
+def _mismatch(state_dict: StateDict, expected: StateDict) -> str | None:
+    """The first tensor that is missing or has another shape, in words."""
     for name, tensor in expected.items():
-        if _is_head(name) or name.endswith("num_batches_tracked"):  # absent in files of before PyTorch 0.4
-            continue
         if name not in state_dict:
             return f"{name} is missing"
         if state_dict[name].shape != tensor.shape:
             return f"{name} has shape {tuple(state_dict[name].shape)}, not {tuple(tensor.shape)}"
-    unknown = next((name for name in state_dict if name not in expected), None)
-    return None if unknown is None else f"{unknown} is not one of its tensors"
+    return None
 
 
 def _shapes(arch: str, deviation: str, image_size: int) -> StateDict:
-    with torch.device("meta"):  # shapes only: no memory, no random draws
-        return ARCHS[arch](2, deviation, image_size).state_dict()
+    with torch.device("meta"):  # shapes only: no memory, no random numbers
+        return _untrained(arch, 2, deviation, image_size).state_dict()
 
 
-def _check_head(state_dict: StateDict, model: nn.Module) -> None:
-    for name, tensor in model.state_dict().items():
-        if not _is_head(name):
-            continue
-        if name not in state_dict:
-            raise WeightsError(f"head: 'keep' needs {name}, which the weights do not have; set head: new")
-        if state_dict[name].shape != tensor.shape:
-            found, wanted = tuple(state_dict[name].shape), tuple(tensor.shape)
-            raise WeightsError(f"head: 'keep' needs {name} in shape {wanted}, the weights have {found}; set head: new")
-
-
-def _check_arch(arch: str) -> None:
+def _untrained(arch: str, num_classes: int, deviation: str, image_size: int) -> nn.Module:
     if arch not in ARCHS:
         raise ValueError(f"arch: {arch!r} is not one of {', '.join(ARCHS)}")
+    return ARCHS[arch](num_classes, deviation, image_size)
 
 
 def _head(model: nn.Module) -> nn.Linear:
-    """The last linear layer: `fc`, as ours and torchvision's ResNets call it, or what a network of timm's says."""
+    """The last linear layer: `fc` in our ResNets and torchvision's; timm's networks name it themselves."""
     network: Any = model
     return network.fc if hasattr(model, "fc") else network.get_classifier()
 
 
 def _is_head(name: str) -> bool:
-    """Whether a parameter belongs to the head: fc, or timm's classifier; no backbone uses these names."""
+    """Whether a parameter belongs to the head: `fc`, or timm's `classifier`."""
     return name.startswith(("fc.", "classifier."))

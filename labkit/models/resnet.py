@@ -1,13 +1,13 @@
 """ResNet-18/34/50/101/152, written by hand (He et al. 2015, arXiv:1512.03385).
 
-A plain deep stack is hard to train: each layer has to pass on what the ones before it found. A residual block only
-learns a *correction* F(x) and adds it to its input, y = ReLU(F(x) + x), so "change nothing" costs nothing and the
-gradient reaches the first layer through the additions.
+A plain deep stack of layers is hard to train: each layer has to pass on what the earlier layers found. A residual block
+learns only a *correction* F(x) and adds it to its input, y = ReLU(F(x) + x). So a block that changes nothing is easy to
+learn, and the gradient reaches the first layer through the additions.
 
     image (N, 3, H, W) -> conv1 bn1 relu maxpool -> layer1 … layer4 -> avgpool -> fc -> logits (N, num_classes)
 
-Attributes and state-dict names are torchvision's, so weights go back and forth between the two unchanged. What others
-build under this name and why it differs is in `deviations`.
+Attributes and state-dict names are torchvision's, so weights can be exchanged without changes. `variants` describes
+networks that are called ResNet elsewhere and differ from this one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from labkit.models.variants import check_deviation, flat_head, small_stem
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     """A 3x3 convolution without bias that keeps height and width at stride 1."""
-    # No bias anywhere before a BatchNorm: it subtracts the mean, and a bias with it.
+    # No convolution has a bias: the BatchNorm after it subtracts the mean, and any bias with it.
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
 
 
@@ -88,8 +88,11 @@ class Bottleneck(nn.Module):
 
 
 class LinearBottleneck(Bottleneck):
-    """The deviation of this name: nothing non-linear parts the three convolutions, so once trained they can do no more
-    than a single 3x3 could (but for the border), and the correction enters the sum unnormalised."""
+    """The block of the deviation 'linear_bottleneck': no ReLU between the convolutions, no BatchNorm after the last.
+
+    Without a non-linear function between them, three convolutions can do no more than a single 3x3 (except at the
+    border), and the correction is added without normalisation.
+    """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__(in_channels, channels, stride)
@@ -103,10 +106,10 @@ class LinearBottleneck(Bottleneck):
 
 
 class ResNet(nn.Module):
-    """Images (N, 3, H, W), normalised float -> logits (N, num_classes). Any H, W from 32 px on (it divides by 32).
+    """Normalised images (N, 3, H, W) -> logits (N, num_classes). Any H, W from 32 px (the network divides them by 32).
 
-    `deviation`: 'none' or one of DEVIATIONS; only 'flat_head' asks for the `image_size`. Raises ValueError on a
-    deviation that there is not, or not for these blocks.
+    `deviation`: 'none' or one of variants.DEVIATIONS; only 'flat_head' uses `image_size`. Raises ValueError on an
+    unknown deviation, or one that these blocks cannot have.
     """
 
     def __init__(

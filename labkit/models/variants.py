@@ -1,7 +1,6 @@
-"""How networks that call themselves ResNet deviate from it: mistakes and habits that reports have, by name.
+"""Deviations: known mistakes and habits of networks that are called ResNet and differ from it, by name.
 
-A deviation is there to be measured: one run with it, one without, nothing else changed. "none" is the network of
-`resnet`, and torchvision's.
+Compare a run with a deviation to one without it to measure its effect. "none" is torchvision's ResNet.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ DEVIATIONS: dict[str, str] = {
 
 
 def check_deviation(deviation: str, bottleneck: bool) -> None:
-    """Raises ValueError unless a ResNet of such blocks can have it. `bottleneck`: made of Bottlenecks (50 and more)."""
+    """Raises ValueError on an unknown deviation, or one that needs `bottleneck` blocks (ResNet-50 and deeper)."""
     if deviation != "none" and deviation not in DEVIATIONS:
         raise ValueError(f"deviation: {deviation!r} is not one of none, {', '.join(DEVIATIONS)}")
     if deviation == "linear_bottleneck" and not bottleneck:
@@ -27,21 +26,20 @@ def check_deviation(deviation: str, bottleneck: bool) -> None:
 
 
 def small_stem(network: nn.Module) -> None:
-    """In place: layer1 sees the image at its full width, not at a quarter of it (as MedMNIST's networks do)."""
+    """Changes the network: layer1 sees the image at full width, not at a quarter of it (as in MedMNIST's networks)."""
     network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
-    network.maxpool = nn.Identity()  # still there by name, so that forward and state dict stay as they are
+    network.maxpool = nn.Identity()  # keeps the name, so that forward and the state dict do not change
 
 
 def flat_head(fc: nn.Linear, image_size: int) -> tuple[nn.AvgPool2d, nn.Linear]:
-    """What takes the place of avgpool and fc.
+    """The replacements of avgpool and fc. The network then takes images of this size only.
 
-    `AvgPool2d(7, stride=1)` is the mean over all of layer4's 7×7 at 224 px, and at 512 px only a window that slides
-    over 16×16: 10×10 means of each of fc.in_features channels, hence 51,200 inputs (204,800 with bottlenecks). To be a
-    network at other sizes the window covers the same share of the side, round(7/16 · side) and at least 1: at 512 px
-    exactly that 7, at 64 px (2×2 is left, window 1) 2048 inputs (8192 with bottlenecks). The network then takes
-    images of this size only.
+    `AvgPool2d(7, stride=1)` is the mean over all positions at 224 px, where layer4 returns 7×7. At 512 px its window
+    slides over 16×16: 10×10 means of each of fc.in_features channels, so fc has 51,200 inputs (204,800 with
+    bottlenecks). At other sizes the window covers the same share of the side, round(7/16 · side) and at least 1; at
+    64 px layer4 returns 2×2, the window is 1, and fc has 2048 inputs (8192 with bottlenecks).
     """
-    side = -(-image_size // 32)  # of layer4's output: each of five strides of 2 rounds up
+    side = -(-image_size // 32)  # of layer4's output: five strides of 2, each rounds up
     window = max(1, round(7 / 16 * side))
     means = (side - window + 1) ** 2
     return nn.AvgPool2d(window, stride=1), nn.Linear(fc.in_features * means, fc.out_features)

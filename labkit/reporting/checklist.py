@@ -1,12 +1,11 @@
 """A page for the reviewer: what the reporting guidelines ask for, filled from the runs' manifests and the audit.
 
 CLAIM (Mongan, Moy, Kahn 2020, Radiology: Artificial Intelligence 2(2)), STARD-AI (2025) and TRIPOD+AI (Collins et al.
-2024, BMJ 385:e078378) are named without their items' numbers, which differ by edition. What nothing here knows is said
-to be not reported: a checklist that fills itself must not fill in what was never written down.
+2024, BMJ 385:e078378) are named without their items' numbers, which differ by edition. What is not
+known here is called not reported: a checklist that fills itself must not fill in what was never written down.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -17,23 +16,21 @@ from labkit.reporting.results import StudyResults
 from labkit.reporting.tables import parameter_text
 
 NOT_REPORTED = "not reported"
-CHOICE = {"val": "validation images", "test": "test images, which are no longer unseen", "last": ""}
-SPLIT = {"group": "by {group}", "image": "by image, whoever it is of", "given": "as the data came"}
+CHOICE = {"val": "validation images", "test": "test images, which are no longer unseen"}
+SPLIT = {"group": "by {group}", "image": "by image, whichever {group} it is of", "given": "as the data came"}
 
 
-def checklist(results: StudyResults, also: Mapping[str, str | None] | None = None) -> pd.DataFrame:
+def checklist(results: StudyResults, also: Mapping[str, str | None]) -> pd.DataFrame:
     """Columns item, guideline, reported; about thirty rows.
 
     `also`: what the report shows besides and only its notebook knows, by item, such as {"failure analysis": "…"}; None
     and "" mean not reported. Raises ValueError on an unknown item.
     """
-    also = also or {}
-    items = [*_DATA, *_MODEL, *_RESULTS]
-    if unknown := set(also) - {name for name, _, _ in items}:
-        raise ValueError(
-            f"also: there is no item {', '.join(sorted(unknown))}; items: {', '.join(i[0] for i in items)}"
-        )
-    rows = [(name, guideline, also.get(name) or say(results) or NOT_REPORTED) for name, guideline, say in items]
+    rows = [*_data(results), *_model(results), *_results(results)]
+    items = [item for item, _, _ in rows]
+    if unknown := set(also) - set(items):
+        raise ValueError(f"also: there is no item {', '.join(sorted(unknown))}; items: {', '.join(items)}")
+    rows = [(item, guideline, also.get(item) or text or NOT_REPORTED) for item, guideline, text in rows]
     return pd.DataFrame(rows, columns=["item", "guideline", "reported"])
 
 
@@ -44,165 +41,110 @@ def checklist_sentence(table: pd.DataFrame) -> str:
     return f"{said}. Not reported: {'; '.join(lacking)}." if lacking else f"{said}."
 
 
-Say = Callable[[StudyResults], str | None]
+Rows = list[tuple[str, str, str | None]]
 
 
-def _first(results: StudyResults) -> Mapping[str, Any]:
-    return results.runs[0]
-
-
-def _all(results: StudyResults, key: str) -> str | None:
-    """A parameter's value, or all that the variants have."""
-    return " or ".join(dict.fromkeys(parameter_text(getattr(run["params"], key)) for run in results.runs)) or None
-
-
-def _unknown(results: StudyResults) -> None:
-    return None
-
-
-def _source(results: StudyResults) -> str | None:
-    params = _first(results)["params"]
-    if params.data in PHANTOMS:
-        return f"{PHANTOMS[params.data]}, drawn by labkit; they depict nobody"
+def _data(results: StudyResults) -> Rows:
+    run, group = results.runs[0], results.group_name
+    params, audit = run["params"], run.get("audit", {})
     known = CATALOG.get(params.dataset)
-    return f"{known.source}; licence: {known.licence}" if known and known.source else None
-
-
-def _preprocessing(results: StudyResults) -> str:
-    crop = _all(results, "crop_size")
+    source = f"{known.source}; licence: {known.licence}" if known and known.source else None
+    if params.data in PHANTOMS:
+        source = f"{PHANTOMS[params.data]}, drawn by labkit; they depict nobody"
+    crop, unreadable = _all(results, "crop_size"), run.get("unreadable")
     cut = "" if crop == "none" else f", cropped to {crop} px"
-    return f"square of {_all(results, 'image_size')} px{cut}; normalised: {_all(results, 'normalize')}"
-
-
-def _left_out(results: StudyResults) -> str | None:
-    count = _first(results).get("unreadable")
-    return None if count is None else f"images that cannot be decoded and are left out: {whole(count)}"
-
-
-def _in_order(part: tuple[str, int]) -> int:
-    return ("train", "val", "test").index(part[0])
-
-
-def _partitions(results: StudyResults) -> str:
-    run = _first(results)
-    parts = [f"{part} {plural(n, 'image')}" for part, n in sorted(run["n_images"].items(), key=_in_order)]
-    of = f"; test shows {plural(run['n_groups'], results.group_name)}" if run["n_groups"] else ""
-    split = SPLIT[run["params"].split].format(group=results.group_name if run["n_groups"] else "image")
-    return f"{', '.join(parts)}, split {split}{of}"
-
-
-def _disjoint(results: StudyResults) -> str | None:
-    if found := _first(results).get("audit", {}).get("groups"):
-        return found
+    parts = [
+        f"{part} {plural(run['n_images'][part], 'image')}"
+        for part in ("train", "val", "test")
+        if part in run["n_images"]
+    ]
+    of = f"; test shows {plural(run['n_groups'], group)}" if run["n_groups"] else ""
+    split = SPLIT[params.split].format(group=group if run["n_groups"] else "image")
     of_patients = ("share a", "are unknown", "have met")  # in the stamps' own words (labkit.audit.stamps)
-    return "; ".join(stamp for stamp in results.stamps if any(words in stamp for words in of_patients)) or None
+    stamped = "; ".join(stamp for stamp in results.stamps if any(words in stamp for words in of_patients))
+    return [
+        ("objective", "CLAIM; STARD-AI; TRIPOD+AI", results.study.question),
+        ("intended use", "CLAIM; STARD-AI; TRIPOD+AI", "none: a lab report, not a medical device"),
+        ("data source", "CLAIM; TRIPOD+AI", source),
+        ("eligibility of patients", "CLAIM; STARD-AI; TRIPOD+AI", None),
+        (
+            "preprocessing",
+            "CLAIM; TRIPOD+AI",
+            f"square of {_all(results, 'image_size')} px{cut}; normalised: {_all(results, 'normalize')}",
+        ),
+        (
+            "unreadable or missing data",
+            "CLAIM; TRIPOD+AI",
+            None if unreadable is None else f"images that cannot be decoded and are left out: {whole(unreadable)}",
+        ),
+        ("reference standard", "CLAIM; STARD-AI", None),
+        ("annotators and their agreement", "CLAIM; TRIPOD+AI", None),
+        ("sample size calculation", "CLAIM; STARD-AI; TRIPOD+AI", None),
+        ("partitions", "CLAIM; STARD-AI", f"{', '.join(parts)}, split {split}{of}"),
+        ("disjoint patients", "CLAIM; STARD-AI", audit.get("groups") or stamped),
+        ("duplicate images", "CLAIM", audit.get("duplicates")),
+        ("age, sex and other characteristics", "CLAIM; STARD-AI; TRIPOD+AI", None),
+    ]
 
 
-def _duplicates(results: StudyResults) -> str | None:
-    return _first(results).get("audit", {}).get("duplicates")
-
-
-def _networks(results: StudyResults) -> str:
-    sizes = {
-        run["params"].arch: f"{run['params'].arch} ({millions(run['parameters'])} parameters)" for run in results.runs
-    }
-    return listing(list(sizes.values()))
-
-
-def _software(results: StudyResults) -> str | None:
-    run = _first(results)
-    names = [f"{name} {run['versions'][name]}" for name in ("python", "torch") if name in run.get("versions", {})]
-    machine = [str(run[key]) for key in ("device", "precision") if run.get(key)]
-    return ", ".join([*names, *machine]) or None
-
-
-def _start(results: StudyResults) -> str | None:
-    return (
-        listing(list(dict.fromkeys(run["start"] for run in results.runs if run.get("start")))) if results.runs else None
-    )
-
-
-def _training(results: StudyResults) -> str:
+def _model(results: StudyResults) -> Rows:
+    run = results.runs[0]
+    sizes = {r["params"].arch: f"{r['params'].arch} ({millions(r['parameters'])} parameters)" for r in results.runs}
+    software = [f"{name} {run['versions'][name]}" for name in ("python", "torch") if name in run.get("versions", {})]
+    software += [str(run[key]) for key in ("device", "precision") if run.get(key)]
     keys = ("loss", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay", "rotation")
-    return ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys)
+    imbalance = f"class weights {_all(results, 'class_weights')}, sampling {_all(results, 'sampling')}"
+    select_on = listing(list(dict.fromkeys(r["params"].select_on for r in results.runs)))
+    choice = f"the epoch with the best {metric(results.score).name} on the {CHOICE.get(select_on, select_on)}"
+    looks = sorted({r["test_predictions"] for r in results.runs if "test_predictions" in r})
+    looked = f"test was predicted {listing([plural(count, 'time') for count in looks], 'or')} per run"
+    return [
+        ("network", "CLAIM; TRIPOD+AI", listing(list(sizes.values()))),
+        ("software and machine", "CLAIM", ", ".join(software)),
+        ("initial weights", "CLAIM", listing(list(dict.fromkeys(r["start"] for r in results.runs)))),
+        (
+            "training",
+            "CLAIM; TRIPOD+AI",
+            ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys),
+        ),
+        ("class imbalance", "TRIPOD+AI", imbalance),
+        ("choice of the final model", "CLAIM", "the last epoch" if select_on == "last" else choice),
+        ("looks at the test images", "STARD-AI", looked if looks else None),
+    ]
 
 
-def _imbalance(results: StudyResults) -> str:
-    return f"class weights {_all(results, 'class_weights')}, sampling {_all(results, 'sampling')}"
-
-
-def _choice(results: StudyResults) -> str:
-    chosen = listing(list(dict.fromkeys(run["params"].select_on for run in results.runs)))
-    if chosen == "last":
-        return "the last epoch"
-    return f"the epoch with the best {metric(results.score).name} on the {CHOICE.get(chosen, chosen)}"
-
-
-def _looks(results: StudyResults) -> str | None:
-    counts = sorted({run["test_predictions"] for run in results.runs if "test_predictions" in run})
-    times = [plural(count, "time") for count in counts]
-    return f"test was predicted {listing(times, 'or')} a run" if times else None
-
-
-def _measures(results: StudyResults) -> str:
-    return f"accuracy, {metric(results.score).name} and others, beside always answering {results.majority_class}"
-
-
-def _uncertainty(results: StudyResults) -> str:
-    return f"95 % intervals by bootstrap, drawn by {results.unit}; {results.n_seeds} a variant"
-
-
-def _performance(results: StudyResults) -> str:
-    best = results.of(results.best)
+def _results(results: StudyResults) -> Rows:
+    score, best, commit = metric(results.score).name, results.of(results.best), results.runs[0].get("git_commit")
     intervals = best[0]["intervals"] if len(best) == 1 else results.over_seeds()[results.best]
     ends = intervals.loc[results.score, ["low", "high"]].tolist()
     value = with_interval(results.score, results.mean(results.best, results.score), *ends)
-    return f"{metric(results.score).name} of {results.best}: {value}"
+    return [
+        (
+            "measures and baseline",
+            "CLAIM; TRIPOD+AI",
+            f"accuracy, {score} and others, beside always predicting {results.majority_class}",
+        ),
+        (
+            "uncertainty",
+            "CLAIM; STARD-AI; TRIPOD+AI",
+            f"95 % intervals by bootstrap, drawn by {results.unit}; {results.n_seeds} per variant",
+        ),
+        ("performance", "CLAIM; STARD-AI; TRIPOD+AI", f"{score} of {results.best}: {value}"),
+        ("decision threshold", "STARD-AI", None),
+        ("calibration", "TRIPOD+AI", None),
+        ("subgroups", "CLAIM; STARD-AI; TRIPOD+AI", None),
+        ("explanation", "CLAIM", None),
+        ("failure analysis", "CLAIM", None),
+        ("external test", "CLAIM; TRIPOD+AI", "none: internal test only"),
+        (
+            "code",
+            "CLAIM; TRIPOD+AI",
+            f"commit {commit}; parameters, predictions and weights of every run are kept" if commit else None,
+        ),
+        ("registration, ethics and funding", "CLAIM; STARD-AI; TRIPOD+AI", None),
+    ]
 
 
-def _external(results: StudyResults) -> str:
-    return "none: internal test only"
-
-
-def _code(results: StudyResults) -> str | None:
-    commit = _first(results).get("git_commit")
-    return f"commit {commit}; parameters, predictions and weights of every run are kept" if commit else None
-
-
-_DATA: list[tuple[str, str, Say]] = [
-    ("objective", "CLAIM; STARD-AI; TRIPOD+AI", lambda results: results.study.question),
-    ("intended use", "CLAIM; STARD-AI; TRIPOD+AI", lambda *_: "none: a lab report, not a medical device"),
-    ("data source", "CLAIM; TRIPOD+AI", _source),
-    ("eligibility of patients", "CLAIM; STARD-AI; TRIPOD+AI", _unknown),
-    ("preprocessing", "CLAIM; TRIPOD+AI", _preprocessing),
-    ("unreadable or missing data", "CLAIM; TRIPOD+AI", _left_out),
-    ("reference standard", "CLAIM; STARD-AI", _unknown),
-    ("annotators and their agreement", "CLAIM; TRIPOD+AI", _unknown),
-    ("sample size calculation", "CLAIM; STARD-AI; TRIPOD+AI", _unknown),
-    ("partitions", "CLAIM; STARD-AI", _partitions),
-    ("disjoint patients", "CLAIM; STARD-AI", _disjoint),
-    ("duplicate images", "CLAIM", _duplicates),
-    ("age, sex and other characteristics", "CLAIM; STARD-AI; TRIPOD+AI", _unknown),
-]
-_MODEL: list[tuple[str, str, Say]] = [
-    ("network", "CLAIM; TRIPOD+AI", _networks),
-    ("software and machine", "CLAIM", _software),
-    ("initial weights", "CLAIM", _start),
-    ("training", "CLAIM; TRIPOD+AI", _training),
-    ("class imbalance", "TRIPOD+AI", _imbalance),
-    ("choice of the final model", "CLAIM", _choice),
-    ("looks at the test images", "STARD-AI", _looks),
-]
-_RESULTS: list[tuple[str, str, Say]] = [
-    ("measures and baseline", "CLAIM; TRIPOD+AI", _measures),
-    ("uncertainty", "CLAIM; STARD-AI; TRIPOD+AI", _uncertainty),
-    ("performance", "CLAIM; STARD-AI; TRIPOD+AI", _performance),
-    ("decision threshold", "STARD-AI", _unknown),
-    ("calibration", "TRIPOD+AI", _unknown),
-    ("subgroups", "CLAIM; STARD-AI; TRIPOD+AI", _unknown),
-    ("explanation", "CLAIM", _unknown),
-    ("failure analysis", "CLAIM", _unknown),
-    ("external test", "CLAIM; TRIPOD+AI", _external),
-    ("code", "CLAIM; TRIPOD+AI", _code),
-    ("registration, ethics and funding", "CLAIM; STARD-AI; TRIPOD+AI", _unknown),
-]
+def _all(results: StudyResults, key: str) -> str:
+    """A parameter's value, or all that the variants have."""
+    return " or ".join(dict.fromkeys(parameter_text(getattr(run["params"], key)) for run in results.runs))

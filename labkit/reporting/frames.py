@@ -9,9 +9,8 @@ import pandas as pd
 from labkit.format import missing
 
 
-def joined(history: pd.DataFrame | Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """One table with `run` as text, `seed` (0 if absent), sorted by `epoch`; takes a list of tables too."""
-    table = history if isinstance(history, pd.DataFrame) else pd.concat(list(history), ignore_index=True)
+def joined(table: pd.DataFrame) -> pd.DataFrame:
+    """A history with `run` as text, `seed` (0 if absent), sorted by `epoch`."""
     return table.assign(run=table["run"].astype(str), seed=table.get("seed", 0)).sort_values("epoch", kind="stable")
 
 
@@ -44,11 +43,6 @@ def mean(values: Iterable[float]) -> float:
     return float(array.mean()) if len(array) else float("nan")
 
 
-def chosen_epoch(history: pd.DataFrame, score: str | None = None) -> int | None:
-    """Of one run's history: the epoch marked in the column `chosen`, else that of the first maximum of `score`."""
-    epochs = floats(history, "epoch")
-    marked = np.flatnonzero(floats(history, "chosen") > 0)
-    if len(marked):
-        return int(epochs[marked[0]])
-    scores = floats(history, score) if score else np.array([])
-    return int(epochs[np.nanargmax(scores)]) if np.isfinite(scores).any() else None
+def means(table: pd.DataFrame, by: str, name: str) -> dict[str, float]:
+    """The mean of column `name` for each value of column `by`, in order of appearance; NaN where nothing is known."""
+    return {key: mean(floats(part, name)) for key, part in parts(table, by).items()}

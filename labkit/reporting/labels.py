@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from labkit.reporting.style import GREY
+from labkit.reporting.style import GREY, Palette
 
 POINTS = 72  # in an inch
 LEADER: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
@@ -29,16 +29,19 @@ class EndLabel:
 
 def wrap(text: str, width: int = 18) -> str:
     """Break each line of a name after spaces, '-' and '_' into lines of at most `width` characters, where it can."""
-    return "\n".join(_wrap_line(line, width) for line in text.split("\n"))
-
-
-def _wrap_line(text: str, width: int) -> str:
-    lines = [""]
-    for piece in re.findall(r"[^\s_-]+[\s_-]*|[\s_-]+", text):
-        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
+    lines = []
+    for line in text.split("\n"):
+        lines.append("")
+        for piece in re.findall(r"[^\s_-]+[\s_-]*|[\s_-]+", line):
+            if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
     return "\n".join(line.strip() for line in lines)
+
+
+def named_glyph(palette: Palette, run: str, width: int = 18) -> str:
+    """A run's marker and its name beside it, on as many lines as it needs."""
+    return f"{palette[run].glyph} " + wrap(run, width).replace("\n", "\n    ")
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: float) -> np.ndarray:

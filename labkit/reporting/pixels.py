@@ -2,23 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from labkit.data.augment import centre_crop
 from labkit.data.source import open_data
 from labkit.data.store import Store, build_store
-from labkit.evaluation.gradcam import agreement, grad_cam
 from labkit.evaluation.subgroups import brightness_and_sharpness
-from labkit.models.build import build_model
-from labkit.models.trained import load_trained
 from labkit.params import RunParams
-from labkit.runs.folder import cache_root, read_params
-
-UNTRAINED = 3  # networks of random weights that a trained one is compared with: one alone may agree by chance
+from labkit.runs.folder import cache_root
 
 
 @dataclass(frozen=True)
@@ -47,20 +40,3 @@ def open_pixels(params: RunParams) -> Pixels:
     """Raises DataError where the data cannot be read any more."""
     images, hashes = open_data(params.dataset, params.data, cache_root())
     return Pixels(params, build_store(images.table, hashes, params.image_size, cache_root()))
-
-
-def load_networks(folder: Path, n_classes: int) -> Iterator[nn.Module]:
-    """A finished run's network on the CPU, and then UNTRAINED ones of the same build whose weights are random."""
-    yield load_trained(folder)
-    params = read_params(folder)
-    design = {"deviation": params.deviation, "image_size": params.input_size}
-    for seed in range(params.seed + 1, params.seed + 1 + UNTRAINED):
-        yield build_model(params.arch, params.outputs(n_classes), seed=seed, **design)
-
-
-def gaze(folder: Path, pixels: Pixels, rows: pd.DataFrame, n_classes: int) -> tuple[np.ndarray, float]:
-    """Grad-CAM of each row's prediction (n, h, w), and how far networks of random weights draw the same maps."""
-    images, answers = pixels.of(rows["image_id"].tolist()), rows["prediction"].to_numpy(np.int64)
-    networks = load_networks(folder, n_classes)
-    trained, *untrained = (grad_cam(model, images, answers, pixels.params.normalize) for model in networks)
-    return trained, float(np.mean([agreement(trained, maps) for maps in untrained]))

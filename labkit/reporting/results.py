@@ -11,12 +11,11 @@ import pandas as pd
 
 from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts
-from labkit.evaluation.compare import mean_of_seeds, paired_difference
+from labkit.evaluation.compare import holm, mcnemar, mean_of_seeds, paired_difference
 from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import METRICS, bootstrap_by_group, sensitivity
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
-from labkit.evaluation.paired import holm, mcnemar
-from labkit.evaluation.ranking_intervals import auroc_draws, auroc_intervals
+from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import plural
 from labkit.params import RunParams
 from labkit.reporting.failed import unfinished
@@ -62,13 +61,13 @@ class StudyResults:
 
     ``runs``: one dict a run and seed, with ``run, seed, n``, every score of ``metrics.evaluate``, ``intervals``
     (metric: estimate, low, high), ``sensitivity_intervals`` (the same by class), ``test`` (its decided test
-    predictions), ``answers`` (share of its most frequent answer), ``minutes, images_per_second, milliseconds,
+    predictions), ``majority_share`` (of its most frequent prediction), ``minutes, images_per_second, milliseconds,
     parameters, flops, file_mb, device, start, params``.
     ``honest``: the same of the runs that were made a second time with patients kept apart, one dict a seed by the name
     of the run that they repeat; their test images are others. ``unscored``: runs without a labelled test image.
     ``val`` is like ``test``, without a row where there is no validation part.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
-    with their state, error and the end of what they printed. ``baseline``: the scores of always answering train's most
+    with their state, error and the end of what they printed. ``baseline``: the scores of always predicting train's most
     frequent class.
     """
 
@@ -77,7 +76,7 @@ class StudyResults:
     history: pd.DataFrame
     unfinished: pd.DataFrame
     baseline: dict[str, Any]
-    majority: dict[str, float]  # split -> accuracy of always answering train's most frequent class
+    majority: dict[str, float]  # split -> accuracy of always predicting train's most frequent class
     classes: list[str]
     score: str
     palette: Palette
@@ -141,7 +140,7 @@ class StudyResults:
 
     @property
     def majority_class(self) -> str:
-        """The name of train's most frequent class, the answer of the baseline."""
+        """The name of train's most frequent class, the prediction of the baseline."""
         return self.classes[self.baseline["class"]]
 
     def seeds(self, name: str) -> list[pd.DataFrame]:
@@ -182,14 +181,14 @@ class StudyResults:
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
                 differences = paired_difference(self.seeds(a), self.seeds(b), len(self.classes))
-                p = _mcnemar(self.tests[a], self.tests[b])
+                p = mcnemar(self.tests[a], self.tests[b])
                 for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
                     row = differences.loc[metric]
                     ends = row["difference"], row["low"], row["high"]
                     yield Comparison(a, b, factors[0], metric, *ends, also, p_value)
 
 
-def collect(study_name: str) -> StudyResults:
+def study_results(study_name: str) -> StudyResults:
     """Read a study's run folders; raises ValueError where none is finished or the runs do not belong together."""
     study = load_study(study_name)
     folders = current_runs(study_name)
@@ -266,7 +265,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
         "intervals": intervals,
         "sensitivity_intervals": sensitivities,
         "touched": _touched(folder, manifest, test),
-        "answers": majority_share(test),
+        "majority_share": majority_share(test),
         "minutes": sum(seconds) / 60,
         "images_per_second": sum(manifest["drawn_counts"]) / float(np.median(seconds)),
         "file_mb": (folder / "model.safetensors").stat().st_size / 1e6,
@@ -317,8 +316,3 @@ def intervals_over_seeds(mine: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     task = facts(mine[0]["params"].dataset).task
     aurocs = [] if is_ordinal(tests[0]) else [auroc_draws(test, classes, task) for test in tests]
     return mean_of_seeds(tests, len(classes), aurocs)
-
-
-def _mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
-    ids = {"image_ids_a": a["image_id"], "image_ids_b": b["image_id"]}
-    return mcnemar(a["label"], a["prediction"], b["prediction"], **ids).p

@@ -13,7 +13,6 @@ import html
 import io
 import re
 import sys
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from PIL import Image
 
 from labkit.format import DASH, fixed
 
-Format = str | Callable[[Any], str]
 # A whole cell: 7,026 or 11.7 M or 0.123 ± 0.004 or 82.3 % [81.4–83.2], but no 92480_right, which is a name.
 _VALUE = r"[<>]?\s*[\u2212\u2013+-]?\d[\d,.]*(?:[eE][\u2212+-]?\d+)?(?:\s*(?:%|[kMG]|[MG]B|px|s|min|h|points?))?"
 _NUMBER = re.compile(rf"{_VALUE}(?:(?:\s*(?:±|\u2013|to|/|×)\s*|\s*[\[(]){_VALUE}[\])]?)*")
@@ -91,59 +89,36 @@ def _anchor(label: str) -> str:
     return f' id="{REFERENCE}{label}"' if label else ""
 
 
-def show_table(
-    table: pd.DataFrame,
-    *,
-    caption: str = "",
-    label: str = "",
-    formats: Mapping[str, Format] | None = None,
-    align: Mapping[str, str] | None = None,
-) -> None:
+def show_table(table: pd.DataFrame, *, caption: str = "", label: str = "") -> None:
     """Display a DataFrame as an HTML table with its caption, and as plain text.
 
-    `formats` maps a column to a format such as '{:.1%}' or to a function; `align` overrides a column's
-    alignment ('left' or 'right'; by default columns of numbers, also of numbers in strings, stand right); `label` as
-    in `show`. Raises ValueError for a column in either that the table lacks, and for a wrong label.
+    Columns of numbers, also of numbers in strings, are right-aligned; `label` as in `show`. Raises ValueError for a
+    wrong label.
     """
     _check_label(label, caption)
-    for name in [*(formats or {}), *(align or {})]:
-        if name not in table.columns:
-            raise ValueError(f"no column {name!r} to format; the table has {', '.join(map(str, table.columns))}")
     plain = f"{caption}\n{table.to_string(index=not _trivial(table.index))}".strip()
     display(
-        {
-            "text/html": table_html(table, caption=caption, label=label, formats=formats, align=align),
-            "text/plain": plain,
-        },
+        {"text/html": table_html(table, caption=caption, label=label), "text/plain": plain},
         metadata={"labkit": {"caption": "table"}} if caption else {},
         raw=True,
     )
 
 
-def table_html(
-    table: pd.DataFrame,
-    *,
-    caption: str = "",
-    label: str = "",
-    formats: Mapping[str, Format] | None = None,
-    align: Mapping[str, str] | None = None,
-) -> str:
+def table_html(table: pd.DataFrame, *, caption: str = "", label: str = "") -> str:
     """The `<table class="table">` of `show_table`: escaped, `scope` on every header, index hidden if it only counts."""
-    index = not _trivial(table.index)
-    cells = {name: [_cell(value, (formats or {}).get(name)) for value in table[name]] for name in table.columns}
-    sides = {name: (align or {}).get(name) or _side(cells[name]) for name in table.columns}
-
-    head = [_tag("th", table.index.name or "", "left", "col")] if index else []
-    head += [_tag("th", name, sides[name], "col") for name in table.columns]
-    rows = []
-    for place, name_of_row in enumerate(table.index):
-        row = [_tag("th", name_of_row, "left", "row")] if index else []
-        row += [_tag("td", cells[name][place], sides[name]) for name in table.columns]
-        rows.append(f"<tr>{''.join(row)}</tr>")
-    attributes = f'class="caption" data-kind="table"{_anchor(label)}'
-    title = f"<caption {attributes}>{html.escape(caption)}</caption>\n" if caption else ""
-    body = "\n".join(rows)
-    return f'<table class="table">\n{title}<thead><tr>{"".join(head)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+    cells = {name: [_cell(value) for value in table[name]] for name in table.columns}
+    sides = {name: _side(column) for name, column in cells.items()}
+    head = [_tag("th", name, sides[name], "col") for name in cells]
+    rows = [[_tag("td", column[place], sides[name]) for name, column in cells.items()] for place in range(len(table))]
+    if not _trivial(table.index):
+        head.insert(0, _tag("th", table.index.name or "", "left", "col"))
+        rows = [[_tag("th", name, "left", "row"), *row] for name, row in zip(table.index, rows, strict=True)]
+    title = ""
+    if caption:
+        title = f'<caption class="caption" data-kind="table"{_anchor(label)}>{html.escape(caption)}</caption>\n'
+    top, *body = (f"<tr>{''.join(row)}</tr>" for row in [head, *rows])
+    below = "\n".join(body)
+    return f'<table class="table">\n{title}<thead>{top}</thead>\n<tbody>\n{below}\n</tbody>\n</table>'
 
 
 def _tag(name: str, content: object, side: str, scope: str = "") -> str:
@@ -152,13 +127,9 @@ def _tag(name: str, content: object, side: str, scope: str = "") -> str:
     return f'<{name}{attributes} class="{side}" style="text-align:{side}">{html.escape(str(content))}</{name}>'
 
 
-def _cell(value: Any, form: Format | None) -> str:
+def _cell(value: Any) -> str:
     if not isinstance(value, str) and (value is None or (pd.api.types.is_scalar(value) and pd.isna(value))):
         return DASH
-    if callable(form):
-        return form(value)
-    if form:
-        return form.format(value)
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):

@@ -109,7 +109,7 @@ def _luminance(rgb: tuple[float, ...]) -> float:
 class PercentTicks(Formatter):
     """0.725 -> '72.5 %', all ticks of an axis with as many decimals as the finest needs."""
 
-    def __call__(self, x: float, pos: int | None = None) -> str:
+    def __call__(self, x: float, pos: int | None = None) -> str:  # noqa: D102
         locs = [float(loc) * 100 for loc in self.locs]
         digits = next((d for d in range(3) if all(abs(loc - round(loc, d)) < 1e-6 for loc in locs)), 3)
         return percent(x, digits)

@@ -4,17 +4,17 @@ from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import paired_difference
 from labkit.format import listing, metric, percent, plural, whole, word
 from labkit.reporting.results import StudyResults
-from labkit.reporting.sentences_results import CONSTANT, best_variant_sentence
+from labkit.reporting.scores import CONSTANT, best_variant_sentence
 from labkit.reporting.tables import estimates
 
 
 def summary(results: StudyResults) -> list[str]:
-    """What was done; which variant is best; what no model at all would score; what the best is better than; and whether
-    the numbers can be believed."""
+    """What was done; which variant is best; the majority baseline; what the best is better than; and whether the
+    numbers can be trusted."""
     found = estimates(results.runs)
     said = [
         _what(results),
-        best_variant_sentence(found, results.baseline[results.score], results.score),
+        best_variant_sentence(found, results.score, results.baseline[results.score]),
         _without_a_model(results),
         _told_apart(results),
         _how_sound(results),
@@ -31,17 +31,17 @@ def _what(results: StudyResults) -> str:
     of = f" of {plural(first['n_groups'], results.group_name)}" if first["n_groups"] else ""
     network = "One network was" if len(names) == 1 else f"{word(len(names)).capitalize()} variants of networks were"
     learnt = f"{whole(first['n_images']['train'])} {kind}"
-    return f"{network} trained{each} on {learnt} and judged on {whole(first['n'])} others{of}."
+    return f"{network} trained{each} on {learnt} and tested on {whole(first['n'])} others{of}."
 
 
 def _without_a_model(results: StudyResults) -> str:
     accuracy = metric("accuracy").text
     best = max(results.tests, key=lambda name: results.mean(name, "accuracy"))
-    text = f"Always answering “{results.majority_class}” is right in {percent(results.baseline['accuracy'])}"
+    text = f"Always predicting “{results.majority_class}” is right in {percent(results.baseline['accuracy'])}"
     text += f" of the test images, the most accurate variant, {best}, in {accuracy(results.mean(best, 'accuracy'))}"
-    blind = [name for name in results.tests if results.mean(name, "answers") >= CONSTANT]
+    blind = [name for name in results.tests if results.mean(name, "majority_share") >= CONSTANT]
     if blind:
-        text += f"; {listing(blind)} {'gives' if len(blind) == 1 else 'give'} (nearly) always one and the same answer"
+        text += f"; {listing(blind)} {'gives' if len(blind) == 1 else 'give'} (nearly) always the same prediction"
     return f"{text}."
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from labkit.data.augment import Augment, centre_crop
 from labkit.data.store import Store
 from labkit.format import plural, whole
-from labkit.reporting.plots_data import image_grid
+from labkit.reporting.images import image_grid
 from labkit.reporting.show import CSS_PIXELS_PER_INCH, note, picture, show
 from labkit.training.progress import in_browser
 

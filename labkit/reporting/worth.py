@@ -4,8 +4,6 @@ Whatever is fitted is fitted on validation predictions; where a study has none, 
 why. All of it is of each variant's first seed, on the test images that all variants share.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +13,13 @@ import pandas as pd
 from labkit.audit import LeakEffect
 from labkit.data.catalog import facts
 from labkit.evaluation.calibration import Calibration, calibration
-from labkit.evaluation.curves import curves
 from labkit.evaluation.decide import NotFitted
 from labkit.evaluation.eyes import join_eyes
 from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import evaluate
-from labkit.evaluation.question import Question, question
-from labkit.evaluation.thresholds import RULES, WANTED, operating_points
-from labkit.format import DASH, NBSP, fixed, listing, metric, percent, signed_difference, whole, with_interval
+from labkit.evaluation.ranking import curves
+from labkit.evaluation.thresholds import RULES, WANTED, Question, operating_points, question
+from labkit.format import NBSP, fixed, listing, metric, percent, signed_difference, whole, with_interval
 from labkit.reporting.results import StudyResults
 from labkit.reporting.tables import TOO_FEW
 
@@ -84,51 +81,42 @@ def _derived(run: Mapping[str, Any], test: pd.DataFrame, classes: list[str], tas
 
 
 def points_table(points: pd.DataFrame) -> pd.DataFrame:
-    """A row a variant and rule: threshold, sensitivity on validation, and the four shares on test with intervals.
+    """One row per variant and rule: threshold, sensitivity on validation, and the four shares on test with intervals.
 
-    Test images with and without what is looked for stand in the headers; of how many were called so, in a cell where
-    they are too few.
+    The number of positive and negative test images is in the headers; that of predicted ones in a cell, where they are
+    too few.
     """
     rows = []
     for _, part in points.groupby(["run", "rule"], sort=False):
-        run, rule = part["run"].tolist()[0], part["rule"].tolist()[0]
-        of = {str(row["metric"]): row for row in part.to_dict("records")}
-        row = {"variant": str(run), "rule": str(rule), "threshold": fixed(of["sensitivity"]["threshold"], 3)}
-        row["on validation"] = percent(of["sensitivity"]["validation"])
-        for name, one in of.items():
-            few = f"n{NBSP}={NBSP}{whole(one['n'])}" + (", too few" if one["n"] < TOO_FEW else "")
-            text = with_interval(name, one["estimate"], one["low"], one["high"])
-            if name in ("sensitivity", "specificity"):
-                row[f"{metric(name).short} ({few})"] = text
+        first = next(one for one in part.to_dict("records") if one["metric"] == "sensitivity")
+        row = {"variant": first["run"], "rule": first["rule"], "threshold": fixed(first["threshold"], 3)}
+        row["on validation"] = percent(first["validation"])
+        for one in part.to_dict("records"):
+            name, few = metric(one["metric"]).short, ", too few" if one["n"] < TOO_FEW else ""
+            n = f" (n{NBSP}={NBSP}{whole(one['n'])}{few})"
+            text = with_interval(one["metric"], one["estimate"], one["low"], one["high"])
+            if one["metric"] in ("sensitivity", "specificity"):
+                row[name + n] = text
             else:
-                row[metric(name).short] = f"{text} ({few})" if one["n"] < TOO_FEW else text
+                row[name] = text + (n if few else "")
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def points_sentence(points: pd.DataFrame, question: Question) -> str:
-    """Whether the sensitivity asked for on validation holds on test, and at what price."""
-    found: dict[str, dict[str, float]] = {}
-    for one in points.loc[points["rule"] == RULES[0]].to_dict("records"):
-        found.setdefault(str(one["run"]), {})[str(one["metric"])] = float(one["estimate"])
-    kept = [name for name, of in found.items() if of["sensitivity"] > WANTED - 1e-9]
-    best = max(found, key=lambda name: found[name]["specificity"])
-    text = f"With the threshold that finds {percent(WANTED, 0)} of {question.name} on validation, "
-    text += f"{len(kept)} of {len(found)} variants find as much on test" + (f" ({listing(kept)})" if kept else "")
-    price = f"{percent(found[best]['specificity'])} of those without it are left alone by {best}"
-    return f"{text}; {price}, which finds {percent(found[best]['sensitivity'])}."
-
-
-def calibration_table(found: Mapping[str, Calibration]) -> pd.DataFrame:
-    """A row a variant: temperature, Brier score and ECE before and after, the ECE of a perfectly calibrated model."""
-    rows = []
-    for name, one in found.items():
-        row = {"variant": name, "n": whole(one.n), "temperature": fixed(one.temperature, 2)}
-        for key, head in (("brier", "Brier"), ("ece", "ECE"), ("reference", "ECE if perfect")):
-            both = [fixed(float(value), 3) for value in one.scores[key]]
-            row[f"{head}, before"], row[f"{head}, after"] = both[0], both[1] if len(both) > 1 else DASH
-        rows.append(row)
-    return pd.DataFrame(rows)
+    """Whether the sensitivity asked for on validation is reached on test, and the best specificity there."""
+    found = points.loc[points["rule"] == RULES[0]].pivot(index="run", columns="metric", values="estimate")
+    found = found.loc[points["run"].unique()]
+    reached = [str(run) for run in found.index[found["sensitivity"] > WANTED - 1e-9]]
+    ends = [percent(end) for end in (found["sensitivity"].min(), found["sensitivity"].max())]
+    who = f"none reaches it on test ({' to '.join(dict.fromkeys(ends))})"
+    if reached:
+        verb = "reaches" if len(reached) == 1 else "reach"
+        who = f"{len(reached)} of {len(found)} variants {verb} it on test ({listing(reached)})"
+    best = found["specificity"].idxmax()
+    text = f"At thresholds set for {percent(WANTED, 0)} sensitivity to {question.name} on validation, {who}"
+    text += f"; the highest specificity is {percent(found.loc[best, 'specificity'])}, of {best}, "
+    return f"{text}whose sensitivity is {percent(found.loc[best, 'sensitivity'])}."
 
 
 def joined_sentence(joined: list[dict[str, Any]], results: StudyResults) -> str:
@@ -143,7 +131,7 @@ def joined_sentence(joined: list[dict[str, Any]], results: StudyResults) -> str:
 
 
 def leak_table(effects: Mapping[str, LeakEffect], score: str) -> pd.DataFrame:
-    """A row a variant (`StudyResults.leak_effects`): both parts' scores and how far they are apart."""
+    """One row per variant (`StudyResults.leak_effects`): both parts' scores and how far they are apart."""
     rows = []
     for run, effect in effects.items():
         row = {"variant": run, "n leaked": whole(effect.n_leaked), "n clean": whole(effect.n_clean)}

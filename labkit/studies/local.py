@@ -12,7 +12,7 @@ from labkit.runs.files import read_json
 from labkit.runs.folder import mark_failed, state
 from labkit.studies.file import Study
 from labkit.studies.notebook import NOTEBOOKS, Say, execute, stop_kernels
-from labkit.training.stop import Stopped
+from labkit.training.progress import Stopped
 
 STOPPED = f"{Stopped.__name__}: "  # how the error of a run begins that was asked to stop, and saved how far it is
 

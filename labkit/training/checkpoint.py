@@ -20,8 +20,8 @@ class Progress:
     """How far a run is: a history row and the seconds of every epoch, and the best epoch's score and weights so far.
 
     ``micro_batch``: images that memory was found to hold in training at a time; 0 before the first step. Of an epoch
-    that was left in its middle: the ``steps`` done, the ``images`` in them, the ``sums`` of their losses and correct
-    answers, and the ``spent`` seconds; else 0.
+    that was left in its middle: the ``steps`` done, the ``sums`` of their losses, correct answers and images, and the
+    ``spent`` seconds; else 0.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -31,15 +31,14 @@ class Progress:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     micro_batch: int = 0
     steps: int = 0
-    images: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     spent: float = 0.0
 
     def end_epoch(self, row: dict[str, Any], seconds: float) -> None:
         """The epoch's row and seconds; the next one begins with its first step."""
         self.history.append(row)
         self.seconds.append(round(seconds, 2))
-        self.steps, self.images, self.sums, self.spent = 0, 0, [0.0, 0.0], 0.0
+        self.steps, self.sums, self.spent = 0, [0.0, 0.0, 0.0], 0.0
 
     def consider(self, epoch: int, score: float, model: nn.Module) -> None:
         """Keep a copy of the weights if this epoch is better; of two equal epochs the earlier stays."""

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 
 from labkit.params import ParameterError, RunParams
-from labkit.training.processes import environment, start_helpers, stop_helpers
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -20,23 +20,31 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 def set_up(params: RunParams) -> Accelerator:
     """Set threads and seeds and choose device and precision; raises ParameterError where the device is not there.
 
-    Deterministic algorithms are asked for: bit-equality is promised for equal threads, device and versions. Other
-    processes are started where ``num_processes`` asks for them, and those of a call before are ended.
+    Deterministic algorithms are asked for: bit-equality is promised for equal threads, device and versions.
     """
-    stop_helpers()
-    refuse_too_many(params.num_processes, choose_device(params.device))
-    if params.num_processes == 1:
-        return join(params, {})
-    try:
-        return join(params, start_helpers(params, threads_of(params)))
-    except BaseException:
-        stop_helpers()
-        raise
-
-
-def threads_of(params: RunParams) -> int:
-    """CPU threads of each process: as asked for, or all cores shared out."""
-    return params.threads or max(1, (os.cpu_count() or 1) // params.num_processes)
+    device = choose_device(params.device)
+    refuse_too_many(params.num_processes, device)
+    torch.set_num_threads(params.threads or max(1, (os.cpu_count() or 1) // params.num_processes))
+    reuse_memory()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Else new memory is filled with NaN first, to find bugs: 2 to 4 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    torch.backends.cudnn.benchmark = False
+    seed_everything(params.seed)
+    precision = params.precision
+    if precision == "auto":
+        precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if precision == "fp16" and device == "cpu":
+        raise ParameterError("precision: got 'fp16', but a CPU trains in fp32 or bf16; allowed here: auto, fp32, bf16")
+    if params.compile:
+        check_compiler(device)
+    # Accelerate keeps its first settings for the life of a process; a notebook may be run again with others.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    # DDP else rearranges its sums after the first step, and a run of three processes would resume to other last bits.
+    fixed_sums = DistributedDataParallelKwargs(find_unused_parameters=True)
+    mixed = "no" if precision == "fp32" else precision
+    return Accelerator(cpu=device == "cpu", mixed_precision=mixed, kwargs_handlers=[fixed_sums])
 
 
 def refuse_too_many(num_processes: int, device: str) -> None:
@@ -47,36 +55,6 @@ def refuse_too_many(num_processes: int, device: str) -> None:
             f"num_processes: got {num_processes}, allowed here: at most {gpus}, one for each GPU of this machine; "
             "lower it, or set device to cpu"
         )
-
-
-def touch_device(params: RunParams, rank: int) -> None:
-    """Fail now where the GPU of a process cannot be had: once it is waited for in the group, nobody would hear."""
-    if choose_device(params.device) == "cuda":
-        torch.zeros(1, device=f"cuda:{rank}")
-
-
-def join(params: RunParams, group: dict[str, str]) -> Accelerator:
-    """What `set_up` does in each process; ``group``: how Accelerate finds the others, {} where there are none."""
-    torch.set_num_threads(threads_of(params))
-    reuse_memory()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # Else new memory is filled with NaN first, to find bugs: 2 to 4 % of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    torch.backends.cudnn.benchmark = False
-    seed_everything(params.seed)
-    device = choose_device(params.device)
-    precision = params.precision
-    if precision == "auto":
-        precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if precision == "fp16" and device == "cpu":
-        raise ParameterError("precision: got 'fp16', but a CPU trains in fp32 or bf16; allowed here: auto, fp32, bf16")
-    if params.compile:
-        check_compiler(device)
-    # Accelerate keeps its first settings for the life of a process; a notebook may be run again with others.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    with environment(group):
-        return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
 
 
 def reuse_memory() -> None:
@@ -122,9 +100,8 @@ def seed_everything(seed: int) -> None:
 
 
 def machine_facts(accelerator: Accelerator) -> dict[str, Any]:
-    """What the manifest says of the machine: device by name, precision, threads of each process, processes."""
+    """What the manifest says about the machine: name of the device, precision, threads of each process."""
     device = accelerator.device.type
     name = torch.cuda.get_device_name() if device == "cuda" else device
     precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-    threads, processes = torch.get_num_threads(), accelerator.num_processes
-    return {"device": name, "precision": precision, "threads": threads, "num_processes": processes}
+    return {"device": name, "precision": precision, "threads": torch.get_num_threads()}

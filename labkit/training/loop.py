@@ -1,31 +1,31 @@
-"""The training loop: epochs, freezing, schedules, and the choice of the epoch."""
+"""The training loop: epochs, frozen phase, learning-rate schedule, steps, evaluation and the choice of the epoch."""
 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from torch import nn
 
-from labkit.data.loaders import Batch, EpochLoader, shared
+from labkit.data.loaders import Batch, EpochLoader
 from labkit.models.build import num_classes, synchronized, train_mode
 from labkit.params import ParameterError, RunParams
-from labkit.runs.files import read_csv
+from labkit.runs.files import read_csv, read_json
 from labkit.runs.folder import Run
-from labkit.training.checkpoint import Progress, load_checkpoint, save_weights
+from labkit.training.checkpoint import Progress, load_checkpoint
+from labkit.training.launch import launch, refuse_changed_cells
 from labkit.training.loss import make_criterion
 from labkit.training.optim import learning_rate_at, make_optimizer
-from labkit.training.predict import predict_share, prepare
-from labkit.training.processes import agree, together
-from labkit.training.progress import Estimate, fit_steps
-from labkit.training.recorder import Keeper, Score
-from labkit.training.step import TrainStep, labels_of
-from labkit.training.stop import Stopped, how_far, stop_requests
+from labkit.training.predict import predict_together, prepare
+from labkit.training.progress import Bar, Stopped, StopRequest, how_far, stop_requests
+from labkit.training.recorder import Recorder, Score, evaluate
+from labkit.training.step import TrainStep
 
 
 def fit(
@@ -41,134 +41,86 @@ def fit(
 ) -> pd.DataFrame:
     """Train, leave the chosen epoch's weights in ``model`` and in the run folder, and return the history.
 
-    The history has one row an epoch: ``epoch, phase, learning_rate, train_loss, train_accuracy`` and, for every split
+    The history has one row per epoch: ``epoch, phase, learning_rate, train_loss, train_accuracy`` and, for every split
     that is watched, ``<split>_loss, <split>_accuracy, <split>_<score_name>``. Watched are val, where there is one, and
     test only under ``select_on: test``. Training loss and accuracy are those of the augmented images while the epoch
     runs. The epoch with the best ``score(labels, logits)`` on ``params.select_on`` is chosen, the earlier of two equal
     ones; under ``select_on: last`` it is the last. Under ``loss: ordinal`` the network has one output and
     ``n_classes``, the number of grades, must be given; accuracy and score are then those of the nearest grade.
-    ``watch`` is handed the history so far after every epoch, to draw it.
+    ``watch`` is called with the history after every epoch, to draw it.
 
-    A run that was killed goes on after its last full epoch, one that was asked to stop (SIGTERM) after its last step;
-    a finished one is replayed from its folder. Raises Stopped where it is asked to, FloatingPointError when the loss is
-    no longer a number, and ParameterError where memory does not suffice for the smallest part of a batch. How many
-    images were trained on at a time, usually the batch, is the manifest's ``micro_batch``.
+    A killed run continues after its last full epoch, one that was asked to stop (SIGTERM) after its last step; a
+    finished one is replayed from its folder. Raises Stopped where it was asked to stop, FloatingPointError when the
+    loss is no longer a number, and ParameterError where memory does not suffice for the smallest part of a batch. How
+    many images were trained on at a time, usually the batch, is the manifest's ``micro_batch``.
     """
     if run.finished:
-        return replay(model, run)
+        print(f"{run.folder.name} is finished: its history is replayed from {run.folder}")
+        return load_training(model, run)
     if params.outputs(2) != min(num_classes(model), 2) or (params.loss == "ordinal" and n_classes is None):
         raise ValueError(f"loss: {params.loss} does not fit {num_classes(model)} outputs and n_classes {n_classes}")
-    n_classes = n_classes or num_classes(model)
-    saved = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
+    if params.num_processes > accelerator.num_processes:
+        fit_in_processes(run, accelerator, watch)
+        return load_training(prepare(accelerator, model), run)
+    n_classes, train, first = n_classes or num_classes(model), loaders["train"], accelerator.is_main_process
+    watched = [split for split in ("val", "test") if split in loaders and (split == "val" or params.select_on == split)]
+    weights = class_weights(train.labels, params.class_weights, n_classes)
+    recorder = Recorder(run, params, score_name, watch, first)
+    for loader in loaders.values():
+        loader.batch_sampler.process, loader.batch_sampler.count = accelerator.process_index, accelerator.num_processes
+    group = dist.new_group(backend="gloo") if accelerator.num_processes > 1 else None
     with stop_requests() as stop:
-        keeper = Keeper(run, params, score, score_name, n_classes, watch, stop)
-        progress = together(accelerator, learn_share, model, loaders, params, n_classes, saved, here=[keeper])
-        prepare(accelerator, model).load_state_dict(progress.best_weights)  # several GPUs have trained a copy
-        save_weights(run.path("model.safetensors"), progress.best_weights, params.arch)
-        run.record(best_epoch=progress.best_epoch, epoch_seconds=progress.seconds, micro_batch=progress.micro_batch)
+        step, progress = resume(model, params, accelerator, n_classes, weights, recorder)
+        network: nn.Module = accelerator.unwrap_model(step.model)
+        if first and (progress.history or progress.steps):
+            place = how_far(len(progress.history) + 1, progress.steps, len(train))
+            print(f"going on {place}, from {run.path('checkpoint.pt')}")
+        bar = Bar((params.epochs - len(progress.history)) * len(train) - progress.steps, params.epochs)
+        for epoch in range(len(progress.history) + 1, params.epochs + 1):
+            started = time.monotonic() - progress.spent
+            frozen = epoch <= params.freeze_epochs
+            if (
+                epoch == params.freeze_epochs + 1 and epoch > 1 and not progress.steps
+            ):  # the backbone learns from now on
+                step = make_step(network, params, accelerator, n_classes, weights, frozen, step.micro_batch)
+            row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
+            row["learning_rate"] = learning_rate_at(params, epoch - 1)
+            train_mode(network, frozen)
+            train.set_epoch(epoch, progress.steps)
+            batches = bar.epoch(train, epoch, progress.steps, len(train)) if first else train
+            try:
+                row |= train_one_epoch(step, until_asked(batches, stop, group), len(train), epoch, progress)
+                for split in watched:
+                    if split == "test":
+                        recorder.count_test_prediction()
+                    loaders[split].set_epoch(epoch)  # matters under augment_test only
+                    images = until_asked(loaders[split], stop, group)
+                    outputs = predict_together(network, images, params.normalize, accelerator)
+                    row |= evaluate(split, loaders[split].labels, outputs, weights, score, score_name, n_classes)
+            except Stopped:
+                if progress.steps:  # else the checkpoint of the epoch before holds everything
+                    progress.spent = time.monotonic() - started
+                    recorder.save(step, progress)
+                place = how_far(epoch, progress.steps, len(train))
+                raise Stopped(f"stopped as asked; saved {place}, and the same command goes on from there") from None
+            reached = epoch if params.select_on == "last" else row[f"{params.select_on}_{score_name}"]
+            progress.consider(epoch, reached, network)
+            progress.end_epoch(row, time.monotonic() - started)
+            recorder.end_epoch(step, progress)
+        network.load_state_dict(progress.best_weights)
+        recorder.finish(progress, num_processes=accelerator.num_processes)
         if stop.asked:
             raise Stopped("stopped as asked, with all epochs done; the same command goes on from there")
     return pd.DataFrame(progress.history)
 
 
-def learn_share(
-    accelerator: Accelerator, model: nn.Module, loaders: dict[str, EpochLoader], *arguments: Any
-) -> Progress:
-    """`learn` from this process's share of every batch."""
-    with shared(loaders.values(), accelerator.process_index, accelerator.num_processes):
-        return learn(accelerator, model, loaders, *arguments)
-
-
-def learn(
-    accelerator: Accelerator,
-    model: nn.Module,
-    loaders: dict[str, EpochLoader],
-    params: RunParams,
-    n_classes: int,
-    saved: dict[str, Any] | None,
-    keeper: Keeper | None = None,
-) -> Progress:
-    """All epochs that are left after the checkpoint ``saved``; ``keeper`` is handed each one.
-
-    Of several processes each calls this with the same arguments, and one of them alone has a keeper.
-    """
-    watched = [split for split in ("val", "test") if split in loaders and (split == "val" or params.select_on == split)]
-    labels, train = {split: loaders[split].labels for split in watched}, loaders["train"]
-    weights = class_weights(train.labels, params.class_weights, n_classes)
-    step, progress = begin(accelerator, model, params, n_classes, weights, saved)
-    if keeper and saved is None:  # the start is kept too: killed in its first epoch, a run must not go on half-trained
-        keeper.save(step, progress)
-    elif keeper and (progress.history or progress.steps):
-        place = how_far(len(progress.history) + 1, progress.steps, len(train))
-        print(f"going on {place}, from {keeper.run.path('checkpoint.pt')}")
-    estimate = Estimate((params.epochs - len(progress.history)) * len(train) - progress.steps)
-    for epoch in range(len(progress.history) + 1, params.epochs + 1):
-        started = time.monotonic() - progress.spent
-        frozen = epoch <= params.freeze_epochs
-        if epoch == params.freeze_epochs + 1 and epoch > 1 and not progress.steps:
-            step.optimizer = make_optimizer(step.model, params, accelerator, frozen=False)  # the head's own ends here
-        row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
-        row["learning_rate"] = learning_rate_at(params, epoch - 1)
-        train_mode(step.model, frozen)
-        train.set_epoch(epoch, progress.steps)
-        try:
-            steps = fit_steps(train, epoch, params.epochs, estimate, progress.steps) if keeper else train
-            row |= train_one_epoch(step, until_asked(accelerator, steps, keeper), len(train), epoch, progress)
-            outputs = {split: predict_watched(split, loaders[split], step, epoch, keeper) for split in watched}
-        except Stopped:
-            if keeper and progress.steps:  # else the checkpoint of the epoch before says it all
-                progress.spent = time.monotonic() - started
-                keeper.save(step, progress)
-            place = how_far(epoch, progress.steps, len(train))
-            raise Stopped(f"stopped as asked; saved {place}, and the same command goes on from there") from None
-        if keeper:
-            keeper.end_epoch(row, outputs, labels, weights, step, progress, time.monotonic() - started)
-        else:
-            progress.end_epoch(row, 0.0)
-    return progress
-
-
-def begin(
-    accelerator: Accelerator,
-    model: nn.Module,
-    params: RunParams,
-    n_classes: int,
-    weights: Sequence[float] | None,
-    saved: dict[str, Any] | None,
-) -> tuple[TrainStep, Progress]:
-    """The step to train with, and how far training is: at its start, or where the checkpoint ``saved`` was written."""
-    criterion = make_criterion(params, weights).to(accelerator.device)
-    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        model = synchronized(deepcopy(model))  # on a CPU each process has BatchNorms of its own, as pieces have
-    model = prepare(accelerator, model)
-    progress, optimizer = _resume(model, params, accelerator, saved)
-    return TrainStep(model, criterion, optimizer, params, accelerator, n_classes, progress.micro_batch), progress
-
-
-def predict_watched(split: str, loader: EpochLoader, step: TrainStep, epoch: int, keeper: Keeper | None) -> np.ndarray:
-    """The network's outputs for a split after an epoch; a look at test is counted before it happens."""
-    if keeper and split == "test":
-        keeper.run.count_test_prediction()
-    loader.set_epoch(epoch)  # matters under augment_test only
-    batches = until_asked(step.accelerator, loader, keeper)
-    return predict_share(step.accelerator, step.model, batches, step.params.normalize)
-
-
-def until_asked(accelerator: Accelerator, batches: Iterable[Batch], keeper: Keeper | None) -> Iterator[Batch]:
-    """The batches; raises Stopped before the next one, in all processes the same, where the keeper was asked to."""
-    for batch in batches:
-        if agree(accelerator, keeper is not None and keeper.stop.asked):
-            raise Stopped
-        yield batch
-
-
 def train_one_epoch(
     step: TrainStep, batches: Iterable[Batch], step_count: int, epoch: int, progress: Progress | None = None
 ) -> dict[str, float]:
-    """One pass; gives ``train_loss`` (mean an image) and ``train_accuracy``; the loop copies nothing to the host.
+    """One pass; gives ``train_loss`` (mean per image) and ``train_accuracy``; the loop copies nothing to the host.
 
     ``progress`` says which of the epoch's ``step_count`` steps were done before, and afterwards, also where the batches
-    end in Stopped, which are now.
+    end in Stopped, which are done now.
     """
     progress = progress or Progress()
     params, device = step.params, step.accelerator.device
@@ -180,18 +132,73 @@ def train_one_epoch(
                 group["lr"] = learning_rate_at(params, epoch - 1 + number / step_count)
             # An epoch needs no state from the one before, nor a step.
             totals += step(batch, seed=((params.seed * 100_003 + epoch) * 1_000_003 + number) % 2**63)
-            progress.steps, progress.images = number + 1, progress.images + len(labels_of(batch))
-    except Stopped:
+            progress.steps = number + 1
+    finally:
         progress.sums, progress.micro_batch = totals.tolist(), step.micro_batch
-        raise
-    loss, correct = progress.sums = totals.tolist()
-    progress.micro_batch = step.micro_batch
+    loss, correct, images = progress.sums
     if not math.isfinite(loss):
         raise FloatingPointError(
             f"epoch {epoch}: the training loss is no longer a number; "
             f"lower learning_rate (it is {params.learning_rate:g})"
         )
-    return {"train_loss": loss / progress.images, "train_accuracy": correct / progress.images}
+    return {"train_loss": loss / images, "train_accuracy": correct / images}
+
+
+def until_asked(batches: Iterable[Batch], stop: StopRequest, group: Any) -> Iterator[Batch]:
+    """The batches; raises Stopped before the next one where a process of the ``group`` was asked to."""
+    for batch in batches:
+        asked = torch.tensor(int(stop.asked))
+        if group is not None:
+            dist.all_reduce(asked, group=group)  # between CPUs: nobody waits for a GPU
+        if asked:
+            raise Stopped
+        yield batch
+
+
+def resume(
+    model: nn.Module,
+    params: RunParams,
+    accelerator: Accelerator,
+    n_classes: int,
+    weights: Sequence[float] | None,
+    recorder: Recorder,
+) -> tuple[TrainStep, Progress]:
+    """The step to train with and how far training is: at its start, or where the run's checkpoint was written."""
+    saved = load_checkpoint(recorder.run.path("checkpoint.pt"), recorder.run.fingerprint)
+    progress = Progress(**saved["progress"]) if saved else Progress()
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        model = synchronized(model)
+    network = prepare(accelerator, model)
+    # The phase of the epoch that the checkpoint was written in; the next phase begins with an optimizer of its own.
+    epoch = max(len(progress.history) + (progress.steps > 0), 1)
+    frozen = epoch <= params.freeze_epochs
+    if saved:
+        network.load_state_dict(saved["model"])
+    step = make_step(network, params, accelerator, n_classes, weights, frozen, progress.micro_batch)
+    if saved is None:  # the start is saved, too: a run killed in its first epoch must not continue half-trained
+        recorder.save(step, progress)
+        return step, progress
+    step.optimizer.load_state_dict(saved["optimizer"])
+    if accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(saved["scaler"])
+    return step, progress
+
+
+def make_step(
+    network: nn.Module,
+    params: RunParams,
+    accelerator: Accelerator,
+    n_classes: int,
+    weights: Sequence[float] | None,
+    frozen: bool,
+    micro_batch: int,
+) -> TrainStep:
+    """The step of a phase: only the head's weights learn while the backbone is frozen, else all of them."""
+    optimizer = make_optimizer(network, params, accelerator, frozen)
+    criterion = make_criterion(params, weights).to(accelerator.device)
+    if accelerator.num_processes > 1:  # DistributedDataParallel, over the weights that learn in this phase
+        network = accelerator.prepare_model(accelerator.unwrap_model(network, keep_fp32_wrapper=False))
+    return TrainStep(network, criterion, optimizer, params, accelerator, n_classes, micro_batch)
 
 
 def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: int) -> list[float] | None:
@@ -215,26 +222,25 @@ def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: in
     return [float(weight) for weight in choice]
 
 
-def replay(model: nn.Module, run: Run) -> pd.DataFrame:
-    """History and weights of a finished run."""
-    from safetensors.torch import load_file
+def fit_in_processes(run: Run, accelerator: Accelerator, watch: Callable[[pd.DataFrame], None] | None) -> None:
+    """Let other processes do what `fit` does in one; they call it, too, and leave the same files in the run folder."""
 
-    print(f"{run.folder.name} is finished: its history is replayed from {run.folder}")
+    def show(line: str) -> None:
+        print(line, flush=True)
+        if watch is not None and line.startswith("epoch "):
+            watch(read_csv(run.path("history.csv")))
+
+    refuse_changed_cells()
+    cuda = accelerator.device.type == "cuda"
+    try:
+        with stop_requests() as stop:
+            launch(run, cuda, torch.get_num_threads(), stop, show)
+    finally:
+        run.manifest = read_json(run.path("run.json"))  # the first of them has written there
+    run.record(batch_norm="synchronised" if cuda else "per process")
+
+
+def load_training(model: nn.Module, run: Run) -> pd.DataFrame:
+    """History and, into ``model``, the weights of a run whose training is over."""
     model.load_state_dict(load_file(run.path("model.safetensors")))
     return read_csv(run.path("history.csv"))
-
-
-def _resume(
-    model: nn.Module, params: RunParams, accelerator: Accelerator, saved: dict[str, Any] | None
-) -> tuple[Progress, torch.optim.Optimizer]:
-    """Progress and optimizer: from the checkpoint if there is one, else new."""
-    progress = Progress(**saved["progress"]) if saved else Progress()
-    # That of the epoch that the checkpoint was made in: of two phases the second begins with its own.
-    epoch = max(len(progress.history) + (progress.steps > 0), 1)
-    optimizer = make_optimizer(model, params, accelerator, frozen=epoch <= params.freeze_epochs)
-    if saved is not None:
-        accelerator.unwrap_model(model).load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        if accelerator.scaler is not None:
-            accelerator.scaler.load_state_dict(saved["scaler"])
-    return progress, optimizer

@@ -8,64 +8,50 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, gather_object
 from torch import nn
 
 from labkit.data.augment import to_float
-from labkit.data.loaders import Batch, EpochLoader, shared
-from labkit.training.memory import free_memory, is_out_of_memory
-from labkit.training.processes import together
+from labkit.data.loaders import Batch
+from labkit.training.step import free_memory, is_out_of_memory
 
 
-def predict(
-    model: nn.Module, batches: Iterable[Batch], normalize: str, accelerator: Accelerator | None = None
-) -> np.ndarray:
+def predict(model: nn.Module, batches: Iterable[Batch], normalize: str) -> np.ndarray:
     """Outputs (n, classes) float32 of a loader's images in its table's order; the model is left in eval mode.
 
-    Logits, or one column of grades under `loss: ordinal`. Where ``accelerator`` is that of several processes they share
-    the images, and ``batches`` must be a loader.
+    They are logits or, under `loss: ordinal`, one column of grades.
     """
-    if accelerator is None or accelerator.num_processes == 1:
-        return _numbers(_run(model, (batch["images"] for batch in batches), normalize))
-    if not isinstance(batches, EpochLoader):
-        raise TypeError("batches: several processes can share those of an EpochLoader alone")
-    return together(accelerator, _predict_together, model, batches, normalize, batches.epoch_sampler.epoch)
+    return _numbers(_run(model, (batch["images"] for batch in batches), normalize))
 
 
-def _predict_together(
-    accelerator: Accelerator, model: nn.Module, loader: EpochLoader, normalize: str, epoch: int
+def predict_together(
+    model: nn.Module, batches: Iterable[Batch], normalize: str, accelerator: Accelerator
 ) -> np.ndarray:
-    loader.set_epoch(epoch)
-    with shared([loader], accelerator.process_index, accelerator.num_processes):
-        return predict_share(accelerator, prepare(accelerator, model), loader, normalize)
+    """`predict` by all processes, each with its share of every batch; all of them return the outputs of all images.
 
-
-def predict_share(accelerator: Accelerator, model: nn.Module, batches: Iterable[Batch], normalize: str) -> np.ndarray:
-    """`predict`, called in every process with its own share of the batches: all get the outputs of all images.
-
-    Raises RuntimeError unless every image was predicted by just one of them.
+    BatchNorm's statistics are those of the first process, which are the ones that are saved. Raises RuntimeError
+    unless every image was predicted exactly once.
     """
     if accelerator.num_processes == 1:
         return predict(model, batches, normalize)
-    index: list[torch.Tensor] = []
+    broadcast(list(model.buffers()))
+    places: list[torch.Tensor] = []
 
     def images() -> Iterator[torch.Tensor]:
         for batch in batches:
-            index.append(batch["index"])
+            places.append(batch["index"])
             yield batch["images"]
 
-    outputs = _run(model, images(), normalize)
-    mine = (torch.cat(index).numpy(), _numbers(outputs)) if outputs else None  # so few images that some have none
-    parts = [part for part in gather_object([mine]) if part is not None]
-    places = np.concatenate([part[0] for part in parts])
-    order = places.argsort()
-    if not np.array_equal(places[order], np.arange(len(places))):
-        raise RuntimeError("the processes have not predicted every image just once")
-    return np.concatenate([part[1] for part in parts])[order]
+    outputs = [part.cpu() for part in _run(model, images(), normalize)]
+    place, output = (torch.cat(gather_object(values)) for values in (places, outputs))
+    order = place.argsort()
+    if not torch.equal(place[order], torch.arange(len(output))):
+        raise RuntimeError("the processes have not predicted every image exactly once")
+    return output[order].numpy()
 
 
 def prepare(accelerator: Accelerator, model: nn.Module) -> nn.Module:
-    """The network itself, on its device and in its precision; for training, too: its gradients we add up ourselves."""
+    """The network itself, on its device and in its precision; for training in one process, too."""
     ready = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return cast(nn.Module, accelerator.prepare_model(ready, evaluation_mode=True))
 

@@ -1,14 +1,20 @@
-"""One plain line an epoch in executed notebooks, a live bar where a person is watching."""
+"""What a person sees of a training and asks of it: its progress bar, its estimate, and a request to stop (no torch).
+
+SIGTERM asks a training to stop: SLURM's time limit, a pre-emption, `kill`, or Ctrl-C at labkit's command line.
+"""
 
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from tqdm import tqdm
 
-from labkit.data.loaders import Batch, EpochLoader
-
+Batch = TypeVar("Batch")
 ESTIMATE_AFTER = 20  # steps; the first few are slow and would promise too much
 
 
@@ -22,25 +28,65 @@ def interactive() -> bool:
     return in_browser() or sys.stderr.isatty()
 
 
-class Estimate:
-    """Says once, after the first steps of a run, how many minutes the rest of its ``steps`` will take."""
+class Bar:
+    """A bar for each epoch, where a person is watching, and once an estimate of the minutes for all ``steps``."""
 
-    def __init__(self, steps: int):
-        self.steps, self.done, self.started = steps, 0, time.monotonic()
+    def __init__(self, steps: int, epochs: int):
+        self.steps, self.epochs, self.done, self.started = steps, epochs, 0, time.monotonic()
 
-    def step(self) -> None:
-        """Count a step; print the estimate after the first ESTIMATE_AFTER."""
-        self.done += 1
-        if self.done == ESTIMATE_AFTER < self.steps:
-            minutes = (time.monotonic() - self.started) / self.done * (self.steps - self.done) / 60
-            print(f"about {minutes:.1f} minutes to go, by the first {self.done} steps", flush=True)
+    def epoch(self, batches: Iterable[Batch], epoch: int, done: int, total: int) -> Iterator[Batch]:
+        """The batches of an epoch, of whose ``total`` steps ``done`` were done before."""
+        # In a browser the bar is printed where the epochs' lines are, which replace it; stderr would be shown in red.
+        file = sys.stdout if in_browser() else sys.stderr
+        bar = {"total": total, "initial": done, "leave": False, "disable": not interactive(), "file": file}
+        for batch in tqdm(batches, desc=f"epoch {epoch}/{self.epochs}", **bar):
+            yield batch
+            self.done += 1
+            if self.done == ESTIMATE_AFTER < self.steps:
+                minutes = (time.monotonic() - self.started) / self.done * (self.steps - self.done) / 60
+                print(f"about {minutes:.1f} minutes to go, by the first {self.done} steps", flush=True)
 
 
-def fit_steps(batches: EpochLoader, epoch: int, epochs: int, estimate: Estimate, done: int = 0) -> Iterator[Batch]:
-    """The batches of one training epoch that are left, with a bar if a person is watching, counted by ``estimate``."""
-    # In a browser the bar goes where the epochs' lines go, which then take its place; stderr would stand there in red.
-    file = sys.stdout if in_browser() else sys.stderr
-    bar = {"total": len(batches), "initial": done, "leave": False, "disable": not interactive(), "file": file}
-    for batch in tqdm(batches, desc=f"epoch {epoch}/{epochs}", **bar):
-        yield batch
-        estimate.step()
+class Stopped(Exception):
+    """Training was asked to stop, saved its state and ended; the next call continues from there to the same bytes."""
+
+
+class StopRequest:
+    """Whether SIGTERM has come; looked at between two batches, so that no step is lost or half done."""
+
+    asked = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.asked = True
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Take SIGTERM as a request to stop inside this block; before and after, it ends the process as usual.
+
+    A block inside another one shares its request. In a thread other than the main one nothing changes: Python lets the
+    main thread alone, in which a kernel runs its cells, handle signals.
+    """
+    former = signal.getsignal(signal.SIGTERM)
+    if isinstance(former, StopRequest):
+        yield former
+        return
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    signal.signal(signal.SIGTERM, request)
+    try:
+        yield request
+    finally:
+        # None: installed by other means than Python's, which cannot be put back.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if former is None else former)
+
+
+def how_far(epoch: int, steps: int, step_count: int) -> str:
+    """``after step 31 of 140 of epoch 2``: where a run is that has done ``steps`` of an epoch (from 1)."""
+    if steps == 0:
+        return f"after epoch {epoch - 1}" if epoch > 1 else "before its first step"
+    if steps == step_count:
+        return f"after the last step of epoch {epoch}, before it is evaluated"
+    return f"after step {steps} of {step_count} of epoch {epoch}"

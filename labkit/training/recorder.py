@@ -1,4 +1,4 @@
-"""What is done with an epoch once it is computed: it is judged, chosen or not, written down and shown."""
+"""What happens after an epoch: it is evaluated, written to the run folder and printed."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,55 +11,54 @@ import pandas as pd
 from labkit.params import RunParams
 from labkit.runs.files import write_csv
 from labkit.runs.folder import Run
-from labkit.training.checkpoint import Progress, save_checkpoint
+from labkit.training.checkpoint import Progress, save_checkpoint, save_weights
 from labkit.training.loss import as_logits, losses
 from labkit.training.step import TrainStep
-from labkit.training.stop import StopRequest
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 
 
 @dataclass
-class Keeper:
-    """Keeps the run folder of a training; hears who asks it to stop."""
+class Recorder:
+    """Writes what a training leaves in its run folder, and prints; of several processes only the first one does."""
 
     run: Run
     params: RunParams
-    score: Score
     score_name: str
-    n_classes: int
     watch: Callable[[pd.DataFrame], None] | None
-    stop: StopRequest
+    first: bool  # whether this is the first process
 
     def save(self, step: TrainStep, progress: Progress) -> None:
-        """A checkpoint of all that the steps so far have made."""
-        model, accelerator = step.accelerator.unwrap_model(step.model), step.accelerator
-        path = self.run.path("checkpoint.pt")
-        save_checkpoint(path, self.run.fingerprint, progress, model, step.optimizer, accelerator.scaler)
+        """A checkpoint with everything that the steps so far have changed."""
+        if self.first:
+            model = step.accelerator.unwrap_model(step.model)
+            path, scaler = self.run.path("checkpoint.pt"), step.accelerator.scaler
+            save_checkpoint(path, self.run.fingerprint, progress, model, step.optimizer, scaler)
 
-    def end_epoch(
-        self,
-        row: dict[str, Any],
-        outputs: dict[str, np.ndarray],
-        labels: dict[str, np.ndarray],
-        weights: Sequence[float] | None,
-        step: TrainStep,
-        progress: Progress,
-        seconds: float,
-    ) -> None:
-        """Judge the epoch by the ``outputs`` of the splits that are watched, and leave the run folder as of now."""
-        for split, found in outputs.items():
-            row |= evaluate(split, labels[split], found, weights, self.score, self.score_name, self.n_classes)
-        reached = row["epoch"] if self.params.select_on == "last" else row[f"{self.params.select_on}_{self.score_name}"]
-        progress.consider(row["epoch"], reached, step.accelerator.unwrap_model(step.model))
-        progress.end_epoch(row, seconds)
-        write_csv(self.run.path("history.csv"), pd.DataFrame(progress.history))
+    def count_test_prediction(self) -> None:
+        """To be called before test images are predicted, so that a crash cannot hide it."""
+        if self.first:
+            self.run.count_test_prediction()
+
+    def end_epoch(self, step: TrainStep, progress: Progress) -> None:
+        """Write history, checkpoint and seconds of the epoch that was added to ``progress``, and print its line."""
+        if not self.first:
+            return
+        history = pd.DataFrame(progress.history)
+        write_csv(self.run.path("history.csv"), history)
         self.save(step, progress)
         # Seconds go into the manifest, not into the history.
         self.run.record(epoch_seconds=progress.seconds, micro_batch=progress.micro_batch)
         if self.watch is not None:
-            self.watch(pd.DataFrame(progress.history))
-        print(epoch_line(row, self.params.epochs, list(outputs), self.score_name, progress.seconds[-1]), flush=True)
+            self.watch(history)
+        print(epoch_line(progress.history[-1], self.params.epochs, self.score_name, progress.seconds[-1]), flush=True)
+
+    def finish(self, progress: Progress, **facts: Any) -> None:
+        """Write the weights of the best epoch, and what the manifest says about the training."""
+        if self.first:
+            save_weights(self.run.path("model.safetensors"), progress.best_weights, self.params.arch)
+            facts |= {"epoch_seconds": progress.seconds, "micro_batch": progress.micro_batch}
+            self.run.record(best_epoch=progress.best_epoch, **facts)
 
 
 def evaluate(
@@ -85,11 +84,12 @@ def evaluate(
     }
 
 
-def epoch_line(row: dict[str, Any], epochs: int, watched: list[str], score_name: str, seconds: float) -> str:
+def epoch_line(row: dict[str, Any], epochs: int, score_name: str, seconds: float) -> str:
     """``epoch  3/15  train loss 0.812 accuracy 0.734  val loss …``: one line, no carriage return."""
     parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
     parts.append(f"train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}")
-    for split in watched:
-        values = (row[f"{split}_loss"], row[f"{split}_accuracy"], row[f"{split}_{score_name}"])
-        parts.append("{} loss {:.3f} accuracy {:.3f} {} {:.3f}".format(split, *values[:2], score_name, values[2]))
+    for split in ("val", "test"):
+        if f"{split}_loss" in row:
+            values = [row[f"{split}_{name}"] for name in ("loss", "accuracy", score_name)]
+            parts.append("{} loss {:.3f} accuracy {:.3f} {} {:.3f}".format(split, *values[:2], score_name, values[2]))
     return "  |  ".join([*parts, f"{seconds:.0f} s"])

@@ -1,29 +1,33 @@
-"""One step of training: a batch's gradient, in as few pieces as memory allows, and one update of the weights.
+"""One training step: the gradient of a batch, in as few parts as memory allows, and one update of the weights.
 
-Nothing in it waits for the device: no value is copied to the host, and none but the batch comes from it.
+Nothing in it waits for the device: no value is copied to the host, and only the batch is copied to the device.
 
-Of several processes each computes the gradient of its share of the batch, as of a piece. They are added up at the end
-of the step, in one go with the losses and BatchNorm's statistics, and not by DistributedDataParallel while they arise:
-that averages where shares weigh differently, keeps to the weights that learn when it is made, which a frozen phase
-changes, and leaves the statistics apart. So every process holds the same network after every step.
+Of several processes each computes the gradient on its share of the batch, and DistributedDataParallel averages them.
 """
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from labkit.data.augment import rotate, to_float
 from labkit.data.loaders import Batch
 from labkit.params import ParameterError, RunParams
 from labkit.training.loss import answers, weight_of
-from labkit.training.memory import free_memory, is_out_of_memory, piece_sizes
 
 APART = 0x9E37_79B9_7F4A_7C15  # between the seeds of two processes: 2**64 over the golden ratio, as in SplitMix
+# What libraries say that ask the driver for memory themselves; Accelerate knows what torch says.
+WORKSPACES = (
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION",
+)
 
 
 @dataclass
@@ -51,7 +55,9 @@ class TrainStep:
         self._kept = [buffer.clone() for buffer in self._statistics]
 
     def __call__(self, batch: Batch, seed: int) -> Tensor:
-        """(2,) on the device: mean loss times images, and correct answers, of the whole batch; ``seed``: of dropout.
+        """(3,) on the device: mean loss times images, correct answers and images of the whole batch.
+
+        ``seed`` is that of dropout.
 
         Raises ParameterError where memory does not hold the least that can be trained on at a time.
         """
@@ -70,48 +76,30 @@ class TrainStep:
             self._take_less(len(batch["labels"]))
 
     def _attempt(self, batch: Batch, seed: int) -> Tensor:
-        # Begun again, it must draw the same; other processes draw otherwise, and not what the next steps draw.
+        # A second attempt must draw the same numbers; other processes draw others, and not those of the next steps.
         torch.manual_seed((seed + self.accelerator.process_index * APART) % 2**64)
         _copy(self._kept, self._statistics)
-        count, device = len(batch["labels"]), self.accelerator.device
+        device, count = self.accelerator.device, len(batch["labels"])
         sizes = piece_sizes(count, self.micro_batch, self._smallest) if self._processes == 1 else [count]
-        whole = None
-        if len(sizes) > 1 or self._processes > 1:
-            whole = weight_of(self.criterion, labels_of(batch).to(device, non_blocking=True))
+        whole = self._total(weight_of(self.criterion, batch["labels"].to(device, non_blocking=True)))
         loss_sum, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
         for piece in _pieces(batch, sizes):
             images, labels = to_device(piece, self.params, device)
             outputs = self._forward(images)
+            # The mean over the whole batch, of which this part has a share; DDP divides by the number of processes.
+            share = weight_of(self.criterion, labels) / whole
             loss = self.criterion(outputs, labels)
-            if whole is not None:  # the mean over the batch, of which a piece has this share
-                loss = loss * (weight_of(self.criterion, labels) / whole)
-            self.accelerator.backward(loss)
-            loss_sum += loss.detach()
+            self.accelerator.backward(loss * (share * self._processes))
+            loss_sum += loss.detach() * share
             correct += (answers(outputs.detach(), self.n_classes) == labels).sum()
-        sums = torch.stack([loss_sum * len(labels_of(batch)), correct])
-        if self._processes > 1:
-            self._add_up(sums)
         self._update()
+        sums = self._total(torch.stack([loss_sum, correct, torch.full_like(correct, count)]))
+        sums[0] *= sums[2]
         return sums
 
-    @torch.no_grad()
-    def _add_up(self, sums: Tensor) -> None:
-        """In place, over all processes: the sum of the gradients and of ``sums``, the mean of BatchNorm's statistics.
-
-        The mean, and not those of one process: so every image counts in what is used in evaluation and saved.
-        """
-        learning = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        parts, statistics = [weight.grad for weight in learning if weight.grad is not None], []
-        for module in self.model.modules():
-            # What a frozen backbone keeps stays as it is, to the bit; what SyncBatchNorm keeps is everywhere the same.
-            if isinstance(module, _BatchNorm) and module.training and not isinstance(module, SyncBatchNorm):
-                statistics += [value for value in (module.running_mean, module.running_var) if value is not None]
-        for values in statistics:
-            values /= self._processes
-        parts += [*statistics, sums]
-        added: Any = self.accelerator.reduce(torch.cat([part.reshape(-1) for part in parts]), "sum")
-        pieces = added.split([part.numel() for part in parts])
-        _copy(parts, [values.view(part.shape) for values, part in zip(pieces, parts, strict=True)])
+    def _total(self, values: Tensor) -> Tensor:
+        """Their sum over all processes."""
+        return cast(Tensor, self.accelerator.reduce(values, "sum")) if self._processes > 1 else values
 
     @property
     def _processes(self) -> int:
@@ -155,11 +143,6 @@ class TrainStep:
         )
 
 
-def labels_of(batch: Batch) -> Tensor:
-    """(n,) of the whole batch, also where this process has a share of it only."""
-    return batch.get("all_labels", batch["labels"])
-
-
 def to_device(batch: Batch, params: RunParams, device: torch.device) -> tuple[Tensor, Tensor]:
     """Normalised images and labels on the device; rotated there in one warp unless it is a CPU."""
     images = batch["images"].to(device, non_blocking=True)
@@ -182,3 +165,26 @@ def _copy(to: list[Tensor], of: list[Tensor]) -> None:
     """In one launch for all on a GPU: a ResNet-50 has 159 of these buffers."""
     if to:
         torch._foreach_copy_(to, of)  # pyright: ignore[reportPrivateImportUsage] -- as torch's own optimizers do
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether fewer images at a time may help: an allocator of CUDA, MPS or the CPU had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in WORKSPACES)
+
+
+def free_memory() -> None:
+    """Give back what an attempt that failed has left; to be called once its exception, which holds it, is gone."""
+    gc.collect()
+    clear_device_cache()
+
+
+def piece_sizes(count: int, at_once: int, smallest: int = 1) -> list[int]:
+    """Sizes of the fewest, and nearly equal, pieces of ``count`` images with at most ``at_once`` each.
+
+    No piece is below ``smallest``, even if a piece must then be larger: 5 in pieces of 2, and none of 1, are 3 and 2.
+    """
+    pieces = max(1, min(-(-count // at_once), count // smallest))
+    size, larger = divmod(count, pieces)
+    return [size + (piece < larger) for piece in range(pieces)]

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from labkit.audit import full_audit, leak_effect, leak_effect_sentence, leaked, stamps
+from labkit.audit.baselines import colour_statistics, shortcut_baseline, shortcut_sentence
 from labkit.audit.damaged import file_sentences, odd_files
-from labkit.audit.near import near_duplicates, near_sentences
-from labkit.audit.phash import distances, pairs_within, perceptual_hashes
-from labkit.audit.shortcut import colour_statistics, shortcut_baseline, shortcut_sentence
+from labkit.audit.leaks import near_sentences
+from labkit.data.duplicates import near_duplicates
+from labkit.data.hashes import distances, file_hashes, pairs_within, perceptual_hashes
 from labkit.data.images import load_image
-from labkit.data.readers.read import file_hashes
 from labkit.data.store import Store, build_store
 from labkit.evaluation import metrics
 

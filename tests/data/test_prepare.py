@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rows_data import similarity
 from scipy.ndimage import uniform_filter
 
-from labkit.bench.data_rows import similarity
 from labkit.cli import main
 from labkit.data.images import load_image
 from labkit.data.phantoms.make import draw_patient, fundus

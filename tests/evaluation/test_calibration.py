@@ -19,7 +19,7 @@ from labkit.evaluation.calibration import (
 )
 from labkit.evaluation.decide import NotFitted
 from labkit.format import NBSP
-from labkit.reporting.sentences import calibration_sentence
+from labkit.reporting.calibration import calibration_sentence
 
 
 def both(sharper=1.0, patients=600, seed=0) -> pd.DataFrame:

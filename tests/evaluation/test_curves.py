@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
+from labkit.evaluation.curves import curves
+from labkit.evaluation.question import question
 from made_tables import CELLS, GRADES, eyes, table_of
 
 from labkit.evaluation import decide, evaluate
-from labkit.evaluation.curves import curves
-from labkit.evaluation.question import question
 from labkit.format import NBSP
-from labkit.reporting import plots
-from labkit.reporting.sentences import class_curves_sentence, question_sentence
+from labkit.reporting.roc import class_curves_sentence, question_sentence, roc_curves
 
 REFERABLE = question(GRADES, "grades")
 
@@ -42,7 +41,7 @@ def test_a_class_that_does_not_occur_has_no_curve_and_is_named():
     one_kind = curves({"a": table[table["label"] == 0]}, ["x", "y", "z"])
     assert one_kind.empty and "all of one kind" in question_sentence(one_kind, "x")
     with pytest.raises(ValueError, match="no curve to draw"):
-        plots.roc_curves(one_kind)
+        roc_curves(one_kind)
 
 
 def test_a_perfect_and_a_constant_model():

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from labkit.evaluation.ranking_intervals import auroc_draws
 from sklearn import metrics as sk
 
 from labkit.evaluation import (
@@ -25,7 +26,6 @@ from labkit.evaluation import (
     score,
 )
 from labkit.evaluation.compare import mean_of_seeds, paired_difference, unpaired_difference
-from labkit.evaluation.ranking_intervals import auroc_draws
 
 GRADES = ["none", "mild", "severe"]
 

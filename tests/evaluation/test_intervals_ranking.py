@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from labkit.evaluation.ranking_intervals import auroc_intervals
 from made_tables import GRADES, eyes
 from sklearn import metrics as sk
 
 from labkit.evaluation import bootstrap_by_group, decide
-from labkit.evaluation.ranking_intervals import auroc_intervals
 
 WIDE = 40_000  # patients that stand for all there are
 

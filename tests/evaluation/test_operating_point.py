@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from labkit.evaluation.question import question
 from made_tables import CELLS, GRADES, eyes, table_of
 
 from labkit.evaluation import decide
 from labkit.evaluation.decide import NotFitted
-from labkit.evaluation.question import question
 from labkit.evaluation.thresholds import RULES, at_threshold, choose_threshold, operating_points
 
 TRUTH = np.array([0, 0, 0, 0, 0, 0, 1, 0, 1, 1], dtype=bool)

@@ -18,7 +18,7 @@ from labkit.evaluation.ordinal import best_cuts, grade_cuts, half_way
 from labkit.models.build import build_model
 from labkit.models.weights import WeightsError
 from labkit.params import ParameterError, RunParams
-from labkit.reporting import sentences
+from labkit.reporting.mistakes import cuts_sentence, mistake_titles
 from labkit.runs.files import write_csv
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run, read_predictions
@@ -188,12 +188,12 @@ def test_cuts_are_fitted_on_validation_alone():
 def test_without_validation_images_the_cuts_lie_half_way_and_say_why():
     cuts = grade_cuts(made([0.4, 0.6], [0, 1], "test"), 3)
     assert cuts.values == half_way(3) == (0.5, 1.5)
-    said = sentences.cuts_sentence(cuts, ["No DR", "Mild", "Moderate"])
+    said = cuts_sentence(cuts, ["No DR", "Mild", "Moderate"])
     assert "Mild from 0.50 and Moderate from 1.50" in said and "no labelled validation images" in said
     assert "same grade" in str(grade_cuts(made([0.4, 0.6], [1, 1]), 3).reason)
-    assert "on 4 validation images" in sentences.cuts_sentence(
-        grade_cuts(made([0, 0, 1, 1], [0, 0, 1, 1]), 2), "ab"
-    ).replace("\u00a0", " ")
+    assert "on 4 validation images" in cuts_sentence(grade_cuts(made([0, 0, 1, 1], [0, 0, 1, 1]), 2), "ab").replace(
+        "\u00a0", " "
+    )
 
 
 def test_a_grade_that_is_no_number_is_refused():
@@ -215,7 +215,7 @@ def test_grades_rank_by_severity_and_get_no_probabilities(predictions):
 def test_mistakes_come_with_the_surest_first(predictions):
     wrong = mistakes(decide(made([0.4, 2.7, 1.9, 0.1], [0, 0, 0, 2], "test"), 3))
     assert wrong["sureness"].tolist() == pytest.approx([2.7, 1.9, 1.9])
-    assert sentences.mistake_titles(wrong.head(1), "abc") == ["test1\na\nas c\ngrade 2.7"]
+    assert mistake_titles(wrong.head(1), "abc") == ["test1\na\nas c\ngrade 2.7"]
     sure = mistakes(decide(predictions))
     assert sure["sureness"].is_monotonic_decreasing and (sure["prediction"] != sure["label"]).all()
-    assert "% sure" in sentences.mistake_titles(sure, "abc")[0]
+    assert "% sure" in mistake_titles(sure, "abc")[0]

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom
-
 from labkit.evaluation.paired import holm, mcnemar
+from scipy.stats import binom
 
 
 def pair(b: int, c: int, both: int = 10, neither: int = 5):

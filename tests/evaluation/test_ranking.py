@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from labkit.evaluation.question import question
 from made_tables import CELLS, GRADES, eyes, table_of
 from sklearn import metrics as sk
 
 from labkit.evaluation import decide, evaluate, majority_baseline
-from labkit.evaluation.question import question
 
 NAMES = ("auroc", "average_precision")
 

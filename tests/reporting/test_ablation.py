@@ -9,8 +9,13 @@ from matplotlib.text import Text
 from test_plots import CELLS, GRADES, RUNS, drawn_texts, history
 from test_sentences import plain
 
-from labkit.reporting import plots, sentences, style
-from labkit.reporting.plots import Palette
+from labkit.reporting import style
+from labkit.reporting.ablation import ablation
+from labkit.reporting.classes import oversampling_sentence
+from labkit.reporting.comparisons import ablation_sentence
+from labkit.reporting.light import light, light_sentence
+from labkit.reporting.published import protocol_sentence, published_sentence
+from labkit.reporting.style import Palette
 
 NAN = float("nan")
 
@@ -25,7 +30,7 @@ def curve(train: float, epochs: int = 2, **columns: float) -> pd.DataFrame:
 
 
 def asked(difference: float, low=None, high=None, question: str = "augmentation", metric: str = "qwk", **more) -> str:
-    return plain(sentences.ablation_sentence(question, "a", "b", metric, difference, low, high, **more))
+    return plain(ablation_sentence(question, "a", "b", metric, difference, low, high, **more))
 
 
 @pytest.mark.parametrize(("difference", "side", "better"), [(0.02, "higher", "b"), (-0.02, "lower", "a")])
@@ -121,7 +126,7 @@ def protocol(run: str, course, honest, published=None, same_data: bool = True, m
 
 
 def protocols(*rows: dict) -> str:
-    return plain(sentences.protocol_sentence(rows, "qwk"))
+    return plain(protocol_sentence(rows, "qwk"))
 
 
 UNPAIRED = "The test images differ between the protocols, so the difference is not paired"
@@ -159,7 +164,7 @@ def test_protocols_without_a_pair_are_not_compared():
 
 def test_points_are_written_once_in_a_range():
     rows = [protocol("a", 0.5, 0.45, metric="accuracy"), protocol("b", 0.5, 0.48, metric="accuracy")]
-    assert "by 2.0 to 5.0 points." in plain(sentences.protocol_sentence(rows, "accuracy"))
+    assert "by 2.0 to 5.0 points." in plain(protocol_sentence(rows, "accuracy"))
 
 
 def test_a_difference_between_protocols_is_told_with_its_interval():
@@ -176,11 +181,11 @@ def test_a_difference_between_protocols_is_told_with_its_interval():
 def test_a_published_value_is_inside_our_interval_or_not():
     rows = [protocol(run, 0.5, None, 0.5) | {"interval": ends} for run, ends in (("a", (0.4, 0.6)), ("b", (0.1, 0.4)))]
     rows.append(protocol("c", 0.5, None, None) | {"interval": (0.4, 0.6)})
-    assert plain(sentences.published_sentence(rows, "qwk")) == (
+    assert plain(published_sentence(rows, "qwk")) == (
         "The published quadratic weighted kappa against our interval: "
         "0.500 of a lies inside [0.400–0.600]; 0.500 of b lies above [0.100–0.400]."
     )
-    assert sentences.published_sentence(rows, "accuracy") == ""
+    assert published_sentence(rows, "accuracy") == ""
 
 
 def test_published_values_of_other_data_are_not_comparable_and_those_of_the_same_are_not_called_so():
@@ -189,11 +194,11 @@ def test_published_values_of_other_data_are_not_comparable_and_those_of_the_same
         protocol("b", 0.5, 0.45, 0.6, same_data=False) | {"interval": (0.4, 0.6)},
         protocol("c", 0.5, 0.45, None, same_data=False) | {"interval": None},
     )
-    said = sentences.published_sentence([same, other, unknown], "qwk")
+    said = published_sentence([same, other, unknown], "qwk")
     assert said.endswith("The published value of b is on other data: not comparable with ours.") and "of a lies" in said
-    both = sentences.published_sentence([other, other | {"run": "d"}], "qwk")
+    both = published_sentence([other, other | {"run": "d"}], "qwk")
     assert both.startswith("The published values of b and d are on")
-    assert "comparable with ours" not in sentences.published_sentence([same, unknown], "qwk")
+    assert "comparable with ours" not in published_sentence([same, unknown], "qwk")
 
 
 def network(run: str, qwk: float | None, scale: float | None = 1.0, **more) -> dict:
@@ -202,7 +207,7 @@ def network(run: str, qwk: float | None, scale: float | None = 1.0, **more) -> d
 
 
 def light(*rows: dict) -> str:
-    return plain(sentences.light_sentence(rows, "qwk"))
+    return plain(light_sentence(rows, "qwk"))
 
 
 COSTS = "multiply-adds, parameters, milliseconds an image and MB on disk"
@@ -287,12 +292,12 @@ def test_seeds_of_a_network_are_averaged():
 
 
 def test_repeated_images_are_counted_by_class():
-    text = plain(sentences.oversampling_sentence([80, 20, 0], [80, 80, 0], ["No DR", "Mild", "Severe"]))
+    text = plain(oversampling_sentence([80, 20, 0], [80, 80, 0], ["No DR", "Mild", "Severe"]))
     assert text == (
         "An epoch has 160 images instead of 100 images: every image of Mild is drawn 4.0 times on average, "
         "one of No DR once; there is no image of Severe to repeat."
     )
-    assert "No image is repeated" in sentences.oversampling_sentence([5, 5], [5, 5], ["No DR", "Mild"])
+    assert "No image is repeated" in oversampling_sentence([5, 5], [5, 5], ["No DR", "Mild"])
 
 
 LONG = ["resnet50-finetuned", "resnet50-finetuned-unaugmented", "resnet18-scratch", "resnet18-scratch-unaugmented"]
@@ -307,7 +312,7 @@ def figure(pairs: int, epochs: int, classes: list[str], score: str = "qwk", seed
     rows = [(*pair, name, 0.01, *ends) for pair in names for name in dict.fromkeys(["accuracy", score])]
     found = itertools.product(runs, range(seeds), enumerate(classes))
     curves = history(runs, epochs, seeds, more.get("test", False))
-    return plots.ablation(
+    return ablation(
         pd.DataFrame(rows, columns=["a", "b", "metric", "difference", "low", "high"]),
         curves if more.get("val", True) else curves.assign(val_accuracy=NAN),
         pd.DataFrame([{"run": a, "seed": b, "class": c, "sensitivity": 0.9 - 0.2 * k} for a, b, (k, c) in found]),
@@ -322,7 +327,7 @@ def lights(runs: list[str], **more):
     for place, run in enumerate(runs):
         row = network(run, 0.5 if place % 2 else 0.05 * place, 1 + place // 2, intervals={"qwk": (0.01, 0.4)})
         rows.append(row | more)
-    return plots.light(rows, Palette(runs, [run for run in runs if "scratch" in run]), score="qwk")
+    return light(rows, Palette(runs, [run for run in runs if "scratch" in run]), score="qwk")
 
 
 LITE = ["lite0-scratch", "lite0-finetuned", "resnet18-scratch", "resnet50-scratch"]
@@ -376,4 +381,4 @@ def test_a_light_figure_leaves_out_unknown_quantities_and_refuses_when_none_is_k
     drawn = [ax.get_xlabel() for ax in lights(LITE, file_mb=None, milliseconds=NAN).axes]
     assert drawn == ["FLOPs (G)", "parameters (M)"]
     with pytest.raises(ValueError, match="no run with a known quadratic weighted kappa"):
-        plots.light([network("a", 0.5, None)], Palette(["a"]), score="qwk")
+        light([network("a", 0.5, None)], Palette(["a"]), score="qwk")

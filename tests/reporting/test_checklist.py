@@ -7,7 +7,7 @@ from made_runs import labels, make_run
 from labkit.audit import audit
 from labkit.reporting import results as collect_room
 from labkit.reporting.checklist import NOT_REPORTED, checklist, checklist_sentence
-from labkit.reporting.results import collect
+from labkit.reporting.results import study_results
 from labkit.runs.folder import reports_root
 from labkit.studies.file import Study
 
@@ -17,7 +17,7 @@ def results(monkeypatch):
     study = Study(name="s", title="t", question="Does it help?", runs={"a": {}})
     monkeypatch.setattr(collect_room, "load_study", lambda name: study)
     make_run("a", labels())
-    return collect("s")
+    return study_results("s")
 
 
 def reported(table: pd.DataFrame) -> dict[str, str]:

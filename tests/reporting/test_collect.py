@@ -7,7 +7,7 @@ from made_runs import labels, make_run
 
 from labkit.params import RunParams
 from labkit.reporting import results as collect_room
-from labkit.reporting.results import collect
+from labkit.reporting.results import study_results
 from labkit.runs.files import read_json
 from labkit.runs.folder import mark_failed, run_folder
 from labkit.studies.file import Study
@@ -23,7 +23,7 @@ def study(monkeypatch):
 
 
 def test_scores_and_baseline_come_from_the_predictions(study):
-    results = collect("s")
+    results = study_results("s")
     good = next(run for run in results.runs if run["run"] == "good")
     constant = next(run for run in results.runs if run["run"] == "constant")
     assert good["accuracy"] == 1 and good["qwk"] == 1 and good["n"] == 60 and good["n_groups"] == 30
@@ -33,12 +33,12 @@ def test_scores_and_baseline_come_from_the_predictions(study):
 
 
 def test_one_changed_prediction_moves_every_number(study):
-    before = collect("s")
+    before = study_results("s")
     path = run_folder(RunParams(study="s", run="good"), "") / "predictions.csv"
     table = pd.read_csv(path)
     table.loc[59, ["logit_0", "logit_2"]] = [9.0, 0.0]
     table.to_csv(path, index=False)
-    after = collect("s")
+    after = study_results("s")
     old, new = (next(run for run in results.runs if run["run"] == "good") for results in (before, after))
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "qwk", "mcc", "weighted_f1", "macro_auroc"):
         assert new[name] < old[name], name
@@ -51,7 +51,7 @@ def test_a_run_that_is_not_finished_is_listed_with_its_error_and_left_out(study)
     params = RunParams(study="s", run="deep")
     folder = run_folder(params, "")
     mark_failed(folder, params, {"name": "deep"}, "ValueError: too deep")
-    results = collect("s")
+    results = study_results("s")
     assert [run["run"] for run in results.runs] == ["constant", "good"]
     assert results.unfinished.to_dict("records") == [
         {"run": "deep-seed0", "state": "failed", "error": "ValueError: too deep", "log": ""}
@@ -59,21 +59,23 @@ def test_a_run_that_is_not_finished_is_listed_with_its_error_and_left_out(study)
 
 
 def test_a_run_that_was_never_started_is_listed(study):
-    assert collect("s").unfinished.to_dict("records") == [{"run": "deep", "state": "not run", "error": "", "log": ""}]
+    assert study_results("s").unfinished.to_dict("records") == [
+        {"run": "deep", "state": "not run", "error": "", "log": ""}
+    ]
 
 
 def test_runs_on_other_test_images_are_not_mixed(study):
     make_run("deep", labels(), ids="other")
     with pytest.raises(ValueError, match="deep-seed0 was tested on other images"):
-        collect("s")
+        study_results("s")
 
 
 def test_only_variants_that_differ_in_one_thing_are_compared(study):
-    assert list(collect("s").comparisons()) == []  # the same parameters
+    assert list(study_results("s").comparisons()) == []  # the same parameters
     make_run("deep", labels(), arch="resnet50", sampling="oversample")
-    assert list(collect("s").comparisons()) == []  # two that differ
+    assert list(study_results("s").comparisons()) == []  # two that differ
     make_run("good", labels(), arch="resnet50")
-    pairs = list(collect("s").comparisons())
+    pairs = list(study_results("s").comparisons())
     assert {(pair.a, pair.b, pair.factor, pair.also) for pair in pairs} == {
         ("constant", "good", "arch", ()),
         ("good", "deep", "sampling", ()),
@@ -85,7 +87,7 @@ def test_only_variants_that_differ_in_one_thing_are_compared(study):
 def test_a_recipe_that_differs_too_is_said_besides(study):
     make_run("good", labels(), arch="resnet50", epochs=3)
     make_run("deep", labels(), arch="resnet50", epochs=5)
-    pairs = [pair for pair in collect("s").comparisons() if pair.metric == "accuracy"]
+    pairs = [pair for pair in study_results("s").comparisons() if pair.metric == "accuracy"]
     assert [(pair.b, pair.factor, pair.also) for pair in pairs] == [
         ("good", "arch", (("epochs", 1, 3),)),
         ("deep", "arch", (("epochs", 1, 5),)),
@@ -95,19 +97,19 @@ def test_a_recipe_that_differs_too_is_said_besides(study):
 
 def test_augmented_or_not_is_one_thing_however_many_parameters_it_takes(study):
     make_run("good", labels(), horizontal_flip=False, vertical_flip=False)
-    assert {pair.factor for pair in collect("s").comparisons()} == {"augmentation"}
+    assert {pair.factor for pair in study_results("s").comparisons()} == {"augmentation"}
 
 
 def test_a_stamp_of_one_run_stands_on_every_caption(study):
-    assert collect("s").stamp == ""
+    assert study_results("s").stamp == ""
     make_run("good", labels(), stamps=["80.0% of the test images share a patient with the training images"])
-    assert "80.0% of the test images share a patient" in collect("s").stamp
+    assert "80.0% of the test images share a patient" in study_results("s").stamp
 
 
 def test_a_study_without_a_finished_run_says_what_to_do(study, monkeypatch):
     monkeypatch.setenv("LABKIT_REPORTS", "/nonexistent")
     with pytest.raises(ValueError, match="no run is finished"):
-        collect("s")
+        study_results("s")
 
 
 def test_a_run_that_goes_on_with_more_images_is_compared_by_these(study):
@@ -115,27 +117,27 @@ def test_a_run_that_goes_on_with_more_images_is_compared_by_these(study):
     parent = read_json(run_folder(RunParams(study="s", run="good"), "") / "run.json")["fingerprint"]
     more = {"train_on": "train+val", "select_on": "last", "weights": "x", "parent": parent, "epochs": 3}
     make_run("deep", labels(), split="given", start="from good-seed0, trained on x", **more)
-    pairs = [pair for pair in collect("s").comparisons() if pair.a == "good"]
+    pairs = [pair for pair in study_results("s").comparisons() if pair.a == "good"]
     assert {pair.factor for pair in pairs} == {"training images"}
     assert {name for pair in pairs for name, *_ in pair.also} == {"start", "epochs"}
 
 
 def test_a_deviation_that_only_bottlenecks_have_does_not_hide_the_question_of_depth(study):
     make_run("good", labels(), arch="resnet50", deviation="linear_bottleneck")
-    (factor,) = {pair.factor for pair in collect("s").comparisons()}
+    (factor,) = {pair.factor for pair in study_results("s").comparisons()}
     assert factor == "arch"
-    assert {name for pair in collect("s").comparisons() for name, *_ in pair.also} == {"deviation"}
+    assert {name for pair in study_results("s").comparisons() for name, *_ in pair.also} == {"deviation"}
 
 
 def test_a_run_without_a_labelled_test_image_is_named_and_left_out(study):
     make_run("deep", labels(), split_name="unlabeled")
-    results = collect("s")
+    results = study_results("s")
     assert results.unscored == ["deep"] and [run["run"] for run in results.runs] == ["constant", "good"]
 
 
 def test_runs_made_again_under_the_honest_protocol_are_no_variants_and_keep_their_own_test_images(study):
     make_run("good-honest", labels()[::-1].copy(), ids="other")
-    results = collect("s")
+    results = study_results("s")
     assert [run["run"] for run in results.runs] == ["constant", "good"]
     assert list(results.honest) == ["good"] and results.honest["good"][0]["accuracy"] < 1
 
@@ -145,20 +147,20 @@ def test_p_values_of_accuracy_are_corrected_for_all_pairs_of_the_study(study):
     half[40:46] = 0  # six images wrong
     make_run("good", labels(), arch="resnet50")
     make_run("deep", half, arch="resnet34")
-    pairs = {(pair.a, pair.b): pair for pair in collect("s").comparisons() if pair.metric == "accuracy"}
+    pairs = {(pair.a, pair.b): pair for pair in study_results("s").comparisons() if pair.metric == "accuracy"}
     assert len(pairs) == 3
     assert pairs["good", "deep"].p == pytest.approx(2 / 2**6)
     assert pairs["good", "deep"].p_holm == pairs["good", "deep"].p  # the largest of three
     assert pairs["constant", "good"].p_holm == pytest.approx(3 * 2 / 2**20)
-    assert all(np.isnan(pair.p_holm) for pair in collect("s").comparisons() if pair.metric == "qwk")
+    assert all(np.isnan(pair.p_holm) for pair in study_results("s").comparisons() if pair.metric == "qwk")
 
 
 def test_every_class_has_an_interval_of_its_sensitivity(study):
-    good = next(run for run in collect("s").runs if run["run"] == "good")
+    good = next(run for run in study_results("s").runs if run["run"] == "good")
     answers = labels()
     answers[40:46] = 0  # half of the second class is missed
     make_run("good", answers)
-    half = next(run for run in collect("s").runs if run["run"] == "good")["sensitivity_intervals"]
+    half = next(run for run in study_results("s").runs if run["run"] == "good")["sensitivity_intervals"]
     assert (good["sensitivity_intervals"] == 1).all(axis=None)
     assert half.loc["b", "estimate"] == 0.5 and half.loc["b", "low"] < 0.5 < half.loc["b", "high"]
     assert (half.loc[["a", "c"]] == 1).all(axis=None)

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from made_runs import labels, make_run
 
-from labkit.reporting import course, plots, tables
 from labkit.reporting import results as collect_room
-from labkit.reporting.results import collect
+from labkit.reporting.ablation import ablation
+from labkit.reporting.comparisons import ablation_sentences, ablations, in_words
+from labkit.reporting.deviations import deviation_rows
+from labkit.reporting.published import protocol_rows
+from labkit.reporting.results import study_results
+from labkit.reporting.sensitivity import sensitivities
 from labkit.studies.file import Study
 
 PUBLISHED = {"source": "r.txt", "data": "EyePACS", "n": 60, "majority": 0.7, "scores": {"a": 0.8, "b": None}}
@@ -21,8 +25,8 @@ def study(monkeypatch):
 
 
 def protocol_rows() -> list[dict]:
-    results = collect("s")
-    return course.protocol_rows(results, results.study.published[0])
+    results = study_results("s")
+    return protocol_rows(results, results.study.published[0])
 
 
 def test_published_course_and_honest_stand_in_three_columns(study):
@@ -55,13 +59,13 @@ def test_a_run_that_keeps_patients_apart_is_honest_by_itself(study):
 def test_each_question_has_its_figures_and_as_many_sentences_as_pairs(study):
     for name, decay in zip("bcdef", (0.1, 0.2, 0.3, 0.4, 0.5), strict=True):
         make_run(name, labels(), split="given", select_on="test", weight_decay=decay)
-    results = collect("s")
-    figures = course.ablations(results)
-    assert [course.in_words(one) for one in figures] == [f"weight decay ({k} of 4)" for k in (1, 2, 3, 4)]
-    assert sum(len(course.ablation_sentences(one, results)) for one in figures) == 15
-    sensitivity = tables.sensitivities(results.runs, results.classes)
+    results = study_results("s")
+    figures = ablations(results)
+    assert [in_words(one) for one in figures] == [f"weight decay ({k} of 4)" for k in (1, 2, 3, 4)]
+    assert sum(len(ablation_sentences(one, results)) for one in figures) == 15
+    sensitivity = sensitivities(results.runs, results.classes)
     for one in figures:
-        plots.ablation(one.pairs, results.history, sensitivity, results.palette, score=results.score)
+        ablation(one.pairs, results.history, sensitivity, results.palette, score=results.score)
 
 
 @pytest.mark.parametrize("first", ["none", "flat_head"])
@@ -72,7 +76,7 @@ def test_a_deviation_is_told_as_proper_to_deviating_whichever_comes_first(study,
     make_run("a", worse if first == "flat_head" else better, deviation=first)
     make_run("b", better if other == "none" else worse, deviation=other)
     make_run("c", better, deviation="small_stem")
-    rows = course.deviation_rows(collect("s"))
+    rows = deviation_rows(study_results("s"))
     row = next(row for row in rows if row["deviation"] == "flat_head")
     names = ("a", "b") if first == "none" else ("b", "a")
     assert (row["proper"], row["deviating"]) == names

@@ -3,7 +3,10 @@
 import pandas as pd
 import pytest
 
-from labkit.reporting import tables_course as course
+from labkit.reporting.classes import class_weights_table
+from labkit.reporting.deviations import deviation_table
+from labkit.reporting.light import light_table
+from labkit.reporting.published import published_table
 from labkit.reporting.show import table_html
 
 NAN = float("nan")
@@ -17,7 +20,7 @@ def plain(table: pd.DataFrame) -> list[dict[str, str]]:
 
 def published(published=None, course_=None, honest=None, metric: str = "accuracy") -> dict[str, str]:
     rows = [{"run": "r18", "published": published, "course": course_, "honest": honest}]
-    return plain(course.published_table(rows, metric=metric))[0]
+    return plain(published_table(rows, metric=metric))[0]
 
 
 def test_published_and_our_numbers_stand_with_the_images_they_are_of():
@@ -46,7 +49,7 @@ def test_the_source_of_a_published_number_is_named():
 )
 def test_a_report_without_a_variant_without_its_number_and_without_its_images_are_told_apart(cell, text):
     rows = [{"run": "a", "published": cell}, {"run": "b", "published": PUBLISHED}]
-    assert plain(course.published_table(rows, metric="accuracy"))[0]["published"] == text
+    assert plain(published_table(rows, metric="accuracy"))[0]["published"] == text
 
 
 def test_a_protocol_that_was_not_run_is_called_so():
@@ -71,7 +74,7 @@ def test_a_score_that_is_no_share_has_three_digits():
 
 
 def test_a_table_of_no_rows_still_has_its_columns():
-    assert list(course.published_table([], metric="qwk").columns) == ["variant", "ours, as the data came"]
+    assert list(published_table([], metric="qwk").columns) == ["variant", "ours, as the data came"]
 
 
 DEVIATION = {
@@ -88,7 +91,7 @@ DEVIATION = {
 
 
 def test_a_deviation_shows_both_values_the_difference_and_what_it_costs_in_size():
-    assert plain(course.deviation_table([DEVIATION])) == [
+    assert plain(deviation_table([DEVIATION])) == [
         {
             "deviation": "flat head: no average before the last layer",
             "runs": "r18 → r18-flat",
@@ -102,14 +105,14 @@ def test_a_deviation_shows_both_values_the_difference_and_what_it_costs_in_size(
 
 def test_what_differs_besides_a_deviation_has_a_column_where_anything_does():
     also = (("batch_size", 64, 32), ("schedule", ("step", 5, 0.1), ("cosine", None, None)))
-    first, second = plain(course.deviation_table([DEVIATION | {"also": also}, DEVIATION]))
+    first, second = plain(deviation_table([DEVIATION | {"also": also}, DEVIATION]))
     assert first["differs, too"] == "batch size 64 → 32; schedule step, 5, 0.1 → cosine"
     assert second["differs, too"] == "–"
 
 
 def test_unknown_values_of_a_deviation_are_dashes_and_have_no_difference():
     unknown = {"metrics": {"accuracy": (0.8, None, None, None, None)}, "flops_deviating": None}
-    first, second = plain(course.deviation_table([DEVIATION | unknown, DEVIATION]))
+    first, second = plain(deviation_table([DEVIATION | unknown, DEVIATION]))
     assert (first["Accuracy"], first["FLOPs (G)"], first["QWK"]) == ("80.0 % → –", "1.82 → –", "–")
     assert second["QWK"] == "0.620 → 0.640: +0.020"
 
@@ -132,7 +135,7 @@ LIGHT = [
 
 
 def test_light_networks_stand_with_their_score_and_what_predicting_costs():
-    assert plain(course.light_table(LIGHT, "qwk")) == [
+    assert plain(light_table(LIGHT, "qwk")) == [
         {
             "variant": "lite0",
             "QWK": "0.430 [0.400–0.460]",
@@ -155,16 +158,14 @@ def test_light_networks_stand_with_their_score_and_what_predicting_costs():
 
 
 def test_class_weights_stand_beside_the_images_of_their_class():
-    table = course.class_weights_table(["No DR", "Severe"], [300, 100], {"plain": None, "weighted": [0.5, 1.5]})
+    table = class_weights_table(["No DR", "Severe"], [300, 100], {"plain": None, "weighted": [0.5, 1.5]})
     assert plain(table) == [
         {"class": "No DR", "training images": "300 (75.0 %)", "plain": "–", "weighted": "0.500"},
         {"class": "Severe", "training images": "100 (25.0 %)", "plain": "–", "weighted": "1.500"},
     ]
-    assert plain(course.class_weights_table(["No DR"], [0], {}))[0]["training images"] == "0"
+    assert plain(class_weights_table(["No DR"], [0], {}))[0]["training images"] == "0"
 
 
 def test_a_name_with_markup_in_it_is_text():
-    html = table_html(
-        course.published_table([{"run": "<b>", "published": PUBLISHED | {"data": "a < b"}}], metric="qwk")
-    )
+    html = table_html(published_table([{"run": "<b>", "published": PUBLISHED | {"data": "a < b"}}], metric="qwk"))
     assert "&lt;b&gt;" in html and "a &lt; b" in html and "<b>" not in html

@@ -14,9 +14,19 @@ from labkit.evaluation.gradcam import agreement, explained_block, grad_cam, heat
 from labkit.evaluation.subgroups import brightness_and_sharpness, by_subgroup, thirds
 from labkit.models.build import build_model
 from labkit.params import RunParams
-from labkit.reporting import plots_errors, sentences
-from labkit.reporting.pixels import gaze, open_pixels
-from labkit.reporting.tables_errors import subgroup_table
+from labkit.reporting.mistakes import (
+    confused_pairs,
+    loss_titles,
+    missed_gallery,
+    missed_sentence,
+    mistakes_gallery,
+    mistakes_sentence,
+    pairs_gallery,
+    top_losses_sentence,
+)
+from labkit.reporting.pixels import open_pixels
+from labkit.reporting.saliency import gaze, gaze_gallery, gaze_rows, gaze_sentence
+from labkit.reporting.subgroups import subgroup_dots, subgroup_sentence, subgroup_table
 from labkit.runs.folder import cache_root, open_run
 from labkit.training.checkpoint import save_weights
 from labkit.training.predict import predict, predictions_table
@@ -65,10 +75,10 @@ def test_the_check_notices_random_weights(patches):
     assert agreement(learnt, learnt) == pytest.approx(1) == pytest.approx(agreement(learnt, -learnt))
     assert agreement(learnt, random) < 0.7
     assert np.isnan(agreement(learnt, np.zeros_like(learnt)))
-    assert "mostly the image" in sentences.gaze_sentence(agreement(learnt, learnt), learnt)
-    assert "depend on what was learnt" in sentences.gaze_sentence(0.1, learnt)
-    assert "In 6 of 6" in sentences.gaze_sentence(0.1, -np.abs(learnt)).replace("\u00a0", " ")
-    assert "cannot be made" in sentences.gaze_sentence(float("nan"), learnt)
+    assert "mostly the image" in gaze_sentence(agreement(learnt, learnt), learnt)
+    assert "depend on what was learnt" in gaze_sentence(0.1, learnt)
+    assert "In 6 of 6" in gaze_sentence(0.1, -np.abs(learnt)).replace("\u00a0", " ")
+    assert "cannot be made" in gaze_sentence(float("nan"), learnt)
 
 
 def test_maps_of_resnets_keep_four_places_a_side():
@@ -112,10 +122,10 @@ def test_a_score_by_subgroup_is_that_of_its_images():
     assert found["part"].tolist() == ["left", "right", "dark", "medium", "bright"]  # sharpness is the same for all
     assert found["estimate"].tolist() == pytest.approx([2 / 3, 2 / 3, 0, 1, 1])
     assert found["n"].tolist() == [30, 30, 20, 20, 20] and found["range"].tolist()[2] == "0 to 19"
-    said = sentences.subgroup_sentence(found, "accuracy").replace("\u00a0", " ")
+    said = subgroup_sentence(found, "accuracy").replace("\u00a0", " ")
     assert "by brightness" in said and "100.0 %" in said and "do not overlap" in said
     assert subgroup_table(found, "accuracy")["measured"].tolist()[:3] == ["–", "–", "0 to 19"]
-    assert len(plots_errors.subgroup_dots(found, "accuracy", 2 / 3).axes) == 2
+    assert len(subgroup_dots(found, "accuracy", 2 / 3).axes) == 2
     with pytest.raises(ValueError, match="'loss' is not one of"):
         by_subgroup(table, quality, 2, "loss")
 
@@ -123,7 +133,7 @@ def test_a_score_by_subgroup_is_that_of_its_images():
 def test_without_sides_and_with_equal_images_there_is_nothing_to_compare():
     table, quality = subgroup_data()
     found = by_subgroup(table.assign(side=pd.NA), quality.assign(brightness=1.0), 2, "qwk")
-    assert found.empty and "no subgroups" in sentences.subgroup_sentence(found, "qwk")
+    assert found.empty and "no subgroups" in subgroup_sentence(found, "qwk")
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------
@@ -131,19 +141,19 @@ def test_without_sides_and_with_equal_images_there_is_nothing_to_compare():
 
 def test_the_most_confused_pairs_are_counted(predictions):
     wrong = pd.DataFrame({"label": [0, 0, 0, 2, 2, 1], "prediction": [1, 1, 1, 0, 0, 0]})
-    assert plots_errors.confused_pairs(wrong, 3, most=2) == [(0, 1, 3), (2, 0, 2)]
-    assert plots_errors.confused_pairs(wrong.iloc[:0], 3) == []
+    assert confused_pairs(wrong, 3, most=2) == [(0, 1, 3), (2, 0, 2)]
+    assert confused_pairs(wrong.iloc[:0], 3) == []
 
 
 def test_sentences_on_mistakes_name_the_file(predictions):
     decided = decide(predictions)
     wrong = mistakes(decided)
-    said = sentences.mistakes_sentence(wrong, 30, "abc")
+    said = mistakes_sentence(wrong, 30, "abc")
     assert said.startswith(f"{len(wrong)} of 30") and wrong["image_id"].iloc[0] in said
-    assert "All 30" in sentences.mistakes_sentence(wrong.iloc[:0], 30, "abc").replace("\u00a0", " ")
+    assert "All 30" in mistakes_sentence(wrong.iloc[:0], 30, "abc").replace("\u00a0", " ")
     label = int(wrong["label"].iloc[0])
-    assert "are missed: taken for" in sentences.missed_sentence(decided, "abc", label)
-    assert "No test image is c" in sentences.missed_sentence(decided.query("label != 2"), "abc", 2)
+    assert "are missed: taken for" in missed_sentence(decided, "abc", label)
+    assert "No test image is c" in missed_sentence(decided.query("label != 2"), "abc", 2)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "ordinal"])
@@ -159,15 +169,15 @@ def test_galleries_of_a_finished_run(image_folder, loss):
     outputs = {name: predict(model, make_loaders(table, pixels.store, params)[name], "imagenet") for name in parts}
     test = decide(predictions_table(parts, outputs), 5).query("split == 'test'")
     wrong, classes = mistakes(test), ["No DR", "Mild", "Moderate", "Severe", "Proliferative DR"]
-    rows = plots_errors.gaze_rows(test, wrong)
+    rows = gaze_rows(test, wrong)
     run.finish(classes=classes)
     maps, alike = gaze(run.folder, pixels, rows, 5)
     assert maps.shape == (len(rows), 4, 4) and 0 <= alike <= 1  # untrained itself
     for figure in (
-        plots_errors.gaze_gallery(rows, maps, pixels, classes),
-        plots_errors.mistakes_gallery(wrong.head(3), pixels, classes),
-        plots_errors.pairs_gallery(wrong, pixels, classes),
-        plots_errors.missed_gallery(wrong, pixels, classes, int(wrong["label"].iloc[0])),
+        gaze_gallery(rows, maps, pixels, classes),
+        mistakes_gallery(wrong.head(3), pixels, classes),
+        pairs_gallery(wrong, pixels, classes),
+        missed_gallery(wrong, pixels, classes, int(wrong["label"].iloc[0])),
     ):
         assert figure.axes
     quality = pixels.quality(test["image_id"].tolist())
@@ -182,11 +192,11 @@ def test_top_losses_are_the_losses_that_training_knows_the_costliest_first(predi
     logits, labels = (costly[[f"logit_{k}" for k in range(3)]].to_numpy(), costly["label"].to_numpy())
     assert costly["loss"].to_numpy() == pytest.approx(losses(logits, labels))
     assert costly["loss"].is_monotonic_decreasing and len(costly) == len(test)
-    said = sentences.top_losses_sentence(costly, ["a", "b", "c"])
+    said = top_losses_sentence(costly, ["a", "b", "c"])
     assert said.startswith(f"{costly['image_id'].iloc[0]} costs most") and "costliest 3 of 30" in said.replace(
         "\xa0", " "
     )
-    title = sentences.loss_titles(costly.head(1), ["a", "b", "c"])[0].splitlines()
+    title = loss_titles(costly.head(1), ["a", "b", "c"])[0].splitlines()
     assert title[0] == costly["image_id"].iloc[0] and title[3] == f"loss {costly['loss'].iloc[0]:.2f}"
 
 

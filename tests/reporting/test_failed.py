@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from labkit.params import RunParams
 from labkit.reporting import show
 from labkit.reporting.failed import log_end
-from labkit.reporting.results import collect
+from labkit.reporting.results import study_results
 from labkit.runs.folder import mark_failed, run_folder
 from labkit.studies.file import Study
 
@@ -35,7 +35,7 @@ def printed(path, *texts, name="stdout"):
 
 def test_a_failed_run_says_why_and_what_it_printed_last_and_its_child_whom_it_waits_for(study):
     printed(study / "broken-seed0" / "train.ipynb", *(f"line {number}" for number in range(30)))
-    rows = collect("s").unfinished.set_index("run")
+    rows = study_results("s").unfinished.set_index("run")
     assert list(rows.index) == ["broken-seed0", "child"]
     assert rows.loc["broken-seed0", "error"] == "FloatingPointError: no number"
     assert rows.loc["broken-seed0", "log"].splitlines() == [f"line {number}" for number in range(10, 30)]
@@ -43,9 +43,9 @@ def test_a_failed_run_says_why_and_what_it_printed_last_and_its_child_whom_it_wa
 
 
 def test_a_failed_run_keeps_its_colour_and_leaves_the_others_theirs(study):
-    before = collect("s").palette
+    before = study_results("s").palette
     make_run("broken", np.zeros(60, int))
-    after = collect("s").palette
+    after = study_results("s").palette
     assert [before[name] for name in ("good", "broken", "child")] == [after[name] for name in after.names]
 
 

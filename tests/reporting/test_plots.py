@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from labkit.evaluation.curves import curves
+from labkit.evaluation.question import question
 from made_tables import eyes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
@@ -15,12 +17,20 @@ from PIL import Image
 
 from labkit.evaluation import decide
 from labkit.evaluation.calibration import Calibration, calibration
-from labkit.evaluation.curves import curves
-from labkit.evaluation.question import question
-from labkit.reporting import plots, style
 from labkit.reporting import show as showing
+from labkit.reporting import style
+from labkit.reporting.blocks import residual_blocks
+from labkit.reporting.calibration import reliability_diagrams
+from labkit.reporting.classes import class_histogram
+from labkit.reporting.confusion import confusion_matrices, confusion_matrix, matrix_pages, row_shares
+from labkit.reporting.cost import cost
+from labkit.reporting.images import augmentation_grid, image_grid
 from labkit.reporting.labels import spread, wrap
-from labkit.reporting.plots import Palette
+from labkit.reporting.learning import learning_curves, score_curves
+from labkit.reporting.roc import precision_recall_curves, roc_curves
+from labkit.reporting.scores import result_dots
+from labkit.reporting.sensitivity import sensitivity_dots
+from labkit.reporting.style import Palette
 
 RUNS = [
     "resnet18-imagenet",
@@ -99,44 +109,44 @@ REFERABLE = "referable disease (grade 2 or worse)"
 BASELINE = {"accuracy": 0.7336, "qwk": 0.0}
 PIXELS = np.random.default_rng(0).integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)
 FIGURES = {
-    "histogram of 5 classes": lambda: plots.class_histogram(counts(GRADES, 3)),
-    "histogram of 2 classes": lambda: plots.class_histogram(counts(CELLS, 2)),
-    "histogram of 8 classes and 4 splits": lambda: plots.class_histogram(counts(BLOOD, 4)),
-    "grid by class": lambda: plots.image_grid(
+    "histogram of 5 classes": lambda: class_histogram(counts(GRADES, 3)),
+    "histogram of 2 classes": lambda: class_histogram(counts(CELLS, 2)),
+    "histogram of 8 classes and 4 splits": lambda: class_histogram(counts(BLOOD, 4)),
+    "grid by class": lambda: image_grid(
         PIXELS, titles=[f"{number}_left" for number in range(23)], rows=[GRADES[k // 5] for k in range(23)]
     ),
-    "mistakes": lambda: plots.image_grid(PIXELS[:8], ["true Proliferative DR, said No DR (97 %)"] * 8, columns=4),
-    "augmentation": lambda: plots.augmentation_grid(PIXELS[:3], PIXELS[:15].reshape(3, 5, 32, 32, 3)),
-    "curves of 6": lambda: plots.learning_curves(history(RUNS[:6], 12), baseline=0.7336, score="val_qwk"),
-    "curves of 8 with test": lambda: plots.learning_curves(history(RUNS, 30, test=True), baseline={"test": 0.73}),
-    "curves of 1 epoch": lambda: plots.learning_curves(history(RUNS[:3], 1), baseline=0.7336, score="val_qwk"),
-    "curves of 3 seeds": lambda: plots.learning_curves(history(RUNS[:3], 9, seeds=3), score="val_qwk"),
-    "losses": lambda: plots.learning_curves(history(RUNS[:6], 12), quantity="loss"),
-    "score": lambda: plots.score_curves(history(RUNS[:6], 12), score="val_qwk"),
-    "results of 6": lambda: plots.result_dots(results(RUNS[:6], ["accuracy", "qwk"]), baseline=BASELINE),
-    "results of 8, 3 seeds": lambda: plots.result_dots(results(RUNS, ["accuracy", "qwk"], seeds=3), baseline=BASELINE),
-    "results in 3 metrics": lambda: plots.result_dots(
+    "mistakes": lambda: image_grid(PIXELS[:8], ["true Proliferative DR, said No DR (97 %)"] * 8, columns=4),
+    "augmentation": lambda: augmentation_grid(PIXELS[:3], PIXELS[:15].reshape(3, 5, 32, 32, 3)),
+    "curves of 6": lambda: learning_curves(history(RUNS[:6], 12), baseline=0.7336, score="val_qwk"),
+    "curves of 8 with test": lambda: learning_curves(history(RUNS, 30, test=True), baseline={"test": 0.73}),
+    "curves of 1 epoch": lambda: learning_curves(history(RUNS[:3], 1), baseline=0.7336, score="val_qwk"),
+    "curves of 3 seeds": lambda: learning_curves(history(RUNS[:3], 9, seeds=3), score="val_qwk"),
+    "losses": lambda: learning_curves(history(RUNS[:6], 12), quantity="loss"),
+    "score": lambda: score_curves(history(RUNS[:6], 12), score="val_qwk"),
+    "results of 6": lambda: result_dots(results(RUNS[:6], ["accuracy", "qwk"]), baseline=BASELINE),
+    "results of 8, 3 seeds": lambda: result_dots(results(RUNS, ["accuracy", "qwk"], seeds=3), baseline=BASELINE),
+    "results in 3 metrics": lambda: result_dots(
         results(RUNS, ["accuracy", "qwk", "macro_auroc"], intervals=False), baseline=BASELINE
     ),
-    "sensitivity, 5 classes": lambda: plots.sensitivity_dots(sensitivity(RUNS, GRADES)),
-    "sensitivity, 8 classes": lambda: plots.sensitivity_dots(sensitivity(RUNS[:3], BLOOD)),
-    "matrix of 5": lambda: plots.confusion_matrix(matrix(5), GRADES, "resnet18"),
-    "matrix of 2": lambda: plots.confusion_matrix(matrix(2), CELLS, "resnet18"),
-    "matrix of 8": lambda: plots.confusion_matrix(matrix(8), BLOOD, "resnet18"),
-    "8 matrices of 5": lambda: plots.confusion_matrices(dict.fromkeys(RUNS, matrix(5)), GRADES),
-    "6 matrices of 2": lambda: plots.confusion_matrices(dict.fromkeys(RUNS[:6], matrix(2)), CELLS),
-    "3 matrices of 8": lambda: plots.confusion_matrices(dict.fromkeys(RUNS[:3], matrix(8)), BLOOD),
-    "8 matrices of 8": lambda: plots.confusion_matrices(plots.matrix_pages(dict.fromkeys(RUNS, matrix(8)))[0], BLOOD),
-    "cost of 6": lambda: plots.cost(costs(RUNS[:6])),
-    "cost of 8": lambda: plots.cost(costs(RUNS)),
-    "reliability of 8": lambda: plots.reliability_diagrams(calibrations(RUNS)),
-    "reliability of 1": lambda: plots.reliability_diagrams(calibrations(RUNS[:1])),
-    "ROC of 8, all classes": lambda: plots.roc_curves(curve_points(RUNS)),
-    "ROC of 8, one question": lambda: plots.roc_curves(curve_points(RUNS), of=[REFERABLE]),
-    "ROC of 1": lambda: plots.roc_curves(curve_points(RUNS[:1]), of=[REFERABLE]),
-    "PR of 3": lambda: plots.precision_recall_curves(curve_points(RUNS[:3]), of=GRADES),
-    "PR of 3, one question": lambda: plots.precision_recall_curves(curve_points(RUNS[:3]), of=[REFERABLE]),
-    "blocks": plots.residual_blocks,
+    "sensitivity, 5 classes": lambda: sensitivity_dots(sensitivity(RUNS, GRADES)),
+    "sensitivity, 8 classes": lambda: sensitivity_dots(sensitivity(RUNS[:3], BLOOD)),
+    "matrix of 5": lambda: confusion_matrix(matrix(5), GRADES, "resnet18"),
+    "matrix of 2": lambda: confusion_matrix(matrix(2), CELLS, "resnet18"),
+    "matrix of 8": lambda: confusion_matrix(matrix(8), BLOOD, "resnet18"),
+    "8 matrices of 5": lambda: confusion_matrices(dict.fromkeys(RUNS, matrix(5)), GRADES),
+    "6 matrices of 2": lambda: confusion_matrices(dict.fromkeys(RUNS[:6], matrix(2)), CELLS),
+    "3 matrices of 8": lambda: confusion_matrices(dict.fromkeys(RUNS[:3], matrix(8)), BLOOD),
+    "8 matrices of 8": lambda: confusion_matrices(matrix_pages(dict.fromkeys(RUNS, matrix(8)))[0], BLOOD),
+    "cost of 6": lambda: cost(costs(RUNS[:6])),
+    "cost of 8": lambda: cost(costs(RUNS)),
+    "reliability of 8": lambda: reliability_diagrams(calibrations(RUNS)),
+    "reliability of 1": lambda: reliability_diagrams(calibrations(RUNS[:1])),
+    "ROC of 8, all classes": lambda: roc_curves(curve_points(RUNS)),
+    "ROC of 8, one question": lambda: roc_curves(curve_points(RUNS), of=[REFERABLE]),
+    "ROC of 1": lambda: roc_curves(curve_points(RUNS[:1]), of=[REFERABLE]),
+    "PR of 3": lambda: precision_recall_curves(curve_points(RUNS[:3]), of=GRADES),
+    "PR of 3, one question": lambda: precision_recall_curves(curve_points(RUNS[:3]), of=[REFERABLE]),
+    "blocks": residual_blocks,
 }
 
 
@@ -178,7 +188,7 @@ def test_no_text_is_clipped_covered_or_tiny_and_the_figure_fits_the_page(name, m
 
 @pytest.mark.parametrize("classes", [GRADES, BLOOD, CELLS])
 def test_numbers_of_small_confusion_matrices_stay_inside_their_cells(classes):
-    fig = plots.confusion_matrices(dict.fromkeys(RUNS[:6], matrix(len(classes))), classes)
+    fig = confusion_matrices(dict.fromkeys(RUNS[:6], matrix(len(classes))), classes)
     FigureCanvasAgg(fig).draw()
     for ax in fig.axes:
         cell = ax.get_window_extent().width / len(classes)
@@ -187,13 +197,13 @@ def test_numbers_of_small_confusion_matrices_stay_inside_their_cells(classes):
 
 
 def test_matrices_that_a_page_cannot_hold_are_shared_out_in_order():
-    pages = plots.matrix_pages(dict.fromkeys(RUNS, matrix(8)))
+    pages = matrix_pages(dict.fromkeys(RUNS, matrix(8)))
     assert len(pages) > 1 and [name for page in pages for name in page] == list(RUNS)
-    assert len(plots.matrix_pages(dict.fromkeys(RUNS, matrix(5)))) == 1
+    assert len(matrix_pages(dict.fromkeys(RUNS, matrix(5)))) == 1
 
 
 def test_figures_do_not_stay_in_pyplots_memory():
-    plots.result_dots(results(RUNS[:2], ["accuracy"]))
+    result_dots(results(RUNS[:2], ["accuracy"]))
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or pyplot.get_fignums() == []
 
@@ -202,7 +212,7 @@ def test_drawing_leaves_the_callers_rcparams_alone():
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    plots.residual_blocks()
+    residual_blocks()
     assert dict(mpl.rcParams) == before
 
 
@@ -214,9 +224,9 @@ def test_colours_are_the_same_in_every_figure_and_when_a_run_is_missing():
     palette = Palette(RUNS, dashed=[run for run in RUNS if "scratch" in run])
     kept = [RUNS[0], RUNS[3]]
     expected = {palette[run].color for run in kept}
-    assert line_colors(plots.learning_curves(history(kept, 3), palette)) == expected
-    assert line_colors(plots.result_dots(results(kept, ["accuracy"]), palette)) == expected
-    assert line_colors(plots.cost(costs(RUNS).query("run in @kept"), palette)) == expected
+    assert line_colors(learning_curves(history(kept, 3), palette)) == expected
+    assert line_colors(result_dots(results(kept, ["accuracy"]), palette)) == expected
+    assert line_colors(cost(costs(RUNS).query("run in @kept"), palette)) == expected
     assert len(expected) == 2
     assert palette[RUNS[3]].linestyle == "--" and palette[RUNS[0]].linestyle == "-"
 
@@ -248,7 +258,7 @@ def test_palette_refuses_an_unknown_run_and_names_those_it_knows():
 
 def test_curves_draw_the_numbers_they_were_given_and_mark_the_first_best_epoch():
     table = history(["a"], 4).assign(val_qwk=[0.1, 0.5, 0.5, 0.2])
-    fig = plots.learning_curves(table, score="val_qwk")
+    fig = learning_curves(table, score="val_qwk")
     curve, ring = fig.axes[1].lines
     assert list(curve.get_ydata()) == list(table["val_accuracy"])
     assert list(ring.get_xdata()) == [2]
@@ -257,48 +267,48 @@ def test_curves_draw_the_numbers_they_were_given_and_mark_the_first_best_epoch()
 
 def test_curves_prefer_the_marked_epoch_over_the_best_score():
     table = history(["a"], 4).assign(chosen=[False, False, False, True])
-    ring = plots.learning_curves(table, score="val_qwk").axes[0].lines[1]
+    ring = learning_curves(table, score="val_qwk").axes[0].lines[1]
     assert list(ring.get_xdata()) == [4]
 
 
 def test_curves_without_validation_show_training_and_test_only():
     table = history(["a"], 3, test=True).assign(val_accuracy=np.nan)
-    assert [ax.get_title(loc="left") for ax in plots.learning_curves(table).axes] == ["training", "test"]
+    assert [ax.get_title(loc="left") for ax in learning_curves(table).axes] == ["training", "test"]
 
 
 def test_curves_without_any_accuracy_say_which_columns_they_need():
     with pytest.raises(ValueError, match="train_accuracy"):
-        plots.learning_curves(pd.DataFrame({"run": ["a"], "epoch": [1]}))
+        learning_curves(pd.DataFrame({"run": ["a"], "epoch": [1]}))
 
 
 def test_confusion_cells_hold_count_and_row_percentage_and_empty_rows_are_zero():
-    fig = plots.confusion_matrix(np.array([[3, 1], [0, 0]]), CELLS)
+    fig = confusion_matrix(np.array([[3, 1], [0, 0]]), CELLS)
     assert [text.get_text() for text in fig.axes[0].texts] == ["3\n75.0\u00a0%", "1\n25.0\u00a0%"] + [
         "0\n0.0\u00a0%"
     ] * 2
-    assert plots.row_shares(np.array([[3, 1], [0, 0]])).tolist() == [[0.75, 0.25], [0, 0]]
+    assert row_shares(np.array([[3, 1], [0, 0]])).tolist() == [[0.75, 0.25], [0, 0]]
 
 
 def test_confusion_matrix_of_the_wrong_shape_is_refused():
     with pytest.raises(ValueError, match="2 classes"):
-        plots.confusion_matrix(np.zeros((3, 3)), CELLS)
+        confusion_matrix(np.zeros((3, 3)), CELLS)
 
 
 def test_image_grid_keeps_every_pixel_and_refuses_floats():
-    fig = plots.image_grid(PIXELS[:2])
+    fig = image_grid(PIXELS[:2])
     assert [np.array_equal(ax.images[0].get_array(), PIXELS[k]) for k, ax in enumerate(fig.axes)] == [True, True]
     with pytest.raises(ValueError, match="uint8"):
-        plots.image_grid([PIXELS[0] / 255.0])
+        image_grid([PIXELS[0] / 255.0])
     with pytest.raises(ValueError, match="2 images but 1 titles"):
-        plots.image_grid(PIXELS[:2], titles=["one"])
+        image_grid(PIXELS[:2], titles=["one"])
 
 
 def test_histogram_bars_are_shares_of_their_split():
-    fig = plots.class_histogram(pd.DataFrame({"train": [30, 10], "test": [0, 0]}, index=CELLS))
+    fig = class_histogram(pd.DataFrame({"train": [30, 10], "test": [0, 0]}, index=CELLS))
     assert [bar.get_width() for bar in fig.axes[0].patches] == [0.75, 0.25]
     assert len(fig.axes) == 1
     with pytest.raises(ValueError, match="no labelled image"):
-        plots.class_histogram(pd.DataFrame({"test": [0, 0]}, index=CELLS))
+        class_histogram(pd.DataFrame({"test": [0, 0]}, index=CELLS))
 
 
 def test_spread_moves_labels_apart_as_little_as_possible():
@@ -328,12 +338,12 @@ def displayed(monkeypatch):
 @pytest.mark.parametrize("alt", ["", "   "])
 def test_show_refuses_a_figure_without_alternative_text(alt, displayed):
     with pytest.raises(ValueError, match="alt"):
-        showing.show(plots.residual_blocks(), alt=alt)
+        showing.show(residual_blocks(), alt=alt)
     assert displayed == []
 
 
 def test_show_puts_out_a_png_with_alt_and_then_one_escaped_caption(displayed):
-    showing.show(plots.residual_blocks(), alt="two blocks", caption="Blocks: 3 < 4")
+    showing.show(residual_blocks(), alt="two blocks", caption="Blocks: 3 < 4")
     (figure, metadata), (caption, about) = displayed
     image = base64.b64decode(figure["image/png"])
     assert image[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">I", image[16:20])[0] == 990  # 6.6 in at 150 dpi
@@ -347,14 +357,14 @@ def test_show_keeps_photographs_as_jpeg_with_their_alternative_text(displayed):
     soft = np.stack(
         [np.asarray(Image.fromarray(small).resize((224, 224), Image.Resampling.BICUBIC)) for small in noise]
     )
-    showing.show(plots.image_grid(soft, rows=["a"] * 3 + ["b"] * 3), alt="six photographs")
+    showing.show(image_grid(soft, rows=["a"] * 3 + ["b"] * 3), alt="six photographs")
     ((figure, metadata),) = displayed
     assert base64.b64decode(figure["image/jpeg"])[:2] == b"\xff\xd8" and "image/png" not in figure
     assert metadata["image/jpeg"]["alt"] == "six photographs" and metadata["image/jpeg"]["width"] > 100
 
 
 def test_a_label_stands_with_the_caption_of_a_figure_and_of_a_table(displayed):
-    showing.show(plots.residual_blocks(), alt="two blocks", caption="Blocks", label="blocks")
+    showing.show(residual_blocks(), alt="two blocks", caption="Blocks", label="blocks")
     showing.show_table(pd.DataFrame({"n": [1]}, index=["row"]), caption="Scores", label="test-scores")
     assert 'id="ref-blocks"' in displayed[1][0]["text/html"]
     assert '<caption class="caption" data-kind="table" id="ref-test-scores">' in displayed[2][0]["text/html"]
@@ -368,7 +378,7 @@ def test_a_label_that_cannot_be_referred_to_is_refused(label, caption, said, dis
 
 
 def test_show_gives_the_same_bytes_for_the_same_figure():
-    assert showing.picture(plots.residual_blocks()) == showing.picture(plots.residual_blocks())
+    assert showing.picture(residual_blocks()) == showing.picture(residual_blocks())
 
 
 def test_show_closes_a_figure_made_with_pyplot(displayed):

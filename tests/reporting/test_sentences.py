@@ -5,15 +5,12 @@ import pandas as pd
 import pytest
 
 from labkit import format as numbers
-from labkit.reporting.sentences import (
-    best_variant_sentence,
-    compare_sentence,
-    confusion_sentence,
-    cost_sentence,
-    curves_sentence,
-    imbalance_sentence,
-    majority_sentence,
-)
+from labkit.reporting.classes import imbalance_sentence
+from labkit.reporting.comparisons import compare_sentence
+from labkit.reporting.confusion import confusion_sentence
+from labkit.reporting.cost import cost_sentence
+from labkit.reporting.learning import curves_sentence
+from labkit.reporting.scores import best_variant_sentence, majority_sentence
 
 NAN = float("nan")
 BASELINE = 0.7336

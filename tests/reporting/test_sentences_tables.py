@@ -3,51 +3,55 @@
 import pandas as pd
 
 from labkit.models.describe import architecture_table
-from labkit.reporting import sentences
+from labkit.reporting.blocks import blocks_sentence, depth_sentence
+from labkit.reporting.classes import weights_sentence
+from labkit.reporting.scores import further_sentence
+from labkit.reporting.sensitivity import found_sentence, trust_sentence
+from labkit.reporting.tables import runs_sentence, variants_sentence
 
 
 def test_a_bottleneck_carries_four_times_the_channels_with_fewer_weights():
-    said = sentences.blocks_sentence()
+    said = blocks_sentence()
     assert "69,632" in said and "fewer than the 73,728" in said
 
 
 def test_depth_is_told_in_parameters():
-    said = sentences.depth_sentence(architecture_table(64, 5))
+    said = depth_sentence(architecture_table(64, 5))
     assert said.startswith("From 18-layer to 152-layer the parameters grow 5.2 times, to 58.2")
 
 
 def test_variants_differ_in_what_their_table_shows():
     table = pd.DataFrame({"variant": ["a", "b"], "arch": ["x", "y"], "batch_size": ["1", "2"]})
-    assert sentences.variants_sentence(table) == "Two variants differ in arch and batch size."
-    assert "nothing is compared" in sentences.variants_sentence(table.head(1))
+    assert variants_sentence(table) == "Two variants differ in arch and batch size."
+    assert "nothing is compared" in variants_sentence(table.head(1))
 
 
 def test_weights_are_those_of_the_rarest_class_that_there_is():
-    said = sentences.weights_sentence(["a", "b", "c"], [10, 2, 0], {"r": [1.0, 3.0, 9.0]})
+    said = weights_sentence(["a", "b", "c"], [10, 2, 0], {"r": [1.0, 3.0, 9.0]})
     assert said == "An image of b weighs 3.00 times in r what one of a does."
 
 
 def test_classes_are_found_most_and_least_often_on_average():
     table = pd.DataFrame({"class": ["a", "b"] * 2, "sensitivity": [0.9, 0.1, 0.7, 0.3]})
-    said = sentences.found_sentence(table).replace("\u00a0", " ")
+    said = found_sentence(table).replace("\u00a0", " ")
     assert said == "On average over the variants a is found most often (80.0 %), b least often (20.0 %)."
 
 
 def test_the_least_reliable_answer_and_those_never_given_are_named():
     columns = {"variant": "r", "class": ["a", "b", "c"], "ppv": [0.9, 0.25, None], "predicted": [10, 4, 0]}
-    said = sentences.trust_sentence(pd.DataFrame(columns), "r").replace("\u00a0", " ")
+    said = trust_sentence(pd.DataFrame(columns), "r").replace("\u00a0", " ")
     assert said == "The least reliable answer of r is b: right in 25.0 % of 4 answers; it never answers c."
 
 
 def test_leaders_are_told_by_score_and_unknown_scores_are_left_out():
     runs = [{"run": "a", "mcc": 0.5, "weighted_f1": 0.1}, {"run": "b", "mcc": 0.4, "weighted_f1": 0.9}]
     names = ["weighted_f1", "mcc", "macro_auroc"]
-    assert sentences.further_sentence(runs, names) == "b leads in weighted F1; a leads in Matthews correlation."
+    assert further_sentence(runs, names) == "b leads in weighted F1; a leads in Matthews correlation."
 
 
 def test_a_second_look_at_test_is_told():
     run = {"run": "a", "seed": 0, "test_predictions": 1, "attempts": 1}
-    assert sentences.runs_sentence([run]).startswith("The run predicted the test images once; no")
+    assert runs_sentence([run]).startswith("The run predicted the test images once; no")
     twice = run | {"run": "b", "test_predictions": 2, "attempts": 3}
-    said = sentences.runs_sentence([run, twice]).replace("\u00a0", " ")
+    said = runs_sentence([run, twice]).replace("\u00a0", " ")
     assert said == "Not every run predicted the test images just once: b, seed 0 did not; 1 run was interrupted."

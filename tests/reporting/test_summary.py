@@ -6,8 +6,8 @@ from made_runs import labels, make_run
 
 from labkit.reporting import results as collect_room
 from labkit.reporting.references import references
-from labkit.reporting.results import collect
-from labkit.reporting.sentences import best_variant_sentence
+from labkit.reporting.results import study_results
+from labkit.reporting.scores import best_variant_sentence
 from labkit.reporting.summary import summary
 from labkit.reporting.tables import estimates
 from labkit.reporting.worth import worth
@@ -22,7 +22,7 @@ def study(monkeypatch):
 
 
 def said() -> list[str]:
-    return [sentence.replace("\u00a0", " ") for sentence in summary(collect("s"))]
+    return [sentence.replace("\u00a0", " ") for sentence in summary(study_results("s"))]
 
 
 def test_a_single_variant_that_always_answers_alike_is_called_so(study):
@@ -62,7 +62,7 @@ def test_the_best_variant_is_that_of_the_mean_and_not_of_the_luckiest_seed(study
         make_run("good", nearly, seed=seed)
     make_run("alike", labels())  # perfect once, and blind the second time
     make_run("alike", np.zeros(60, int), seed=1)
-    results = collect("s")
+    results = study_results("s")
     assert results.best == "good" and results.n_seeds.replace("\u00a0", " ") == "2 seeds"
     ends = results.over_seeds()["alike"].loc["qwk"]
     assert ends["low"] == 0 and ends["high"] == 1
@@ -72,7 +72,7 @@ def test_the_best_variant_is_that_of_the_mean_and_not_of_the_luckiest_seed(study
 
 def test_only_what_a_report_uses_is_referred_to(study):
     make_run("good", labels(), data="somewhere/eyes")
-    results = collect("s")
+    results = study_results("s")
     listed = references(results, worth(results))
     assert any("residual learning" in line for line in listed) and any("McNemar" in line for line in listed)
     assert not any("EfficientNet" in line or "benchmarks" in line for line in listed)

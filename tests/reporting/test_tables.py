@@ -6,6 +6,10 @@ import pytest
 
 from labkit.reporting import show as showing
 from labkit.reporting import tables
+from labkit.reporting.classes import class_counts_table
+from labkit.reporting.comparisons import comparison_table
+from labkit.reporting.cost import cost_table
+from labkit.reporting.sensitivity import sensitivities, sensitivity_table
 
 NAN = float("nan")
 RUNS = [
@@ -69,15 +73,15 @@ def test_results_table_of_single_seeds_has_no_column_for_seeds_and_a_dash_for_un
 
 
 def test_sensitivity_table_has_a_column_a_class_with_its_images():
-    table = tables.sensitivities(RUNS, ["No DR", "Mild", "Moderate"], [5154, 488, 1])
-    assert plain(tables.sensitivity_table(table)) == [
+    table = sensitivities(RUNS, ["No DR", "Mild", "Moderate"], [5154, 488, 1])
+    assert plain(sensitivity_table(table)) == [
         {"variant": "r18", "No DR (n = 5,154)": "90.0 %", "Mild (n = 488)": "–", "Moderate (n = 1, too few)": "10.0 %"},
         {"variant": "r50", "No DR (n = 5,154)": "–", "Mild (n = 488)": "–", "Moderate (n = 1, too few)": "–"},
     ]
 
 
 def test_cost_table_averages_seeds_and_leaves_out_unknown_columns():
-    assert plain(tables.cost_table(RUNS)) == [
+    assert plain(cost_table(RUNS)) == [
         {
             "variant": "r18",
             "training (min)": "20.3",
@@ -104,7 +108,7 @@ def test_variants_table_shows_only_what_differs_and_every_cell_of_it():
 
 def test_class_counts_table_has_percentages_of_each_split_and_totals():
     counts = pd.DataFrame({"train": [20656, 581], "test": [0, 0]}, index=["No DR", "Severe"])
-    assert plain(tables.class_counts_table(counts)) == [
+    assert plain(class_counts_table(counts)) == [
         {"class": "No DR", "train": "20,656 (97.3 %)", "test": "0"},
         {"class": "Severe", "train": "581 (2.7 %)", "test": "0"},
         {"class": "all", "train": "21,237", "test": "0"},
@@ -116,7 +120,7 @@ def test_comparison_table_signs_differences_in_points_or_units():
         {"a": "x", "b": "y", "metric": "accuracy", "difference": 0.012, "low": -0.001, "high": 0.02, "p": 0.0001},
         {"a": "x", "b": "y", "metric": "qwk", "difference": NAN, "low": NAN, "high": NAN, "p": 0.2},
     ]
-    first, second = plain(tables.comparison_table(comparisons))
+    first, second = plain(comparison_table(comparisons))
     assert first == {
         "variant": "y",
         "against": "x",
@@ -126,7 +130,7 @@ def test_comparison_table_signs_differences_in_points_or_units():
         "p": "< 0.001",
     }
     assert (second["difference"], second["95 % interval"], second["p"]) == ("–", "–", "0.200")
-    corrected = plain(tables.comparison_table([one | {"p_holm": NAN} for one in comparisons]))
+    corrected = plain(comparison_table([one | {"p_holm": NAN} for one in comparisons]))
     assert [row["p (Holm)"] for row in corrected] == ["–", "–"]
 
 

@@ -10,14 +10,9 @@ from labkit.format import NBSP
 from labkit.params import RunParams
 from labkit.reporting import results as collect_room
 from labkit.reporting import tables
-from labkit.reporting.results import collect
-from labkit.reporting.worth import (
-    calibration_table,
-    joined_sentence,
-    points_sentence,
-    points_table,
-    worth,
-)
+from labkit.reporting.calibration import calibration_table
+from labkit.reporting.results import study_results
+from labkit.reporting.worth import joined_sentence, points_sentence, points_table, worth
 from labkit.runs.folder import run_folder
 from labkit.studies.file import Study
 
@@ -39,7 +34,7 @@ def path(name: str):
 
 
 def test_every_part_is_there_for_every_variant(study):
-    results = collect("s")
+    results = study_results("s")
     found = worth(results)
     assert found.reasons == {} and found.question is not None
     assert [one["run"] for one in found.joined] == ["good + both eyes", "deep + both eyes"]
@@ -55,12 +50,12 @@ def test_every_part_is_there_for_every_variant(study):
 
 
 def test_one_changed_prediction_moves_them(study):
-    before = worth(collect("s"))
+    before = worth(study_results("s"))
     table = pd.read_csv(path("good"))
     row = table.loc[(table["split"] == "test") & (table["label"] == 2), "logit_2"].idxmax()  # surely found before
     table.loc[row, ["logit_0", "logit_1", "logit_2"]] = [9.0, 0.0, -9.0]
     table.to_csv(path("good"), index=False)
-    after = worth(collect("s"))
+    after = worth(study_results("s"))
     assert not after.calibrations["good"].scores.equals(before.calibrations["good"].scores)
     assert after.points["estimate"][0] != before.points["estimate"][0]
     assert (after.points["threshold"] == before.points["threshold"]).all()
@@ -71,7 +66,7 @@ def test_without_validation_the_reasons_are_said_and_the_rest_is_shown(study):
     for name in ("good", "deep"):
         table = pd.read_csv(path(name))
         table[table["split"] == "test"].to_csv(path(name), index=False)
-    found = worth(collect("s"))
+    found = worth(study_results("s"))
     assert found.points.empty and found.joined == []
     assert set(found.reasons) == {"operating point", "both eyes"}
     assert all("no validation split" in reason for reason in found.reasons.values())

@@ -18,8 +18,8 @@ from labkit.runs import folder as runs
 from labkit.runs.fingerprint import run_inputs
 from labkit.training.device import set_up
 from labkit.training.loop import fit
+from labkit.training.progress import Stopped, how_far, stop_requests
 from labkit.training.step import TrainStep
-from labkit.training.stop import Stopped, how_far, stop_requests
 
 BASE = RunParams(study="t", run="r", image_size=24, batch_size=16, epochs=2, threads=1, device="cpu", rotation=20.0)
 FROZEN = {"freeze_epochs": 1, "weights": "given"}
@@ -122,7 +122,7 @@ def test_the_folder_of_a_stopped_run_says_interrupted(data, monkeypatch):
     runs._open.pop(folder).release()
     assert runs.state(folder) == "interrupted"
     saved = torch.load(folder / "checkpoint.pt", weights_only=True)["progress"]
-    assert (saved["steps"], saved["images"], saved["history"]) == (2, 32, [])
+    assert (saved["steps"], saved["sums"][2], saved["history"]) == (2, 32, [])
 
 
 def test_sigterm_means_what_it_meant_before_and_after():

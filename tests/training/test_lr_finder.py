@@ -15,15 +15,15 @@ from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.models.build import build_model
 from labkit.params import RunParams
-from labkit.reporting import plots, sentences
-from labkit.reporting.live import live_curve
+from labkit.reporting.learning import live_curve
+from labkit.reporting.lr_range import first_loss_sentence, range_test, range_test_sentence
 from labkit.runs.files import write_text
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import RANGE_TEST, open_run, why_run
 from labkit.training import lr_finder
 from labkit.training.device import set_up
-from labkit.training.first_loss import TOLERANCE, expected_first_loss, first_loss, starts_at_chance
 from labkit.training.loop import fit
+from labkit.training.loss import TOLERANCE, expected_first_loss, first_loss, starts_at_chance
 from labkit.training.lr_finder import EXPLODED, HIGHEST, LOWEST, STEPS, range_test, suggested_rates
 
 BASE = RunParams(study="t", run="r", image_size=24, batch_size=16, epochs=1, threads=1, device="cpu", rotation=10.0)
@@ -145,20 +145,20 @@ def test_nothing_is_suggested_where_the_loss_never_falls():
     assert suggested_rates(curve(np.full(90, 1.6))) == {}
     assert suggested_rates(curve(np.linspace(1.0, 3.9, 90))) == {}
     assert suggested_rates(curve(np.ones(3))) == {}
-    assert "nothing to suggest" in sentences.range_test_sentence(curve(np.ones(3)), {}, 0.001)
+    assert "nothing to suggest" in range_test_sentence(curve(np.ones(3)), {}, 0.001)
 
 
 def test_the_figure_and_its_sentence_name_the_suggestion_and_the_runs_own_rate():
     tested = curve(1.6 - 1.2 / (1 + np.exp(-(np.arange(90) - 45) / 5)))
     found = {"valley": 2e-4, "steepest": 1e-3}
-    written = [text.get_text() for text in plots.range_test(tested, found, 0.01).axes[0].texts]
+    written = [text.get_text() for text in range_test(tested, found, 0.01).axes[0].texts]
     assert written == ["this run: 0.01", "steepest: 0.001", "suggested (valley): 0.0002"]
-    said = sentences.range_test_sentence(tested, found, 0.01)
+    said = range_test_sentence(tested, found, 0.01)
     assert "0.0002" in said and "10 times as large" in said
-    assert "of that order" in sentences.range_test_sentence(tested, found, 5e-4)
-    assert "20 times smaller" in sentences.range_test_sentence(tested, found, 1e-5)
+    assert "of that order" in range_test_sentence(tested, found, 5e-4)
+    assert "20 times smaller" in range_test_sentence(tested, found, 1e-5)
     with pytest.raises(ValueError, match="no step"):
-        plots.range_test(tested.head(0), {}, 0.1)
+        range_test(tested.head(0), {}, 0.1)
 
 
 def test_a_range_test_that_is_asked_for_makes_no_run_stale(tmp_path):
@@ -201,10 +201,10 @@ def test_what_the_first_loss_should_be_is_said_for_every_kind_of_run():
     assert expected_first_loss(ordinal, labels, 5) == 5.0 and not starts_at_chance(ordinal)
     kept = BASE.model_copy(update={"weights": "w.pt", "head": "keep"})
     assert expected_first_loss(kept, labels, 5) is None and not starts_at_chance(kept)
-    assert "ln 5 = 1.609" in sentences.first_loss_sentence(1.6, math.log(5), 5, False, True)
-    assert "new head" in sentences.first_loss_sentence(1.7, math.log(5), 5, False, False)
-    assert "5.000" in sentences.first_loss_sentence(4.9, 5.0, 5, True, False)
-    assert "not known" in sentences.first_loss_sentence(0.9, None, 5, False, False)
+    assert "ln 5 = 1.609" in first_loss_sentence(1.6, math.log(5), 5, False, True)
+    assert "new head" in first_loss_sentence(1.7, math.log(5), 5, False, False)
+    assert "5.000" in first_loss_sentence(4.9, 5.0, 5, True, False)
+    assert "not known" in first_loss_sentence(0.9, None, 5, False, False)
 
 
 def test_the_live_curve_is_drawn_after_every_epoch_where_a_person_watches(data, monkeypatch):

@@ -10,6 +10,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from labkit.training.memory import piece_sizes
+from labkit.training.processes import HelperFailed, agree, stop_helpers, together
+from labkit.training.stop import Stopped
 
 from labkit.data.loaders import make_loaders, shared
 from labkit.data.readers.read import file_hashes, read
@@ -18,18 +21,15 @@ from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.models.build import build_model, synchronized
 from labkit.params import PROJECT, ParameterError, RunParams
-from labkit.reporting.sentences import processes_sentence
+from labkit.reporting.learning import processes_sentence
 from labkit.runs.files import read_json
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run
 from labkit.training import device, processes
 from labkit.training.device import machine_facts, refuse_too_many, set_up, threads_of
 from labkit.training.loop import fit
-from labkit.training.memory import piece_sizes
 from labkit.training.predict import predict
-from labkit.training.processes import HelperFailed, agree, stop_helpers, together
 from labkit.training.step import TrainStep
-from labkit.training.stop import Stopped
 
 BASE = RunParams(
     study="t", run="r", image_size=24, batch_size=12, epochs=2, threads=1, device="cpu", rotation=20.0,

@@ -15,18 +15,17 @@ from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.models.build import build_model, train_mode
 from labkit.params import ParameterError, RunParams
-from labkit.reporting.sentences import micro_batch_sentence
+from labkit.reporting.learning import micro_batch_sentence
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run
 from labkit.training import device as machine
-from labkit.training import memory, recorder
+from labkit.training import recorder, step
 from labkit.training.device import set_up
 from labkit.training.loop import fit
 from labkit.training.loss import make_criterion
-from labkit.training.memory import is_out_of_memory, piece_sizes
 from labkit.training.optim import build_optimizer, make_optimizer
 from labkit.training.predict import predict_images
-from labkit.training.step import TrainStep
+from labkit.training.step import TrainStep, is_out_of_memory, piece_sizes
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
 BASE = RunParams(image_size=16, batch_size=16, threads=1, device="cpu", optimizer="sgd", learning_rate=0.1)
@@ -36,7 +35,7 @@ ON_CPU = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can
 @pytest.fixture(autouse=True)
 def nothing_to_collect(monkeypatch):
     """A full collection takes a fifth of a second here; exceptions hold no cycles, it is for what libraries do."""
-    monkeypatch.setattr(memory.gc, "collect", lambda *_: 0)
+    monkeypatch.setattr(step.gc, "collect", lambda *_: 0)
 
 
 class Holds(nn.Module):

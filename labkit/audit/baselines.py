@@ -1,0 +1,153 @@
+"""What can be scored without a network: by the majority class, by the other eye's label, by colour and brightness.
+
+Where the last two are far above the first, a network may have learnt who a patient is, or the stain, camera or
+lighting that differs between the classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from labkit.data.store import Store
+from labkit.evaluation.decide import as_labels
+from labkit.evaluation.eyes import OTHER_SIDE
+from labkit.evaluation.metrics import SCORES, accuracy, majority_baseline, qwk
+from labkit.format import fixed, percent
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+SIDE = 64  # pixels a side that are looked at: more do not change a mean or a quantile
+BATCH = 512
+IN_WORDS = {"qwk": "a quadratic weighted kappa", "macro_f1": "a macro F1"}
+
+
+@dataclass(frozen=True)
+class FellowEyeBaseline:
+    """Test scored by copying the other eye's train label, and answering train's majority class where there is none."""
+
+    accuracy: float
+    qwk: float
+    n_copied: int
+    n_test: int
+    majority: str
+    majority_accuracy: float
+
+
+def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEyeBaseline | None:
+    """Scores on test of the train labels of the patients' other eyes; None without sides, labelled train or test."""
+    labelled = table.dropna(subset=["label"])
+    train, test = labelled.query("split == 'train'"), labelled.query("split == 'test'")
+    if "side" not in table or table["side"].isna().all() or train.empty or test.empty:
+        return None
+    eyes = train.dropna(subset=["group", "side"]).drop_duplicates(["group", "side"])  # of each, the first photograph
+    label_of_eye = eyes.set_index(["group", "side"])["label"]
+    other_eyes = pd.MultiIndex.from_arrays([test["group"], test["side"].map(OTHER_SIDE.get)])
+    copied = label_of_eye.reindex(other_eyes)  # missing where that eye is not in train
+
+    majority = majority_baseline(train["label"], test["label"], len(classes))
+    answers = as_labels(copied.fillna(majority["class"]), len(classes))
+    labels = as_labels(test["label"], len(classes))
+    return FellowEyeBaseline(
+        accuracy=accuracy(labels, answers, len(classes)),
+        qwk=qwk(labels, answers, len(classes)),
+        n_copied=int(copied.notna().sum()),
+        n_test=len(test),
+        majority=str(classes[majority["class"]]),
+        majority_accuracy=majority["accuracy"],
+    )
+
+
+def fellow_eye_sentence(eyes: FellowEyeBaseline, name: str) -> str:
+    """What copying the other eye's label scores, beside the majority class; `name` is what one group is."""
+    always = f"always answering {eyes.majority} scores {percent(eyes.majority_accuracy)} accuracy"
+    if eyes.n_copied == 0:
+        return f"No test image has the other eye of its {name} in train; {always}."
+    return (
+        f"Without looking at any image, copying the train label of the {name}'s other eye ({eyes.n_copied:,} of "
+        f"{eyes.n_test:,} test images) and else answering {eyes.majority} scores {percent(eyes.accuracy)} accuracy "
+        f"and a quadratic weighted kappa of {fixed(eyes.qwk, 3)}; {always}."
+    )
+
+
+@dataclass(frozen=True)
+class ShortcutBaseline:
+    """Test scored by a logistic regression on colour statistics, beside always answering train's majority class.
+
+    Accuracy is that of a plain fit; balanced accuracy and the data set's `score` are those of a fit in which all
+    classes weigh alike, since a plain one does not answer rare classes at all where one class prevails.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    score: float
+    score_name: str
+    n_train: int
+    n_test: int
+    majority: str
+    majority_accuracy: float
+    majority_balanced_accuracy: float
+    majority_score: float
+
+
+def shortcut_baseline(
+    table: pd.DataFrame, store: Store, classes: Sequence[str], score: str = "macro_f1"
+) -> ShortcutBaseline | None:
+    """Fitted on the labelled images of train, scored on those of test; None where there are none, or one class only."""
+    labelled = table.loc[table["label"].notna() & ~table["image_id"].isin(store.unreadable["image_id"])]
+    train, test = (labelled.loc[labelled["split"] == split] for split in ("train", "test"))
+    if test.empty or train["label"].nunique() < 2:
+        return None
+    n_classes = len(classes)
+    learnt, labels = as_labels(train["label"], n_classes), as_labels(test["label"], n_classes)
+    known, asked = (colour_statistics(store, part["image_id"].tolist()) for part in (train, test))
+    plain, balanced = (
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=weights))
+        .fit(known, learnt)
+        .predict(asked)
+        .astype(np.int64)
+        for weights in (None, "balanced")
+    )
+    majority = majority_baseline(learnt, labels, n_classes)
+    return ShortcutBaseline(
+        accuracy=SCORES["accuracy"](labels, plain, n_classes),
+        balanced_accuracy=SCORES["balanced_accuracy"](labels, balanced, n_classes),
+        score=SCORES[score](labels, balanced, n_classes),
+        score_name=score,
+        n_train=len(train),
+        n_test=len(test),
+        majority=str(classes[majority["class"]]),
+        majority_accuracy=majority["accuracy"],
+        majority_balanced_accuracy=majority["balanced_accuracy"],
+        majority_score=majority[score],
+    )
+
+
+def colour_statistics(store: Store, image_ids: Sequence[str]) -> np.ndarray:
+    """(n, 21) float32: mean, standard deviation and five quantiles of red, green and blue, 0 to 255."""
+    images, rows = store.images, np.array([store.rows[name] for name in image_ids], dtype=np.int64)
+    step = max(1, store.size // SIDE)
+    parts = []
+    for start in range(0, len(rows), BATCH):
+        pixels = images[rows[start : start + BATCH], ::step, ::step]
+        channels = np.ascontiguousarray(pixels.reshape(len(pixels), -1, 3).swapaxes(1, 2))  # (n, 3, pixels)
+        channels.sort(axis=2)  # a radix sort of bytes: quicker than np.quantile
+        places = np.rint(np.array(QUANTILES) * (channels.shape[2] - 1)).astype(np.int64)
+        moments = [channels.mean(axis=2, dtype=np.float32), channels.std(axis=2, dtype=np.float32)]
+        parts.append(np.concatenate([*moments, *np.moveaxis(channels[:, :, places], 2, 0)], axis=1))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def shortcut_sentence(baseline: ShortcutBaseline) -> str:
+    """What colour and brightness alone score, beside the majority class."""
+    name = IN_WORDS.get(baseline.score_name)
+    score = f", {name} of {fixed(baseline.score, 3)}" if name else ""
+    return (
+        f"Colour and brightness alone (a logistic regression on the means, spreads and quantiles of the channels) "
+        f"score {percent(baseline.accuracy)} accuracy, and with all classes weighing alike "
+        f"{percent(baseline.balanced_accuracy)} balanced accuracy{score}; always answering {baseline.majority} scores "
+        f"{percent(baseline.majority_accuracy)} and {percent(baseline.majority_balanced_accuracy)}."
+    )

@@ -1,0 +1,86 @@
+"""One process of a run in several: `fit` starts it with ``num_processes: 2`` or more; nobody calls it by hand.
+
+``python -m torch.distributed.run --nproc_per_node 2 -m labkit.commands.train RUN_FOLDER`` trains the run whose notebook
+has opened the folder. The first process alone writes there, and prints; the notebook holds the folder's lock.
+"""
+
+import json
+import os
+import select
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from labkit.training.launch import LAST_WORDS
+from labkit.training.progress import stop_requests
+
+
+def main(folder: Path) -> None:
+    """Train, and say in a last line why where that fails; ends the process."""
+    threading.Thread(target=_end_with_the_others, daemon=True).start()
+    rank, code, out = int(os.environ["RANK"]), 0, sys.stdout.fileno()
+    if rank > 0:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 -- until the process ends
+    try:
+        with stop_requests():
+            train(folder)
+    except BaseException as error:
+        traceback.print_exc()
+        kind, message = type(error).__name__, " ".join(str(error).split())
+        code = int(kind != "Stopped")
+        said = {"rank": rank, "kind": kind, "message": message[:1000], "peer": "by peer" in message}
+        if code or rank == 0:  # all of them stop after the same step
+            os.write(out, f"\n{LAST_WORDS}{json.dumps(said)}\n".encode())
+    sys.stderr.flush()
+    os._exit(code)  # at once: the others must notice, and nothing is left to be done
+
+
+def _end_with_the_others() -> None:
+    """End this process where its launcher has gone, or where the notebook has closed the pipe (or has been killed)."""
+    launcher = os.getppid()
+    while os.getppid() == launcher and not select.select([0], [], [], 0.5)[0]:
+        pass
+    os._exit(1)
+
+
+def train(folder: Path) -> None:
+    """What train.ipynb's cells tagged `training` do, from the parameters in the run folder."""
+    from filelock import FileLock
+
+    from labkit.data.loaders import make_loaders
+    from labkit.data.source import open_data
+    from labkit.data.splits import assign_splits
+    from labkit.data.store import build_store
+    from labkit.evaluation import metrics
+    from labkit.models.build import build_model, load_weights
+    from labkit.params import ParameterError
+    from labkit.runs.files import read_json
+    from labkit.runs.fingerprint import data_fingerprint, fingerprint_of, run_inputs
+    from labkit.runs.folder import Run, cache_root, read_params
+    from labkit.training.device import set_up
+    from labkit.training.loop import fit
+
+    params, manifest = read_params(folder), read_json(folder / "run.json")
+    accelerator = set_up(params)
+    if accelerator.num_processes != params.num_processes:
+        started = accelerator.num_processes
+        raise ParameterError(f"num_processes: got {params.num_processes}, but the launcher has started {started}")
+    images, hashes = open_data(params.dataset, params.data, cache_root())
+    if manifest["fingerprint"] != fingerprint_of(run_inputs(params, data_fingerprint(images.table, hashes))):
+        raise ParameterError(f"{folder}: its images or labkit's code have changed since; run the notebook again")
+    store = build_store(images.table, hashes, params.image_size, cache_root())
+    table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
+    loaders = make_loaders(table, store, params, accelerator.device.type)
+    n_classes, design = len(images.facts.classes), {"deviation": params.deviation, "image_size": params.input_size}
+    weights, _ = load_weights(params.weights, params.arch, **design)
+    model = build_model(params.arch, params.outputs(n_classes), weights, params.head, params.seed, **design)
+    lock = FileLock(folder / ".lock")  # held by the notebook
+    run = Run(folder, params, manifest["fingerprint"], lock, manifest, manifest.get("seconds", 0.0))
+    score = images.facts.score
+    fit(model, loaders, params, accelerator, run, metrics.score(score), score, n_classes)
+    accelerator.wait_for_everyone()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

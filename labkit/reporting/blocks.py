@@ -1,0 +1,87 @@
+"""The two residual blocks of He et al. (2016), "Deep Residual Learning for Image Recognition", and their sizes."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
+
+from labkit.format import fixed, millions, whole
+from labkit.reporting.style import GREY, Palette, new_figure, styled
+
+CONVOLUTION, NORM = "#cfe3f1", "#eeeeee"
+ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+HEIGHT = 0.5  # of a box, in units of the drawing
+SHORTCUT = Palette("ab")["b"].ink
+WORDS = "shortcut:\nidentity, or\n1×1 convolution\nand batch norm\nwhere the shape\nchanges"
+BASIC = [("3×3 convolution, 64", True), ("3×3 convolution, 64", False)]
+BOTTLENECK = [("1×1 convolution, 64", True), ("3×3 convolution, 64", True), ("1×1 convolution, 256", False)]
+
+
+@styled
+def residual_blocks() -> Figure:
+    """BasicBlock (ResNet-18, 34) beside Bottleneck (50, 101, 152), with the shortcut; channels of `layer1`."""
+    fig = new_figure(height=4.75, width=6.6)
+    axes = fig.subplots(1, 2)
+    _block(axes[0], "BasicBlock", "in ResNet-18 and 34", "64 channels", BASIC)
+    _block(axes[1], "Bottleneck", "in ResNet-50, 101 and 152", "256 channels", BOTTLENECK)
+    for ax in axes:
+        ax.set_xlim(-1.6, 3.9)
+        ax.set_ylim(-7.25, 0.95)
+        ax.set_aspect("equal", anchor="N")
+        ax.set_axis_off()
+    return fig
+
+
+def _block(ax: Axes, name: str, used_by: str, width: str, layers: list[tuple[str, bool]]) -> None:
+    ax.text(-1.45, 0.7, name, fontweight="bold", fontsize=10.5)
+    ax.text(-1.45, 0.3, used_by, color=GREY)
+    ax.text(0, -0.12, f"x ({width})", ha="center", va="center")
+    fork, y = -0.5, -0.66
+    ax.plot([0, 0], [-0.33, y], color="black", linewidth=1.2)
+    for text, followed in layers:
+        y = _box(ax, y, text, CONVOLUTION)
+        y = _box(ax, y, "batch norm, ReLU" if followed else "batch norm", NORM)
+    plus = y - 0.5
+    _arrow(ax, (0, y), (0, plus + 0.2))
+    ax.add_patch(Circle((0, plus), 0.2, facecolor="white", edgecolor="black"))
+    ax.text(0, plus, "+", ha="center", va="center_baseline", fontsize=10)
+    ax.text(-0.35, plus, "F(x) + x", ha="right", va="center")
+    _box(ax, plus - 0.2, "ReLU", NORM)
+    ax.plot([0, 1.75, 1.75], [fork, fork, plus], color=SHORTCUT, linewidth=1.5, solid_joinstyle="miter")
+    _arrow(ax, (1.765, plus), (0.2, plus), SHORTCUT)
+    ax.text(1.9, (fork + plus) / 2, WORDS, color=SHORTCUT, va="center", fontsize=8.5)
+
+
+def _box(ax: Axes, top: float, text: str, color: str) -> float:
+    """Draw an arrow from `top` into a box below it; returns the box's lower edge."""
+    upper = top - 0.26
+    _arrow(ax, (0, top), (0, upper))
+    box = FancyBboxPatch(
+        (-1.45, upper - HEIGHT), 2.9, HEIGHT, boxstyle="round,pad=0,rounding_size=0.1", facecolor=color, edgecolor=GREY
+    )
+    ax.add_patch(box)
+    ax.text(0, upper - HEIGHT / 2, text, ha="center", va="center")
+    return upper - HEIGHT
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color: str = "black") -> None:
+    ax.add_patch(FancyArrowPatch(start, end, color=color, **ARROW))
+
+
+def blocks_sentence(wide: int = 256, narrow: int = 64) -> str:
+    """Weights of a Bottleneck's convolutions on `wide` channels beside a BasicBlock's on `narrow` (He et al. 2016)."""
+    bottleneck, basic = 2 * wide * narrow + 9 * narrow**2, 2 * 9 * narrow**2
+    text = f"The convolutions of a Bottleneck on {wide} channels have {whole(bottleneck)} weights"
+    side = "fewer" if bottleneck < basic else "more"
+    return f"{text}, {side} than the {whole(basic)} of a BasicBlock on {narrow}."
+
+
+def depth_sentence(architectures: pd.DataFrame) -> str:
+    """How parameters grow with depth; `architectures`: `models.describe.architecture_table`."""
+    counts = (
+        architectures.set_index("layer name").filter(like="-layer").loc["parameters"].str.replace(",", "").astype(int)
+    )
+    small, large, few, many = *counts.index[[0, -1]], *counts.iloc[[0, -1]]
+    return f"From {small} to {large} the parameters grow {fixed(many / few, 1)} times, to {millions(many)}."

@@ -1,0 +1,141 @@
+"""Calibration: confidence against accuracy, before and after a temperature."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from labkit.evaluation.calibration import Calibration
+from labkit.format import (
+    DASH,
+    fixed,
+    percent,
+    plural,
+    whole,
+    word,
+)
+from labkit.reporting.frames import floats, only, parts
+from labkit.reporting.labels import wrap
+from labkit.reporting.style import GREY, Palette, VariantStyle, new_figure, styled
+from labkit.reporting.tables import TOO_FEW
+
+COLUMNS = 3
+CLOSE = 0.01  # a mean confidence within one point of the accuracy is neither over- nor underconfident
+
+
+@styled
+def reliability_diagrams(found: Mapping[str, Calibration], palette: Palette) -> Figure:
+    """One panel per variant: accuracy in each bin of confidence, and below it the number of images in each bin.
+
+    Hollow: as predicted; filled: with the temperature fitted on validation, where there is one. A perfectly calibrated
+    model lies on the grey diagonal. Bins of fewer than 30 images are small dots that no line joins.
+    """
+    names = palette.ordered(found)
+    columns = min(COLUMNS, len(names))
+    lines = -(-len(names) // columns)
+    titles = [wrap(name, 20) for name in names]
+    title_height = 0.16 * (max(title.count("\n") for title in titles) + 1)
+    fig = new_figure(height=0.3 + lines * (2.75 + title_height), width=0.6 + 2.13 * columns)
+    grid = fig.subplots(2 * lines, columns, squeeze=False, sharex=True, height_ratios=[4, 1] * lines)
+    for place, name in enumerate(names):
+        line, column = divmod(place, columns)
+        top, bottom = grid[2 * line, column], grid[2 * line + 1, column]
+        _diagram(top, found[name], palette[name])
+        _images(bottom, found[name], palette[name])
+        top.set_title(titles[place])
+        top.set_yticks([0, 0.5, 1], ["0", "50", "100"] if column == 0 else [])
+        if column == 0:
+            top.set_ylabel("right (%)")
+            bottom.set_ylabel("images")
+    for ax in grid[:, 0]:
+        ax.set_xlim(-0.04, 1.04)
+        ax.set_xticks([0, 0.5, 1], ["0", "50", "100"])
+    for place in range(len(names), lines * columns):
+        line, column = divmod(place, columns)
+        for ax in grid[2 * line : 2 * line + 2, column]:
+            ax.set_axis_off()
+        grid[2 * line - 1, column].tick_params(labelbottom=True)
+    fig.align_ylabels(grid[:, 0])
+    fig.supxlabel("confidence in the prediction (%)", fontsize=9)
+    return fig
+
+
+def _diagram(ax: Axes, one: Calibration, style: VariantStyle) -> None:
+    ax.plot([0, 1], [0, 1], color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+    for when, table in parts(one.bins, "when").items():
+        n, said, true = (floats(table, name) for name in ("n", "confidence", "accuracy"))
+        many = n >= TOO_FEW
+        face = "white" if when == "before" else style.color
+        width = 1.0 if when == "before" and one.temperature else 1.6
+        ax.plot(said[many], true[many], color=style.color, linewidth=width, linestyle="-")
+        for some, size in ((many, 6), ((n > 0) & ~many, 3)):
+            dots = {"color": style.color, "markersize": size, "markerfacecolor": face, "zorder": 3}
+            ax.plot(said[some], true[some], "o", **dots)
+    text = " → ".join(fixed(score, 3) for score in one.scores["ece"])
+    temperature = f"\nT = {fixed(one.temperature, 2)}" if one.temperature else ""
+    # In the corner that the dots leave free: below the diagonal where the model is right more often than it says.
+    above = np.nansum(floats(one.bins, "n") * (floats(one.bins, "accuracy") - floats(one.bins, "confidence"))) > 0
+    x, y, side, height = (0.97, 0.04, "right", "bottom") if above else (0.03, 0.98, "left", "top")
+    ax.text(x, y, f"ECE {text}{temperature}", ha=side, va=height, fontsize=8.5, color=style.ink)
+    ax.set_ylim(-0.04, 1.04)
+    ax.grid()
+
+
+def _images(ax: Axes, one: Calibration, style: VariantStyle) -> None:
+    for when, table in parts(one.bins, "when").items():
+        low, high, n = (floats(table, name) for name in ("low", "high", "n"))
+        if when == "before":
+            ax.stairs(n, np.append(low, high[-1]), color=style.color, linewidth=1)
+        else:
+            ax.bar(low, n, width=high - low, align="edge", color=style.color, alpha=0.45, linewidth=0)
+    ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    ax.set_ylim(bottom=0)
+
+
+def calibration_sentence(name: str, found: Calibration) -> str:
+    """Confidence against accuracy, whether random variation explains the ECE, and what the temperature does."""
+    table = only(found.bins, "when", "before")
+    n, said, true = (floats(table, column) for column in ("n", "confidence", "accuracy"))
+    confidence, accuracy = (float(np.nansum(column * n) / n.sum()) for column in (said, true))
+    gap = confidence - accuracy
+    verdict = (
+        "overconfident" if gap > CLOSE else "underconfident" if gap < -CLOSE else "neither over- nor underconfident"
+    )
+    before = _scores(found, "before")
+    text = f"{name} has a mean confidence of {percent(confidence)} and is right in {percent(accuracy)} of "
+    text += f"{plural(found.n, 'image')} ({verdict}); its ECE over {word(len(table))} bins is "
+    text += f"{fixed(before['ece'], 3)}, where a perfectly "
+    text += f"calibrated model has {fixed(before['reference'], 3)} on as many images: {_against_random(before)}."
+    if found.temperature is None:
+        return f"{text} No temperature is fitted: {found.reason}."
+    after = _scores(found, "after")
+    old, new = fixed(before["ece"], 3), fixed(after["ece"], 3)
+    moved = f"{'lowers' if after['ece'] < before['ece'] else 'raises'} it to {new}"
+    if old == new:
+        moved = f"leaves it at {new}"
+    text += f" A temperature of {fixed(found.temperature, 2)}, fitted on validation, {moved}: {_against_random(after)}"
+    return f"{text}; Brier score {fixed(before['brier'], 3)} before and {fixed(after['brier'], 3)} after."
+
+
+def _scores(found: Calibration, when: str) -> dict[str, float]:
+    return {str(name): float(value) for name, value in found.scores.loc[when].items()}
+
+
+def _against_random(scores: dict[str, float]) -> str:
+    more = scores["ece"] > scores["reference_high"]
+    return "more than random variation explains" if more else "no more than random variation"
+
+
+def calibration_table(found: Mapping[str, Calibration]) -> pd.DataFrame:
+    """One row per variant: temperature, Brier score, ECE and that of a perfectly calibrated model, before and after."""
+    rows = []
+    for name, one in found.items():
+        row = {"variant": name, "n": whole(one.n), "temperature": fixed(one.temperature, 2)}
+        for key, head in (("brier", "Brier"), ("ece", "ECE"), ("reference", "ECE if perfect")):
+            both = [fixed(float(value), 3) for value in one.scores[key]]
+            row[f"{head}, before"], row[f"{head}, after"] = both[0], both[1] if len(both) > 1 else DASH
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,0 +1,121 @@
+"""How many images each class has, what oversampling makes of that, and what a class weighs in the loss."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from labkit.format import fixed, listing, percent, plural, whole
+from labkit.reporting.frames import floats
+from labkit.reporting.labels import wrap
+from labkit.reporting.style import COLORS, WIDTH, new_figure, styled, value_axis
+
+
+@styled
+def class_histogram(counts: pd.DataFrame) -> Figure:
+    """Images per class and split: a bar for each class's share, with its count and percentage written on it.
+
+    `counts`: one row per class (index: class names), one column per split, integers. Splits of different size
+    share one scale because the bars are shares of their split. Splits without (labelled) images are left out;
+    raises ValueError when that leaves none.
+    """
+    numbers = {str(split): floats(counts, split) for split in counts.columns}
+    numbers = {split: values for split, values in numbers.items() if values.sum() > 0}
+    if not numbers:
+        raise ValueError("class_histogram got no labelled image in any split")
+    columns = len(numbers) if len(numbers) <= 3 else 2
+    lines = -(-len(numbers) // columns)
+    fig = new_figure(height=lines * (0.55 + (0.36 if columns == 3 else 0.3) * len(counts)) + 0.3)
+    axes = fig.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(numbers) :]:
+        ax.set_axis_off()
+    for ax, (split, values) in zip(axes.flat, numbers.items(), strict=False):
+        shares = values / values.sum()
+        ax.barh(range(len(counts)), shares, height=0.62, color=COLORS[5])
+        for row, (count, share) in enumerate(zip(values, shares, strict=True)):
+            text = f"{whole(count)}\n{percent(share)}" if columns == 3 else f"{whole(count)} ({percent(share)})"
+            ax.annotate(text, (share, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8.5)
+        ax.set_title(f"{split}: {plural(values.sum(), 'image')}")
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+    # The text at the end of the longest bar needs this many inches.
+    text_width = 0.55 if columns == 3 else 1.15
+    panel = (WIDTH - 1.3) / columns
+    top = max(float(values.max() / values.sum()) for values in numbers.values())
+    first = axes[0, 0]
+    first.set_xlim(0, top * panel / (panel - text_width))
+    value_axis(first.xaxis, in_percent=True, ticks=4)
+    ticks = [tick for tick in first.get_xticks() if tick <= top + 0.02]  # no tick under the text
+    first.set_xticks(ticks)
+    first.set_yticks(range(len(counts)), [wrap(str(name)) for name in counts.index])
+    first.invert_yaxis()
+    fig.supxlabel("share of the split's images", fontsize=9)
+    return fig
+
+
+def class_counts_table(counts: pd.DataFrame) -> pd.DataFrame:
+    """Counts (rows: classes, columns: splits) -> 'count (percent of the split)', with a row of totals."""
+    table = {"class": [*map(str, counts.index), "all"]}
+    for split in counts.columns:
+        numbers = floats(counts, split)
+        total = numbers.sum()
+        cells = [f"{whole(count)} ({percent(count / total)})" if total else "0" for count in numbers]
+        table[str(split)] = [*cells, whole(total)]
+    return pd.DataFrame(table)
+
+
+def imbalance_sentence(counts: Iterable[int], classes: Sequence[str]) -> str:
+    """How uneven the classes are; `counts`: training images per class."""
+    numbers = [int(count) for count in counts]
+    total = sum(numbers)
+    if total == 0:
+        return "There are no labelled training images."
+    high, low = max(numbers), min(numbers)
+    most, least = classes[numbers.index(high)], classes[numbers.index(low)]
+    share = f"{whole(high)} of {plural(total, 'training image')} ({percent(high / total)})"
+    if empty := [str(name) for name, count in zip(classes, numbers, strict=True) if count == 0]:
+        return f"{most} is the most common class, {share}; there is no training image of {listing(empty, 'or')}."
+    if high == low:
+        return f"The classes are balanced: {plural(high, 'training image')} of each."
+    rare = f"{least} the rarest with {whole(low)} ({percent(low / total)})"
+    if high < 1.5 * low:
+        return f"The classes are nearly balanced: {most} is the most common with {share}, {rare}."
+    return f"{most} is the most common class with {share}, {rare}: {fixed(high / low, 1)} times fewer."
+
+
+def oversampling_sentence(before: Sequence[int], after: Sequence[int], classes: Sequence[str]) -> str:
+    """What repeating images changed; `before`, `after`: images per class of one epoch."""
+    old, new = sum(before), sum(after)
+    if list(before) == list(after):
+        return f"No image is repeated: the classes have equally many already ({plural(old, 'image')} in all)."
+    factors = {name: b / a for name, a, b in zip(classes, before, after, strict=True) if a}
+    most = max(factors, key=factors.__getitem__)
+    text = f"An epoch has {plural(new, 'image')} instead of {plural(old, 'image')}: "
+    text += f"every image of {most} is drawn {fixed(factors[most], 1)} times on average"
+    if kept := [name for name, factor in factors.items() if factor == 1]:
+        text += f", one of {listing(kept, 'or')} once"
+    absent = [name for name in classes if name not in factors]
+    return f"{text}; there is no image of {listing(absent, 'or')} to repeat." if absent else f"{text}."
+
+
+def class_weights_table(
+    classes: Sequence[str], counts: Sequence[int], weights_by_run: Mapping[str, Sequence[float]]
+) -> pd.DataFrame:
+    """One row per class: its training images with their share, and its weight in the loss of each run.
+
+    `counts`: training images per class, as they are. `weights_by_run`: run -> weight per class.
+    """
+    shares = [f"{whole(n)} ({percent(n / sum(counts))})" for n in counts]
+    table = {"class": list(classes), "training images": shares}
+    table |= {run: [fixed(weight, 3) for weight in weights] for run, weights in weights_by_run.items()}
+    return pd.DataFrame(table)
+
+
+def weights_sentence(classes: Sequence[str], counts: Sequence[int], weights: Mapping[str, Sequence[float]]) -> str:
+    """What the rarest class weighs beside the most frequent one; `weights`: run -> weight per class."""
+    held = [place for place, count in enumerate(counts) if count]
+    rare, common = min(held, key=counts.__getitem__), max(held, key=counts.__getitem__)
+    if counts[rare] == counts[common]:
+        return "The classes have equally many training images."
+    texts = [f"{fixed(of[rare] / of[common], 2)} times in {run}" for run, of in weights.items() if of[common]]
+    return f"An image of {classes[rare]} weighs {listing(texts)} what one of {classes[common]} does."

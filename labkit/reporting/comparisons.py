@@ -1,0 +1,162 @@
+"""Pairs of variants that differ in one thing: the table of differences, and a sentence for each pair."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from labkit.format import DASH, NBSP, fixed, listing, metric, missing, plural, signed, word
+from labkit.reporting.ablation import MOST, SPLITS, solid_column
+from labkit.reporting.learning import OVERFIT
+from labkit.reporting.results import Comparison, StudyResults
+from labkit.reporting.tables import parameter_text
+
+WORDS = {
+    "arch": "network",
+    "normalize": "normalisation",
+    "freeze epochs": "frozen epochs",
+    "augment test": "augmentation of test images",
+}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One question that a study asks: the pairs of variants that differ in this factor, at most one figure of them."""
+
+    name: str  # the factor in words, 'class weights', or 'network (1 of 2)' where the pairs fill several figures
+    comparisons: list[Comparison]  # two a pair: on the study's score and on accuracy
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """Columns a, b, metric, difference, low, high, for `ablation.ablation_figure`."""
+        return pd.DataFrame([vars(comparison) for comparison in self.comparisons])
+
+
+def ablations(results: StudyResults) -> list[Ablation]:
+    """All comparisons of a study by the factor that differs, in the order in which the study's table brings them."""
+    by_factor: dict[str, dict[tuple[str, str], list[Comparison]]] = {}
+    for one in results.comparisons():
+        by_factor.setdefault(one.factor, {}).setdefault((one.a, one.b), []).append(one)
+    found = []
+    for factor, of_factor in by_factor.items():
+        pairs = list(of_factor.values())
+        figures = [pairs[start : start + MOST] for start in range(0, len(pairs), MOST)]
+        for number, figure in enumerate(figures, 1):
+            part = f" ({number} of {len(figures)})" if len(figures) > 1 else ""
+            found.append(Ablation(factor_in_words(factor) + part, [one for pair in figure for one in pair]))
+    return found
+
+
+def ablation_sentences(ablation: Ablation, results: StudyResults) -> list[str]:
+    """One sentence per pair, on the study's score, with how far each over-fits.
+
+    Not so for oversampling: its training accuracy is that of balanced classes and cannot be compared with the other.
+    """
+    first = results.history.drop_duplicates(["run", "epoch"])  # first seeds
+    histories = {str(run): part for run, part in first.groupby("run")}
+    return [
+        ablation_sentence(one, histories if one.factor != "sampling" else None)
+        for one in ablation.comparisons
+        if one.metric == results.score
+    ]
+
+
+def ablation_sentence(one: Comparison, histories: Mapping[str, pd.DataFrame] | None) -> str:
+    """What the factor changed from `a` to `b`, and what differs besides.
+
+    `histories`: run -> columns epoch, train_accuracy, val_accuracy or test_accuracy, of one seed; with it a second
+    sentence tells whose training accuracy runs further ahead.
+    """
+    factor = factor_in_words(one.factor)
+    place = f"one of {word(len(one.also) + 1)} differences" if one.also else "the only difference"
+    compared = compare_sentence(one.a, one.b, one.metric, one.difference, one.low, one.high)
+    if compared.startswith("The "):
+        compared = f"t{compared[1:]}"
+    text = f"With the {factor} as {place}, {compared}"
+    if one.also:
+        others = [
+            f"{factor_in_words(name)} {'differ' if name.endswith('s') else 'differs'}: "
+            f"{parameter_text(in_a)} and {parameter_text(in_b)}"
+            for name, in_a, in_b in one.also
+        ]
+        text += f" Besides, {'; '.join(others)}. So the {factor} alone may not explain what is seen."
+    return text if histories is None else f"{text} {_over_fitting(one.a, one.b, histories)}"
+
+
+def factor_in_words(name: str) -> str:
+    """A parameter as prose has it: 'class_weights' -> 'class weights', 'arch' -> 'network'."""
+    words = name.replace("_", " ")
+    return WORDS.get(words, words)
+
+
+def _over_fitting(a: str, b: str, histories: Mapping[str, pd.DataFrame]) -> str:
+    """The gap of training over validation (else test) accuracy in the last epoch of each, and which is larger."""
+    gaps, splits, epochs = {}, {}, {}
+    for run in (a, b):
+        last = histories[run].sort_values("epoch").iloc[-1]
+        if column := solid_column(histories[run]):
+            gaps[run] = float(last["train_accuracy"] - last[column])
+            splits[run], epochs[run] = SPLITS[column], int(last["epoch"])
+    if not gaps:
+        return "How far either over-fits is unknown: training accuracy has no other accuracy beside it."
+    points = {run: plural(signed(100 * gap, 1), "point") for run, gap in gaps.items()}
+    texts = []
+    for run in gaps:
+        notes = [f"{splits[run]} images"] * (len(set(splits.values())) > 1)
+        notes += [f"epoch {epochs[run]}"] * (len(set(epochs.values())) > 1)
+        texts.append(f"{points[run]} for {run}" + (f" ({', '.join(notes)})" if notes else ""))
+    words = listing(sorted(set(splits.values()), reverse=True), "or")
+    text = f"In the last epoch, training minus {words} accuracy is {' and '.join(texts)}"
+    if len(gaps) == 1:
+        return f"{text}; for {b if a in gaps else a} it is unknown."
+    if points[a] == points[b]:
+        return f"{text}: the same gap."
+    wide = max(gaps, key=gaps.__getitem__)
+    if gaps[wide] > OVERFIT:
+        return f"{text}: {wide} over-fits more."
+    return f"{text}: larger for {wide}, but no over-fitting to speak of."
+
+
+def compare_sentence(
+    a: str, b: str, score: str, difference: float, low: float | None = None, high: float | None = None
+) -> str:
+    """Two variants on the same images: `difference` = b - a, with its interval; 'within noise' if that holds 0.
+
+    The direction is that of `evaluation.compare.paired_difference`.
+    """
+    named = metric(score)
+    if missing(difference):
+        return f"The {named.name} of {a} and {b} cannot be compared: one of them is unknown."
+    same = named.difference(difference) == named.difference(0.0)
+    side = "higher" if difference > 0 else "lower"
+    text = f"The {named.name} of {b} is {named.difference(difference)} {side} than that of {a}"
+    if same:
+        text = f"{a} and {b} have the same {named.name}"
+    if low is None or high is None or missing(low) or missing(high):
+        return f"{text}." if same else f"{text}; without an interval it is open whether that is more than noise."
+    scale, digits, unit = (100, 1, f"{NBSP}points") if named.percent else (1, 3, "")
+    ends = f"{fixed(low * scale, digits)} to {fixed(high * scale, digits)}{unit}"
+    text += f" (95 % interval of the difference {ends})"
+    if low <= 0 <= high:
+        return f"{text}: {'no difference is seen' if same else 'the difference is within noise'}."
+    better = b if (difference > 0) == named.higher_is_better else a
+    return f"{text}: more than noise, {better} is better."
+
+
+def comparison_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
+    """Paired differences with their intervals and p values."""
+    rows = []
+    for one in comparisons:
+        named = metric(one.metric)
+        scale, digits, unit = (100, 1, " points") if named.percent else (1, 3, "")
+        value, low, high = (signed(scale * end, digits) for end in (one.difference, one.low, one.high))
+        row = {"variant": one.b, "against": one.a, "metric": named.name}
+        row["difference"] = DASH if value == DASH else value + unit
+        row["95 % interval"] = DASH if DASH in (low, high) else f"{low} to {high}"
+        rows.append(row | {"p": p_value(one.p), "p (Holm)": p_value(one.p_holm)})
+    return pd.DataFrame(rows)
+
+
+def p_value(p: float) -> str:
+    """0.0312 -> '0.031', below a thousandth '< 0.001'."""
+    return fixed(p, 3) if missing(p) or p >= 0.001 else "< 0.001"

@@ -1,0 +1,192 @@
+"""Confusion matrices: rows true, columns predicted, coloured by the share of the row."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import seaborn as sns
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from labkit.format import fixed, listing, percent, plural, whole
+from labkit.reporting.labels import wrap
+from labkit.reporting.style import WIDTH, contrast, new_figure, styled
+
+SIZE, SMALL = 8.5, 7.0  # points
+LETTER = 0.073  # inches: mean width of a letter of 8.5 points
+LINE = 1.2  # height of a line, in sizes of its text
+PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
+
+
+@styled
+def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
+    """One confusion matrix; `matrix`: counts (C, C), rows true, columns predicted.
+
+    Each cell shows the count and below it the percentage of its row (images of that true class).
+    """
+    cell = float(np.clip(5.0 / len(classes), 0.62, 0.95))
+    fig = new_figure(height=cell * len(classes) * 0.85 + 1.0, width=min(WIDTH, cell * len(classes) + 2.0))
+    ax = fig.subplots()
+    _heatmap(ax, matrix, size=8 if len(classes) > 6 else 9, digits=1)
+    totals = matrix.sum(axis=1)
+    ax.set_xticks(ax.get_xticks(), [wrap(name, 13) for name in classes], rotation=0 if len(classes) < 6 else 45)
+    if len(classes) >= 6:
+        for tick in ax.get_xticklabels():
+            tick.set(ha="right", rotation_mode="anchor")
+    rows = [f"{wrap(name, 16)}\nn = {whole(total)}" for name, total in zip(classes, totals, strict=True)]
+    ax.set_yticks(ax.get_yticks(), rows, rotation=0)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
+    return fig
+
+
+@styled
+def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
+    """Small multiples, one matrix (C, C) of counts per variant, all on one colour scale (share of the row).
+
+    Each cell shows the count and below it the percentage of its row; small cells leave out the percent sign and the
+    thousands separator. Rows of panels wrap so that the text stays readable; of more than a page holds, make one
+    figure for each of `matrix_pages`.
+    """
+    left = LETTER * max(len(line) for name in classes for line in wrap(name, 14).split("\n")) + 0.4
+    columns, panel, size = _layout(matrices, WIDTH - left)
+    lines = -(-len(matrices) // columns)
+    titles = [wrap(name, int(panel * 11)) for name in matrices]
+    title_height = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.12
+    # Slanted names reach to the left: upright where that is into another panel.
+    rotation = 45 if len(matrices) % columns == 0 and len(classes) <= 5 else 90
+    name_size = 8.5 if panel / len(classes) > 0.28 else 7.5
+    reach = LETTER * name_size / 8.5 * max(map(len, classes))
+    bottom = (0.72 if rotation == 45 else 0.9) * reach + 0.35
+    fig = new_figure(height=lines * (panel + title_height) + bottom, width=panel * columns + left)
+    axes = fig.subplots(lines, columns, squeeze=False)
+    for ax in axes.flat[len(matrices) :]:
+        ax.set_axis_off()
+    for place, (ax, matrix) in enumerate(zip(axes.flat, matrices.values(), strict=False)):
+        _heatmap(ax, matrix, size, sign=size == SIZE)
+        ax.set_aspect("equal")
+        ax.set_title(titles[place])
+        ax.set_xticks([])
+        names = [wrap(name, 14) for name in classes] if place % columns == 0 else []
+        ax.set_yticks(ax.get_yticks(), names, rotation=0, fontsize=name_size)
+        if place + columns >= len(matrices):
+            # Above an empty place the names hang into it; the layout must not make room for them between the rows.
+            _names_below(ax, classes, rotation, name_size, in_layout=place // columns == lines - 1)
+    fig.supxlabel("predicted", fontsize=9)
+    fig.supylabel("true", fontsize=9)
+    for _ in range(3):  # panels of fixed aspect: each pass gets closer to the final layout
+        fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    return fig
+
+
+def matrix_pages(matrices: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """The matrices in as many parts as they need figures, each no higher than a page."""
+    names = list(matrices)
+    largest = max(int(np.max(matrix)) for matrix in matrices.values())
+    cell = _cell_size(SMALL, ("100", str(largest)))
+    needed = cell * len(next(iter(matrices.values())))
+    fit = max(1, int((WIDTH - 1.6) // needed)) * max(1, int((PAGE - 1.2) // (needed + 0.44)))
+    return [{name: matrices[name] for name in names[start : start + fit]} for start in range(0, len(names), fit)]
+
+
+def _cell_size(size: float, texts: Sequence[str]) -> float:
+    """Inches that a cell needs for a count and a percentage below it; a digit is 0.64 em wide in DejaVu Sans."""
+    return max(0.64 * size * max(map(len, texts)) + 3, 2 * LINE * size + 3) / 72
+
+
+def _layout(matrices: Mapping[str, np.ndarray], width: float) -> tuple[int, float, float]:
+    """Panels per row, width of a panel (inches) and size of its text, such that the longest number fits its cell."""
+    classes, number = len(next(iter(matrices.values()))), len(matrices)
+    largest = max(int(matrix.max()) for matrix in matrices.values())
+    columns, panel, size = 1, 2.7, SIZE
+    for size, texts in ((SIZE, ("100 %", whole(largest))), (SMALL, ("100", str(largest)))):
+        needed = classes * _cell_size(size, texts)
+        columns = int(np.clip(width // needed, 1, 4 if classes <= 2 else 3))
+        lines = -(-number // columns)
+        columns = -(-number // lines)
+        page = (PAGE - 1.2) / lines - 0.44
+        panel = max(needed, min(width / columns, page, 2.7))
+        if page >= needed:
+            break
+    return columns, panel, size
+
+
+def _names_below(ax: Axes, names: Sequence[str], rotation: float, size: float, in_layout: bool) -> None:
+    for place, name in enumerate(names):
+        ax.annotate(
+            name,
+            (place + 0.5, 0),
+            xycoords=ax.get_xaxis_transform(),
+            xytext=(2 if rotation == 45 else 0, -4),
+            textcoords="offset points",
+            rotation=rotation,
+            rotation_mode="anchor",
+            ha="right",
+            va="top" if rotation == 45 else "center",
+            fontsize=size,
+            annotation_clip=False,
+        ).set_in_layout(in_layout)
+
+
+def row_shares(matrix: np.ndarray) -> np.ndarray:
+    """Counts (C, C) -> share of each row; a row without images is all zero."""
+    totals = matrix.sum(axis=1, keepdims=True)
+    return np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
+
+
+def _heatmap(ax: Axes, matrix: np.ndarray, size: float, sign: bool = True, digits: int = 0) -> None:
+    shares = row_shares(matrix)
+    texts = [
+        f"{whole(count)}\n{percent(share, digits)}" if sign else f"{int(count)}\n{fixed(share * 100, 0)}"
+        for count, share in zip(matrix.flat, shares.flat, strict=True)
+    ]
+    sns.heatmap(
+        shares,
+        ax=ax,
+        annot=np.reshape(texts, matrix.shape),
+        fmt="",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        cbar=False,
+        linewidths=1,
+        linecolor="white",
+        annot_kws={"size": size, "linespacing": 1.1},
+    )
+    # seaborn turns to white text too early: at a share of 0.5 its contrast is below 3.
+    for text, share in zip(list(ax.texts), shares.flat, strict=True):
+        text.set_color("white" if contrast(colormaps["Blues"](share), (1, 1, 1)) > 4.5 else "black")
+    ax.tick_params(length=0)
+
+
+def confusion_sentence(matrix: np.ndarray, classes: Sequence[str], name: str = "") -> str:
+    """The most confused pair and the hardest class; `matrix` (C, C): counts, rows true, columns predicted."""
+    total, who = int(matrix.sum()), name or "The model"
+    wrong = matrix - np.diag(np.diag(matrix))
+    if wrong.sum() == 0:
+        return f"{who} classifies {'the only image' if total == 1 else 'all ' + plural(total, 'image')} correctly."
+    predicted_at_all = np.flatnonzero(matrix.sum(axis=0))
+    constant = ""
+    if len(predicted_at_all) == 1 and total > 1:
+        constant = f"{who} predicts “{classes[predicted_at_all[0]]}” for every image. "
+    true, predicted = (int(place) for place in np.unravel_index(wrong.argmax(), wrong.shape))
+    rows = matrix.sum(axis=1)
+    whose = f" of {name}" if name and not constant else ""
+    pair = f"The most frequent error{whose} is {classes[true]} taken for {classes[predicted]}"
+    count, images = int(wrong[true, predicted]), int(rows[true])
+    share = f"{whole(count)} of {plural(images, 'image')} ({percent(count / images)})"
+    return f"{constant}{pair}: {share}; {_hardest(np.diag(matrix), rows, classes)}."
+
+
+def _hardest(found: np.ndarray, rows: np.ndarray, classes: Sequence[str]) -> str:
+    sensitivity = np.divide(found, rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    hardest = [int(place) for place in np.flatnonzero(sensitivity == np.nanmin(sensitivity))]
+    share = percent(float(sensitivity[hardest[0]]))
+    if len(hardest) == 1:
+        place = hardest[0]
+        part = f"{whole(found[place])} of {whole(rows[place])} {'is' if found[place] == 1 else 'are'}"
+        return f"hardest is {classes[place]}, of which {part} found ({share})"
+    if len(hardest) == (rows > 0).sum():
+        return f"all classes are equally hard ({share} found)"
+    return f"hardest are {listing([classes[place] for place in hardest])} (of each, {share} found)"

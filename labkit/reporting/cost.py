@@ -1,0 +1,104 @@
+"""What a variant costs, and what the cost of training buys."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from labkit.format import fixed, metric, millions, missing, plural, word
+from labkit.reporting.frames import floats, known, mean, parts
+from labkit.reporting.labels import label_points, wrap
+from labkit.reporting.style import Palette, new_figure, styled, value_axis
+
+COST = {  # column -> header, divisor, digits
+    "minutes": ("training (min)", 1, 1),
+    "images_per_second": ("images/s", 1, 0),
+    "parameters": ("parameters (M)", 1e6, 1),
+    "flops": ("FLOPs (G)", 1e9, 2),
+    "milliseconds": ("ms per image, CPU", 1, 1),
+    "file_mb": ("file (MB)", 1, 1),
+}
+LEAST_SPAN = 0.05  # of the axis of a score
+
+
+@styled
+def cost_figure(costs: pd.DataFrame, palette: Palette, *, score: str) -> Figure:
+    """Minutes of training against a score, each variant a dot labelled with its name and number of parameters.
+
+    `costs`: columns run, minutes, parameters (a count) and the column named by `score`; seeds of a run are averaged.
+    The time axis is logarithmic where the longest run took ten times the shortest or more.
+    """
+    means = {
+        run: [mean(floats(part, name)) for name in ("minutes", score, "parameters")]
+        for run, part in parts(known(costs, score), "run").items()
+    }
+    runs = palette.ordered(means)
+    fig = new_figure(height=3.4)
+    ax = fig.subplots()
+    for run in runs:
+        style, (minutes, value, _) = palette[run], means[run]
+        edge = {"markersize": 8, "markerfacecolor": style.face, "markeredgewidth": 1.5}
+        ax.plot(minutes, value, style.marker, color=style.color, **edge)
+    ax.margins(0.18, 0.2)
+    times = [means[run][0] for run in runs]
+    if times and 0 < 10 * min(times) <= max(times):
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("training time (minutes)")
+    ax.set_ylabel(metric(score).name)
+    value_axis(ax.yaxis, metric(score).percent, ticks=10)
+    low, high = ax.get_ylim()
+    if high - low < LEAST_SPAN:  # what differs by less than a hundredth must not look far apart
+        ax.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
+    ax.grid()
+    texts = [f"{wrap(run, 22)}\n{millions(means[run][2])} parameters" for run in runs]
+    points = np.array([means[run][:2] for run in runs]).reshape(-1, 2)
+    label_points(fig, ax, points, texts, [palette[run].ink for run in runs])
+    return fig
+
+
+def cost_sentence(costs: pd.DataFrame, score: str) -> str:
+    """What the most expensive variant buys over the cheapest; `costs`: columns run, minutes, and the score, [seed]."""
+    minutes = {run: mean(floats(part, "minutes")) for run, part in parts(costs, "run").items()}
+    slow, fast = (best(minutes, key=minutes.__getitem__) for best in (max, min))
+    longest, shortest = _duration(minutes[slow]), _duration(minutes[fast])
+    if len(minutes) == 1:
+        return f"Training {slow} took {longest}."
+    if longest == shortest:
+        return f"{'Both' if len(minutes) == 2 else f'All {word(len(minutes))}'} variants took {longest} to train."
+    ratio = minutes[slow] / minutes[fast]
+    factor = f"{fixed(ratio, 1 if ratio < 10 else 0)} times as long as"
+    text = f"{slow} took the longest to train, {longest}, {factor} {fast} ({shortest})"
+    gain = mean(floats(parts(costs, "run")[slow], score)) - mean(floats(parts(costs, "run")[fast], score))
+    if missing(gain):
+        return f"{text}."
+    named = metric(score)
+    if named.difference(gain) == named.difference(0.0):
+        return f"{text}, for the same {named.name}."
+    return f"{text}, and its {named.name} is {named.difference(gain)} {'higher' if gain > 0 else 'lower'}."
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return plural(fixed(minutes * 60, 0), "second")
+    return plural(fixed(minutes, 1), "minute") if minutes < 120 else plural(fixed(minutes / 60, 1), "hour")
+
+
+def cost_table(runs: Sequence[Mapping[str, Any]], costs: Sequence[str] = (*COST, "device")) -> pd.DataFrame:
+    """Columns variant and each of `costs` (keys of COST, and device); seeds are averaged."""
+    rows = []
+    for name, mine in pd.DataFrame(list(runs)).groupby("run", sort=False):
+        row = {"variant": str(name)}
+        for key in costs:
+            if key == "device":
+                row["device"] = ", ".join(mine["device"].unique())
+            else:
+                head, divisor, digits = COST[key]
+                row[head] = fixed(mine[key].mean() / divisor, digits)
+        rows.append(row)
+    return pd.DataFrame(rows)

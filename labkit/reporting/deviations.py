@@ -1,0 +1,73 @@
+"""What each deviation from the network of He et al. changes, in scores and in size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from labkit.format import DASH, NBSP, fixed, interval, metric, missing, plural, signed
+from labkit.models.build import DEVIATIONS
+from labkit.reporting.cost import COST
+from labkit.reporting.results import StudyResults
+from labkit.reporting.tables import parameter_text
+
+Row = dict[str, Any]
+
+
+def deviation_rows(results: StudyResults) -> list[Row]:
+    """One row for each pair of a proper network and one that deviates.
+
+    `deviation`, `proper`, `deviating` (names of runs), `sizes`: cost -> (proper, deviating), `metrics`: metric ->
+    (proper value, deviating value, difference, low, high), means over seeds; `also`: (what else differs, in proper, in
+    deviating), ….
+    """
+    first = results.firsts
+    rows: dict[tuple[str, str], Row] = {}
+    for one in results.comparisons():
+        if one.factor != "deviation":
+            continue
+        proper, other, sign = (one.a, one.b, 1) if first[one.a]["params"].deviation == "none" else (one.b, one.a, -1)
+        if first[proper]["params"].deviation != "none":
+            continue  # two deviations against each other say nothing of the proper network
+        pair = (proper, other)
+        new = {
+            "deviation": first[other]["params"].deviation,
+            "proper": proper,
+            "deviating": other,
+            "sizes": {key: tuple(first[name][key] for name in pair) for key in ("parameters", "flops")},
+            "metrics": {},
+            "also": one.also if sign == 1 else tuple((key, b, a) for key, a, b in one.also),
+        }
+        ends = sorted((sign * one.low, sign * one.high))
+        values = (*(results.mean(name, one.metric) for name in pair), sign * one.difference, *ends)
+        rows.setdefault(pair, new)["metrics"][one.metric] = values
+    return list(rows.values())
+
+
+def deviation_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """What each deviation from the proper network changed, with one budget; `rows` as `deviation_rows` gives them."""
+    table = []
+    for row in rows:
+        cells = {
+            "deviation": f"{row['deviation'].replace('_', ' ')}: {DEVIATIONS[row['deviation']]}",
+            "runs": f"{row['proper']} → {row['deviating']}",
+        }
+        cells |= {metric(key).short: _changed(key, values) for key, values in row["metrics"].items()}
+        for key, values in row["sizes"].items():
+            head, divisor, digits = COST[key]
+            cells[head] = " → ".join(dict.fromkeys(fixed(value / divisor, digits) for value in values))
+        if any(other["also"] for other in rows):
+            also = [f"{name.replace('_', ' ')} {parameter_text(a)} → {parameter_text(b)}" for name, a, b in row["also"]]
+            cells["differs, too"] = "; ".join(also) or DASH
+        table.append(cells)
+    return pd.DataFrame(table)
+
+
+def _changed(key: str, values: Sequence[float]) -> str:
+    """'82.3 % → 80.1 %: −2.2 points [−3.1 to −1.3]'."""
+    proper, deviating, difference, low, high = values
+    text = f"{metric(key).text(proper)} → {metric(key).text(deviating)}"
+    if missing(difference):
+        return text
+    size = plural(signed(100 * difference, 1), "point") if metric(key).percent else signed(difference, 3)
+    return f"{text}: {size} {interval(key, low, high).replace(' ', NBSP)}".strip()

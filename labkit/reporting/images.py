@@ -1,0 +1,102 @@
+"""Grids of images, and what augmentation does to them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from labkit.reporting.labels import wrap
+from labkit.reporting.style import WIDTH, new_figure, styled
+
+
+@styled
+def image_grid(
+    images: np.ndarray | Sequence[np.ndarray],
+    titles: Sequence[str] | None = None,
+    rows: Sequence[str] | None = None,
+    columns: int = 5,
+    largest: float = 1.6,
+) -> Figure:
+    """Images as they are, in a grid; with `rows` (a name per image) one row of the grid for each name.
+
+    `images`: uint8, (N, H, W, 3) or a list of (H, W, 3) of any sizes; `titles`: one per image, written above it.
+    A row with more than `columns` images goes on in the next; none is drawn wider than `largest` inches. Raises
+    ValueError when lengths or types do not fit.
+    """
+    images = [_checked(image) for image in images]
+    for name, texts in (("titles", titles), ("rows", rows)):
+        if texts is not None and len(texts) != len(images):
+            raise ValueError(f"image_grid got {len(images)} images but {len(texts)} {name}; give one per image")
+    if not images:
+        raise ValueError("image_grid got no images")
+    lines = _lines(rows or [""] * len(images), columns)
+    width = max(len(line) for _, line in lines)
+    cell = min((WIDTH - (0.9 if rows else 0)) / width, largest)
+    per_line = max(3, int(cell * 15))
+    titles = [wrap(title, per_line) for title in titles] if titles else None
+    title_height = 0.17 * max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
+    fig = new_figure(len(lines) * (cell + title_height) + (0.1 if titles else 0), cell * width + (0.9 if rows else 0))
+    _tight(fig)
+    axes = fig.subplots(len(lines), width, squeeze=False)
+    for (name, line), row in zip(lines, axes, strict=True):
+        for ax in row[len(line) :]:
+            ax.set_axis_off()
+        for place, ax in zip(line, row, strict=False):
+            _picture(ax, images[place], titles[place] if titles else "")
+        if name:
+            row[0].set_ylabel(wrap(name, 13), rotation=0, ha="right", va="center", labelpad=5)
+    return fig
+
+
+@styled
+def augmentation_grid(originals: np.ndarray, augmented: np.ndarray) -> Figure:
+    """Each original (first column) beside k augmented versions of it.
+
+    `originals`: uint8 (N, H, W, 3); `augmented`: uint8 (N, K, H', W', 3).
+    """
+    if len(originals) != len(augmented):
+        raise ValueError(f"{len(originals)} originals but augmented versions of {len(augmented)}")
+    number, versions = np.shape(augmented)[:2]
+    cell = min(WIDTH / (versions + 1.15), 1.5)
+    fig = new_figure(number * cell * 0.94 + 0.2, cell * (versions + 1.15))
+    _tight(fig)
+    axes = fig.subplots(number, versions + 2, squeeze=False, width_ratios=[1, 0.15, *[1] * versions])
+    for row, line in enumerate(axes):
+        _picture(line[0], _checked(originals[row]), "original" if row == 0 else "", bold=True)
+        line[1].set_axis_off()
+        for k, ax in enumerate(line[2:]):
+            _picture(ax, _checked(augmented[row][k]), "augmented" if row == 0 and k == 0 else "")
+    return fig
+
+
+def _tight(fig: Figure) -> None:
+    fig.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01))
+
+
+def _lines(rows: Sequence[str], columns: int) -> list[tuple[str, list[int]]]:
+    """Row names in order of appearance, each with the places of at most `columns` of its images."""
+    lines = []
+    for name in dict.fromkeys(rows):
+        places = [place for place, row in enumerate(rows) if row == name]
+        for start in range(0, len(places), columns):
+            lines.append((name if start == 0 else "", places[start : start + columns]))
+    return lines
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"an image to draw is uint8 (height, width, 3), not {image.dtype} {image.shape}")
+    return image
+
+
+def _picture(ax: Axes, image: np.ndarray, title: str, bold: bool = False) -> None:
+    ax.imshow(image, interpolation="nearest" if image.shape[0] < 64 else "antialiased")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    if title:
+        ax.set_title(title, fontsize=8.5, fontweight="bold" if bold else "normal", loc="center", pad=2)

@@ -1,0 +1,214 @@
+"""Learning curves, and how the training was done."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from labkit.format import listing, metric, missing, percent, whole
+from labkit.reporting.frames import floats, joined, known, mean, only, parts
+from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
+from labkit.reporting.show import CSS_PIXELS_PER_INCH, picture
+from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
+from labkit.training.progress import in_browser
+
+PANELS = {"train": "training", "val": "validation", "test": "test"}
+OVERFIT = 0.05  # gap of accuracy between training and validation that is worth a word
+
+
+@styled
+def learning_curves(
+    history: pd.DataFrame,
+    palette: Palette | None = None,
+    *,
+    quantity: str = "accuracy",
+    baseline: Mapping[str, float] | None = None,
+) -> Figure:
+    """Training | validation (| test) curves of all variants on one scale, labelled at their ends.
+
+    `history`: columns run, epoch, [seed], [chosen] and `<split>_<quantity>` for the splits train, val, test (fractions
+    for 'accuracy'; 'loss' works too); a panel for each of these that holds numbers. `baseline`: accuracy of the
+    majority class by split, drawn dashed grey. The chosen epoch gets a ring. Several seeds of a run are thin lines.
+    """
+    columns = {f"{split}_{quantity}": title for split, title in PANELS.items()}
+    columns = {name: title for name, title in columns.items() if len(known(history, name))}
+    if not columns:
+        raise ValueError(f"the history has no column train_{quantity}, val_{quantity} or test_{quantity} with numbers")
+    return _curves(history, palette, columns, quantity, baseline or {})
+
+
+@styled
+def score_curves(history: pd.DataFrame, palette: Palette | None = None, *, score: str) -> Figure:
+    """One panel: the column `score` (that the epoch was chosen by) against the epoch; columns as `learning_curves`."""
+    return _curves(history, palette, {score: PANELS[score.split("_")[0]]}, score, {})
+
+
+def _curves(
+    history: pd.DataFrame,
+    palette: Palette | None,
+    columns: Mapping[str, str],
+    quantity: str,
+    baseline: Mapping[str, float],
+) -> Figure:
+    history = joined(history)
+    palette = palette or Palette(history["run"])
+    of_run = parts(history, "run")
+    runs = palette.ordered(of_run)
+    fig = new_figure(height=max(2.9, 0.9 + 0.3 * len(runs)))
+    axes = fig.subplots(1, len(columns), sharex=True, sharey=True, squeeze=False)[0]
+    marked = False
+    for ax, (column, title) in zip(axes, columns.items(), strict=True):
+        for run in runs:
+            marked |= _draw_run(ax, of_run[run], column, palette, run)
+        if (split := column.split("_")[0]) in baseline:
+            ax.axhline(baseline[split], color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+        ax.set_title(title)
+        ax.grid(axis="y")
+        ax.set_xlabel("epoch")
+    epochs = floats(history, "epoch")
+    pad = max(0.5, 0.03 * (epochs.max() - epochs.min()))
+    axes[0].set_xlim(epochs.min() - pad, epochs.max() + pad)
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes[0].set_ylabel(metric(quantity).name)
+    value_axis(axes[0].yaxis, metric(quantity).percent, ticks=10)
+    if marked:
+        axes[-1].set_title("○ chosen epoch", loc="right", fontweight="normal", fontsize=8.5, color=GREY)
+    last = list(columns)[-1]
+    ends = [EndLabel(_end(of_run[run], last), named_glyph(palette, run), palette[run].ink) for run in runs]
+    if (level := baseline.get(last.split("_")[0])) is not None:
+        ends.append(EndLabel(level, f"majority class\n{percent(level)}", GREY))
+    label_line_ends(fig, axes[-1], [end for end in ends if np.isfinite(end.y)])
+    return fig
+
+
+def _draw_run(ax: Axes, history: pd.DataFrame, column: str, palette: Palette, run: str) -> bool:
+    """Draw the seeds of one run; True if a chosen epoch was marked."""
+    style = palette[run]
+    seeds = parts(history, "seed")
+    marked = False
+    for seed in seeds.values():
+        part = known(seed, column)
+        epochs, values = floats(part, "epoch"), floats(part, column)
+        step = max(1, len(part) // 6)
+        ax.plot(
+            epochs,
+            values,
+            color=style.color,
+            linestyle=style.linestyle,
+            marker=style.marker,
+            markersize=4,
+            markerfacecolor=style.face,
+            markevery=(palette.names.index(run) % step, step),  # markers of different runs at different epochs
+            linewidth=0.9 if len(seeds) > 1 else 1.6,
+            alpha=0.75 if len(seeds) > 1 else 1,
+        )
+        chosen = floats(part, "chosen") > 0
+        if chosen.any():
+            ring = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.4}
+            ax.plot(epochs[chosen], values[chosen], "o", color=style.color, zorder=5, **ring)
+            marked = True
+    return marked
+
+
+def _end(run: pd.DataFrame, column: str) -> float:
+    """Mean over seeds of the last value that is there."""
+    seeds = parts(known(run, column), "seed").values()
+    return mean(floats(seed, column)[-1] for seed in seeds)
+
+
+def live_curve(run: str, quantity: str = "accuracy") -> Callable[[pd.DataFrame], None] | None:
+    """A function for `fit(watch=…)`: one figure, drawn again after every epoch. None where nobody watches.
+
+    An executed notebook then holds the epochs' lines alone, and its curve in the cell that follows the training.
+    """
+    if not in_browser():
+        return None
+    handle = None
+
+    def draw(history: pd.DataFrame) -> None:
+        nonlocal handle
+        figure = learning_curves(history.assign(run=run), quantity=quantity)
+        alt = f"{quantity} of {run} after {len(history)} epochs"
+        kind, data = picture(figure)
+        content = {kind: data, "text/plain": f"[Figure: {alt}]"}
+        metadata = {kind: {"alt": alt, "width": round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)}}
+        if handle is None:
+            handle = display(content, raw=True, metadata=metadata, display_id=True)
+        else:
+            handle.update(content, raw=True, metadata=metadata)
+
+    return draw
+
+
+def curves_sentence(history: pd.DataFrame) -> str:
+    """How far training runs ahead of validation at the end, and which epochs were chosen.
+
+    `history`: columns run, epoch, train_accuracy, [val_accuracy], [seed], [chosen]; the seeds of a run are averaged.
+    """
+    table = joined(history)
+    if len(set(floats(table, "epoch"))) == 1:
+        return "There is one epoch only, so no trend can be read from it."
+    return f"{_gaps_sentence(table)}{_chosen_sentence(table)}"
+
+
+def _gaps_sentence(table: pd.DataFrame) -> str:
+    columns = ("train_accuracy", "val_accuracy")
+    ends = {run: tuple(_end(part, column) for column in columns) for run, part in parts(table, "run").items()}
+    gaps = {run: train - val for run, (train, val) in ends.items() if not missing(train - val)}
+    if not gaps:
+        return "There is no validation curve beside the training curve, so over-fitting cannot be read."
+    widest = max(gaps, key=lambda run: gaps[run])
+    train, val = ends[widest]
+    numbers = f"{percent(train)} against {percent(val)}"
+    points = metric("accuracy").difference(gaps[widest])
+    over = [run for run, gap in gaps.items() if gap > OVERFIT]
+    if over:
+        most = " the most" if len(over) > 1 else ""
+        text = f"{widest} over-fits{most}: at the last epoch its training accuracy is {points} above the validation one"
+        others = [run for run in over if run != widest]
+        rest = f"; so {'does' if len(others) == 1 else 'do'} {listing(others)}" if others else ""
+        return f"{text} ({numbers}){rest}."
+    who = widest if len(gaps) == 1 else f"all variants (the widest gap is that of {widest})"
+    if points == metric("accuracy").difference(0.0):
+        return f"At the last epoch training and validation accuracy agree for {who}: {numbers}, no over-fitting."
+    side = "above" if gaps[widest] > 0 else "below"
+    return (
+        f"At the last epoch the training accuracy is not far above the validation accuracy for {who}: "
+        f"{numbers}, {points} {side}, no over-fitting to speak of."
+    )
+
+
+def _chosen_sentence(table: pd.DataFrame) -> str:
+    marked = table.loc[floats(table, "chosen") > 0]
+    if len(marked) == 1:
+        return f" The chosen epoch is {marked['epoch'].item()} of {whole(floats(table, 'epoch').max())}."
+    named = []
+    for run in parts(table, "run"):
+        epochs = only(marked, "run", run).sort_values("seed", kind="stable")["epoch"]
+        named += [f"{', '.join(map(str, epochs))} ({run})"] * (len(epochs) > 0)
+    return f" The chosen epochs are {listing(named)}." if named else ""
+
+
+def micro_batch_sentence(micro_batch: int | None, batch_size: int) -> str:
+    """What it means that memory held a part of a batch at a time; empty where it held all (None: an older run)."""
+    if not micro_batch or micro_batch >= batch_size:
+        return ""
+    return (
+        f"Memory held {micro_batch} images at a time in training: the gradients of a batch of {batch_size} were added "
+        f"up from such parts. That is the same step, but that BatchNorm took mean and variance of {micro_batch} images."
+    )
+
+
+def processes_sentence(num_processes: int | None, batch_size: int, device: str) -> str:
+    """What it means that several processes shared each batch; empty for one (None: an older run)."""
+    if not num_processes or num_processes == 1:
+        return ""
+    share = f"{'' if batch_size % num_processes == 0 else 'about '}{batch_size // num_processes} images"
+    text = f"{num_processes} processes trained together, on {share} each of a batch of {batch_size}: "
+    if device == "cpu":
+        return f"{text}the same step as in one process, but that BatchNorm took mean and variance of {share}."
+    return f"{text}the same step as on one GPU, since BatchNorm took mean and variance over all of them."

@@ -1,0 +1,116 @@
+"""Mistakes and high losses, to look at: galleries with file names, and what stands out."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from labkit.evaluation.decide import is_ordinal
+from labkit.evaluation.ordinal import Cuts
+from labkit.format import fixed, listing, percent, plural, whole
+from labkit.reporting.frames import floats
+from labkit.reporting.images import image_grid
+from labkit.reporting.pixels import Pixels
+
+
+def mistakes_gallery(wrong: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
+    """Each row of `evaluation.decide.mistakes` as an image with its file name, class, prediction and confidence."""
+    return image_grid(pixels.of(wrong["image_id"].tolist()), mistake_titles(wrong, classes))
+
+
+def losses_gallery(costly: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
+    """Each row of `evaluation.decide.top_losses` as an image with its file name, class, prediction and loss."""
+    titles = [
+        f"{title}\nloss {fixed(loss, 2)}" for title, loss in zip(_titles(costly, classes), costly["loss"], strict=True)
+    ]
+    return image_grid(pixels.of(costly["image_id"].tolist()), titles)
+
+
+def confused_pairs(wrong: pd.DataFrame, most: int = 3) -> list[tuple[int, int, int]]:
+    """The most frequent (true, predicted, images), the most common first; of equal ones the lower classes."""
+    pairs = Counter(zip(wrong["label"].astype(int), wrong["prediction"].astype(int), strict=True))
+    return [(*pair, count) for pair, count in sorted(pairs.items(), key=lambda found: (-found[1], found[0]))[:most]]
+
+
+def pairs_gallery(wrong: pd.DataFrame, pixels: Pixels, classes: Sequence[str], each: int = 5) -> Figure:
+    """A row of images for each of the most confused pairs, the most confident mistakes first, with file names."""
+    chosen, rows = [], []
+    for true, predicted, count in confused_pairs(wrong):
+        mine = wrong.loc[(wrong["label"] == true) & (wrong["prediction"] == predicted)].head(each)
+        chosen.append(mine)
+        rows += [f"{classes[true]} as {classes[predicted]}\n({whole(count)})"] * len(mine)
+    names = pd.concat(chosen)["image_id"].tolist()
+    return image_grid(pixels.of(names), names, rows, columns=each)
+
+
+def missed_gallery(wrong: pd.DataFrame, pixels: Pixels, classes: Sequence[str], label: int, most: int = 10) -> Figure:
+    """Images of one class that were taken for another, the most confident mistakes first."""
+    return mistakes_gallery(wrong.loc[wrong["label"] == label].head(most), pixels, classes)
+
+
+def mistake_titles(wrong: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """For rows of `evaluation.decide.mistakes`: file name, true class, the prediction and its confidence."""
+    if is_ordinal(wrong):
+        confidence = [f"grade {fixed(grade, 1)}" for grade in wrong["grade"]]
+    else:
+        confidence = [f"confidence {percent(value, 0)}" for value in wrong["confidence"]]
+    return [f"{title}\n{said}" for title, said in zip(_titles(wrong, classes), confidence, strict=True)]
+
+
+def _titles(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    return [
+        f"{row['image_id']}\n{classes[row['label']]}\nas {classes[row['prediction']]}"
+        for row in rows.to_dict("records")
+    ]
+
+
+def cuts_sentence(cuts: Cuts, classes: Sequence[str]) -> str:
+    """Where an ordinal run's output turns into the next grade, and what that was fitted on."""
+    places = [f"{name} from {fixed(value, 2)}" for name, value in zip(classes[1:], cuts.values, strict=True)]
+    how = (
+        f"the cuts lie half-way between the grades, since {cuts.reason}"
+        if cuts.reason
+        else f"the cuts have the best quadratic weighted kappa on {plural(cuts.n, 'validation image')}"
+    )
+    return f"The network predicts a number: {listing(places)}, below that {classes[0]}; {how}."
+
+
+def top_losses_sentence(costly: pd.DataFrame, classes: Sequence[str], tenth: float = 0.1) -> str:
+    """The test image with the highest loss, and what share of all loss the highest `tenth` of the images make up."""
+    first, losses = costly.iloc[0].to_dict(), floats(costly, "loss")
+    some = max(1, round(tenth * len(costly)))
+    share = losses[:some].sum() / max(losses.sum(), 1e-12)
+    said = (
+        f"{first['image_id']} has the highest loss, {fixed(first['loss'], 2)} ({classes[first['label']]}, predicted as"
+    )
+    of_all = f"the {plural(some, 'image')} with the highest loss of {plural(len(costly), 'test image')}"
+    return f"{said} {classes[first['prediction']]}); {of_all} make up {percent(share, 0)} of the loss."
+
+
+def mistakes_sentence(wrong: pd.DataFrame, n: int, classes: Sequence[str]) -> str:
+    """How many of `n` test images are wrong, and the most confident of them; `wrong` as `decide.mistakes`."""
+    if wrong.empty:
+        return f"All {plural(n, 'test image')} are predicted correctly."
+    first = wrong.iloc[0].to_dict()
+    share = f"{whole(len(wrong))} of {plural(n, 'test image')} ({percent(len(wrong) / n)}) are predicted wrongly"
+    if is_ordinal(wrong):
+        how = f"predicted grade {fixed(first['grade'], 1)}, {fixed(first['confidence'], 1)} off"
+        return f"{share}; the worst is {first['image_id']}, {classes[first['label']]}, {how}."
+    sure = sum(value > 0.9 for value in wrong["confidence"])
+    of_them = f", {whole(sure)} of them with a probability above {percent(0.9, 0)}" if sure else ""
+    how = f"{classes[first['label']]} taken for {classes[first['prediction']]} ({percent(first['confidence'], 0)})"
+    return f"{share}{of_them}; the most confident is {first['image_id']}, {how}."
+
+
+def missed_sentence(test: pd.DataFrame, classes: Sequence[str], label: int) -> str:
+    """How much of one class is missed and what it is taken for; `test`: decided."""
+    mine = test.loc[(test["label"] == label).fillna(False).to_numpy(bool)]
+    missed = mine.loc[mine["prediction"] != label, "prediction"]
+    if mine.empty:
+        return f"No test image is {classes[label]}."
+    if missed.empty:
+        return f"All {plural(len(mine), 'test image')} of {classes[label]} are found."
+    taken = [f"{classes[int(k)]} ({whole(count)})" for k, count in missed.value_counts(sort=True).items()]
+    share = f"{whole(len(missed))} of {plural(len(mine), 'test image')} ({percent(len(missed) / len(mine))})"
+    return f"{share} of {classes[label]} are missed: taken for {listing(taken)}."

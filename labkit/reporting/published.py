@@ -1,0 +1,210 @@
+"""Published scores beside ours, under two protocols: the data as it came, and patients kept apart."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from labkit.data.source import PHANTOMS
+from labkit.evaluation.compare import unpaired_difference
+from labkit.format import (
+    DASH,
+    NBSP,
+    interval,
+    listing,
+    metric,
+    missing,
+    percent,
+    plural,
+    signed_difference,
+    whole,
+    word,
+)
+from labkit.params import RunParams
+from labkit.reporting.results import StudyResults, intervals_over_seeds
+from labkit.studies.file import Published
+
+AS_IT_CAME, HONEST = "ours, as the data came", "ours, patients kept apart"
+
+Row = dict[str, Any]
+Run = Mapping[str, Any]
+
+
+def protocol_rows(results: StudyResults, published: Published | None) -> list[Row]:
+    """One row per variant of the study, for the table and the sentences of this file.
+
+    `run`; `published`, `course`, `honest`: a cell (`estimate`, `low`, `high`, `n`, `majority`, `data`, …) or None;
+    `gap`: course minus honest (difference, low, high) or None; `same_data`: whether the published number is of our test
+    images. The metric is the published one, else the study's score. A run that keeps patients apart and does not choose
+    on test is honest itself, whatever its name.
+    """
+    score = published.metric if published else results.score
+    rows = []
+    for name in results.study.runs:
+        mine = results.of(name)
+        course, honest = _cell(mine, score), _cell(results.honest.get(name, []), score)
+        gap = _gap(results.honest[name], mine, score) if course and honest else None
+        if mine and _is_honest(mine[0]["params"]):
+            course, honest, gap = None, course, None
+        cells = {"published": _published_cell(published, name), "course": course, "honest": honest}
+        same = bool(mine and cells["published"] and _same_images(mine[0], cells["published"]["n"]))
+        rows.append({"run": name, "gap": gap, "same_data": same} | cells)
+    return rows
+
+
+def _published_cell(published: Published | None, name: str) -> Row | None:
+    if published is None or name not in published.scores:
+        return None
+    of_all = {"data": published.data, "n": published.n, "majority": published.majority}
+    return of_all | {"estimate": published.scores[name]}
+
+
+def _cell(mine: Sequence[Run], score: str) -> Row | None:
+    """One cell of our own: the mean over seeds, with its interval."""
+    if not mine or mine[0].get(score) is None:
+        return None
+    first = mine[0]
+    intervals = first["intervals"] if len(mine) == 1 else intervals_over_seeds(mine)
+    low, high = intervals.loc[score, ["low", "high"]] if score in intervals.index else (None, None)
+    values = [run[score] for run in mine]
+    return {
+        "estimate": float(np.mean(values)),
+        "spread": float(np.std(values, ddof=1)) if len(mine) > 1 else None,
+        "low": low,
+        "high": high,
+        "n": first["n"],
+        "majority": first["majority"]["test"],
+        "data": data_in_words(first),
+        "seeds": len(mine),
+    }
+
+
+def _gap(honest: Sequence[Run], mine: Sequence[Run], score: str) -> tuple[float, float, float] | None:
+    """How much more the course protocol gives, with its interval; None for a metric of probabilities."""
+    tests = [[run["test"] for run in one] for one in (honest, mine)]
+    found = unpaired_difference(*tests, n_classes=len(mine[0]["classes"]))
+    if score not in found.index:
+        return None
+    row = found.loc[score]
+    return float(row["difference"]), float(row["low"]), float(row["high"])
+
+
+def data_in_words(run: Run) -> str:
+    """Which images a run is of: a built-in set in words, else the folder's name and how many were labelled there."""
+    data = run["params"].data
+    if data in PHANTOMS:
+        return PHANTOMS[data]
+    return f"“{Path(data).name}” ({sum(run['n_images'].values()):,} images, {run['params'].input_size} px)"
+
+
+def _is_honest(params: RunParams) -> bool:
+    return params.split == "group" and params.select_on != "test" and not params.augment_test
+
+
+def _same_images(run: Run, n: int) -> bool:
+    """Whether these may be the test images of the published number: the course lost one row to a CSV's header."""
+    return run["params"].data not in PHANTOMS and run["params"].split == "given" and abs(run["n"] - n) <= 1
+
+
+def published_table(rows: Sequence[Row], score: str) -> pd.DataFrame:
+    """A published number of each variant beside ours under two protocols; each cell names the images it is of.
+
+    `rows` as `protocol_rows` gives them. An empty column is left out, except for the first of ours.
+    """
+    heads = {"published": "published", AS_IT_CAME: "course", HONEST: "honest"}
+    filled = [head for head, key in heads.items() if any(row[key] for row in rows)]
+    if not {AS_IT_CAME, HONEST} & set(filled):
+        filled.append(AS_IT_CAME)
+    table = [
+        {"variant": row["run"]} | {head: _text(row[heads[head]], heads[head], score) for head in filled} for row in rows
+    ]
+    return pd.DataFrame(table, columns=["variant", *filled])
+
+
+def _text(cell: Row | None, column: str, score: str) -> str:
+    """'78.1 % ± 0.4 [76.0–80.0], mean of 3 seeds · EyePACS, n = 7,025, majority 73.4 %'."""
+    if cell is None:
+        return DASH if column == "published" else "not run"
+    if missing(cell["estimate"]):
+        return "left open"
+    text = metric(score).text(cell["estimate"])
+    if cell.get("spread") is not None:
+        text += f" ± {metric(score).text(cell['spread'], unit=False)}"
+    text = f"{text} {interval(score, cell.get('low'), cell.get('high'))}".rstrip()
+    if cell.get("seeds", 1) > 1:
+        text += f", mean of {plural(cell['seeds'], 'seed')}"
+    majority = "" if cell["majority"] is None else f", majority{NBSP}{percent(cell['majority'])}"
+    return f"{text} · {cell['data']}, n{NBSP}={NBSP}{whole(cell['n'])}{majority}"
+
+
+def protocol_sentence(rows: Sequence[Row], score: str) -> str:
+    """How far the score as the data came is above that with patients kept apart, and what may not be concluded."""
+    both = [row for row in rows if row["course"] and row["honest"]]
+    gaps = {row["run"]: row["course"]["estimate"] - row["honest"]["estimate"] for row in both}
+    if not gaps:
+        return f"No variant's {metric(score).name} is known under both protocols, so they cannot be compared."
+    text = _protocols(gaps, score)
+    if ends := [_with_ends(row["run"], row["gap"], score) for row in both if row["gap"]]:
+        text += f" With 95 % intervals: {'; '.join(ends)}."
+    if without := [row["run"] for row in rows if row["run"] not in gaps]:
+        text += f" Of {listing(without)} it is not known under both."
+    return text + (
+        " The test images differ between the protocols, so the difference is not paired, "
+        "and part of it may be which images were tested."
+    )
+
+
+def _protocols(gaps: Mapping[str, float], score: str) -> str:
+    """For how many variants the data as it came gives more, for how many less and for how many the same, as printed."""
+    named = metric(score)
+    sides: dict[str, list[str]] = {"higher": [], "lower": [], "the same": []}
+    for gap in gaps.values():
+        size = named.difference(gap)
+        sides["the same" if size == named.difference(0.0) else "higher" if gap > 0 else "lower"].append(size)
+    clauses = []
+    for side, sizes in sides.items():
+        if sizes:
+            by = "" if side == "the same" else f", by {_range(sizes)}"
+            clauses.append(f"{side} for {word(len(sizes)) if clauses else _of(len(sizes), len(gaps))}{by}")
+    return f"The {named.name} as the data came, against that with patients kept apart, is {'; '.join(clauses)}."
+
+
+def _of(some: int, total: int) -> str:
+    if total == 1:
+        return "the one variant that has both"
+    if some == total:
+        return "both variants" if total == 2 else f"all {word(total)} variants"
+    return f"{word(some)} of {word(total)} variants"
+
+
+def _range(sizes: Sequence[str]) -> str:
+    """'1.2 points', or '1.2 to 3.4 points'."""
+    low, high = (end(sizes, key=lambda size: float(size.split(NBSP)[0])) for end in (min, max))
+    return high if low == high else f"{low.split(NBSP)[0]} to {high}"
+
+
+def _with_ends(run: str, gap: Sequence[float], score: str) -> str:
+    """'lite0 +0.050 [−0.010 to +0.110], which includes zero'."""
+    text = f"{run} {signed_difference(score, *gap)}"
+    if missing(gap[1]):
+        return f"{text} (one group only, no interval)"
+    return f"{text}, {'above zero' if gap[1] > 0 else 'below zero' if gap[2] < 0 else 'which includes zero'}"
+
+
+def published_sentence(rows: Sequence[Row], score: str) -> str:
+    """Whether each published value lies inside our interval, and which are of other data; empty where none is known."""
+    rows = [row for row in rows if row["published"] and row["published"]["estimate"] is not None]
+    clauses = []
+    for row in rows:
+        ours, value = row["course"] or row["honest"], row["published"]["estimate"]
+        if row["same_data"] and ours and not missing(ours["low"]):
+            place = "above" if value > ours["high"] else "below" if value < ours["low"] else "inside"
+            ends = interval(score, ours["low"], ours["high"])
+            clauses.append(f"{metric(score).text(value)} of {row['run']} lies {place} {ends}")
+    text = f"The published {metric(score).name} against our interval: {'; '.join(clauses)}." if clauses else ""
+    if foreign := [row["run"] for row in rows if not row["same_data"]]:
+        values = "value of {} is" if len(foreign) == 1 else "values of {} are"
+        text += f" The published {values.format(listing(foreign))} on other data: not comparable with ours."
+    return text.strip()

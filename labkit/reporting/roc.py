@@ -1,0 +1,125 @@
+"""ROC and precision-recall curves: one panel per class, all variants in each, with their areas."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from labkit.format import fixed, listing, percent, plural
+from labkit.reporting.frames import floats, mean, means, only, parts
+from labkit.reporting.labels import POINTS, named_glyph, wrap
+from labkit.reporting.style import GREY, WIDTH, Palette, new_figure, styled
+from labkit.reporting.tables import TOO_FEW
+
+LINE = 0.17  # inches: a line of the list of names
+STEPS = {"roc": "default", "pr": "steps-post"}  # between two points precision is not a straight line
+NAMES = {"roc": "AUROC", "pr": "average precision"}
+AXES = {"roc": ("false positives (%)", "sensitivity (%)"), "pr": ("sensitivity (%)", "PPV (%)")}
+
+
+@styled
+def roc_curves(curves: pd.DataFrame, palette: Palette, of: Sequence[str]) -> Figure:
+    """Sensitivity against 1 - specificity; dashed: random. `curves`: as `evaluation.curves`; `of`: which of them.
+
+    One panel each; the variants' names stand once, with their AUROC where there is one panel only.
+    """
+    return _panels(curves, palette, "roc", of)
+
+
+@styled
+def precision_recall_curves(curves: pd.DataFrame, palette: Palette, of: Sequence[str]) -> Figure:
+    """Positive predictive value against sensitivity; dashed: random, the share of positives. As `roc_curves`."""
+    return _panels(curves, palette, "pr", of)
+
+
+def _panels(curves: pd.DataFrame, palette: Palette, kind: str, of: Sequence[str]) -> Figure:
+    table = only(curves, "kind", kind)
+    names = [name for name in parts(table, "of") if name in of]
+    if not names:
+        raise ValueError("no class has both positive and negative images, so there is no curve to draw")
+    table = pd.concat([only(table, "of", name) for name in names])
+    runs = palette.ordered(table["run"])
+    columns = min(3, len(names) + 1)  # one place more than panels, for the names
+    lines = -(-(len(names) + 1) // columns)
+    keys = [_key(table, palette, run, kind, names) for run in runs]
+    needed = LINE * sum(text.count("\n") + 1 for text, _ in keys) + 0.05 * len(keys) + 0.5
+    fig = new_figure(height=max(2.45 * lines, needed * lines), width=WIDTH if columns == 3 else 5.2)
+    axes = fig.subplots(lines, columns, squeeze=False)
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    for place, name in enumerate(names):
+        ax, part = axes.flat[place], only(table, "of", name)
+        _panel(ax, part, palette, runs, kind)
+        images, share = floats(part, "images")[0], floats(part, "share")[0]
+        few = ", too few" if images < TOO_FEW else ""
+        ax.set_title(f"{wrap(name, 20)}\n{plural(images, 'image')} ({percent(share)}{few})", fontsize=8.5)
+        ax.set_xlabel(AXES[kind][0])
+        if place % columns == 0:
+            ax.set_ylabel(AXES[kind][1])
+    down = 0.0  # points below the top of the place for the names
+    for text, color in keys:
+        place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "linespacing": 1.15}
+        axes.flat[len(names)].annotate(text, (0, 1), (0, -down), color=color, fontsize=8.5, **place)
+        down += (text.count("\n") + 1) * LINE * POINTS + 3
+    return fig
+
+
+def _panel(ax: Axes, table: pd.DataFrame, palette: Palette, runs: Sequence[str], kind: str) -> None:
+    share = float(floats(table, "share")[0])
+    ax.plot(
+        [0, 1], [0, 1] if kind == "roc" else [share, share], color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1
+    )
+    of_run = parts(table, "run")
+    for run in runs:
+        if run in of_run:
+            x, y = floats(of_run[run], "x"), floats(of_run[run], "y")
+            style = palette[run]
+            ax.plot(x, y, color=style.color, linestyle=style.linestyle, linewidth=1.3, drawstyle=STEPS[kind])
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks([0, 0.5, 1], ["0", "50", "100"])
+    ax.grid()
+
+
+def _key(table: pd.DataFrame, palette: Palette, run: str, kind: str, names: Sequence[str]) -> tuple[str, str]:
+    """A variant's name beside its colour; with its area where there is one panel only."""
+    text = named_glyph(palette, run, 22)
+    if len(names) == 1:
+        area = fixed(floats(only(table, "run", run), "area")[0], 3)
+        text += f"\n    {NAMES[kind]} {area}"
+    return text, palette[run].ink
+
+
+def question_sentence(curves: pd.DataFrame, of: str) -> str:
+    """The best variant for one question by AUROC and by average precision, against a random score."""
+    table = only(curves, "of", of)
+    share, images = table.iloc[0][["share", "images"]]
+    said = []
+    for kind, name in NAMES.items():
+        areas = means(only(table, "kind", kind), "run", "area")
+        best = fixed(max(areas.values()), 3)  # compared as printed
+        winners = [run for run, area in areas.items() if fixed(area, 3) == best]
+        who = listing(winners) if len(winners) < 4 else f"{len(winners)} variants"
+        random = fixed(0.5 if kind == "roc" else share, 3)
+        said.append(f"the highest {name} is {best} ({who}), where a random score has {random}")
+    text = f"Of the test images {percent(share)} ({plural(images, 'image')}) are positive for {of}"
+    return f"{text}: {'; '.join(said)}."
+
+
+def class_curves_sentence(curves: pd.DataFrame, classes: list[str]) -> str:
+    """Which class is ranked worst and which best by AUROC, as the mean over all variants."""
+    table = only(curves, "kind", "roc")
+    areas = {name: mean(means(part, "run", "area").values()) for name, part in parts(table, "of").items()}
+    areas = {name: area for name, area in areas.items() if name in classes}
+    missing = [name for name in classes if name not in areas]
+    left = f" {listing(missing)} cannot be drawn: all images are, or none is, of this kind." if missing else ""
+    if not areas:
+        return left.strip()
+    worst, best = min(areas, key=areas.__getitem__), max(areas, key=areas.__getitem__)
+    of = "mean over the variants" if len(parts(table, "run")) > 1 else "one variant"
+    lowest, highest = fixed(areas[worst], 3), fixed(areas[best], 3)
+    if lowest == highest:
+        return f"All classes have the same AUROC, {highest} ({of}).{left}"
+    text = f"By AUROC ({of}) {best} is told from the other classes best ({highest})"
+    return f"{text}, {worst} worst ({lowest}).{left}"

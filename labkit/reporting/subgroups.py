@@ -1,0 +1,73 @@
+"""Scores by subgroup."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from labkit.format import DASH, metric, whole, with_interval
+from labkit.reporting.frames import floats, parts
+from labkit.reporting.style import COLORS, WIDTH, new_figure, styled, value_axis
+
+
+@styled
+def subgroup_dots(table: pd.DataFrame, score: str, overall: float) -> Figure:
+    """One panel per factor, one dot with its interval per part; `table` as `evaluation.subgroups.by_subgroup` gives it.
+
+    `overall`: the score of all test images, dashed.
+    """
+    panels = parts(table, "factor")
+    heights = [len(part) for part in panels.values()]
+    fig = new_figure(height=0.28 * sum(heights) + 0.42 * len(panels) + 0.5, width=WIDTH)
+    axes = fig.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for ax, (factor, part) in zip(axes, panels.items(), strict=True):
+        values, low, high = (floats(part, name) for name in ("estimate", "low", "high"))
+        for row, (value, start, end) in enumerate(zip(values, low, high, strict=True)):
+            ax.plot([start, end], [row, row], color=COLORS[0])
+            ax.plot(value, row, "o", color=COLORS[0], markersize=6)
+            text = with_interval(score, value, start, end)
+            ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5)
+        ax.axvline(overall, color="#666666", linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+        names = [f"{name} (n = {whole(n)})" for name, n in zip(part["part"], part["n"], strict=True)]
+        ax.set_yticks(range(len(part)), names)
+        ax.set_ylim(len(part) - 0.5, -0.5)
+        ax.set_title(factor)
+        ax.grid(axis="x")
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+    value_axis(axes[-1].xaxis, metric(score).percent)
+    axes[-1].set_xlabel(metric(score).name)
+    return fig
+
+
+def subgroup_table(table: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Columns factor, part, measured, images, groups, and the score with its interval."""
+    cells = [with_interval(score, *ends) for ends in zip(table["estimate"], table["low"], table["high"], strict=True)]
+    return pd.DataFrame(
+        {
+            "factor": table["factor"],
+            "part": table["part"],
+            "measured": [span or DASH for span in table["range"]],
+            "images": [whole(n) for n in table["n"]],
+            "groups": [whole(n) for n in table["n_groups"]],
+            metric(score).short: cells,
+        }
+    )
+
+
+def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
+    """The widest gap among the parts of one factor, and whether their intervals leave room for none."""
+    gaps = []
+    for factor, part in parts(table.dropna(subset=["estimate"]), "factor").items():
+        if len(part) > 1:
+            ordered = part.sort_values("estimate")
+            gaps.append((factor, ordered.iloc[-1].to_dict(), ordered.iloc[0].to_dict()))
+    if not gaps:
+        return "There are no subgroups to compare."
+    factor, best, worst = max(gaps, key=lambda gap: gap[1]["estimate"] - gap[2]["estimate"])
+    noun = "eyes" if factor == "eye" else "images"
+    high, low = (
+        f"{with_interval(score, row['estimate'], row['low'], row['high'])} on {row['part']} {noun}"
+        for row in (best, worst)
+    )
+    apart = best["low"] > worst["high"]
+    verdict = "the intervals do not overlap" if apart else "the intervals overlap, so this may be random variation"
+    return f"{metric(score).name.capitalize()} differs most by {factor}: {high} against {low}; {verdict}."

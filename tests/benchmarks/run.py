@@ -1,0 +1,148 @@
+"""The benchmark: labkit's speed beside that of what people would use instead, measured in turn. `make bench` calls it.
+
+`python tests/benchmarks/run.py [--only 'input*'] [--device cuda] [--rounds 5] [--quick]` from the project's root prints
+the table and writes it to reports/bench/. Exit code 1: a group of rows stopped with an error; 2: wrong use.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import rows_data
+import rows_evaluation
+import rows_input
+import rows_report
+import rows_training
+import torch
+from measuring import Bench, Row, row
+from tasks import in_one_line
+
+from labkit.params import PROJECT
+from labkit.runs.files import write_csv, write_json
+from labkit.runs.folder import cache_root, environment, reports_root
+from labkit.training.device import reuse_memory
+
+GROUPS: dict[str, Callable[[Bench], Iterable[Row]]] = {
+    "input": rows_input.rows,
+    "input-rotated": rows_input.rotated_rows,
+    "epoch": rows_training.epoch_rows,
+    "step": rows_training.step_rows,
+    "options": rows_training.option_rows,
+    "evaluation": rows_evaluation.rows,
+    "frozen": rows_training.frozen_rows,
+    "device": rows_training.device_rows,
+    "data": rows_data.rows,
+    "growth": rows_data.growth_rows,
+    "report": rows_report.rows,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what is asked for, print the table and write it."""
+    parser = argparse.ArgumentParser(description="labkit's speed beside that of what people would use instead")
+    parser.add_argument(
+        "--only", default="*", metavar="PATTERN", help="groups of rows, such as 'input*' (default: all)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken (default: 5)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where networks run (default: cpu)")
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes, to test it: its figures mean nothing")
+    asked = parser.parse_args(argv)
+    chosen = [name for name in GROUPS if fnmatchcase(name, asked.only)]
+    if not chosen:
+        parser.error(f"--only: no group of rows matches {asked.only!r}; there are {', '.join(GROUPS)}")
+    if asked.rounds < 1:
+        parser.error(f"--rounds: got {asked.rounds}, allowed: at least 1")
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device: this machine does not have 'cuda'; allowed here: cpu")
+    reuse_memory()  # as every run does at its start; for all contestants, since a process has one allocator
+    folder = cache_root() / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    bench = Bench(folder, asked.rounds, asked.device, asked.quick)
+    table, stopped = measure(bench, chosen)
+    print(in_words(table))
+    print(f"\nAs a table: {os.path.relpath(write(table, bench), PROJECT)}")
+    return 1 if stopped else 0
+
+
+def measure(bench: Bench, names: Iterable[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of these groups, and the names of groups that stopped with an error.
+
+    Such a group keeps the rows that it had and gets one that says why; the others go on.
+    """
+    rows: list[Row] = []
+    stopped: list[str] = []
+    for name in names:
+        try:
+            with redirect_stdout(sys.stderr):  # what tools print while they work; the table alone goes to stdout
+                for one in GROUPS[name](bench):
+                    rows.append({"group": name} | one)
+                    bench.tell(
+                        f"{one['what']}, {one['setting']}: {one['ours']:.4g} {one['unit']}, {one['ratio']:.2f} ×"
+                    )
+        except Exception as error:  # hours of other rows are not lost to one
+            traceback.print_exc(file=sys.stderr)
+            rows.append({"group": name} | row(name, "", "", rounds=0, note=f"stopped: {in_one_line(error)}"))
+            stopped.append(name)
+    table = pd.DataFrame(rows).astype({"met": "boolean"})
+    if bench.quick:
+        table["met"] = pd.array([pd.NA] * len(table), dtype="boolean")  # it was not measured
+    return table, stopped
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """The table for a shell: figures rounded, empty where there is nothing, and the notes below."""
+    shown = table[["what", "setting", "unit", "ours", "peer", "theirs", "ratio", "goal"]].copy()
+    shown["met"] = table["met"].map({True: "yes", False: "NO"}).fillna("")
+    notes = dict.fromkeys(
+        f"{what}, {peer or 'ours'}: {note}" for what, peer, note in table[["what", "peer", "note"]].to_numpy() if note
+    )
+    return "\n".join([shown.to_string(index=False, na_rep="", float_format="{:,.4g}".format), *notes])
+
+
+def write(table: pd.DataFrame, bench: Bench) -> Path:
+    """``reports/bench/<time>-<device>.csv``, and a .json of the same name with the hardware and the versions."""
+    facts, now = machine(bench.device), datetime.now(UTC)
+    path = reports_root() / "bench" / f"{now:%Y-%m-%d-%H%M%S}-{bench.device}{'-quick' * bench.quick}.csv"
+    write_json(path.with_suffix(".json"), {"date": now.isoformat(timespec="seconds"), "quick": bench.quick} | facts)
+    hardware = facts["gpu"] or f"{facts['processor']}, {facts['cores']} cores"
+    versions = " ".join(f"{name} {found}" for name, found in facts["versions"].items())
+    columns = {"hardware": hardware, "versions": versions, "commit": facts["commit"], "date": f"{now:%Y-%m-%d}"}
+    write_csv(path, table.assign(device=bench.device, **columns))
+    return path
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Processor, cores, load at the start, the GPU where one is used, versions and the project's commit."""
+    facts, versions = environment(), {}
+    for name in ("lightning", "fastai", "timm", "torchvision"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    info = Path("/proc/cpuinfo")  # Linux tells the processor's name here alone
+    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        "load_before": round(os.getloadavg()[0], 2),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "machine": facts["machine"],
+        "commit": facts["git_commit"],
+        "versions": facts["versions"] | versions,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
