@@ -1,1 +1,10 @@
-"""One file a verb of the command line."""
+"""What the shell offers: one file per verb, with its arguments (`add_arguments`), `EXAMPLE` and `main`."""
+
+from pathlib import Path
+
+from labkit.params import PROJECT
+
+
+def short(path: Path) -> str:
+    """A path of the project relative to it, so that it can be clicked or pasted."""
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import Any, TextIO
 
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 
@@ -70,6 +70,11 @@ def _execute(source: Path, target: Path, params: dict[str, Any], say: Say | None
         if watched is not None:
             os.environ["JPY_SESSION_NAME"] = watched
     return None
+
+
+def print_line(text: str, file: TextIO | None = None) -> None:
+    """Print a line in one piece, so that lines of several threads do not mix; ``file``: standard output by default."""
+    print(f"{text}\n", end="", file=file, flush=True)
 
 
 class KnownKernel(AsyncKernelManager):

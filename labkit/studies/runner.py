@@ -1,8 +1,8 @@
-"""Running a study: its runs as jobs, then the report; what is up to date is skipped."""
+"""Running a study: its runs as jobs, parents first; what is up to date is skipped."""
 
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -11,38 +11,22 @@ from threading import Lock
 from typing import Any
 
 from labkit.data.source import PHANTOMS, open_data
-from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, parent_of
+from labkit.params import ParameterError, RunParams, parent_of
 from labkit.runs import files as disk
 from labkit.runs import fingerprint
-from labkit.runs.folder import cache_root, notebook_complete, reports_root, resolve_weights, run_folder, why_run
-from labkit.studies.file import Study, load_study, study_file
-from labkit.studies.find import current_runs
+from labkit.runs.folder import cache_root, reports_root, resolve_weights, run_folder, state, why_run
+from labkit.studies.file import Study, load_study
 from labkit.studies.local import STOPPED, Job, Machines, ThisMachine
-from labkit.studies.notebook import NOTEBOOKS, Say, execute, stop_kernels
-
-# Everything that decides what the report says; the rest of studies/ decides only when and where it is made.
-REPORT_CODE = (
-    "params.py",
-    "format.py",
-    "runs",
-    "studies/file.py",
-    "studies/find.py",
-    "audit",
-    "data",
-    "models",
-    "training",
-    "evaluation",
-    "reporting",
-)
+from labkit.studies.notebook import Say, print_line
 
 
 @dataclass
 class StudyRunner:
-    """Runs a study and makes its report.
+    """Trains the runs of a study.
 
-    ``overrides`` replaces parameters of all runs but the sources; ``only`` names the runs to make (patterns such as
-    ``resnet18*``), what they start from included. ``scheduler``: address of a Dask cluster to make them on. ``failed``:
-    run -> error; ``planned``: run -> fingerprint, None if refused.
+    ``overrides`` replaces parameters of all runs but the sources; ``only`` names the runs to train (patterns such as
+    ``resnet18*``), the runs that they start from included. ``scheduler``: address of a Dask cluster to train them on.
+    ``failed``: run -> error; ``planned``: run -> fingerprint, None if the run cannot be planned.
     """
 
     study: Study
@@ -61,15 +45,15 @@ class StudyRunner:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """One call works on a study at a time; a second one is refused, and not after it has overwritten something."""
+        """Lock the study: only one process works on it at a time. Raises ParameterError if another one does."""
         busy = ParameterError(f"study {self.study.name} is being run by another process; wait for it")
         with disk.alone(self.folder / ".lock", busy):
             yield
 
     def run_all(self) -> None:
-        """Make every run that is not up to date; one that fails stops only those that start from it.
+        """Train every run that is not up to date; one that fails stops only the runs that start from it.
 
-        A run begins as soon as its parent is made and there is room for it. Interrupted, the runs save how far they
+        A run begins as soon as its parent is finished and there is room for it. On Ctrl-C the runs save how far they
         are before this raises KeyboardInterrupt.
         """
         table, wanted = self.study.run_params(self.overrides), self.wanted()
@@ -78,9 +62,10 @@ class StudyRunner:
             running: dict[Future[str | None], tuple[Job, str]] = {}
             try:
                 while waiting or running:
-                    unmade = {_name(params) for params, _ in waiting} | {job.name for job, _ in running.values()}
+                    open_runs = {folder_name(params) for params, _ in waiting}
+                    open_runs |= {job.name for job, _ in running.values()}
                     for params, label in list(waiting):
-                        if _parent(params) in unmade or len(running) >= machines.room:
+                        if _parent(params) in open_runs or len(running) >= machines.room:
                             continue
                         waiting.remove((params, label))
                         if job := self._job(params, label, params.run in wanted):
@@ -90,17 +75,17 @@ class StudyRunner:
                         if error := _error_of(future):
                             self._note_failure(job.name, error, label)
             except KeyboardInterrupt:
-                print("stopping: the runs save how far they are …", file=sys.stderr, flush=True)
+                print_line("stopping: the runs save how far they are …", sys.stderr)
                 machines.stop()
                 raise
-        self._stamp("runs", self.planned)
+        self.stamp("runs", self.planned)
 
     def _labelled(self, table: list[RunParams], wanted: set[str]) -> Iterator[tuple[RunParams, str]]:
-        """Every run with its place and name, as they stand before its lines."""
+        """Every run with the label that is printed before its lines: ``[2/5] resnet18``."""
         count, number = sum(params.run in wanted for params in table), 0
         for params in table:
             number += params.run in wanted
-            yield params, f"[{number}/{count}] {_name(params) if len(self.study.seeds) > 1 else params.run}"
+            yield params, f"[{number}/{count}] {folder_name(params) if len(self.study.seeds) > 1 else params.run}"
 
     def _machines(self, table: list[RunParams]) -> Machines:
         if self.scheduler:
@@ -110,28 +95,30 @@ class StudyRunner:
         return ThisMachine.of(self.study, table)
 
     def _job(self, params: RunParams, label: str, wanted: bool) -> Job | None:
-        """The job of a run that is wanted and not up to date; what is planned of every run is written down."""
-        name = _name(params)
+        """The job of a run that is wanted and not up to date; every run's fingerprint is noted in `planned`."""
+        name = folder_name(params)
         self.planned[name] = None
         try:
             job = self.plan(params)
-        except ParameterError as error:
+        except (ValueError, OSError) as error:  # its parent, weights, data or folder: the other runs go on
             if wanted:
                 self._note_failure(name, str(error), label)
+            elif state(self.folder / "runs" / name) == "finished":
+                print_line(f"{name}: not in the report: {error}", sys.stderr)
             return None
         self.planned[name] = fingerprint.fingerprint_of(job.inputs)
         if not wanted:
             return None
-        print(f"{label}: {job.reason or 'up to date'}", flush=True)
+        print_line(f"{label}: {job.reason or 'up to date'}")
         return job if job.reason else None
 
     def _say(self, job: Job, side_by_side: bool) -> Say:
-        """Prints a line of a kernel under its run's own; with the run's name where lines of several may mix."""
+        """Prints a line of a kernel, indented; with the run's name if several runs print at the same time."""
         name = f"{job.name if len(self.study.seeds) > 1 else job.params.run}  " if side_by_side else ""
-        return lambda line: print(f"    {name}{line}\n", end="", flush=True)  # in one piece: others print, too
+        return lambda line: print_line(f"    {name}{line}")
 
     def wanted(self) -> set[str]:
-        """Names of the runs to make: those that ``only`` selects, and what they start from."""
+        """Names of the runs to train: those that ``only`` selects, and the runs that they start from."""
         table = self.study.table()
         names = {name for name in table if any(fnmatch(name, pattern) for pattern in self.only)}
         if not names:
@@ -145,7 +132,7 @@ class StudyRunner:
         return names
 
     def plan(self, params: RunParams) -> Job:
-        """What one run needs; raises ParameterError where its parent is not finished, DataError where data is amiss."""
+        """One run's job. Raises ParameterError if its parent is not finished, DataError if its data cannot be read."""
         if (parent := _parent(params)) in self.failed:
             raise ParameterError(f"starts from {parent}, which failed")
         params = resolve_weights(params)
@@ -154,20 +141,28 @@ class StudyRunner:
         return Job(params, inputs, folder, why_run(folder, inputs, params.find_learning_rate))
 
     def dry_run(self) -> Iterator[str]:
-        """One line a run: what would be made and why. A child of a run that would be made is made too."""
-        remade: set[str] = set()
+        """One line per run: whether it would run, and why. If a run would be re-run, so would all that start from it.
+
+        Runs that cannot be planned are added to `failed`.
+        """
+        rerun: set[str] = set()
         wanted = self.wanted()
         for params in self.study.run_params(self.overrides):
             if params.run not in wanted:
                 continue
-            name, parent = _name(params), _parent(params)
-            reason = f"starts from {parent}, which is run again" if parent in remade else self.plan(params).reason
+            name, parent = folder_name(params), _parent(params)
+            try:
+                reason = f"starts from {parent}, which is re-run" if parent in rerun else self.plan(params).reason
+            except (ValueError, OSError) as error:
+                self.failed[name] = str(error)
+                yield f"{name}: cannot run, {error}"
+                continue
             if reason:
-                remade.add(name)
+                rerun.add(name)
             yield f"{name}: {'would run, ' + reason if reason else 'up to date'}"
 
     def data_fingerprint(self, dataset: str, data: str) -> str:
-        """Fingerprint of the images that `dataset` and `data` name; they are read once a call."""
+        """Fingerprint of the images that `dataset` and `data` name; each data set is read once per call."""
         if (dataset, data) not in self._data_fingerprints:
             images, hashes = open_data(dataset, data, cache_root())
             self._data_fingerprints[dataset, data] = fingerprint.data_fingerprint(images.table, hashes)
@@ -175,153 +170,36 @@ class StudyRunner:
 
     def _note_failure(self, name: str, error: str, label: str) -> None:
         self.failed[name] = error = error.removeprefix(STOPPED)
-        print(f"{label}: FAILED: {error}", file=sys.stderr, flush=True)
+        print_line(f"{label}: FAILED: {error}", sys.stderr)
 
-    def report(self, pdf: bool = True, paper: str = "A4") -> tuple[Path, Path | None]:
-        """Execute explore and analysis where they are stale and render them; returns the HTML's and the PDF's path.
+    def stamps(self) -> dict[str, Any]:
+        """``report.json``: what was planned, and what each file of the report was made from."""
+        return disk.read_json(self.folder / "report.json")
 
-        Raises RuntimeError with the cell's error if a notebook fails, BrowserMissing if there is none to print with.
-        """
-        from labkit.reporting.page.render import render_pdf, render_report
-
-        html, pdf_path = self.folder / "report.html", self.folder / "report.pdf"
-        code = fingerprint.code_fingerprint(*REPORT_CODE)
-        folders = [self.folder / "runs" / name for name in self.planned]
-        explore_params = self._explore_params()
-        data = self.data_fingerprint(explore_params["dataset"], explore_params["data"])
-        study = study_file(self.study.name).read_text(encoding="utf-8")
-        made_of = [code, study, self.planned, {folder.name: _contents(folder) for folder in folders}]
-        with ThreadPoolExecutor(2) as pool:  # both notebooks beside our own work: each keeps one core busy, no more
-            explored = pool.submit(self._notebook, "explore", explore_params, [code, data])
-            analysed = pool.submit(self._notebook, "analysis", {"study": self.study.name}, made_of)
-            try:
-                pages = {folder.name: page for folder in folders if (page := self._page(folder, code))}
-                self._compare(fingerprint.fingerprint_of([made_of, self.failed, pages]))
-            except KeyboardInterrupt:
-                stop_kernels()  # else the pool would wait for both notebooks
-                raise
-        explore, analysis = explored.result(), analysed.result()
-        stamps = disk.read_json(self.folder / "report.json")
-        made = fingerprint.fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
-        if stamps.get("html") != made or not html.is_file():
-            render_report(
-                [analysis, explore],
-                html,
-                title=self.study.title,
-                subtitle=self.study.question,
-                facts=self._facts(folders),
-                links=pages,
-                compare="compare.html",
-            )
-            self._stamp("html", made)
-        if not pdf:
-            return html, None
-        printed = fingerprint.fingerprint_of([made, paper])
-        if stamps.get("pdf") != printed or not pdf_path.is_file():
-            render_pdf(html, pdf_path, paper)
-            self._stamp("pdf", printed)
-        return html, pdf_path
-
-    @property
-    def any_finished(self) -> bool:
-        """Whether a compared run is there to report on."""
-        current = current_runs(self.study.name)
-        compared = ~current["run"].isin(list(self.study.sources))
-        return bool((current.loc[compared, "state"] == "finished").any())
-
-    def compare(self) -> Path:
-        """compare.html and ``runs.csv`` alone: every run, and what became of it."""
-        self._compare(fingerprint.fingerprint_of([self.planned, self.failed]))
-        return self.folder / "compare.html"
-
-    def _facts(self, folders: Sequence[Path]) -> dict[str, str]:
-        from labkit.reporting.page.heading import title_facts
-
-        compared = [params for params in self.study.run_params(self.overrides) if params.run in self.study.runs]
-        manifests = [disk.read_json(folder / "run.json") for folder in folders]
-        current = {folder.name: self.planned[folder.name] for folder in folders}
-        done = [
-            manifest
-            for folder, manifest in zip(folders, manifests, strict=True)
-            if manifest.get("status") == "finished" and manifest["fingerprint"] == current[folder.name]
-        ]
-        return title_facts(f"params/{self.study.file}", compared[0], done)
-
-    def _compare(self, made: str) -> None:
-        """``runs.csv`` and compare.html: every run of the study, whatever became of it."""
-        from labkit.reporting.page.compare import render_compare
-        from labkit.reporting.runs_table import runs_table, validation_curves
-
-        page, rows = self.folder / "compare.html", self.folder / "runs.csv"
-        if disk.read_json(self.folder / "report.json").get("compare") == made and page.is_file() and rows.is_file():
-            return
-        table, curves = runs_table(self.study.name, self.failed), validation_curves(self.study.name)
-        disk.write_csv(rows, table)
-        links = {"The report": "report.html", "These rows as CSV": "runs.csv"}
-        render_compare(table, page, title=f"{self.study.title}: all runs", curves=curves, links=links)
-        self._stamp("compare", made)
-
-    def _page(self, folder: Path, code: str) -> str | None:
-        """A run's notebook as a page beside it, relative to the report; None where the notebook is not complete."""
-        from labkit.reporting.page.render import render_notebook
-
-        notebook, page = folder / "train.ipynb", folder / "train.html"
-        if not notebook_complete(notebook):
-            return None
-        made = fingerprint.fingerprint_of([code, disk.sha256(notebook)])
-        pages = disk.read_json(self.folder / "report.json").get("pages", {})
-        if pages.get(folder.name) != made or not page.is_file():
-            manifest = disk.read_json(folder / "run.json")
-            render_notebook(notebook, page, title=f"{manifest['run']}, seed {manifest['seed']}")
-            self._stamp("pages", pages | {folder.name: made})
-        return f"runs/{folder.name}/train.html"
-
-    def _explore_params(self) -> dict[str, Any]:
-        """The data's part of the parameters, of the first compared run."""
-        first = next(params for params in self.study.run_params(self.overrides) if params.run in self.study.runs)
-        return {name: value for name, value in first.model_dump().items() if name in ExploreParams.model_fields}
-
-    def _notebook(self, name: str, params: dict[str, Any], inputs: list[Any]) -> Path:
-        """The executed notebook, executed again only if anything that it depends on has changed."""
-        source, target = NOTEBOOKS / f"{name}.ipynb", self.folder / f"{name}.ipynb"
-        made = fingerprint.fingerprint_of([params, inputs, source.read_text(encoding="utf-8")])
-        if disk.read_json(self.folder / "report.json").get(name) != made or not notebook_complete(target):
-            print(f"{name}.ipynb", flush=True)
-            if error := execute(source, target, params):
-                raise RuntimeError(f"{source.relative_to(PROJECT)} failed: {error}; see {target}")
-            self._stamp(name, made)
-        return target
-
-    def _stamp(self, name: str, made: Any) -> None:
-        path = self.folder / "report.json"
+    def stamp(self, name: str, made: Any) -> None:
+        """Change one entry of ``report.json``; several threads do so."""
         with self._stamping:
-            stamps = disk.read_json(path)
+            stamps = self.stamps()
             if stamps.get(name) != made:
-                disk.write_json(path, stamps | {name: made})
+                disk.write_json(self.folder / "report.json", stamps | {name: made})
 
 
-def _name(params: RunParams) -> str:
-    """As the run's folder is called."""
+def folder_name(params: RunParams) -> str:
+    """The name of a run's folder: ``<run>-seed<k>``."""
     return f"{params.run}-seed{params.seed}"
 
 
 def _parent(params: RunParams) -> str:
-    """The run, as its folder is called, whose weights it starts from; else what is no run's name."""
+    """The folder name of the run whose weights it starts from; for other weights, what is no run's name."""
     return (params.weights or "").removeprefix("run:")
 
 
 def _error_of(future: "Future[str | None]") -> str | None:
-    """A job's error in one line; also where its machines gave up on it."""
+    """A job's error in one line; None if there was none."""
     if (error := future.exception()) is None:
         return future.result()
-    said = " ".join(str(error).split())
-    return said if isinstance(error, disk.NotWritten) else f"{type(error).__name__}: {said}"
-
-
-def _contents(folder: Path) -> list[str | None]:
-    """What the report reads of a run, as SHA-256: a run made again elsewhere may differ under the same fingerprint."""
-    names = ("run.json", "history.csv", "predictions.csv")
-    return [disk.sha256(folder / name) if (folder / name).is_file() else None for name in names]
+    message = " ".join(str(error).split())
+    return message if isinstance(error, disk.NotWritten) else f"{type(error).__name__}: {message}"
 
 
 def open_study(
@@ -332,7 +210,7 @@ def open_study(
 ) -> StudyRunner:
     """A study by name; ``overrides``, ``only`` and ``scheduler`` as in StudyRunner.
 
-    A study that has a small form is run in it on the built-in phantoms, which are made for that size.
+    On the built-in phantoms a study runs in its small form, if it has one: they are drawn for that size.
     """
     study, overrides = load_study(name), overrides or {}
     if study.small and overrides.get("data") in PHANTOMS:

@@ -1,0 +1,162 @@
+"""The report of a study: executes explore and analysis, and renders HTML, the compare page and the PDF.
+
+What is up to date is neither executed nor rendered again; ``report.json`` holds what each file was made from.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from labkit.params import PROJECT, ExploreParams, RunParams
+from labkit.reporting.page.compare import render_compare
+from labkit.reporting.page.heading import title_facts
+from labkit.reporting.page.render import render_notebook, render_pdf, render_report
+from labkit.reporting.runs_table import runs_table, validation_curves
+from labkit.runs.files import read_json, sha256, write_csv
+from labkit.runs.fingerprint import code_fingerprint, fingerprint_of
+from labkit.runs.folder import notebook_complete
+from labkit.studies.file import study_file
+from labkit.studies.find import current_runs
+from labkit.studies.notebook import NOTEBOOKS, execute, print_line, stop_kernels
+from labkit.studies.runner import StudyRunner, folder_name
+
+# Everything that decides what the report says; the rest of studies/ decides only when and where it is made.
+REPORT_CODE = (
+    "params.py",
+    "format.py",
+    "runs",
+    "studies/file.py",
+    "studies/find.py",
+    "audit",
+    "data",
+    "models",
+    "training",
+    "evaluation",
+    "reporting",
+)
+
+
+def any_finished(runner: StudyRunner) -> bool:
+    """Whether the report has a run to show: one that is compared, finished and up to date."""
+    current = current_runs(runner.study.name)
+    compared = ~current["run"].isin(list(runner.study.sources))
+    return bool((current.loc[compared, "state"] == "finished").any())
+
+
+def write_report(runner: StudyRunner) -> Path:
+    """``report.html`` and ``compare.html`` after `run_all`; returns the path of the first.
+
+    Raises RuntimeError with the cell's error if a notebook fails.
+    """
+    html = runner.folder / "report.html"
+    code = code_fingerprint(*REPORT_CODE)
+    folders = [runner.folder / "runs" / name for name in runner.planned]
+    explore = _explore_params(runner)
+    data = runner.data_fingerprint(explore["dataset"], explore["data"])
+    study = study_file(runner.study.name).read_text(encoding="utf-8")
+    inputs = [code, study, runner.planned, {folder.name: _contents(folder) for folder in folders}]
+    with ThreadPoolExecutor(2) as pool:  # both notebooks beside our own work: each keeps one core busy, no more
+        try:
+            explored = pool.submit(_execute, runner, "explore", explore, [code, data])
+            analysed = pool.submit(_execute, runner, "analysis", {"study": runner.study.name}, inputs)
+            pages = {folder.name: page for folder in folders if (page := _page(runner, folder, code))}
+            _write_compare(runner, fingerprint_of([inputs, runner.failed, pages]))
+            notebooks = [analysed.result(), explored.result()]
+        except KeyboardInterrupt:
+            stop_kernels()  # else the pool would wait for both notebooks
+            raise
+    stamps = runner.stamps()
+    made = fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
+    if stamps.get("html") != made or not html.is_file():
+        render_report(
+            notebooks,
+            html,
+            title=runner.study.title,
+            subtitle=runner.study.question,
+            facts=title_facts(f"params/{runner.study.file}", _compared(runner)[0], _finished(runner, folders)),
+            links=pages,
+            compare="compare.html",
+        )
+        runner.stamp("html", made)
+    return html
+
+
+def write_pdf(runner: StudyRunner, paper: str = "A4") -> Path:
+    """``report.pdf``, printed from ``report.html``; returns its path. Raises BrowserMissing without a browser."""
+    html, pdf = runner.folder / "report.html", runner.folder / "report.pdf"
+    stamps = runner.stamps()
+    made = fingerprint_of([stamps["html"], paper])
+    if stamps.get("pdf") != made or not pdf.is_file():
+        render_pdf(html, pdf, paper)
+        runner.stamp("pdf", made)
+    return pdf
+
+
+def write_compare(runner: StudyRunner) -> Path:
+    """``compare.html`` and ``runs.csv`` alone: every run of the study and its state."""
+    return _write_compare(runner, fingerprint_of([runner.planned, runner.failed]))
+
+
+def _write_compare(runner: StudyRunner, made: str) -> Path:
+    page, rows = runner.folder / "compare.html", runner.folder / "runs.csv"
+    if runner.stamps().get("compare") != made or not page.is_file() or not rows.is_file():
+        table, curves = runs_table(runner.study.name, runner.failed), validation_curves(runner.study.name)
+        write_csv(rows, table)
+        links = {"The report": "report.html", "These rows as CSV": "runs.csv"}
+        render_compare(table, page, title=f"{runner.study.title}: all runs", curves=curves, links=links)
+        runner.stamp("compare", made)
+    return page
+
+
+def _page(runner: StudyRunner, folder: Path, code: str) -> str | None:
+    """A run's notebook as a page beside it, relative to the report; None where the notebook is not complete."""
+    notebook, page = folder / "train.ipynb", folder / "train.html"
+    if not notebook_complete(notebook):
+        return None
+    made = fingerprint_of([code, sha256(notebook)])
+    pages = runner.stamps().get("pages", {})
+    if pages.get(folder.name) != made or not page.is_file():
+        manifest = read_json(folder / "run.json")
+        render_notebook(notebook, page, title=f"{manifest['run']}, seed {manifest['seed']}")
+        runner.stamp("pages", pages | {folder.name: made})
+    return f"runs/{folder.name}/train.html"
+
+
+def _execute(runner: StudyRunner, name: str, params: dict[str, Any], inputs: list[Any]) -> Path:
+    """The executed notebook; executed again only if anything that it depends on has changed."""
+    source, target = NOTEBOOKS / f"{name}.ipynb", runner.folder / f"{name}.ipynb"
+    made = fingerprint_of([params, inputs, source.read_text(encoding="utf-8")])
+    if runner.stamps().get(name) != made or not notebook_complete(target):
+        print_line(f"{name}.ipynb")
+        if error := execute(source, target, params):
+            raise RuntimeError(f"{source.relative_to(PROJECT)} failed: {error}; see {target}")
+        runner.stamp(name, made)
+    return target
+
+
+def _compared(runner: StudyRunner) -> list[RunParams]:
+    return [params for params in runner.study.run_params(runner.overrides) if params.run in runner.study.runs]
+
+
+def _explore_params(runner: StudyRunner) -> dict[str, Any]:
+    """The part of the parameters that concerns the data, of the first compared run whose data is there."""
+    compared = _compared(runner)
+    first = next((params for params in compared if runner.planned.get(folder_name(params))), compared[0])
+    return first.model_dump(include=set(ExploreParams.model_fields))
+
+
+def _finished(runner: StudyRunner, folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The manifests of the runs that are finished and up to date."""
+    manifests = [(folder.name, read_json(folder / "run.json")) for folder in folders]
+    return [
+        manifest
+        for name, manifest in manifests
+        if manifest.get("status") == "finished" and manifest["fingerprint"] == runner.planned[name]
+    ]
+
+
+def _contents(folder: Path) -> list[str | None]:
+    """SHA-256 of what the report reads of a run: re-run elsewhere, it may differ under the same fingerprint."""
+    names = ("run.json", "history.csv", "predictions.csv")
+    return [sha256(folder / name) if (folder / name).is_file() else None for name in names]
