@@ -287,7 +287,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     """1 where a photograph failed."""
-    from labkit.data.prepare.photographs import prepare
+    from labkit.data.prepare import prepare
 
     done = prepare(arguments.source, arguments.target, arguments.size, arguments.labels, arguments.workers)
     print(*done.said, sep="\n")
