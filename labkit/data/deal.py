@@ -18,12 +18,9 @@ def deal(table: pd.DataFrame, fractions: dict[str, float], seed: int) -> np.ndar
     parts = [name for name, fraction in fractions.items() if fraction > 0]
     share = np.array([fractions[name] for name in parts])
     group_of = _numbered_groups(table)
-    classes = int(table["label"].max()) + 1
-    counts = np.bincount(
-        group_of * classes + table["label"].to_numpy(np.int64), minlength=(group_of.max() + 1) * classes
-    )
-    counts = counts.reshape(-1, classes)
-    counts = counts[:, counts.any(axis=0)]  # a class without images has nothing to balance
+    label = pd.factorize(table["label"], sort=True)[0]  # of the classes that have images
+    counts = np.zeros((group_of.max() + 1, label.max() + 1), np.int64)
+    np.add.at(counts, (group_of, label), 1)
     if len(counts) < len(parts):
         raise ValueError(f"{len(counts)} groups cannot fill {', '.join(parts)}; set a fraction to 0 or bring more data")
     draw = np.random.Generator(np.random.PCG64(seed)).random(len(counts))

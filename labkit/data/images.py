@@ -105,9 +105,8 @@ def _images_at(place: Path) -> list[str]:
     if place.is_file():
         return [place.as_posix()]
     files = (file for file in place.rglob("*") if is_image(file.name))
-    found = sorted(
-        file.as_posix() for file in files if not any(p.startswith(".") for p in file.relative_to(place).parts)
-    )
+    hidden = re.compile(r"(^|/)\.")
+    found = sorted(file.as_posix() for file in files if not hidden.search(file.relative_to(place).as_posix()))
     if not found:
         raise ValueError(f"{place}: {'no image below this folder' if place.is_dir() else 'no such file or folder'}")
     return found
