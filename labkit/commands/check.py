@@ -26,8 +26,7 @@ from labkit.audit import (
     near_sentences,
     shortcut_sentence,
 )
-from labkit.data.readers.guess import guess_dataset
-from labkit.data.readers.read import DataError, ImageData, read
+from labkit.data.readers import DataError, ImageData, guess_dataset, read
 from labkit.data.source import PHANTOMS, open_data
 from labkit.data.splits import PARTS, assign_splits
 from labkit.data.store import build_store

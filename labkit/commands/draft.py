@@ -16,8 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from labkit.data.images import ARRAY_PATH, load_image
-from labkit.data.readers.guess import guess_dataset
-from labkit.data.readers.read import ImageData
+from labkit.data.readers import ImageData, guess_dataset
 from labkit.data.source import PHANTOMS, open_data
 from labkit.data.splits import PARTS, assign_splits
 from labkit.params import PROJECT, RunParams, refuse_url

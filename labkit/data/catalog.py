@@ -74,11 +74,7 @@ CATALOG: dict[str, DatasetFacts] = {
         score="qwk",
         group_name="patient",
         # counted in retinamnist.npz, md5 bd4c0672f1bba3e3a89f0e4e876791e4 (MedMNIST's own)
-        counts={
-            "train": (486, 128, 206, 194, 66),
-            "val": (54, 12, 28, 20, 6),
-            "test": (174, 46, 92, 68, 20),
-        },
+        counts={"train": (486, 128, 206, 194, 66), "val": (54, 12, 28, 20, 6), "test": (174, 46, 92, 68, 20)},
         licence="CC BY 4.0",
         source="MedMNIST v2, https://github.com/MedMNIST/MedMNIST/",
     ),

@@ -6,18 +6,18 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from labkit.data.readers.folders import is_image
 from labkit.params import as_typed, refuse_url
 
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
 ARRAY_PATH = re.compile(r"(?P<file>.+\.npz)#(?P<split>[a-z]+)/(?P<index>\d+)")
+# what NumPy and zipfile raise on a damaged array file
+DAMAGED_ARRAY = (ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
 _LOCK = threading.Lock()
 MAX_ASPECT = 100  # sides of 1 : 100 are no picture; cut square and enlarged, a line of pixels would fill the memory
@@ -31,6 +31,18 @@ WHAT_IT_IS = {  # how a file that is no image begins -> what it is
     b"PK\3\4": "a zip archive",
     b"version https://git-lfs": "a Git LFS pointer; run git lfs pull",
 }
+
+
+def is_image(name: str) -> bool:
+    """Hidden files are not images: macOS leaves a `._x.jpeg` beside each `x.jpeg` on foreign disks."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def stem(name: str) -> str:
+    """A file name without its folder and without an image suffix (other dots stay)."""
+    name = name.rpartition("/")[2]
+    base, dot, suffix = name.rpartition(".")
+    return base if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
 
 
 def load_image(path: str, at_least: int | None = None) -> Image.Image:
@@ -93,9 +105,8 @@ def _images_at(place: Path) -> list[str]:
     if place.is_file():
         return [place.as_posix()]
     files = (file for file in place.rglob("*") if is_image(file.name))
-    found = sorted(
-        file.as_posix() for file in files if not any(p.startswith(".") for p in file.relative_to(place).parts)
-    )
+    hidden = re.compile(r"(^|/)\.")
+    found = sorted(file.as_posix() for file in files if not hidden.search(file.relative_to(place).as_posix()))
     if not found:
         raise ValueError(f"{place}: {'no image below this folder' if place.is_dir() else 'no such file or folder'}")
     return found
@@ -109,19 +120,6 @@ def try_load(path: str) -> Image.Image | str:
         return str(error).removeprefix(f"{path}: ")
 
 
-def unreadable(table: pd.DataFrame) -> pd.DataFrame:
-    """The images of an image table that cannot be decoded: `image_id, path, reason`. Decodes every image once."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = list(pool.map(_reason, table["path"]))
-    listed = table[["image_id", "path"]].assign(reason=pd.array(reasons, dtype="string"))
-    return listed.dropna(subset=["reason"]).reset_index(drop=True)
-
-
-def _reason(path: str) -> str | None:
-    result = try_load(path)
-    return result if isinstance(result, str) else None
-
-
 def array_image(file: str, split: str, index: int) -> np.ndarray:
     """(h, w) or (h, w, 3) uint8 from an array file; each of its arrays is read once and kept in memory.
 
@@ -130,7 +128,7 @@ def array_image(file: str, split: str, index: int) -> np.ndarray:
     try:
         with _LOCK:  # else threads that come at once would each read the whole array
             images = _array(file, f"{split}_images", Path(file).stat().st_mtime_ns)
-    except (ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+    except DAMAGED_ARRAY as error:
         raise OSError(f"{file}: {split}_images cannot be read ({error}); download it again") from error
     if images.dtype != np.uint8:
         raise ValueError(f"{split}_images are {images.dtype}, not uint8")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from labkit.data.phantoms.make import phantom
-from labkit.data.readers.read import RELEASE, ImageData, file_hashes, read
-from labkit.data.readers.release import with_release_index
+from labkit.data.hashes import file_hashes
+from labkit.data.phantoms import phantom
+from labkit.data.readers import RELEASE, ImageData, read, with_release_index
 from labkit.params import PROJECT, refuse_url
 
 PHANTOMS = {  # built-in sets of synthetic images, in words
@@ -20,7 +20,7 @@ PHANTOMS = {  # built-in sets of synthetic images, in words
 def open_data(dataset: str, data: str, cache: Path) -> tuple[ImageData, pd.Series]:
     """The images of a folder, or of a built-in phantom set (made on first use), and SHA-256 by image_id.
 
-    What the original release's index tells of renamed images is filled in (labkit.data.readers.release). A relative
+    What the original release's index tells of renamed images is filled in (`with_release_index`). A relative
     folder is relative to the project, wherever the kernel was started. Raises DataError where the folder cannot be
     read as an image table, ParameterError where it is a URL.
     """

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from labkit.data.readers.read import ImageData
+from labkit.data.readers import ImageData
 
 MAX_UNPREDICTED = 0.01  # of a list; more is no unreadable file, but images that the run has learnt from
 

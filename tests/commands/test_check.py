@@ -11,7 +11,7 @@ from PIL import Image
 
 from labkit.cli import main
 from labkit.commands.check import check, in_words
-from labkit.data.readers.guess import guess_dataset
+from labkit.data.readers import guess_dataset
 
 
 def picture(path: Path, seed: int, label: int = 0) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_readers import course, save_arrays, write
 
-from labkit.data.readers.read import DataError, read
+from labkit.data.readers import DataError, read
 
 IMAGES = {f"images/{number}.png": b"" for number in (1, 2, 3)}
 GOOD = "path,label\nimages/1.png,0\nimages/2.png,1\nimages/3.png,1\n"

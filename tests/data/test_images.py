@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from labkit.data import hashes, images
-from labkit.data.readers.read import file_hashes, load_image, try_load, unreadable
+from labkit.data.hashes import file_hashes
+from labkit.data.images import load_image, try_load
 
 RED = (200, 30, 10)
 
@@ -93,14 +94,6 @@ def test_what_cannot_be_decoded_is_an_oserror_that_names_the_file(tmp_path):
         reason = try_load(str(path))
         assert isinstance(reason, str) and reason and not reason.startswith(str(path))
     assert isinstance(try_load(str(tmp_path / "whole.jpg")), Image.Image)
-
-
-def test_unreadable_lists_exactly_the_broken_images_with_reasons(tmp_path):
-    paths = [*broken_files(tmp_path).values(), tmp_path / "whole.jpg", tmp_path / "whole.png"]
-    table = pd.DataFrame({"image_id": [path.name for path in paths], "path": [str(path) for path in paths]})
-    listed = unreadable(table)
-    assert listed["image_id"].tolist() == [path.name for path in paths[:-2]]
-    assert listed["reason"].str.len().min() > 0
 
 
 def test_a_decompression_bomb_is_unreadable_with_that_reason(tmp_path, monkeypatch):

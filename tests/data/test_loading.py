@@ -10,8 +10,9 @@ from PIL import Image
 
 from labkit.data import store as store_room
 from labkit.data.augment import IMAGENET_MEAN, IMAGENET_STD, Augment, centre_crop, rotate, rotated_window, to_float
+from labkit.data.hashes import file_hashes
 from labkit.data.loaders import make_loaders, oversampled
-from labkit.data.readers.read import file_hashes, read
+from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import UnreadableImages, build_store, to_square
 from labkit.params import ExploreParams, RunParams

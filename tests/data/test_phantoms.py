@@ -158,7 +158,7 @@ def test_a_failed_build_leaves_no_folder(tmp_path, monkeypatch):
 
 
 def test_a_process_that_comes_late_uses_the_first_ones_folder(cells, tmp_path, monkeypatch):
-    import labkit.data.phantoms as module
+    from labkit.data.phantoms import make as module
 
     target = tmp_path / "phantoms" / cells.name
 

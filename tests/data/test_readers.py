@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from labkit.data.catalog import CATALOG, facts
-from labkit.data.phantoms.make import phantom
-from labkit.data.readers.read import COLUMNS, DataError, read
+from labkit.data.phantoms import phantom
+from labkit.data.readers import DataError, read
+from labkit.data.readers.read import COLUMNS
 
 DATA = Path(os.environ.get("LABKIT_TEST_DATA", Path(__file__).resolve().parents[3] / "data")).resolve()
 

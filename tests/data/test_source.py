@@ -9,8 +9,7 @@ import pytest
 from test_readers import real
 
 from labkit.audit import audit
-from labkit.data.readers.read import DataError, read
-from labkit.data.readers.release import with_release_index
+from labkit.data.readers import DataError, read, with_release_index
 from labkit.data.source import PHANTOMS, open_data
 from labkit.data.splits import assign_splits
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from labkit.data.phantoms.make import phantom
-from labkit.data.readers.read import ImageData, read
+from labkit.data.phantoms import phantom
+from labkit.data.readers import ImageData, read
 from labkit.data.submission import submissions
 
 

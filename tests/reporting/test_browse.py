@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from labkit.data.augment import Augment
-from labkit.data.readers.read import file_hashes, read
+from labkit.data.hashes import file_hashes
+from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.params import PROJECT

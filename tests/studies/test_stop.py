@@ -7,8 +7,9 @@ import signal
 import pytest
 import torch
 
+from labkit.data.hashes import file_hashes
 from labkit.data.loaders import EpochLoader, make_loaders
-from labkit.data.readers.read import file_hashes, read
+from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics

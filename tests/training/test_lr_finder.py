@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
+from labkit.data.hashes import file_hashes
 from labkit.data.loaders import make_loaders
-from labkit.data.readers.read import file_hashes, read
+from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics

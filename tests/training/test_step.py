@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from labkit.data.hashes import file_hashes
 from labkit.data.loaders import ahead, make_loaders
-from labkit.data.readers.read import file_hashes, read
+from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics

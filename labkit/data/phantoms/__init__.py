@@ -1,1 +1,5 @@
-"""The built-in synthetic eyes and cells."""
+"""Synthetic eyes and cells: drawn once, then read like real data."""
+
+from labkit.data.phantoms.make import phantom
+
+__all__ = ["phantom"]

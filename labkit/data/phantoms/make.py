@@ -11,17 +11,15 @@ They lie in the two courses' own layouts, with the courses' own faults, on purpo
 - one image lies under two names with the same label, once in train and once in test (valid for leukemia);
 - one image lies under two names with different labels, both in train.
 
-For leukemia the index `cnmc2019_train_index.csv` lists every cell once, by its name in C-NMC 2019 (which carries
-the subject) and the sha256 of its file as it lies here, the truncated one too. It knows nothing of the two copies:
-those are the course's own mistake.
+For leukemia the index `cnmc2019_train_index.csv` lists every cell once, by its name in C-NMC 2019 (which carries the
+subject) and the SHA-256 of its file, as the release's index does. It does not list the two copies.
 """
 
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,27 +48,21 @@ def phantom(dataset: str, name: str, cache: Path) -> Path:
     if name not in EYES:
         raise ValueError(f"no phantom {name!r} of {dataset}: choose one of {', '.join(EYES)}")
     folder = Path(cache) / "phantoms" / f"{dataset}-{name}-v{VERSION}"
-    if not folder.is_dir():
-        with _appears_whole(folder) as unfinished:
-            _WRITERS[dataset](name, unfinished)
-    return folder
-
-
-@contextmanager
-def _appears_whole(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder`, renamed to it at the end; whoever comes second uses what the first one made."""
+    if folder.is_dir():
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
     unfinished.mkdir()
     try:
-        yield unfinished
+        _WRITERS[dataset](name, unfinished)
         try:
             os.rename(unfinished, folder)  # noqa: PTH104 - fails if the folder exists, on every system
         except OSError:
-            if not folder.is_dir():
+            if not folder.is_dir():  # else another process was faster
                 raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
 
 
 def _rows(plan: pd.DataFrame, copies: bool) -> list[dict[str, Any]]:
@@ -101,10 +93,9 @@ def _write_retinopathy(name: str, folder: Path) -> None:
             _truncate(images / f"{row['image_id']}.jpeg")
     for row in _rows(plan, copies=True):
         shutil.copyfile(images / f"{row['copy_of']}.jpeg", images / f"{row['image_id']}.jpeg")
-    for split in ("train", "test"):
-        part = plan.loc[plan["split"] == split]
-        for column, file in (("image_id", f"{split}_img.csv"), ("grade", f"{split}_label.csv")):
-            part[[column]].to_csv(folder / file, header=False, index=False, lineterminator="\n")
+    for split, part in plan.groupby("split"):
+        part["image_id"].to_csv(folder / f"{split}_img.csv", header=False, index=False, lineterminator="\n")
+        part["grade"].to_csv(folder / f"{split}_label.csv", header=False, index=False, lineterminator="\n")
 
 
 def _write_leukemia(name: str, folder: Path) -> None:
@@ -128,15 +119,15 @@ def _write_leukemia(name: str, folder: Path) -> None:
             _truncate(folder / row["path"])
     for row in _rows(plan, copies=True):
         shutil.copyfile(folder / row["copy_of"], folder / row["path"])
-    _write_course_tables(plan, folder, np.random.default_rng([spec.seed, 3]))
+    _write_course_tables(plan.rename(columns={"path": "Path"}), folder, np.random.default_rng([spec.seed, 3]))
     _write_index(own, folder)
 
 
 def _write_course_tables(plan: pd.DataFrame, folder: Path, rng: np.random.Generator) -> None:
     for split in ("train", "valid"):
-        table = plan.loc[plan["split"] == split, ["path", "label"]].rename(columns={"path": "Path"})
+        table = plan.loc[plan["split"] == split, ["Path", "label"]]
         table.to_csv(folder / f"{split}.csv", index=False, lineterminator="\n")
-    tested = plan.loc[plan["split"] == "test", ["path"]].rename(columns={"path": "Path"})
+    tested = plan.loc[plan["split"] == "test", ["Path"]]
     for depth in (18, 50, 152):
         shuffled = tested.iloc[rng.permutation(len(tested))]
         shuffled.to_csv(folder / f"resnet_{depth}_test.csv", index=False, lineterminator="\n")

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from labkit.data.readers.label_files import DataError
-from labkit.data.readers.layouts import COURSE_LISTS
-from labkit.data.readers.read import read
+from labkit.data.readers import COURSE_LISTS, DataError, read
 from labkit.data.splits import assign_splits
 from labkit.runs.files import write_whole
 

@@ -15,13 +15,9 @@ from scipy import ndimage
 
 THUMBNAIL = 256  # pixels of its longer side, at most
 CONTRAST = 12.0  # grey levels between border and retina, at least; a lens cap's noise has less
-EDGES = (
-    0.12,
-    0.25,
-    0.4,
-    0.55,
-)  # of that contrast: what is brighter is no border. The rim of a retina is dark, so the lowest
-# that shows a disc is taken; a border full of noise needs a higher one
+# of that contrast: what is brighter is no border. The rim of a retina is dark, so the lowest that shows a disc is
+# taken; a border full of noise needs a higher one
+EDGES = (0.12, 0.25, 0.4, 0.55)
 BAND = 0.025  # of the radius: so near the circle a row's end counts as on it
 ROUND = 0.6  # share of the ends that must lie on the circle, or there is none
 TINY = 0.2  # of the picture's shorter side: a smaller bright spot is no eyeball

@@ -20,10 +20,9 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from labkit.data.images import find_images
+from labkit.data.images import find_images, stem
 from labkit.data.prepare.course_lists import LISTS, Labels, find_labels, write_lists
 from labkit.data.prepare.crops import Outcome, Task, prepare_one
-from labkit.data.readers.folders import stem
 from labkit.params import refuse_url
 from labkit.runs.files import alone, write_csv, write_text
 

@@ -8,21 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from labkit.data.images import is_image
 from labkit.data.readers.label_files import DataError, place
-
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
-
-
-def is_image(name: str) -> bool:
-    """Hidden files are not images: macOS leaves a `._x.jpeg` beside each `x.jpeg` on foreign disks."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-
-
-def stem(name: str) -> str:
-    """A file name without its folder and without an image suffix (other dots stay)."""
-    name = name.rpartition("/")[2]
-    base, dot, suffix = name.rpartition(".")
-    return base if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
 
 
 def tidy_paths(rows: pd.DataFrame, root: Path) -> list[str]:
@@ -59,7 +46,7 @@ def files_in(folder: Path) -> dict[str, bool]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             return {}
         raise
 
@@ -69,10 +56,10 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def is_inside(path: Path, root: Path) -> bool:
-    """Whether a path, its links followed, lies in the folder `root`."""
+def leads_out(path: Path, root: Path) -> bool:
+    """Whether a path, its links followed, lies outside the folder `root`."""
     real = _real(path)
-    return real is not None and real.is_relative_to(root.resolve())
+    return real is not None and not real.is_relative_to(root.resolve())
 
 
 def _real(path: Path) -> Path | None:
@@ -90,12 +77,11 @@ def which_exist(relative: list[str], rows: pd.DataFrame, root: Path) -> list[boo
     for position, path in enumerate(relative):
         folder, _, name = path.rpartition("/")
         if folder not in listings:
-            real = _real(root / folder)
-            if real is not None and not is_inside(real, root):
+            if leads_out(root / folder, root):
                 raise leaves(place(rows, position), path, root)
-            listings[folder] = {} if real is None else files_in(real)
+            listings[folder] = files_in(root / folder)
         link = listings[folder].get(name)
-        if link and _real(root / path) is not None and not is_inside(root / path, root):
+        if link and leads_out(root / path, root):
             raise leaves(place(rows, position), path, root)
         found.append(link is not None and (not link or (root / path).is_file()))
     return found
@@ -114,7 +100,7 @@ def images_under(root: Path, *, below: str = "") -> Iterator[str]:
             continue
         if entry.is_symlink() and _real(root / path) is None:
             raise DataError(f"{root / path}: a link that leads in a circle; remove it")
-        if entry.is_symlink() and not is_inside(root / path, root):
+        if entry.is_symlink() and leads_out(root / path, root):
             raise leaves(path, entry.name, root)
         if entry.is_dir():
             if not entry.is_symlink():  # a link inside the folder shows images that are listed anyway

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from labkit.data.catalog import CATALOG, CUSTOM
-from labkit.data.readers.folders import stem
+from labkit.data.images import stem
 from labkit.data.readers.layouts import RELEASE_INDEX
 from labkit.data.readers.read import ImageData, read
 from labkit.data.readers.trees import array_files

@@ -6,6 +6,7 @@ Rows carry `file` and `line` until the image table is made, so that later compla
 import csv
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,7 @@ COLUMN_NAMES = {  # lower-cased heading of a CSV file -> what it holds
 }
 # the one heading that a course file may have; a first row that is none of these is data
 ONE_COLUMN_HEADINGS = {*COLUMN_NAMES, "images", "img", "img_name", "image_name", "name", "id", "labels", "target"}
+END = "end of the file"  # a last row: a quote that is never closed swallows it
 
 
 class DataError(ValueError):
@@ -57,14 +59,11 @@ def read_column(path: Path) -> pd.Series:
     values = [line.strip(" \t\"'") for line in read_text(path).split("\n")]
     while values and not values[-1]:
         values.pop()
+    for row, value in enumerate(values, 1):
+        if "," in value or ";" in value:
+            raise DataError(f"{path}, row {row}: {value!r} has more than the one column expected; remove the others")
     column = pd.Series(values, index=pd.RangeIndex(1, len(values) + 1), dtype=object)
-    wide = next((line for line, value in enumerate(values, 1) if "," in value or ";" in value), None)
-    if wide:
-        said = f"{values[wide - 1]!r} has more than the one column expected; remove the others"
-        raise DataError(f"{path}, row {wide}: {said}")
-    if values and values[0].lower() in ONE_COLUMN_HEADINGS:
-        return column.iloc[1:]
-    return column
+    return column.iloc[1:] if values and values[0].lower() in ONE_COLUMN_HEADINGS else column
 
 
 def read_heading(path: Path) -> tuple[list[str], str]:
@@ -80,94 +79,67 @@ def read_heading(path: Path) -> tuple[list[str], str]:
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """The known columns (`COLUMN_NAMES`) of a CSV file with a header row, as stripped text, with `file` and `line`."""
+    """The known columns (`COLUMN_NAMES`) of a CSV file with a header row, as stripped text, with `file` and `line`.
+
+    Rows in which all of them are blank are left out. DataError for a row of too many or too few columns, an open quote,
+    a line break in a value, two label columns that disagree, and an empty path.
+    """
     heading, separator = read_heading(path)
-    text = read_text(path)
+    labels = [position for position, name in enumerate(heading) if COLUMN_NAMES.get(name) == "label"]
     known: dict[str, int] = {}
     for position, name in enumerate(heading):
         if name in COLUMN_NAMES:
             known.setdefault(COLUMN_NAMES[name], position)  # the first of two that mean the same
+    least = 1 + max(known.values(), default=0)
+    lines, kept = [], []
+    for line, row in _records(path, separator):
+        if not any(row):
+            continue
+        if not least <= len(row) <= len(heading):
+            if any("\n" in value for value in row):
+                raise _open_quote(path, line)
+            cure = f"fill it up, or quote a value that holds a {separator!r}"
+            raise DataError(f"{path}, row {line}: {len(row)} columns, but the first row has {len(heading)}; {cure}")
+        row += [""] * (len(heading) - len(row))
+        for name, position in known.items():
+            if "\n" in row[position]:  # a quote that is opened by mistake swallows rows up to the next one
+                raise DataError(
+                    f'{path.name}, row {line}: a line break in the {name}; a quote (") is missing or too many'
+                )
+        for other in labels[1:]:
+            if row[other] != row[labels[0]]:  # which of the two is meant cannot be guessed
+                first = f"column {labels[0] + 1} ({heading[labels[0]]}) says {row[labels[0]]!r}"
+                second = f"column {other + 1} ({heading[other]}) {row[other]!r}"
+                raise DataError(
+                    f"{path.name}, row {line}: {first}, {second}, and both may be the label; rename the wrong one"
+                )
+        values = [row[position] for position in known.values()]
+        if any(values):
+            if "path" in known and not row[known["path"]]:
+                raise DataError(f"{path.name}, row {line}: the path is empty; fill it in")
+            kept.append(values)
+            lines.append(line)
+    # object, not pandas' str: its str methods are no faster, and lists of plain strings are
+    return pd.DataFrame(kept, columns=list(known), dtype=object).assign(line=lines, file=path.name)
+
+
+def _records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows below the first, stripped, by number; DataError for a quote that is never closed."""
+    reader = csv.reader(io.StringIO(f"{read_text(path)}\n{END}"), delimiter=separator)
+    line, last = 0, []
     try:
-        # object, not pandas' str: its str methods are no faster, and lists of plain strings are
-        cells = pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            header=None,
-            names=range(len(heading)),
-            skiprows=1,
-            dtype=object,
-            keep_default_na=False,
-            skip_blank_lines=False,
-        )
-    except pd.errors.EmptyDataError:
-        cells = pd.DataFrame(columns=range(len(heading)), dtype=object)
-    except pd.errors.ParserError:
-        raise _ragged(path, text, separator, len(heading)) from None
-    least = 1 + max(known.values(), default=0)  # pandas takes surplus columns for an index, and fills short rows up
-    if len(cells) and (not isinstance(cells.index, pd.RangeIndex) or _shortest(text, separator) < least):
-        raise _ragged(path, text, separator, len(heading), least)
-    frame = pd.DataFrame({name: stripped(cells[position].tolist()) for name, position in known.items()}, dtype=object)
-    blank = (frame == "").to_numpy().all(axis=1)
-    frame["line"] = range(2, len(frame) + 2)
-    frame["file"] = path.name
-    _refuse_line_breaks(frame)
-    _refuse_two_labels(frame, cells, heading)
-    frame = frame.loc[~blank].reset_index(drop=True)
-    if "path" in frame and "" in (paths := frame["path"].tolist()):
-        raise DataError(f"{place(frame, paths.index(''))}: the path is empty; fill it in")
-    return frame
+        for row in reader:
+            if line > 1:
+                yield line, last
+            line, last = line + 1, [value.strip() for value in row]
+    except csv.Error:  # a value of more than 128 KiB
+        raise _open_quote(path, line + 1) from None
+    if last != [END]:
+        raise _open_quote(path, line)
 
 
-def _shortest(text: str, separator: str) -> int:
-    """The fewest columns of a row that is not blank."""
-    if '"' not in text:
-        blank = {"", *(separator * count for count in range(1, 4))}
-        return 1 + min((row.count(separator) for row in text.split("\n") if row.strip() not in blank), default=0)
-    rows = csv.reader(io.StringIO(text), delimiter=separator)
-    return min((len(row) for row in rows if any(value.strip() for value in row)), default=1)
-
-
-def _ragged(path: Path, text: str, separator: str, columns: int, least: int | None = None) -> DataError:
-    """The error for the first row of more than `columns` or less than `least`, or whose quotes stay open."""
-    reader = csv.reader(io.StringIO(text), delimiter=separator)
-    opened = end = 0
-    for row in reader:
-        start, end = end + 1, reader.line_num
-        opened = start if start < end else opened
-        if not (least or columns) <= len(row) <= columns and any(value.strip() for value in row):
-            break
-    else:
-        start, row = opened, []
-    if opened and opened == start:
-        return DataError(f'{path}, row {start}: a quote (") is opened there and not closed; close or remove it')
-    cure = f"fill it up, or quote a value that holds a {separator!r}"
-    return DataError(f"{path}, row {start}: {len(row)} columns, but the first row has {columns}; {cure}")
-
-
-def _refuse_line_breaks(frame: pd.DataFrame) -> None:
-    """A quote that is opened by mistake swallows rows up to the next one."""
-    for name in frame.columns.difference(["line", "file"]):
-        if "\n" in "".join(values := frame[name].tolist()):
-            first = next(position for position, value in enumerate(values) if "\n" in value)
-            raise DataError(f'{place(frame, first)}: a line break in the {name}; a quote (") is missing or too many')
-
-
-def _refuse_two_labels(frame: pd.DataFrame, cells: pd.DataFrame, heading: list[str]) -> None:
-    """Which of two columns that disagree is the label cannot be guessed."""
-    first, *others = [position for position, name in enumerate(heading) if COLUMN_NAMES.get(name) == "label"] or [-1]
-    for other in others:
-        differ = frame["label"].to_numpy() != stripped(cells[other].tolist())
-        if differ.any():
-            where, row = place(frame, int(differ.argmax())), int(differ.argmax())
-            raise DataError(
-                f"{where}: column {first + 1} ({heading[first]}) says {cells[first][row]!r}, column {other + 1} "
-                f"({heading[other]}) {cells[other][row]!r}, and both may be the label; rename the wrong one"
-            )
-
-
-def stripped(values: list) -> list[str]:
-    """Texts without blanks at their ends; what is no text, such as a missing value, becomes ''."""
-    return [value.strip() if isinstance(value, str) else "" for value in values]
+def _open_quote(path: Path, line: int) -> DataError:
+    return DataError(f'{path}, row {line}: a quote (") is opened there and not closed; close or remove it')
 
 
 def place(rows: pd.DataFrame, position: int) -> str:

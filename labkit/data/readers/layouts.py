@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from labkit.data.readers.folders import files_in, folders_in, is_image, is_inside, leaves, stem, tidy_paths, which_exist
+from labkit.data.images import is_image, stem
+from labkit.data.readers.folders import files_in, folders_in, leads_out, leaves, tidy_paths, which_exist
 from labkit.data.readers.label_files import COLUMN_NAMES, DataError, place, read_column, read_csv, read_heading
 from labkit.data.readers.tables import split_names
 
@@ -31,17 +32,15 @@ class Listing:
 def course_pairs(root: Path) -> Listing:
     """The retinopathy course: header-less `train_img.csv` beside `train_label.csv`, the same for test."""
     parts = [_pair(root, split, *names) for split, names in COURSE_LISTS.items()]
-    rows = pd.concat(parts, ignore_index=True)
-    return _by_name(rows, root, []) if len(rows) else Listing(rows, "")
+    return _by_name(pd.concat(parts, ignore_index=True), root)
 
 
 def kaggle_labels(root: Path) -> Listing:
     """Kaggle's `trainLabels.csv` (`image,level`): names without `.jpeg`, no split."""
     rows = read_csv(root / "trainLabels.csv").assign(split=None)
-    missing = {"path", "label"} - set(rows)
-    if missing:
+    if {"path", "label"} - set(rows):
         raise DataError(f"{root / 'trainLabels.csv'}: no columns image and level in its first row; add that row")
-    return _by_name(rows, root, []) if len(rows) else Listing(rows, "")
+    return _by_name(rows, root)
 
 
 def _pair(root: Path, split: str, image_list: str, label_list: str) -> pd.DataFrame:
@@ -64,13 +63,15 @@ def _pair(root: Path, split: str, image_list: str, label_list: str) -> pd.DataFr
     return rows.loc[~no_name].reset_index(drop=True)
 
 
-def _by_name(rows: pd.DataFrame, root: Path, notes: list[str]) -> Listing:
+def _by_name(rows: pd.DataFrame, root: Path) -> Listing:
     """Finds images that are listed by name, in `images/`, the data folder or one sub-folder, whichever holds most."""
+    if rows.empty:
+        return Listing(rows, "")
     tidy = tidy_paths(rows, root)
     rows["image_id"] = pd.Series([stem(path) for path in tidy], dtype=object)
     folders = sorted([root, *folders_in(root)], key=lambda path: (path.name != "images", path != root, path.name))
     listings = {folder: _images_by_name(folder) for folder in folders}
-    parts = []
+    parts, notes = [], []
     for _, part in rows.groupby("split", sort=False, dropna=False):  # train and test may lie in folders of their own
         names = part["image_id"].tolist()
         held = {folder: sum(map(listing.__contains__, names)) for folder, listing in listings.items()}
@@ -79,7 +80,7 @@ def _by_name(rows: pd.DataFrame, root: Path, notes: list[str]) -> Listing:
             notes.append(f"images are taken from {folder.name}/; {', '.join(others)}/ hold some of the same names")
         files = [listings[folder].get(name, f"{name}.jpeg") for name in names]
         relative = "" if folder == root else f"{folder.name}/"
-        if not is_inside(folder, root):
+        if leads_out(folder, root):
             raise leaves(place(part, 0), relative, root)
         found = which_exist([relative + name for name in files], part, root)
         prefix = folder.resolve().as_posix() + "/"
@@ -96,41 +97,37 @@ def _images_by_name(folder: Path) -> dict[str, str]:
 
 def split_tables(root: Path) -> Listing:
     """The leukemia course: `train.csv`, `valid.csv` with `Path,label`, and test lists of `Path` alone."""
-    parts, notes = [], []
-    lists = _lists_to_hand_in(root)
-    filled = [name for name in _test_files(root) if name not in lists and name not in SPLIT_FILES]
+    names = sorted(path.name for path in [*root.glob("*_test.csv"), *root.glob("test.csv")])
+    columns = {name: columns_with_header(root / name) for name in names}
+    lists = [name for name in names if "path" in columns[name] and "label" not in columns[name]]
+    filled = [name for name in names if {"path", "label"} <= set(columns[name]) and name not in SPLIT_FILES]
+    notes = []
     if filled:
         notes.append(f"{', '.join(filled)} not read: a list to hand in has a path column and no label column")
-    for name, split in SPLIT_FILES.items():
-        if name not in lists and (root / name).is_file():
-            rows = _with_columns(root / name, {"path", "label"})
-            parts.append(rows.assign(split=split))
+    parts = [
+        _with_columns(root / name).assign(split=split)
+        for name, split in SPLIT_FILES.items()
+        if name not in lists and (root / name).is_file()
+    ]
     listed = [read_csv(root / name) for name in lists]
+    paths = [tidy_paths(rows, root) for rows in listed]
     if listed:
-        sets = [frozenset(tidy_paths(rows, root)) for rows in listed]
-        counts = ", ".join(f"{name} {len(images):,}" for name, images in zip(lists, sets, strict=True))
-        if any(images != sets[0] for images in sets):
+        counts = ", ".join(f"{name} {len(set(images)):,}" for name, images in zip(lists, paths, strict=True))
+        if any(set(images) != set(paths[0]) for images in paths):
             notes.append(f"the test lists do not hold the same images ({counts}); all of them are kept")
-        if any(len(images) < len(rows) for images, rows in zip(sets, listed, strict=True)):
+        if any(len(set(images)) < len(images) for images in paths):
             notes.append(f"some test lists name an image twice (different images: {counts})")
         merged = pd.concat(listed, ignore_index=True)
-        merged = merged.loc[~pd.Series(tidy_paths(merged, root)).duplicated()]
-        parts.append(merged.assign(label="", split="unlabeled"))
+        parts.append(
+            merged.loc[~pd.Series([path for images in paths for path in images]).duplicated()].assign(
+                label="", split="unlabeled"
+            )
+        )
     listing = _by_path(pd.concat(parts, ignore_index=True), root, notes)
-    for name, rows in zip(lists, listed, strict=True):
-        ids = _image_ids(rows, tidy_paths(rows, root))
-        listing.lists[name] = pd.DataFrame({"image_id": ids, "path": rows["path"]}).astype("string")
+    for name, rows, images in zip(lists, listed, paths, strict=True):
+        written = pd.DataFrame({"image_id": _image_ids(rows, images), "path": rows["path"]})
+        listing.lists[name] = written.astype("string")
     return listing
-
-
-def _lists_to_hand_in(root: Path) -> list[str]:
-    """The CSV files that list images without labels, by name: the lists that predictions are handed in for."""
-    return [name for name in _test_files(root) if "label" not in columns_of(root / name)]
-
-
-def _test_files(root: Path) -> list[str]:
-    files = [*root.glob("*_test.csv"), *root.glob("test.csv")]
-    return sorted(path.name for path in files if "path" in columns_with_header(path))
 
 
 def columns_with_header(path: Path) -> list[str]:
@@ -153,12 +150,11 @@ def label_tables(root: Path) -> list[str]:
     return ["labels.csv"] if "labels.csv" in names else names
 
 
-def one_table(root: Path) -> Listing:
-    """Any CSV file with a path and a label column; group, side and split columns are used if they are there."""
-    names = label_tables(root)
+def one_table(root: Path, names: list[str]) -> Listing:
+    """The CSV file among `names` (`label_tables`); its group, side and split columns are used if they are there."""
     if len(names) > 1:
         raise DataError(f"{root}: {', '.join(names)} all have path and label columns; call the right one labels.csv")
-    rows = _with_columns(root / names[0], {"path", "label"})
+    rows = _with_columns(root / names[0])
     if "split" in rows:
         rows["split"] = split_names(rows)
         given = rows["split"].notna().to_numpy(bool)
@@ -170,10 +166,9 @@ def one_table(root: Path) -> Listing:
     return _by_path(rows, root, [])
 
 
-def _with_columns(path: Path, wanted: set[str]) -> pd.DataFrame:
+def _with_columns(path: Path) -> pd.DataFrame:
     rows = read_csv(path)
-    missing = sorted(wanted - set(rows))
-    if missing:
+    if missing := sorted({"path", "label"} - set(rows)):
         raise DataError(f"{path}: no column {' or '.join(missing)}; its first row must name its columns")
     return rows
 

@@ -1,20 +1,18 @@
 """Any of the known layouts to the one image table; what is odd about the data is told in notes, never swallowed."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from labkit.data.catalog import DatasetFacts, facts
-from labkit.data.hashes import file_hashes
-from labkit.data.images import load_image, try_load, unreadable
-from labkit.data.readers.folders import stem
-from labkit.data.readers.label_files import COLUMN_NAMES, DataError, read_heading
+from labkit.data.images import stem
+from labkit.data.readers.label_files import DataError, read_heading
 from labkit.data.readers.layouts import (
     COURSE_LISTS,
     Listing,
+    columns_of,
     columns_with_header,
     course_pairs,
     kaggle_labels,
@@ -22,20 +20,11 @@ from labkit.data.readers.layouts import (
     one_table,
     split_tables,
 )
-from labkit.data.readers.tables import mixed_labels, with_labels, without_repeats
+from labkit.data.readers.tables import with_labels, without_repeats
 from labkit.data.readers.trees import array_file, array_files, class_tree, cnmc_tree, is_class_tree, is_cnmc
 
-__all__ = [
-    "DataError",
-    "ImageData",
-    "file_hashes",
-    "load_image",
-    "read",
-    "try_load",
-    "unreadable",
-]
-
 COLUMNS = ["image_id", "path", "label", "group", "side", "split"]
+SIDES = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
 MEANT = ("train.csv", "labels.csv")  # names that say: the labels stand here
 RELEASE = "the full release"  # how a note speaks of it
 LAYOUTS = """  train_img.csv, train_label.csv, test_img.csv, test_label.csv (no header row) and a folder of .jpeg files
@@ -72,17 +61,14 @@ def read(dataset: str, root: Path | str, *, require_images: bool = True) -> Imag
     known, root = facts(dataset), Path(root).absolute()
     if not root.exists():
         raise DataError(f"{root}: there is no such folder; set the data folder of {dataset} to where its files are")
-    layout, reader = detect(root, dataset)
-    listing = reader(root)
+    layout, listing = _detect(root, dataset)
     notes = listing.notes
     if listing.rows.empty:
         raise DataError(f"{root}: no images are listed ({layout})")
-    if not known.classes:
-        notes += mixed_labels(listing.rows)
-    rows, classes = with_labels(listing.rows, known.classes, known.aliases)
+    rows, classes, mixed = with_labels(listing.rows, known.classes, known.aliases)
     known = replace(known, classes=classes)
     rows, repeats = without_repeats(rows)
-    notes += repeats
+    notes += [*mixed, *repeats]
     if require_images:
         rows = _with_files(rows, listing, root, notes)
     table = _image_table(rows, known, notes)
@@ -90,39 +76,38 @@ def read(dataset: str, root: Path | str, *, require_images: bool = True) -> Imag
     return ImageData(table, known, root, layout, notes, listing.lists)
 
 
-def detect(root: Path, dataset: str) -> tuple[str, Callable[[Path], Listing]]:
-    """The layout by what lies in the folder: name and reader. DataError lists what is there and what is understood."""
-    if root.is_file() and (arrays := _array_file(root, dataset)):
-        return "MedMNIST array file", lambda _: array_file(arrays)
-    if not root.is_dir():
+def _detect(root: Path, dataset: str) -> tuple[str, Listing]:
+    """The layout by what lies in the folder, and its rows. DataError lists what is there and what is understood."""
+    if root.is_file() and root.suffix != ".npz":
         raise DataError(f"{root}: a file that is no .npz; give the folder that holds the data")
+    if root.is_file():
+        return "MedMNIST array file", array_file(root)
     if any((root / name).is_file() for pair in COURSE_LISTS.values() for name in pair):
-        return "course image and label lists", course_pairs
+        return "course image and label lists", course_pairs(root)
     if (root / "trainLabels.csv").is_file():
-        return "Kaggle trainLabels.csv", kaggle_labels
+        return "Kaggle trainLabels.csv", kaggle_labels(root)
     train = root / "train.csv"
     if train.is_file() and {"path", "label"} <= set(columns_with_header(train)):
-        return "tables by split (train.csv, valid.csv, test lists)", split_tables
-    if label_tables(root):
-        return "one table of paths and labels", one_table
-    if arrays := _array_file(root, dataset):
-        return "MedMNIST array file", lambda _: array_file(arrays)
+        return "tables by split (train.csv, valid.csv, test lists)", split_tables(root)
+    if tables := label_tables(root):
+        return "one table of paths and labels", one_table(root, tables)
+    if array := _array_file(root, dataset):
+        return "MedMNIST array file", array_file(array)
     if is_cnmc(root):
-        return "C-NMC files", cnmc_tree
+        return "C-NMC files", cnmc_tree(root)
     _refuse_unread_lists(root)
     if is_class_tree(root):
-        return "one folder a class", class_tree
+        return "one folder a class", class_tree(root)
     raise DataError(f"{root}: no known layout. It holds {_contents(root)}. Understood are:\n{LAYOUTS}")
 
 
 def _refuse_unread_lists(root: Path) -> None:
     """Where a list of labels is there but cannot be read as one, folder names must not be taken for the labels."""
     for path in sorted(root.glob("*.csv")):
-        heading = read_heading(path)[0]
-        columns = {COLUMN_NAMES[name] for name in heading if name in COLUMN_NAMES}
+        columns = set(columns_of(path))
         if path.name in MEANT or columns & {"path", "label"}:
             missing = " and no column ".join(sorted({"path", "label"} - columns))
-            shown = ", ".join(heading)[:200] or "nothing"
+            shown = ", ".join(read_heading(path)[0])[:200] or "nothing"
             raise DataError(f"{path}, row 1: no column {missing}, it holds {shown}; name the columns: path,label")
 
 
@@ -174,11 +159,9 @@ def _image_table(rows: pd.DataFrame, known: DatasetFacts, notes: list[str]) -> p
         )
     table.loc[unlabelled, "split"] = "unlabeled"
     if "side" in rows:
-        sides = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
-        written = table["side"].fillna("").tolist()
-        table["side"] = table["side"].str.lower().map(sides).astype("string")
-        known_side = table["side"].notna().tolist()
-        if odd := [value for value, fits in zip(written, known_side, strict=True) if value and not fits]:
+        written = table["side"].fillna("")
+        table["side"] = written.str.lower().map(SIDES).astype("string")
+        if odd := written[table["side"].isna() & (written != "")].tolist():
             notes.append(f"{len(odd):,} sides are neither left nor right and were left out (the first: {odd[0]!r})")
     if known.group_pattern and "group" not in rows:
         pattern = re.compile(known.group_pattern, re.IGNORECASE)

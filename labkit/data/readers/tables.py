@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 
 from labkit.data.readers.label_files import DataError, place
@@ -16,58 +17,48 @@ SPLITS = {
 
 def with_labels(
     rows: pd.DataFrame, classes: tuple[str, ...], aliases: dict[str, str]
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Rows with `label` (text) replaced by class numbers (Int64), and the classes.
+) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
+    """Rows with `label` (text) replaced by class numbers (Int64), the classes, and notes.
 
     A label is a class number or a class name (in any case, `_` and `-` as spaces); empty text is no label. Without
     classes, the sorted values become the classes. DataError names file, row, value and what is allowed.
     """
     codes, texts = pd.factorize(rows["label"].fillna(""))
+    texts = [str(text) for text in texts]
+
+    def first_row(code: int) -> str:
+        return place(rows, int((codes == code).argmax()))
+
+    notes = []
     if not classes:
-        classes = _classes_of(texts)
-        if missing := [code for code, text in enumerate(texts) if str(text).lower() in ("nan", "<na>", "nat")]:
-            first = int((codes == missing[0]).argmax())
-            raise DataError(
-                f"{place(rows, first)}: label {texts[missing[0]]!r} is how programs write a missing value; "
-                "leave it empty where there is no label"
+        for code, text in enumerate(texts):
+            if text.lower() in ("nan", "<na>", "nat"):
+                raise DataError(
+                    f"{first_row(code)}: label {text!r} is how programs write a missing value; "
+                    "leave it empty where there is no label"
+                )
+        whole = {text: number for text in texts if (number := _whole(text)) is not None}
+        words = [text for text in texts if text and text not in whole]
+        classes = tuple(sorted([*whole, *words]) if words else map(str, sorted(set(whole.values()))))
+        if whole and words:
+            notes.append(
+                f"labels are numbers ({', '.join(sorted(whole)[:5])}) and words ({words[0]!r} in "
+                f"{first_row(texts.index(words[0]))}); each is taken for a class of its own"
             )
     names = {_plain(name): number for number, name in enumerate(classes)}
     names |= {alias: names[_plain(name)] for alias, name in aliases.items()}
-    numbers = [None if text == "" else _class_number(str(text), names, len(classes)) for text in texts]
+    numbers = [None if text == "" else _class_number(text, names, len(classes)) for text in texts]
     wrong = [code for code, number in enumerate(numbers) if number == -1]
     if wrong:
-        bad = pd.Series(codes).isin(wrong).to_numpy()
-        first = int(bad.argmax())
+        count = int(np.isin(codes, wrong).sum())
         allowed = ", ".join(f"{number} ({name})" for number, name in enumerate(classes))
-        more = f" ({bad.sum():,} rows like it)" if bad.sum() > 1 else ""
+        more = f" ({count:,} rows like it)" if count > 1 else ""
         raise DataError(
-            f"{place(rows, first)}: label {texts[codes[first]]!r} is not one of {allowed}{more}; "
+            f"{first_row(wrong[0])}: label {texts[wrong[0]]!r} is not one of {allowed}{more}; "
             "correct it, or read the data as dataset: custom"
         )
     label = pd.Series(pd.array(numbers, dtype="Int64").take(codes), index=rows.index)
-    return rows.assign(label=label), classes
-
-
-def _classes_of(texts) -> tuple[str, ...]:
-    named = [str(text) for text in texts if text != ""]
-    whole = {number for text in named if (number := _whole(text)) is not None}
-    if len(whole) and all(_whole(text) is not None for text in named):
-        return tuple(str(number) for number in sorted(whole))
-    return tuple(sorted(set(named)))
-
-
-def mixed_labels(rows: pd.DataFrame) -> list[str]:
-    """The note on labels of which some are numbers and some are words, each taken for a class; none elsewhere."""
-    codes, texts = pd.factorize(rows["label"].fillna(""))
-    words = [code for code, text in enumerate(texts) if text != "" and _whole(str(text)) is None]
-    numbers = [str(text) for text in texts if text != "" and _whole(str(text)) is not None]
-    if not words or not numbers:
-        return []
-    where = place(rows, int((codes == words[0]).argmax()))
-    return [
-        f"labels are numbers ({', '.join(sorted(numbers)[:5])}) and words ({texts[words[0]]!r} in {where}); "
-        "each is taken for a class of its own"
-    ]
+    return rows.assign(label=label), classes, notes
 
 
 def _class_number(text: str, names: dict[str, int], count: int) -> int:

@@ -2,14 +2,14 @@
 
 import re
 import zipfile
-import zlib
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from labkit.data.readers.folders import folders_in, images_under, stem
+from labkit.data.images import DAMAGED_ARRAY, stem
+from labkit.data.readers.folders import folders_in, images_under
 from labkit.data.readers.label_files import DataError
 from labkit.data.readers.layouts import Listing
 from labkit.data.readers.tables import SPLITS
@@ -103,9 +103,9 @@ def array_file(path: Path) -> Listing:
                     if kind != np.uint8:
                         raise DataError(f"{path}: {split}_images are {kind}, not uint8; save them as 0 to 255")
                     parts.append(_array_rows(file, split, shape, labels))
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except (OSError, *DAMAGED_ARRAY) as error:
         raise DataError(f"{path}: not a MedMNIST array file ({error}); download it again, or numpy.savez it") from error
     if not parts:
         raise DataError(f"{path}: no train_images and train_labels in it, as MedMNIST's array files have")
