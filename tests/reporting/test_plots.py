@@ -8,8 +8,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from labkit.evaluation.curves import curves
-from labkit.evaluation.question import question
 from made_tables import eyes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
