@@ -178,13 +178,14 @@ def test_asked_to_stop_they_save_and_go_on_to_the_same_bytes(image_folder, count
 def test_what_goes_wrong_in_one_of_them_is_one_line_and_ends_all(image_folder):
     history = folder_of("r") / "history.csv"
     when(history.exists, lambda _: launched(history.parent)[-1].kill())
-    with pytest.raises(ProcessFailed, match=r"^one of the 2 processes was killed; was it out of memory\?$"):
+    with pytest.raises(ProcessFailed, match=r"^one of the 2 processes was killed; was it out of memory\?"):
         train(image_folder, epochs=99)
-    with pytest.raises(ProcessFailed, match=r"^process [12] of 2 failed: FloatingPointError: epoch 1: the training"):
-        train(image_folder, run="wild", optimizer="sgd", learning_rate=1e9)
+    when((folder_of("full") / "run.json").exists, lambda _: (folder_of("full") / "history.csv").mkdir())
+    with pytest.raises(ProcessFailed, match=r"^process 1 of 2 failed: NotWritten: .*history.csv: cannot be written"):
+        train(image_folder, run="full")
     with pytest.raises(ParameterError, match="its images or labkit's code have changed"):
         train(image_folder, run="other", inputs={"other": 1})
-    assert not [process for name in ("r", "wild", "other") for process in launched(folder_of(name))]
+    assert not [process for name in ("r", "full", "other") for process in launched(folder_of(name))]
 
 
 @pytest.mark.slow
