@@ -206,6 +206,4 @@ def test_rooms_import_from_the_left_only():
         if room not in order:
             continue
         for other in re.findall(r"^\s*(?:from|import) labkit\.(\w+)", path.read_text(), re.MULTILINE):
-            if (room, other) == ("studies", "reporting"):  # the runner renders its own report, still
-                continue
             assert order.index(other) <= order.index(room), f"{path.name} imports labkit.{other}"

@@ -24,7 +24,6 @@ from labkit.runs.files import read_json, write_csv, write_json, write_text
 from labkit.runs.fingerprint import data_fingerprint, run_inputs
 from labkit.runs.folder import cache_root, open_run, reports_root, resolve_weights
 from labkit.studies.file import load_study
-from labkit.studies.kernels import cool_down, warm_up
 from labkit.studies.notebook import NOTEBOOKS, execute
 from labkit.training.checkpoint import save_weights
 
@@ -61,10 +60,9 @@ def overhead_rows(bench: Bench) -> Iterator[Row]:
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", str(source)]
     command.append(str(bench.folder / "plain.ipynb"))
     passes = {
-        "ours": lambda: executed(source, bench.folder / "forked.ipynb"),
+        "ours": lambda: executed(source, bench.folder / "ours.ipynb"),
         "papermill": lambda: subprocess.run(command, check=True, cwd=PROJECT),
     }
-    warm_up()
     found = bench.times("Papermill, kernel and imports", passes)
     names = "a run's overhead", "train.ipynb's imports, no training", "s"
     yield compared(*names, found["ours"], "papermill", found["papermill"], goal="≤ 11 s")
@@ -78,7 +76,6 @@ def analysis_rows(bench: Bench) -> Iterator[Row]:
     with reports_in(root):
         count = made_runs(data)
         target = reports_root() / STUDY / "analysis.ipynb"
-        cool_down()  # a kernel server started before has other places in mind
         once = {"analysis": lambda: executed(NOTEBOOKS / "analysis.ipynb", target, study=STUDY)}
         seconds = bench.times(f"analysis of {count} runs", once)["analysis"]["wall"]
     setting = f"{count} runs, {test:,} test images × 5 classes, 64 px"
