@@ -112,7 +112,8 @@ def resolve_weights(params: RunParams) -> RunParams:
         if (manifest := read_json(folder / "run.json")).get("status") == "finished":
             changes = {"weights": str(folder / "model.safetensors"), "parent": manifest["fingerprint"]}
             return params.model_copy(update=changes)
-    raise ParameterError(f"weights: got {params.weights}, but {reports_root() / params.study} has no finished run of it")
+    study = reports_root() / params.study
+    raise ParameterError(f"weights: got {params.weights}, but {study} has no finished run of it")
 
 
 @dataclass

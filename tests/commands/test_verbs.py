@@ -37,9 +37,8 @@ def test_the_list_of_verbs_needs_no_verb(capsys):
 def test_studies_are_listed_with_their_runs_and_titles(capsys):
     assert main(["studies"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    files = {
-        path.relative_to(PROJECT / "params").with_suffix("").as_posix() for path in PROJECT.glob("params/**/*.yaml")
-    }
+    folder = PROJECT / "params"
+    files = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
     assert lines.keys() == files
     assert lines["tiny"].split(maxsplit=3)[1:] == ["2", "runs", "Two tiny runs"]
     assert lines["demo"].split()[1] == "7" and load_study("demo").title in lines["demo"]

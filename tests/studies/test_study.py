@@ -121,27 +121,26 @@ def test_changed_data_repeats_every_run_that_reads_it(runner, monkeypatch):
     assert all("would run" in line for line in runner.dry_run())
 
 
-class Unreadable:
-    """Data that is not there: in a study of two runs with their own data each."""
+TWO_DATA_SETS = {"title": "t", "question": "q", "runs": {"gone": {"data": "gone"}, "there": {"data": "tiny"}}}
 
-    TABLE = {"title": "t", "question": "q", "runs": {"gone": {"data": "gone"}, "there": {"data": "tiny"}}}
 
-    @staticmethod
-    def fingerprint(error):
-        def read(self, dataset, data):
-            if data == "gone":
-                raise error
-            return f"bytes of {data}"
+def without_data(error):
+    """`StudyRunner.data_fingerprint` where the data of one run raises this error."""
 
-        return read
+    def read(self, dataset, data):
+        if data == "gone":
+            raise error
+        return f"bytes of {data}"
+
+    return read
 
 
 @pytest.mark.parametrize(
     "error", [DataError("gone: no such folder"), PermissionError("gone: not readable"), ParameterError("gone: a URL")]
 )
 def test_a_run_whose_data_cannot_be_read_fails_alone(runner, monkeypatch, capsys, error):
-    monkeypatch.setattr(StudyRunner, "data_fingerprint", Unreadable.fingerprint(error))
-    runner.study = Study(name="s", **Unreadable.TABLE)
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", without_data(error))
+    runner.study = Study(name="s", **TWO_DATA_SETS)
     assert list(runner.dry_run()) == [f"gone-seed0: cannot run, {error}", "there-seed0: would run, not run yet"]
     runner.failed = {}
     runner.run_all()
@@ -152,10 +151,10 @@ def test_a_run_whose_data_cannot_be_read_fails_alone(runner, monkeypatch, capsys
 
 
 def test_a_run_whose_data_is_gone_costs_nothing_while_another_is_asked_for(runner, monkeypatch, capsys):
-    runner.study = Study(name="s", **Unreadable.TABLE)
+    runner.study = Study(name="s", **TWO_DATA_SETS)
     runner.run_all()
     runner.executed.clear()
-    monkeypatch.setattr(StudyRunner, "data_fingerprint", Unreadable.fingerprint(DataError("gone: no such folder")))
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", without_data(DataError("gone: no such folder")))
     runner.only = ["there"]
     runner.run_all()
     assert not runner.failed and any_finished(runner)
