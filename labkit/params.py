@@ -1,7 +1,7 @@
-"""What one run is: typed parameters.
+"""The typed parameters of a run and of each notebook.
 
-Papermill accepts misspelt names and wrong types with no more than a log line, so every notebook's first cell after its
-parameters hands them to :func:`from_cells`, which stops on anything that is not a parameter or is out of range.
+Papermill accepts misspelt names and wrong types with only a log line. So every notebook's first cell after its
+parameters calls :meth:`Parameters.from_cells`, which raises an error for an unknown name or an invalid value.
 """
 
 import ast
@@ -23,18 +23,18 @@ BASIC_BLOCKS = ("resnet18", "resnet34")
 
 
 class ParameterError(ValueError):
-    """A parameter that cannot be: the message names the field, the value and what is allowed."""
+    """Invalid parameter value: the message names the field, the value and what is allowed."""
 
 
 def as_typed(place: str) -> Path:
-    """A path as a shell means it, relative to where one stands, if something is there; else relative to the project."""
+    """A path relative to the current folder if it exists there, else relative to the project."""
     typed = Path(place).expanduser()
     here = Path(os.path.abspath(typed))  # noqa: PTH100 -- a link keeps its own name
     return here if here.exists() or not (PROJECT / typed).exists() else PROJECT / typed
 
 
 def refuse_url(place: str, what: str) -> str:
-    """The place itself; ParameterError where it is a URL: every process of a run opens plain files by their path."""
+    """The place itself; ParameterError if it is a URL: every process of a run opens plain files by their path."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place.strip()):
         raise ParameterError(
             f"{what}: got {place!r}, which is a URL; {what} must lie in a folder, a shared one if "
@@ -51,7 +51,7 @@ class Parameters(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _read_as_meant(cls, value: Any, info) -> Any:
-        """Papermill hands lists over as strings, YAML reads ``None`` as one, and Python takes True for 1."""
+        """Papermill passes lists as strings, YAML reads ``None`` as a string, and Python takes True for 1."""
         annotation = cls.model_fields[info.field_name].annotation
         if isinstance(value, str):
             text = value.strip()
@@ -68,7 +68,7 @@ class Parameters(BaseModel):
 
     @classmethod
     def of(cls, values: dict[str, Any], where: str = "") -> Self:
-        """Validated parameters from a plain dict; raises ParameterError with one line a mistake."""
+        """Validated parameters from a plain dict; raises ParameterError with one line per mistake."""
         try:
             return cls(**values)
         except ValidationError as error:
@@ -80,11 +80,10 @@ class Parameters(BaseModel):
         """Parameters as set in the executed cells of a notebook (IPython's ``In``).
 
         Cells that begin with ``# Parameters`` are the notebook's own and the one that Papermill injects; every name in
-        them must be a parameter. Cells in between that hold nothing but literals may override, so that a person can
-        change a value in a cell of their own. Running the notebook's parameters cell again starts afresh.
+        them must be a parameter. Later cells that hold only literals may override them, so that a person can change a
+        value in a new cell. Running the notebook's parameters cell again resets all of them.
 
-        nbval runs cells without keeping them in ``In``; then, and only then, the values are taken from ``variables``
-        (``globals()``), which such a kernel has got from the parameters cell alone.
+        nbval does not keep cells in ``In``; only then the values are taken from ``variables`` (``globals()``).
         """
         if variables is not None and not any(cells):
             return cls.of({name: variables[name] for name in cls.model_fields if name in variables})
@@ -102,8 +101,31 @@ class Parameters(BaseModel):
         return f"<table class='parameters'><tbody>{rows}</tbody></table>"
 
 
-class _SplitParams(Parameters):
-    """What has the parameters of a split."""
+class ExploreParams(Parameters):
+    """What explore.ipynb looks at: the parameters that concern the data."""
+
+    study: str = Field("adhoc", pattern=STUDY, description="study it belongs to; a folder under reports/")
+    dataset: str = Field("retinopathy", description="a data set of the catalog, or custom")
+    data: str = Field("demo", description="folder of the images, or a built-in set of synthetic images")
+    split: Literal["group", "image", "given"] = Field(
+        "group", description="group: by patient; image: by image, ignoring patients; given: the data's own split"
+    )
+    split_seed: int = Field(
+        0, ge=0, le=2**31 - 1, description="seed of the split alone, so that runs of several seeds share one test set"
+    )
+    val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the images used for validation")
+    test_fraction: float = Field(0.2, gt=0, lt=0.8, description="share used for test, unless split: given")
+    train_on: Literal["train", "train+val"] = Field("train", description="train+val: no validation images are left")
+    select_on: Literal["val", "test", "last"] = Field(
+        "val", description="split on which the best epoch is chosen; last: the last epoch"
+    )
+    image_size: int = Field(64, ge=16, le=2048, description="pixels per side, after resize and centre crop")
+    crop_size: int | None = Field(None, ge=16, le=2048, description="random crop in training, centre crop otherwise")
+    horizontal_flip: bool = Field(True, description="mirror at random in training")
+    vertical_flip: bool = Field(True, description="turn upside down at random in training")
+    rotation: float | list[float] = Field(
+        0.0, description="rotate at random in training: up to so many degrees either way, or within [from, to]"
+    )
 
     @property
     def split_rule(self) -> dict[str, Any]:
@@ -117,112 +139,105 @@ class _SplitParams(Parameters):
     def _no_url(cls, value: Any, info) -> Any:
         return value if value is None else refuse_url(value, info.field_name)
 
+    @field_validator("rotation")
+    @classmethod
+    def _rotation_range(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            if len(value) != 2 or not -360 <= value[0] <= value[1] <= 360:
+                raise ValueError("a range of degrees is [from, to] between -360 and 360")
+        elif not 0 <= value <= 180:
+            raise ValueError("degrees either way are between 0 and 180")
+        return value
 
-class RunParams(_SplitParams):
-    """Everything that decides what one run computes. Field descriptions are the documentation."""
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        if self.crop_size is not None and self.crop_size > self.image_size:
+            raise ValueError(f"crop_size: got {self.crop_size}, allowed: at most image_size ({self.image_size})")
+        if self.val_fraction + self.test_fraction >= 0.9:
+            raise ValueError("val_fraction + test_fraction: they must leave at least a tenth for training")
+        return self
 
-    study: str = Field("adhoc", pattern=STUDY, description="study the run belongs to; a folder under reports/")
-    run: str | None = Field(None, pattern=NAME, description="name of the run; None: arch and fingerprint")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of weights, order and augmentation")
 
-    dataset: str = Field("retinopathy", description="an entry of the catalog, or custom")
-    data: str = Field("demo", description="folder of the images, or a built-in phantom set")
-    split: Literal["group", "image", "given"] = Field(
-        "group", description="group: by patient; image: by image, whoever it is of; given: as the data came"
-    )
-    split_seed: int = Field(
-        0, ge=0, le=2**31 - 1, description="seed of the split alone: paired seeds share one test set"
-    )
-    val_fraction: float = Field(0.15, gt=0, lt=0.5, description="part of the images kept for validation")
-    test_fraction: float = Field(0.2, gt=0, lt=0.8, description="part kept for test, unless split: given")
-    train_on: Literal["train", "train+val"] = Field("train", description="train+val: with nothing left to choose by")
-    select_on: Literal["val", "test", "last"] = Field(
-        "val", description="split on which the epoch is chosen; last: the last epoch"
-    )
+class RunParams(ExploreParams):
+    """Everything that decides the result of one run. Field descriptions are the documentation."""
 
-    image_size: int = Field(64, ge=16, le=2048, description="pixels a side, after resize and centre crop")
-    crop_size: int | None = Field(None, ge=16, le=2048, description="random crop in training, centre crop otherwise")
-    horizontal_flip: bool = Field(True, description="mirror at random in training")
-    vertical_flip: bool = Field(True, description="turn upside down at random in training")
-    rotation: float | list[float] = Field(
-        0.0, description="rotate at random in training, by up to this many degrees either way, or within [from, to]"
+    run: str | None = Field(None, pattern=NAME, description="name of the run; None: architecture and fingerprint")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of weights, order of images and augmentation")
+
+    augment_test: bool = Field(
+        False, description="flips, crops and rotations in val and test, too: a mistake of one report, to repeat it"
     )
-    augment_test: bool = Field(False, description="a report's mistake: flips, crops and rotations in val and test, too")
     sampling: Literal["none", "oversample"] = Field(
-        "none", description="oversample: repeat training images until every class has as many as the largest"
+        "none", description="oversample: repeat training images until all classes are as large as the largest"
     )
     normalize: Literal["imagenet", "half", "unit", "twice"] = Field(
         "imagenet",
         description="imagenet: its mean and deviation; half: to [-1, 1]; unit: to [0, 1]; twice: divided by 255 twice",
     )
 
-    arch: Arch = Field("resnet18", description="residual network, or a light one through timm")
+    arch: Arch = Field("resnet18", description="network: a ResNet, or EfficientNet-Lite0 through timm")
     deviation: Literal["none", "flat_head", "linear_bottleneck", "small_stem"] = Field(
-        "none", description="what the network has other than He et al.: see labkit.models.variants.DEVIATIONS"
+        "none", description="a change from the network of He et al.: see labkit.models.variants.DEVIATIONS"
     )
     weights: str | None = Field(
         None, description="None (from scratch), IMAGENET1K_V1, IMAGENET1K_V2, a file, or run:<name>"
     )
     parent: str | None = Field(None, description="fingerprint of the run that weights come from (set by the study)")
-    head: Literal["new", "keep"] = Field("new", description="the classifier of loaded weights: new, or kept")
-    freeze_epochs: int = Field(0, ge=0, le=10_000, description="first epochs in which only the head learns")
+    head: Literal["new", "keep"] = Field("new", description="classifier of loaded weights: a new one, or keep theirs")
+    freeze_epochs: int = Field(0, ge=0, le=10_000, description="train only the head in the first epochs")
 
     epochs: int = Field(1, ge=1, le=10_000, description="passes over the training images")
-    batch_size: int = Field(32, ge=2, le=8192, description="images a step")
+    batch_size: int = Field(32, ge=2, le=8192, description="images per step")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="sgd uses momentum")
-    learning_rate: float = Field(1e-3, gt=0, le=10, description="at the start of the schedule")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(1e-2, ge=0, le=1, description="of the optimizer")
-    schedule: Literal["constant", "step", "cosine"] = Field("cosine", description="of the learning rate")
-    step_size: int = Field(10, ge=1, le=10_000, description="epochs between the drops of schedule: step")
-    gamma: float = Field(0.1, gt=0, le=1, description="factor of each drop of schedule: step")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="learning rate at the start of the schedule")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="weight decay of the optimizer")
+    schedule: Literal["constant", "step", "cosine"] = Field(
+        "cosine", description="of the learning rate; cosine ends at 0"
+    )
+    step_size: int = Field(10, ge=1, le=10_000, description="schedule: step lowers the rate every so many epochs")
+    gamma: float = Field(0.1, gt=0, le=1, description="schedule: step multiplies the rate by this factor")
     find_learning_rate: bool = Field(
-        False, description="try rates from 1e-7 to 10 on a copy of the network first; the run itself does not change"
+        False, description="first try rates from 1e-7 to 10 on a copy of the network; does not change the run"
     )
     loss: Literal["cross_entropy", "ordinal"] = Field(
         "cross_entropy",
-        description="cross_entropy: an output a class; ordinal: one output, the grade, learnt by squared error",
+        description="cross_entropy: one output per class; ordinal: one output, the grade, with squared error",
     )
     class_weights: Literal["none", "balanced", "complement"] | list[float] = Field(
         "none",
         description="of the loss: none, balanced (N / (C n_c)), complement (1 - n_c / N, the first class 1), "
-        "or one number a class",
+        "or one number per class",
     )
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, MPS or CPU")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, else fp32")
     compile: bool = Field(
-        False, description="torch.compile of the training step: minutes at the start, faster steps; needs a compiler"
+        False, description="torch.compile of the training step: takes minutes at the start; needs a C compiler"
     )
     num_processes: int = Field(
-        1, ge=1, le=64, description="processes that share each batch, one GPU each; on a CPU they share its cores"
+        1, ge=1, le=64, description="processes that share each batch, with one GPU each; on a CPU they share its cores"
     )
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads of each process; 0: all cores, shared out")
-    num_workers: int = Field(0, ge=0, le=256, description="loader processes; the result does not depend on them")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads per process; 0: all cores, shared by them")
+    num_workers: int = Field(0, ge=0, le=256, description="data loading processes; results do not depend on them")
 
     @field_validator("class_weights")
     @classmethod
     def _positive_weights(cls, value: Any) -> Any:
         if isinstance(value, list) and not (value and all(0 < weight < float("inf") for weight in value)):
-            raise ValueError("class weights are positive numbers, one a class")
+            raise ValueError("class weights are positive numbers, one per class")
         return value
-
-    @field_validator("rotation")
-    @classmethod
-    def _rotation_range(cls, value: Any) -> Any:
-        return _check_rotation(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _check_crop(self.crop_size, self.image_size)
         if self.train_on == "train+val" and self.select_on == "val":
             raise ValueError(
-                "select_on: got 'val', but train_on: train+val leaves nothing to choose by; set it to last"
+                "select_on: got 'val', but train_on: train+val leaves no validation images; set it to last"
             )
         if self.deviation == "linear_bottleneck" and self.arch in BASIC_BLOCKS:
             raise ValueError(f"deviation: got 'linear_bottleneck', but {self.arch} has no bottlenecks; use resnet50")
         if self.deviation != "none" and not self.arch.startswith("resnet"):
-            raise ValueError(f"deviation: got {self.deviation!r}, but {self.arch} is no residual network of ours")
+            raise ValueError(f"deviation: got {self.deviation!r}, but {self.arch} is no residual network of labkit")
         if self.freeze_epochs > self.epochs:
             raise ValueError(f"freeze_epochs: got {self.freeze_epochs}, allowed: at most epochs ({self.epochs})")
         if self.freeze_epochs and self.weights is None:
@@ -230,87 +245,37 @@ class RunParams(_SplitParams):
         if self.batch_size < 2 * self.num_processes:
             raise ValueError(
                 f"num_processes: got {self.num_processes}, allowed: at most half of batch_size ({self.batch_size}), "
-                "since BatchNorm has no variance of one image"
+                "because BatchNorm needs two images per process"
             )
-        if self.val_fraction + self.test_fraction >= 0.9:
-            raise ValueError("val_fraction + test_fraction: they must leave at least a tenth for training")
         return self
 
     @property
     def input_size(self) -> int:
-        """Pixels a side of what the network sees."""
+        """Pixels per side of the network's input."""
         return self.crop_size or self.image_size
 
     def outputs(self, n_classes: int) -> int:
-        """How many numbers the network's head gives an image: a logit a class, or the grade alone."""
+        """Number of outputs of the network: one logit per class, or only the grade."""
         return 1 if self.loss == "ordinal" else n_classes
 
 
-def _as_in_runs(name: str) -> Any:
-    """RunParams' own field: default, limits and description (Any, as pydantic's ``Field`` says, too)."""
-    return RunParams.model_fields[name]
-
-
-class ExploreParams(_SplitParams):
-    """What explore.ipynb looks at: the part of RunParams that concerns the data."""
-
-    study: str = Field("adhoc", pattern=STUDY, description="study the exploration belongs to")
-    dataset: str = _as_in_runs("dataset")
-    data: str = _as_in_runs("data")
-    split: Literal["group", "image", "given"] = _as_in_runs("split")
-    split_seed: int = _as_in_runs("split_seed")
-    val_fraction: float = _as_in_runs("val_fraction")
-    test_fraction: float = _as_in_runs("test_fraction")
-    train_on: Literal["train", "train+val"] = _as_in_runs("train_on")
-    select_on: Literal["val", "test", "last"] = _as_in_runs("select_on")
-    image_size: int = _as_in_runs("image_size")
-    crop_size: int | None = _as_in_runs("crop_size")
-    horizontal_flip: bool = _as_in_runs("horizontal_flip")
-    vertical_flip: bool = _as_in_runs("vertical_flip")
-    rotation: float | list[float] = _as_in_runs("rotation")
-
-    @field_validator("rotation")
-    @classmethod
-    def _rotation_range(cls, value: Any) -> Any:
-        return _check_rotation(value)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        _check_crop(self.crop_size, self.image_size)
-        return self
-
-
-def _check_crop(crop_size: int | None, image_size: int) -> None:
-    if crop_size is not None and crop_size > image_size:
-        raise ValueError(f"crop_size: got {crop_size}, allowed: at most image_size ({image_size})")
-
-
-def _check_rotation(value: float | list[float]) -> float | list[float]:
-    if isinstance(value, list):
-        if len(value) != 2 or not -360 <= value[0] <= value[1] <= 360:
-            raise ValueError("a range of degrees is [from, to] between -360 and 360")
-    elif not 0 <= value <= 180:
-        raise ValueError("degrees either way lie between 0 and 180")
-    return value
-
-
 class AnalysisParams(Parameters):
-    """What analysis.ipynb reads: the finished runs of one study."""
+    """Which study analysis.ipynb compares."""
 
     study: str | None = Field(None, pattern=STUDY, description="study whose runs are compared; None: the last one run")
 
 
 class PredictParams(Parameters):
-    """What predict.ipynb needs: a finished run and images."""
+    """Which run and images predict.ipynb uses."""
 
     study: str | None = Field(None, pattern=STUDY, description="study of the run; None: the last one run")
     run: str | None = Field(None, description="run folder's name or path; None: the study's best on validation")
     images: str | None = Field(None, description="an image or a folder of images; None: some of the run's own data")
-    csv: str | None = Field(None, description="a .csv file to write the answers to; None: they are shown alone")
+    csv: str | None = Field(None, description="a .csv file to write the predictions to; None: only show them")
 
 
 def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:
-    """Names and literal values set by the parameter cells among ``cells``, in the order they were executed."""
+    """The names and literal values that the parameter cells set, in the order they were executed."""
     values: dict[str, Any] = {}
     started = False
     for source in cells:
@@ -331,7 +296,7 @@ def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:
 
 
 def _refuse_near_misses(names: Iterable[str], fields: set[str]) -> None:
-    """A cell of one's own may hold other names, but hardly ``epoch = 9`` where ``epochs`` was meant."""
+    """Other names are allowed in a cell of one's own, but not ``epoch = 9``, where ``epochs`` was meant."""
     for name in names:
         close = difflib.get_close_matches(name, fields, 1, cutoff=0.85)
         if close and name not in fields:
@@ -339,7 +304,7 @@ def _refuse_near_misses(names: Iterable[str], fields: set[str]) -> None:
 
 
 def _literals(source: str, strict: bool) -> dict[str, Any]:
-    """Assignments ``name = literal`` of a cell; {} (or an error, if strict) where it holds anything else."""
+    """Assignments ``name = literal`` of a cell; {} (or an error, if strict) if it holds anything else."""
     values: dict[str, Any] = {}
     try:
         for node in ast.parse(source).body:
@@ -354,13 +319,13 @@ def _literals(source: str, strict: bool) -> dict[str, Any]:
             values[target.id] = ast.literal_eval(value)
     except (SyntaxError, ValueError) as error:
         if strict:
-            raise ParameterError(f"a parameters cell holds `name = literal` lines and no more, not: {error}") from None
+            raise ParameterError(f"a parameters cell may only hold `name = literal` lines, not: {error}") from None
         return {}
     return values
 
 
 def _explain(cls: type[Parameters], mistake) -> str:
-    """One line for one pydantic mistake: field, value, what is allowed."""
+    """One line per pydantic mistake: field, value, what is allowed."""
     name = str(mistake["loc"][0]) if mistake["loc"] else ""
     if mistake["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, cls.model_fields, 1)
@@ -373,7 +338,7 @@ def _explain(cls: type[Parameters], mistake) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value in one line that fits a screen."""
+    """A value, cut to 200 characters."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
 

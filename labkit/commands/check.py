@@ -1,14 +1,16 @@
-"""``labkit check``: is a folder of images sound? From the data to a report, and from the report to text.
+"""``labkit check``: audit a folder of images. Exit code 1 if training and test images overlap.
 
-The report is a dict of plain values (ready for JSON); `check` makes it, `in_words` reads it.
+The report is a dict of plain values (ready for JSON): `check` writes it, `in_words` formats it.
 """
 
+import argparse
 import contextlib
 import json
 import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,39 +28,59 @@ from labkit.audit import (
     near_sentences,
     shortcut_sentence,
 )
+from labkit.commands.draft import as_parameter
 from labkit.data.readers import DataError, ImageData, guess_dataset, read
 from labkit.data.source import PHANTOMS, open_data
 from labkit.data.splits import PARTS, assign_splits
 from labkit.data.store import build_store
-from labkit.params import PROJECT, refuse_url
+from labkit.params import refuse_url
 from labkit.runs.folder import cache_root
 
-SIZE = 64  # pixels a side that near duplicates, blank images and colours are looked for at
-VAL_FRACTION, TEST_FRACTION = 0.15, 0.2  # of a split that is dealt here, as in the notebooks
+EXAMPLE = "labkit check demo --dataset retinopathy --split group"
+SIZE = 64  # pixels per side at which near duplicates, blank images and colours are looked for
+VAL_FRACTION, TEST_FRACTION = 0.15, 0.2  # of a split that is drawn here, as in the notebooks
 Split = Literal["given", "group", "image"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which folder, and how to split it."""
+    parser.add_argument("data", help="folder of your images, or a built-in set (demo, tiny)")
+    parser.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: guessed from the file names)")
+    parser.add_argument(
+        "--split", choices=["given", "group", "image"], help="how to split into train and test (default: given, if so)"
+    )
+    parser.add_argument("--json", action="store_true", help="print all findings as JSON")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """1 if training and test images overlap."""
+    tell = partial(print, file=sys.stderr, flush=True)
+    report = check(arguments.data, arguments.dataset, arguments.split, lambda step: tell(f"labkit: {step} …"))
+    print(in_json(report) if arguments.json else in_words(report))
+    return 1 if report["leak"] else 0
 
 
 def check(
     data: str, dataset: str | None = None, split: Split | None = None, tell: Callable[[str], None] = lambda step: None
 ) -> dict[str, Any]:
-    """Looks through a folder (or a built-in set of synthetic images) and says what was found, in plain values.
+    """Audit a folder, or a built-in set of synthetic images; the findings in plain values.
 
-    `dataset`: a name of the catalog or custom; by default it is guessed. `split`: how train and test are had; by
-    default as the data came, and where it has no parts there is nothing to leak. Where no listed image is there, the
-    lists alone are checked. `leak` is what the exit code tells. Raises ValueError (DataError, ParameterError) on data
-    that cannot be read, and on `split: given` without parts.
+    `dataset`: a name of the catalog or custom; guessed by default. `split`: how to split into train and test; by
+    default the data's own split, and without one no leak is looked for. If none of the listed images exists, only the
+    lists are checked. Raises ValueError (DataError, ParameterError) for data that cannot be read, and for
+    `split: given` without such a split.
     """
-    data = _beside(refuse_url(data, "data"))
+    data, folder = as_parameter(refuse_url(data, "data"))
     tell("reading the tables and hashing the files")
-    chosen = dataset or ("retinopathy" if data in PHANTOMS else guess_dataset(_folder(data)))
-    images, hashes = _open(chosen, data)
+    chosen = dataset or ("retinopathy" if data in PHANTOMS else guess_dataset(folder))
+    images, hashes = _open(chosen, data, folder)
     table, how = _with_split(images, hashes, split)
     classes, facts = list(images.facts.classes), images.facts
     if hashes is None:
         found = audit(table, None, classes, facts.group_name)
     else:
         tell(f"decoding {len(table):,} images to {SIZE} px, unless that was done before")
-        with contextlib.redirect_stdout(sys.stderr):  # the store says what it decodes
+        with contextlib.redirect_stdout(sys.stderr):  # the store prints what it decodes
             store = build_store(table, hashes, SIZE, cache_root())
         found = full_audit(table, hashes, store, classes, facts.group_name, facts.score, SIZE, tell)
     return {
@@ -86,9 +108,9 @@ def check(
 
 
 def in_words(report: dict[str, Any]) -> str:
-    """The report as text, a heading for every part."""
-    how = {None: "without parts", "given": "split as the data came"}.get(report["split"], f"dealt by {report['split']}")
-    guessed = " (guessed by the names of the files; --dataset names another)" if report["guessed"] else ""
+    """The report as text, with a heading for each part."""
+    how = {None: "no split", "given": "the data's own split"}.get(report["split"], f"split by {report['split']}")
+    guessed = " (guessed from the file names; --dataset sets another)" if report["guessed"] else ""
     lines = [
         report["title"],
         f"{report['data']}: {report['images']:,} images, {report['layout']}, {how}",
@@ -108,7 +130,7 @@ def in_json(report: dict[str, Any]) -> str:
 
 def _verdict(report: dict[str, Any]) -> str:
     if report["leak"]:
-        return "LEAK: what is learnt from and what is tested on are not apart."
+        return "LEAK: training and test images overlap."
     if report["split"] is None:
         return "No split, so no leak was looked for."
     if not report["checked"]["groups"]:
@@ -116,46 +138,28 @@ def _verdict(report: dict[str, Any]) -> str:
     return "SOUND: no leak was found."
 
 
-def _beside(data: str) -> str:
-    """As a shell means it: relative to where one stands, if something is there; else as a parameter means it."""
-    here = Path(data).expanduser().resolve()
-    return data if data in PHANTOMS or (_folder(data).exists() and not here.exists()) else str(here)
-
-
-def _folder(data: str) -> Path:
-    return (PROJECT / Path(data).expanduser()).resolve()
-
-
-def _open(dataset: str, data: str) -> tuple[ImageData, pd.Series | None]:
-    """As `open_data`; label files whose images are elsewhere are read alone, without hashes."""
+def _open(dataset: str, data: str, folder: Path) -> tuple[ImageData, pd.Series | None]:
+    """As `open_data`; without hashes if the label files are there but none of the images."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # phantoms say that they are drawn
+        with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line
             return open_data(dataset, data, cache_root())
     except DataError:
-        images = read(dataset, _folder(data), require_images=False)
+        images = read(dataset, folder, require_images=False)
         if any(Path(path.partition("#")[0]).exists() for path in images.table["path"]):
             raise
-        images.notes.append("none of the listed images is there: the lists alone were checked")
+        images.notes.append("none of the listed images exists: only the lists were checked")
         return images, None
 
 
 def _with_split(images: ImageData, hashes: pd.Series | None, split: Split | None) -> tuple[pd.DataFrame, str | None]:
-    """The table with its split filled, and how: None where the data has no parts and none were asked for."""
+    """The table with its split filled in, and how it was split; None if it has no split and none was asked for."""
     table = images.table
     own = set(table.loc[table["label"].notna(), "split"].fillna(""))
     how = split or ("given" if {"train"} < own <= set(PARTS) else None)
     if how is None:
         return table.assign(split=table["split"].where(table["split"] == "unlabeled", UNSPLIT)), None
-    dealt = assign_splits(
-        table,
-        hashes=hashes,
-        split=how,
-        split_seed=0,
-        val_fraction=VAL_FRACTION,
-        test_fraction=TEST_FRACTION,
-        select_on="last",  # so that nothing is cut off given parts
-    )
-    return dealt, how
+    rule = {"split": how, "split_seed": 0, "val_fraction": VAL_FRACTION, "test_fraction": TEST_FRACTION}
+    return assign_splits(table, hashes=hashes, select_on="last", **rule), how  # last: a given split stays as it is
 
 
 def _counts(table: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]]:
@@ -169,10 +173,10 @@ def _counts(table: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]
 
 
 def _said(found: Findings, how: str | None) -> dict[str, list[str]]:
-    """The sentences by heading."""
+    """The sentences of the report, by heading."""
     name = found.group_name
     if how is None:
-        split = [f"The data has no train and test parts, so there is nothing to leak; --split group deals by {name}."]
+        split = [f"The data has no train and test split, so no leak is possible; --split group splits it by {name}."]
     else:
         split = group_sentences(found.groups, name)
     said = {"Split": split, "Duplicates": duplicate_sentences(found.duplicates)}

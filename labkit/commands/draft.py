@@ -1,7 +1,7 @@
-"""What a folder of images asks for: its data set, size, split and length of training, each with its reason.
+"""What suits a folder of images: data set, image size, split and number of epochs, each with its reason.
 
-The data set follows from the files' names, the size from the pixels, the split from what is known of groups, class
-weights from the counts, the epochs from the number of training images.
+The data set is guessed from the file names, the size from the pixels, the split from the known groups, class weights
+from the class counts, the epochs from the number of training images.
 """
 
 import contextlib
@@ -24,19 +24,19 @@ from labkit.runs.folder import cache_root
 
 Split = Literal["group", "given", "image"]
 
-SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)  # pixels a side to choose from
+SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)  # pixels per side to choose from
 LARGEST = {"grades": 512, "classes": 224}  # small lesions need pixels; ImageNet weights were trained at 224
-SMALL_STEM = 40  # pixels: a ResNet's first two layers make a quarter of each side, which would leave too little
-SAMPLE = 200  # images whose size is looked at
+SMALL_STEM = 40  # pixels: a ResNet's first two layers divide each side by four, which would leave too little
+SAMPLE = 200  # images whose size is read
 IMAGES_SEEN = 300_000  # in training, all epochs together: 11 epochs of EyePACS' 28,100 training images
 EPOCHS = (10, 30)  # at least, at most
-IMBALANCED = 2.0  # the largest class has so many times the images of the smallest
-CPU_SPEED = 60 * 64**2  # pixels a second of a side squared: ResNet-18 trains on 60 images/s of 64 px on two cores
+IMBALANCED = 2.0  # largest class / smallest class, from which on class weights are suggested
+CPU_SPEED = 60 * 64**2  # pixels per second: ResNet-18 trains on 60 images/s of 64 px on two cores
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What was seen in a folder, and what follows from it for a study."""
+    """What is in a folder, and the settings that suit it."""
 
     dataset: str
     data: str  # as a study file names it
@@ -49,12 +49,12 @@ class Draft:
 
     @property
     def training(self) -> int:
-        """Images that are learnt from."""
+        """Number of training images."""
         return self.table["split"].tolist().count("train")
 
     @property
     def epochs(self) -> int:
-        """As many as show the network about IMAGES_SEEN images, within EPOCHS."""
+        """So many that the network sees about IMAGES_SEEN images, within EPOCHS."""
         low, high = EPOCHS
         return min(high, max(low, round(IMAGES_SEEN / max(1, self.training))))
 
@@ -66,7 +66,7 @@ class Draft:
 
     @property
     def imbalance(self) -> float:
-        """How many times as many images the largest class has as the smallest."""
+        """Images of the largest class per image of the smallest."""
         held = [count for count in self.counts if count]
         return max(held) / min(held)
 
@@ -77,16 +77,16 @@ class Draft:
 
     @property
     def hours(self) -> float:
-        """Of one ResNet-18 on two CPU cores."""
-        pixels = self.size**2 * (16 if self.tiny else 1)  # the other stem hands on four times as many a side
+        """Training time of one ResNet-18 on two CPU cores."""
+        pixels = self.size**2 * (16 if self.tiny else 1)  # the small stem keeps four times as many per side
         return self.training * self.epochs * pixels / CPU_SPEED / 3600
 
 
 def look(data: str, dataset: str | None = None) -> Draft:
-    """Reads the images and chooses. ValueError (DataError) on data that cannot be read or split, or has one class."""
-    data, place = _as_parameter(refuse_url(data, "data"))
+    """Read the images and choose. ValueError (DataError) if they cannot be read or split, or are of one class."""
+    data, place = as_parameter(refuse_url(data, "data"))
     chosen = dataset or ("retinopathy" if data in PHANTOMS else guess_dataset(place))
-    with contextlib.redirect_stdout(sys.stderr):  # phantoms say that they are drawn
+    with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line
         images, hashes = open_data(chosen, data, cache_root())
     held = images.table["label"].dropna().unique()
     if len(held) < 2:
@@ -98,15 +98,15 @@ def look(data: str, dataset: str | None = None) -> Draft:
 
 
 def _fractions() -> dict[str, Any]:
-    """RunParams' own, so that the counts are those of the runs."""
+    """RunParams' defaults, so that the counts are those of the runs."""
     fields = RunParams.model_fields
     return {name: fields[name].default for name in ("split_seed", "val_fraction", "test_fraction")}
 
 
-def _as_parameter(data: str) -> tuple[str, Path]:
+def as_parameter(data: str) -> tuple[str, Path]:
     """The folder as the parameter `data` names it (relative to the project, or absolute), and where it is.
 
-    A shell means it relative to where one stands; that comes first.
+    In a shell it is relative to the current folder; that comes first.
     """
     if data in PHANTOMS:
         return data, Path(data)
@@ -124,27 +124,25 @@ def _split(images: ImageData) -> tuple[Split, str]:
     parts = [part for part in PARTS if part in set(labelled["split"].dropna())]
     own = "train" in parts and len(parts) > 1
     if unknown < len(labelled):
-        said = f"by {group}, of whom there are {labelled['group'].nunique():,}"
+        words = f"by {group}, of whom there are {labelled['group'].nunique():,}"
         if unknown:
-            said += f"; {unknown:,} images are of nobody known, and each is dealt by itself"
+            words += f"; {unknown:,} images have no known {group}, and each is a group of its own"
         if own:
             shared = int(np.count_nonzero(labelled.groupby("group")["split"].nunique() > 1))
-            said += "; the data's own parts share "
-            said += f"{shared:,} {group}{'s' * (shared > 1)}, so `given` would leak" if shared else f"no {group} either"
-        return "group", said
+            words += "; the data's own split shares "
+            words += (
+                f"{shared:,} {group}{'s' * (shared > 1)}, so `given` would leak" if shared else f"no {group} either"
+            )
+        return "group", words
     if own:
-        return (
-            "given",
-            f"as the data came ({', '.join(parts)}); whose image is whose is unknown, so leaks cannot be ruled out",
-        )
-    return (
-        "image",
-        f"every image by itself, since no {group} is known and the data has no parts; images of one {group} may leak",
-    )
+        words = f"the data's own split ({', '.join(parts)}); its {group}s are unknown, so leaks cannot be ruled out"
+        return "given", words
+    words = f"by image, since no {group} is known and the data has no split of its own; images of one {group} may leak"
+    return "image", words
 
 
 def _shorter_side(paths: list[str]) -> int:
-    """Median of the shorter sides of some of the images, evenly spread; unreadable ones are passed over."""
+    """Median of the shorter sides of a sample of the images; unreadable ones are skipped."""
     sides = []
     for path in paths[:: max(1, len(paths) // SAMPLE)]:
         with contextlib.suppress(OSError):  # the audit lists these
@@ -154,7 +152,7 @@ def _shorter_side(paths: list[str]) -> int:
                 with Image.open(path) as image:
                     sides.append(min(image.size))
     if not sides:
-        raise ValueError(f"{paths[0]}: neither this image nor any other that was tried can be opened")
+        raise ValueError(f"{paths[0]}: neither this image nor any other of the sample can be opened")
     return round(median(sides))
 
 

@@ -1,5 +1,6 @@
-"""``labkit new``: a study file for a folder of images, written after looking at it (labkit.commands.draft)."""
+"""``labkit new``: write a commented study file for a folder of images, after `draft.look` has looked at it."""
 
+import argparse
 import json
 import shlex
 import textwrap
@@ -8,23 +9,41 @@ from pathlib import Path
 
 import numpy as np
 
+from labkit.commands import short
 from labkit.commands.draft import IMBALANCED, LARGEST, Draft, look
 from labkit.data.catalog import CUSTOM
 from labkit.data.splits import PARTS
 from labkit.params import ParameterError, RunParams
 from labkit.studies.file import load_study, study_file
 
+EXAMPLE = "labkit new mine --data demo"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The file's name, and the images."""
+    parser.add_argument("study", help="the file to write: params/STUDY.yaml")
+    parser.add_argument("--data", required=True, help="folder of your images, or a built-in set (demo, tiny)")
+    parser.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: guessed from the file names)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Writes the file and prints what to do next."""
+    name = arguments.study
+    path = new_study(name, arguments.data, arguments.dataset)
+    print(f"wrote {short(path)}; next: labkit run {name} --dry-run, then make report STUDY={name}")
+    return 0
+
 
 def new_study(name: str, data: str, dataset: str | None = None) -> Path:
-    """Writes params/<name>.yaml for the images in `data` (a folder, a MedMNIST file or a built-in set); its path.
+    """Write params/<name>.yaml for the images in `data` (a folder, a MedMNIST file or a built-in set); its path.
 
-    The file is a valid study. Raises ParameterError where it is there already or the name cannot be a study's, and
-    ValueError (DataError) where the data cannot be read or split, or has one class alone.
+    The file is a valid study. Raises ParameterError if it exists already or the name is not valid, and ValueError
+    (DataError) if the data cannot be read or split, or is of one class.
     """
     RunParams.of({"study": name}, "labkit new")
     path = study_file(name)
     if path.exists():
-        raise ParameterError(f"{path} is there already; give another name, or remove it")
+        raise ParameterError(f"{path} exists already; give another name, or remove it")
     text = written(name, look(data, dataset))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
@@ -32,7 +51,7 @@ def new_study(name: str, data: str, dataset: str | None = None) -> Path:
     try:
         load_study(name).run_params()
     except ParameterError:
-        path.unlink()  # a draft that is no study is of no use
+        path.unlink()  # an invalid study file is of no use
         raise
     return path
 
@@ -66,7 +85,7 @@ def _wrapped(text: str, indent: str, width: int = 116) -> list[str]:
 
 
 def _seen(draft: Draft) -> list[str]:
-    """What the folder holds, as comments: images by class and part, the majority baseline, and what is odd."""
+    """What the folder holds, as comments: images by class and split, the majority baseline, notes."""
     classes, counts, table = draft.images.facts.classes, draft.counts, draft.table
     parts = [part for part in PARTS if part in set(table["split"])]
     tally = Counter(zip(table["split"].tolist(), table["label"].fillna(-1).astype("Int64").tolist(), strict=True))
@@ -77,17 +96,17 @@ def _seen(draft: Draft) -> list[str]:
         by_part = "  ".join(f"{tally[part, number]:>7,}" for part in parts)
         lines.append(f"{kind:<{wide}}  {counts[number]:>8,}  {counts[number] / sum(counts):>6.1%}  {by_part}")
     most = counts.index(max(counts))
-    said = [
-        f"always answering {names[most]} is right for {max(counts) / sum(counts):.1%} of the images: the number to beat"
+    words = [
+        f"always predicting {names[most]} is right for {max(counts) / sum(counts):.1%} of images: the baseline to beat"
     ]
     if unlabelled := np.count_nonzero(table["label"].isna()):
-        said.append(f"{unlabelled:,} images have no label; each run predicts them for handing in")
-    said += [*draft.images.notes, *table.attrs.get("notes", [])]
-    heading = f"Written by `labkit new` for {len(table):,} images, {draft.images.layout}; change what you like."
+        words.append(f"{unlabelled:,} images have no label; each run predicts them, to be handed in")
+    words += [*draft.images.notes, *table.attrs.get("notes", [])]
+    heading = f"Written by `labkit new` for {len(table):,} images, {draft.images.layout}; edit it as you like."
     return [
         *_wrapped(heading, "# "),
         *(f"#   {line}" for line in lines),
-        *(line for note in said for line in _wrapped(note, "# ")),
+        *(line for note in words for line in _wrapped(note, "# ")),
     ]
 
 
@@ -96,13 +115,13 @@ def _question(draft: Draft) -> str:
     what = "grade" if facts.task == "grades" else "tell"
     whom = f"of {facts.group_name}s it has never seen" if draft.split == "group" else "it has never seen"
     kinds = ", ".join(" ".join(str(kind).split()) for kind in facts.classes)
-    start = "are class weights worth anything?" if draft.tiny else "what is a start from ImageNet weights worth?"
+    start = "do class weights help?" if draft.tiny else "does starting from ImageNet weights help?"
     return f"How well does a ResNet-18 {what} images {whom} ({kinds}), and {start}"
 
 
 def _defaults(draft: Draft) -> list[str]:
     """The parameters that all runs share, each with its reason."""
-    seen = f"{draft.training * draft.epochs:,} images seen in all; the best epoch on validation is kept."
+    seen = f"{draft.training * draft.epochs:,} images seen in all epochs; the best epoch on validation is kept."
     rows = [
         ("dataset", draft.dataset, "" if draft.dataset == CUSTOM else draft.images.facts.title),
         ("data", json.dumps(draft.data, ensure_ascii=False), f"replaced by --data; {draft.images.layout}"),
@@ -110,18 +129,22 @@ def _defaults(draft: Draft) -> list[str]:
         ("image_size", str(draft.size), _why_size(draft)),
     ]
     if draft.tiny:
-        rows.append(("deviation", "small_stem", "a first layer that keeps every pixel, for images as small as these"))
+        rows.append(("deviation", "small_stem", "a first layer that keeps every pixel, for images this small"))
         rows.append(
-            ("normalize", "half", "no ImageNet weights fit that layer, so their mean and deviation are not needed")
+            (
+                "normalize",
+                "half",
+                "no ImageNet weights fit that layer, so it needs no ImageNet mean and deviation",
+            )
         )
     if draft.dataset in ("leukemia", "bloodmnist"):
-        rows.append(("rotation", "90", "a cell has no top; flips are on already"))
+        rows.append(("rotation", "90", "a cell has no upright orientation; flips are on already"))
     elif draft.dataset == CUSTOM:
-        rows.append(("vertical_flip", "false", "true where up and down mean nothing (cells, retinas)"))
+        rows.append(("vertical_flip", "false", "true if the images have no upright orientation (cells, retinas)"))
     batch = 16 if draft.training < 1000 else 32
     steps = -(-draft.training // batch)
     rows += [
-        ("batch_size", str(batch), f"{steps:,} step{'s' * (steps > 1)} an epoch"),
+        ("batch_size", str(batch), f"{steps:,} step{'s' * (steps > 1)} per epoch"),
         ("epochs", str(draft.epochs), f"{seen} {_time(draft.hours)}"),
         ("learning_rate", "3e-4", "of AdamW with a cosine schedule: low, since half of the runs are fine-tuned"),
     ]
@@ -137,26 +160,26 @@ def _defaults(draft: Draft) -> list[str]:
 
 def _why_size(draft: Draft) -> str:
     if draft.size > draft.side:
-        return f"the images' shorter side is {draft.side} px (median); fewer than 16 a network cannot use"
+        return f"the images' shorter side is {draft.side} px (median); a network needs at least 16"
     if draft.size == draft.side:
-        return "as the images are (the median of their shorter sides)"
+        return "the size of the images (median of their shorter sides)"
     capped = draft.size == LARGEST[draft.images.facts.task]
-    why = "more would cost time and gives little" if capped else "the next lower of the usual sizes"
+    why = "larger images cost time and gain little" if capped else "the next lower of the usual sizes"
     return f"the images' shorter side is {draft.side:,} px (median); {why}"
 
 
 def _time(hours: float) -> str:
     if hours < 1.5:
         minutes = max(1, round(60 * hours))
-        return f"About {minutes} minute{'s' * (minutes > 1)} a run on two CPU cores."
+        return f"About {minutes} minute{'s' * (minutes > 1)} per run on two CPU cores."
     return (
-        f"About {hours:.0f} hours a run on two CPU cores, so for a GPU; to try it on a CPU: "
+        f"About {hours:.0f} hours per run on two CPU cores, so use a GPU; to try it on a CPU: "
         "-p image_size 64 -p epochs 5 at the end of the command below."
     )
 
 
 def _runs(draft: Draft) -> list[str]:
-    """Two or three runs: from scratch, from ImageNet weights, and with class weights where classes are uneven."""
+    """Two or three runs: from scratch, from ImageNet weights, and with class weights if classes are imbalanced."""
     weighted = draft.imbalance >= IMBALANCED
     reason = f"  # the largest class has {draft.imbalance:.1f} times the images of the smallest"
     if draft.tiny:
@@ -166,14 +189,14 @@ def _runs(draft: Draft) -> list[str]:
     start = "arch: resnet18, weights: IMAGENET1K_V1"
     lines = [
         "  resnet18-scratch: {arch: resnet18}",
-        *_wrapped("downloaded when first asked for (45 MB); without the internet these runs stop and say so", "  # "),
+        *_wrapped("downloaded at the first run (45 MB); without the internet these runs fail with a message", "  # "),
         f"  resnet18-finetuned: {{{start}}}",
     ]
     if weighted:
         lines += [reason, f"  resnet18-finetuned-weighted: {{{start}, class_weights: balanced}}"]
     if draft.images.facts.task == "grades":
         lines += [
-            "  # one output, the grade, is good for kappa:",
+            "  # a single output, the grade, often gives a better kappa:",
             f"  # resnet18-finetuned-ordinal: {{{start}, loss: ordinal}}",
         ]
     return lines
@@ -181,7 +204,7 @@ def _runs(draft: Draft) -> list[str]:
 
 def _how_to_run(name: str, draft: Draft) -> str:
     return (
-        f"How to run it (make report STUDY={name} does the last):\n"
+        f"How to run it (make report STUDY={name} does the last step):\n"
         f"  labkit check {shlex.quote(draft.data)}\n"
         f"  labkit run {name} --dry-run\n"
         f"  labkit report {name}"

@@ -1,6 +1,10 @@
-"""New photographs: a finished run's network answers, holds its answer against the operating point, and shows where it
-looked. Not a medical device."""
+"""``labkit predict``: a finished run classifies new images, compares them with its operating point and draws Grad-CAM.
 
+Not a medical device. Exit code 1 if an image cannot be read. predict.ipynb uses the same functions.
+"""
+
+import argparse
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +15,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from labkit.data.augment import centre_crop
 from labkit.data.catalog import facts
 from labkit.data.hashes import sha256_of
+from labkit.data.images import find_images
 from labkit.data.loaders import evaluation_batch
 from labkit.data.source import open_data
 from labkit.data.store import load_square
@@ -26,11 +32,21 @@ from labkit.evaluation.thresholds import ScreeningPoint, screening_point
 from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
 from labkit.reporting.saliency import looked_at
-from labkit.reporting.sentences_predict import answer_title
-from labkit.runs.files import read_json, write_whole
+from labkit.reporting.sentences_predict import (
+    NOT_A_DEVICE,
+    answer_line,
+    answer_title,
+    count_sentence,
+    point_sentence,
+    run_sentence,
+)
+from labkit.runs.files import read_json, write_csv, write_whole
 from labkit.runs.folder import cache_root, read_params, read_predictions
+from labkit.studies.find import find_run
 from labkit.training.device import set_up
 from labkit.training.predict import output_columns, predict_images
+
+EXAMPLE = "labkit predict eye.jpg more-eyes/ --study demo --csv predictions.csv --cam cams"
 
 
 @dataclass(frozen=True)
@@ -164,6 +180,76 @@ def for_people(predictor: Predictor, answers: Answers) -> list[dict[str, Any]]:
 def as_table(rows: Sequence[Mapping[str, Any]], images: Mapping[str, str]) -> pd.DataFrame:
     """The rows of all batches in the order of `images`; cells of what could not be read are empty."""
     return pd.DataFrame(rows).set_index("image").loc[list(images)].reset_index()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which images, with which run, and what to write."""
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files, or folders of them")
+    parser.add_argument("--study", help="study of the run (default: the last one run)")
+    parser.add_argument("--run", help="a run's name or folder (default: the study's best on validation)")
+    parser.add_argument("--csv", metavar="FILE", help="also write the predictions to this .csv: one row per image")
+    parser.add_argument("--cam", metavar="FOLDER", help="write a picture of each image and its Grad-CAM here")
+    parser.add_argument(
+        "--submission", metavar="FOLDER", help="instead: write a file to hand in for each unlabelled test list here"
+    )
+    parser.add_argument("--data", help="with --submission: folder that holds the lists (default: the run's own data)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """1 if an image cannot be read."""
+    if arguments.submission:
+        return _write_submissions(arguments)
+    if arguments.data or not arguments.images:
+        raise ParameterError("predict: got no IMAGE; name files or folders (--data goes with --submission alone)")
+    csv = as_csv_path(arguments.csv)
+    images = find_images(arguments.images, besides=arguments.cam)
+    predictor = _open_and_describe(arguments)
+    rows = []
+    with tqdm(total=len(images), unit="image", leave=False, disable=None) as bar:  # None: only on a terminal
+        for answers in predictor.answers(images):
+            new = for_people(predictor, answers)
+            for row in new:
+                bar.write(_plain(answer_line(row)), file=sys.stderr if row["unreadable"] else sys.stdout)
+            if arguments.cam:
+                write_pictures(predictor, answers, Path(arguments.cam).expanduser())
+            bar.update(len(new))
+            rows += new
+    print(_plain(f"\n{count_sentence(rows)}"))
+    if csv:
+        write_csv(csv, as_table(rows, images))
+        print(f"Table: {csv}")
+    if arguments.cam:
+        print(f"Grad-CAM pictures: {arguments.cam}")
+    print(NOT_A_DEVICE)
+    return 1 if any(row["unreadable"] for row in rows) else 0
+
+
+def _write_submissions(arguments: argparse.Namespace) -> int:
+    if arguments.images or arguments.csv or arguments.cam:
+        raise ParameterError("--submission: the lists say which images are predicted; leave out IMAGE, --csv and --cam")
+    for name, rows in hand_in(_open_and_describe(arguments), arguments.data).items():
+        file = Path(arguments.submission).expanduser() / f"submission-{name}"
+        write_csv(file, rows)
+        print(f"{file}: {len(rows):,} images in the order of {name}", *rows.attrs["notes"], sep="; ")
+    print(NOT_A_DEVICE)
+    return 0
+
+
+def _open_and_describe(arguments: argparse.Namespace) -> Predictor:
+    """The run that the arguments name; prints what a reader of its predictions must know first."""
+    predictor = open_predictor(find_run(arguments.study, arguments.run))
+    print(_plain(run_sentence(predictor.folder.name, predictor.params, predictor.manifest)))
+    for stamp in predictor.manifest["stamps"]:
+        print(f"WARNING: {_plain(stamp)}")
+    if not arguments.submission:
+        print(_plain(point_sentence(predictor.point, predictor.cuts is not None)))
+    print(flush=True)
+    return predictor
+
+
+def _plain(text: str) -> str:
+    """With plain spaces for those that do not break: shell tools look for them."""
+    return text.replace("\xa0", " ")
 
 
 def as_csv_path(text: str | None) -> Path | None:

@@ -1,7 +1,11 @@
-"""Testing saved checkpoints: every finished run of a study is loaded and predicts its images again."""
+"""``labkit test``: load every saved checkpoint of a study and predict its images again.
 
+Exit code 1 if predictions changed.
+"""
+
+import argparse
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -27,15 +31,16 @@ from labkit.training.device import set_up
 from labkit.training.predict import output_columns, predict
 from labkit.training.progress import interactive
 
-# What logits of the same weights may differ by on another machine, device or number of threads. bf16 and fp16 round
-# every layer's output, so that a run which predicted in them differs by more from one that predicts in fp32.
+EXAMPLE = "labkit test demo --split test"
+# How far logits of the same weights may differ on another machine, device or number of threads. bf16 and fp16 round
+# every layer's output, so a run that predicted in them differs more from one that predicts in fp32.
 TOLERANCE = {"fp32": 1e-3}
 ROUNDED = 0.1
 
 
 @dataclass(frozen=True)
 class Retest:
-    """What a run's saved weights answer now, beside what its ``predictions.csv`` says they answered."""
+    """What a run's saved weights predict now, compared with its ``predictions.csv``."""
 
     name: str
     split: str
@@ -47,42 +52,59 @@ class Retest:
 
     @property
     def accuracy(self) -> float:
-        """Share of this split's images that the saved weights answer correctly now."""
+        """Share of this split's images that the saved weights predict correctly now."""
         return np.count_nonzero(self.now["prediction"] == self.now["label"]) / len(self.now)
 
     @property
     def difference(self) -> float:
-        """Largest difference of a logit (or a grade) from the one that was kept."""
+        """Largest difference of a logit (or a grade) from the saved one."""
         now, kept = (table[self.outputs].to_numpy(np.float32) for table in (self.now, self.kept))
         return float(np.abs(now - kept).max())
 
     @property
     def same(self) -> bool:
-        """Whether no output differs by `tolerance` or more from the one that was kept."""
+        """Whether no output differs by `tolerance` or more from the saved one."""
         return self.difference < self.tolerance
 
     def __str__(self) -> str:
         head = f"{self.name}: accuracy {self.accuracy:.4f} on {len(self.now):,} {self.split} images"
         what = self.outputs[0].partition("_")[0]
         if self.difference == 0:
-            kept = f"the very {what}s that were kept"
+            result = f"{what}s identical to predictions.csv"
         elif self.same:
-            kept = f"as kept, but for {self.difference:.0e} in a {what}"
+            result = f"matches predictions.csv, {what}s within {self.difference:.0e}"
         else:
             changed = np.count_nonzero(self.now["prediction"] != self.kept["prediction"])
-            kept = f"NOT as kept: {what}s differ by up to {self.difference:.1g}, {changed:,} answers with them"
-        return f"{head}, {self.seconds:.0f} s; {kept}"
+            result = f"MISMATCH: {what}s differ by up to {self.difference:.1g}, {changed:,} predictions changed"
+        return f"{head}, {self.seconds:.0f} s; {result}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which runs, on which images."""
+    parser.add_argument("study", help="a study whose runs are finished")
+    parser.add_argument("--data", help="where the images are now, if they were moved")
+    parser.add_argument("--split", choices=["test", "val"], default="test", help="images to predict (default: test)")
+    parser.add_argument("--runs", nargs="+", default=["*"], metavar="RUN", help="only these, such as 'resnet18*'")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """1 if the predictions of a checkpoint changed."""
+    same = True
+    for result in retest(arguments.study, arguments.runs, arguments.split, arguments.data):
+        print(result, flush=True)
+        same &= result.same
+    return 0 if same else 1
 
 
 def retest(study: str, only: Sequence[str] = ("*",), split: str = "test", data: str | None = None) -> Iterator[Retest]:
-    """Every finished run whose name matches a pattern of ``only``; ``data``: where its images lie now.
+    """Every finished run whose name matches a pattern of ``only``; ``data``: where its images are now.
 
-    No choice depends on it and it repeats answers that are known, so it does not count as another look at test. Raises
-    ParameterError where no such run is finished, or where a run's images are not all there.
+    It repeats known predictions and no choice depends on it, so it does not count as another look at test. Raises
+    ParameterError if no such run is finished, or if a run's images have changed.
     """
     folders = run_folders(study)
     chosen = [any(fnmatch(run, pattern) for pattern in only) for run in folders["run"]]
-    finished = folders.loc[np.array(chosen, bool) & (folders["state"] == "finished").to_numpy(bool)]
+    finished = folders.loc[np.array(chosen, bool) & (folders["state"] == "finished")]
     if finished.empty:
         which = "" if "*" in only else f" called {' or '.join(only)}"
         small = "" if run_folders(study + SMALL).empty else f"; its small form is the study {study + SMALL}"
@@ -104,12 +126,13 @@ def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> R
     loader, ids = _loader(params, split, accelerator.device.type)
     if ids != kept["image_id"].tolist():
         raise ParameterError(
-            f"{folder.name} was tested on {len(kept):,} images, {params.data} now has {len(ids):,} others"
+            f"{folder.name} was tested on {len(kept):,} images; {params.data} now has {len(ids):,}, not the same ones"
         )
     model = load_trained(folder)
     model = accelerator.prepare_model(model.to(memory_format=torch.channels_last), evaluation_mode=True)  # as in fit
     started = time.monotonic()
-    outputs = output_columns(predict(model, _with_bar(loader, folder.name), params.normalize))
+    bar = tqdm(loader, desc=folder.name, unit="batch", leave=False, disable=not interactive())
+    outputs = output_columns(predict(model, bar, params.normalize))
     seconds = time.monotonic() - started
     now = kept.reset_index(drop=True)
     now[outputs.columns] = outputs
@@ -129,18 +152,10 @@ def _loader(params: RunParams, split: str, device: str) -> tuple[EpochLoader, li
     """The run's images of one split, prepared as it prepared them, with their ids."""
     images, hashes = open_data(params.dataset, params.data, cache_root())
     store = build_store(images.table, hashes, params.image_size, cache_root())
-    table = assign_splits(
-        store.keep_readable(images.table),
-        hashes=hashes,
-        **params.split_rule,
-    )
+    table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
     table = table.loc[table["split"] == split]
     if table.empty:
         raise ParameterError(f"{params.data} has no {split} image")
     loader = make_loaders(table, store, params, device)[split]
     loader.set_epoch(0)  # as the run predicted; matters under augment_test only
     return loader, table["image_id"].tolist()
-
-
-def _with_bar(loader: EpochLoader, name: str) -> Iterable:
-    return tqdm(loader, desc=name, unit="batch", leave=False, disable=not interactive())

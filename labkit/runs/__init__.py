@@ -1,1 +1,1 @@
-"""What one run leaves behind, and what makes it stale."""
+"""The folder of one run: what it holds, and what makes it stale."""

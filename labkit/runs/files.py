@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and locks that say who holds them: nothing here knows what is written."""
+"""Files that are written whole or not at all, YAML and JSON that name a damaged file, and locks between processes."""
 
 import csv
 import errno
@@ -16,7 +16,9 @@ import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
 
-FULL = 1 << 16  # bytes: a disk with less free is full, whatever its writer calls that
+from labkit.params import ParameterError
+
+FULL = 1 << 16  # bytes: a disk with less free space counts as full, whatever the error was
 CURES = {
     errno.ENOSPC: "free some space, or set LABKIT_REPORTS to a folder on another disk",
     errno.EDQUOT: "free some of your quota, or set LABKIT_REPORTS to a folder on another disk",
@@ -27,17 +29,17 @@ CURES = {
 
 
 class NotWritten(OSError):
-    """A file that could not be written: its name, why, and what helps; the old file, if any, is as it was."""
+    """A file that could not be written: its name, why, and what helps; an old file of that name is unchanged."""
 
     def __init__(self, path: Path, number: int | None, reason: str | None) -> None:
-        cure = f"; {CURES[number]}; the same command then goes on" if number in CURES else ""
+        cure = f"; {CURES[number]}; then run the same command again" if number in CURES else ""
         super().__init__(f"{path}: cannot be written ({reason}){cure}")
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Call ``write(temporary path)`` and rename: a reader sees the old file or the new one, never half of one.
 
-    Raises NotWritten where the disk is full or does not let itself be written to.
+    Raises NotWritten if the disk is full or cannot be written to.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained(path):
@@ -47,7 +49,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except Exception as error:  # torch and safetensors have errors of their own for a full disk
+        except Exception as error:  # torch and safetensors have their own errors for a full disk
             full = not isinstance(error, OSError) and shutil.disk_usage(path.parent).free < FULL
             if temporary.is_file():
                 os.truncate(temporary, 0)  # torch's writer stays open in the traceback, and would keep the disk full
@@ -60,40 +62,40 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """An error of the disk as NotWritten, which names the file; any other error, and a lock that is held, as it is."""
+    """Turn an error of the disk into NotWritten, which names the file; other errors pass unchanged."""
     try:
         yield
-    except Timeout:  # of a lock that another holds: an OSError, too
+    except Timeout:  # of a lock that another process holds: an OSError, too
         raise
     except OSError as error:
         raise NotWritten(path, error.errno, error.strerror or str(error)) from error
 
 
 def sweep(folder: Path, name: str = "*") -> None:
-    """Remove what a process that was killed while it wrote left of this file: for whoever is alone in the folder."""
+    """Remove temporary files of a killed process; only call this while no other process writes in the folder."""
     for leftover in folder.glob(f".{name}.*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Text as UTF-8, whole or not at all."""
+    """Write text as UTF-8."""
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented JSON, whole or not at all; raises TypeError on what JSON cannot hold."""
+    """Write indented JSON; raises TypeError for values that JSON cannot hold."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-# What a spreadsheet would run as a formula: all that begins with = or @ (or a blank that it skips), and with + or - if
-# more follows than a number or a plain name. File names, ids and classes come from strangers.
+# What a spreadsheet would run as a formula: it begins with = or @ (or a blank that is skipped), or with + or - if more
+# than a number or a plain name follows. File names, ids and classes come from strangers.
 FORMULA = r"'*(?:[=@\t\r]|[+-](?![\w.,/ -]*$))"
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """CSV with nine significant digits: enough to give back every float32 exactly.
+    """Write CSV with nine significant digits: enough to restore every float32 exactly.
 
-    A text that a spreadsheet would run as a formula gets a ' before it; ``read_csv`` takes it away again.
+    A text that a spreadsheet would run as a formula gets a leading '; ``read_csv`` removes it.
     """
     safe = _each_text(table, rf"^(?={FORMULA})", "'")
     kept = {"index": False, "float_format": "%.9g", "lineterminator": "\n"}
@@ -103,15 +105,13 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_csv(path: Path, dtype: Any = None) -> pd.DataFrame:
-    """What ``write_csv`` wrote, with these types of columns; raises ValueError that names a damaged file."""
+    """Read what ``write_csv`` wrote, with these column types; raises ValueError that names a damaged file."""
     try:
         table = pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=[""])  # NA may be a patient's name
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError("its rows have more columns than its first row")
     except ValueError as error:  # pandas' parser errors and UnicodeDecodeError are such, and name no file
-        raise ValueError(
-            f"{path}: damaged ({' '.join(str(error).split())}); remove its folder and run it again"
-        ) from None
+        raise ValueError(f"{path}: damaged ({' '.join(str(error).split())}); remove its folder and re-run it") from None
     return _each_text(table, rf"^'(?={FORMULA})", "")
 
 
@@ -119,7 +119,7 @@ def _each_text(table: pd.DataFrame, pattern: str, replacement: str) -> pd.DataFr
     """The table with the pattern replaced in every text, column names included; other values stay as they are."""
 
     def changed(value: Any) -> Any:
-        suspect = isinstance(value, str) and value[:1] in set("='@+-\t\r")  # of a million few are
+        suspect = isinstance(value, str) and value[:1] in set("='@+-\t\r")  # few of a million are
         return re.sub(pattern, replacement, value) if suspect else value
 
     table = table.rename(columns=changed)
@@ -137,17 +137,40 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged ({error}); remove it, and it is made again") from None
+        raise ValueError(f"{path}: damaged ({error}); remove it; it will be written again") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: damaged (no JSON object); remove it, and it is made again")
+        raise ValueError(f"{path}: damaged (no JSON object); remove it; it will be written again")
     return content
 
 
-def yaml_mistake(error: yaml.YAMLError) -> str:
-    """Where a file or value is not valid YAML and why, in one line to follow its name."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"{where}: not valid YAML: {' '.join(str(problem or error).split())}"
+class StudyYaml(yaml.SafeLoader):
+    """YAML 1.2 numbers (``1e-3`` is one; PyYAML follows 1.1 and reads a string) and no key given twice."""
+
+    def construct_mapping(self, node, deep=False):
+        """Raises ConstructorError where a key is given twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := {str(key) for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+StudyYaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(content: bytes, name: str, cure: str = "", loader: type[yaml.SafeLoader] = StudyYaml) -> Any:
+    """The value of a YAML text; raises ParameterError in one line: ``name``, the line, what is wrong, ``cure``."""
+    try:
+        return yaml.load(content.decode("utf-8"), loader)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ParameterError(f"{name}, line {line}: not a text in UTF-8{cure}") from None
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = " ".join(str(problem or error).split())
+        raise ParameterError(f"{name}{where}: not valid YAML: {what}{cure}") from None
 
 
 def sha256(path: Path) -> str:
@@ -158,7 +181,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def in_turn(lock_file: Path, what: str) -> Iterator[None]:
-    """One process at a time; a second one says that it waits, and waits."""
+    """One process at a time; a second one prints that it waits."""
     lock = FileLock(lock_file)
     with explained(lock_file):
         lock_file.parent.mkdir(parents=True, exist_ok=True)
@@ -175,9 +198,9 @@ def in_turn(lock_file: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def alone(lock_file: Path, refusal: Exception) -> Iterator[None]:
-    """One process at a time; a second one is refused at once, by raising ``refusal``.
+    """One process at a time; a second one raises ``refusal`` at once.
 
-    What an earlier one left half-written in the lock's folder, because it was killed, is removed.
+    Temporary files that a killed process left in the lock's folder are removed.
     """
     lock = FileLock(lock_file)
     try:

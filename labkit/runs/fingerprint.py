@@ -1,4 +1,4 @@
-"""What makes a run stale: its parameters, data, parent, and the code of the rooms that decide its numbers."""
+"""What makes a run stale: its parameters, its data, its parent, and the code that decides its numbers."""
 
 import ast
 import hashlib
@@ -12,9 +12,9 @@ import pandas as pd
 from labkit.params import PROJECT, RunParams
 from labkit.runs.files import sha256
 
-# Rooms whose code decides a run's numbers; evaluation and reporting only decide what is said about them.
+# Code that decides a run's numbers; evaluation and reporting only describe them.
 CODE = ("params.py", "data", "models", "training")
-# Parameters that name a run or place it, or that its results do not depend on.
+# Parameters that results do not depend on: names, places, speed.
 NOT_FINGERPRINTED = {"study", "run", "data", "num_workers", "find_learning_rate"}
 
 
@@ -27,7 +27,7 @@ def data_fingerprint(table: pd.DataFrame, hashes: pd.Series) -> str:
 
 
 def code_fingerprint(*names: str, notebook: Path | None = None) -> str:
-    """SHA-256 of syntax trees without docstrings of labkit's files and folders, and of a notebook's code cells."""
+    """SHA-256 of the syntax trees of files and folders of labkit, and of a notebook's code cells."""
     digest = hashlib.sha256()
     for name in names:
         path = PROJECT / "labkit" / name
@@ -43,19 +43,14 @@ def code_fingerprint(*names: str, notebook: Path | None = None) -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=1024)  # a study asks for each of its runs, and files seldom change between two of them
+@lru_cache(maxsize=1024)  # called for each run of a study, and files seldom change in between
 def _code(source: str) -> str:
-    """The syntax tree as text: comments, layout and docstrings do not change it."""
+    """The syntax tree as text, without comments, layout and docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-            first = node.body[0]
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
 
 
@@ -63,7 +58,7 @@ def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
     """What decides a run's numbers: its parameters (the parent's fingerprint among them), data and code."""
     values = {key: value for key, value in params.model_dump().items() if key not in NOT_FINGERPRINTED}
     if params.parent is not None:
-        values.pop("weights")  # a path; the parent's fingerprint says what lies there
+        values.pop("weights")  # a path; the parent's fingerprint says what it holds
     elif params.weights and Path(params.weights).is_file():
         values["weights"] = sha256(Path(params.weights))
     return values | {"data": data, "code": run_code()}

@@ -1,8 +1,11 @@
-"""What one run leaves behind: a folder with its parameters, manifest, history, predictions and weights (no torch here).
+"""The folder of a run: parameters, manifest, history, predictions and weights (no torch here).
 
-Files appear whole or not at all. ``run.json`` decides whether a run is finished; an executed notebook does not, because
-one whose kernel was killed looks complete. No clock, host or path enters history, predictions, metrics or weights, so
-that the same run gives the same bytes; timings live in ``run.json``.
+Files are written whole or not at all. ``run.json`` decides whether a run is finished; its notebook does not, because
+one whose kernel was killed looks complete. No clock, host or path is written to history, predictions, metrics or
+weights, so that the same run gives the same bytes; timings are in ``run.json``.
+
+Places (`reports_root`, `cache_root`, `run_folder`) · the state of a run and why it is stale (`state`, `why_run`) · an
+open run (`open_run`, `Run`) · the parent's weights (`resolve_weights`) · what was written (`read_params`, …).
 """
 
 import errno
@@ -24,44 +27,34 @@ import yaml
 from filelock import FileLock, Timeout
 
 from labkit.params import PROJECT, ParameterError, RunParams, parent_of, refuse_url
-from labkit.runs.files import read_csv, read_json, sweep, write_json, write_text, yaml_mistake
+from labkit.runs.files import parse_yaml, read_csv, read_json, sweep, write_json, write_text
 from labkit.runs.fingerprint import fingerprint_of
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "accelerate",
-    "timm",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "pillow",
-    "papermill",
-    "nbconvert",
-)
-RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate; see training.range_test
+PACKAGES = ["torch", "torchvision", "accelerate", "timm", "numpy", "pandas"]
+PACKAGES += ["scikit-learn", "pillow", "papermill", "nbconvert"]
+RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate
 
 
 def reports_root() -> Path:
-    """Where everything that was run is kept: ``LABKIT_REPORTS`` or ``reports/`` of the project."""
+    """The folder of all studies' results: ``LABKIT_REPORTS``, or ``reports/`` of the project."""
     return Path(refuse_url(os.environ.get("LABKIT_REPORTS", ""), "LABKIT_REPORTS") or PROJECT / "reports").resolve()
 
 
 def cache_root() -> Path:
-    """Decoded images and built-in phantoms, shared by all studies: ``LABKIT_CACHE`` or ``reports/.cache``."""
+    """Decoded images and built-in phantoms, shared by all studies: ``LABKIT_CACHE``, or ``reports/.cache``."""
     return Path(refuse_url(os.environ.get("LABKIT_CACHE", ""), "LABKIT_CACHE") or PROJECT / "reports/.cache").resolve()
 
 
 def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
-    """Why a run has to be made (again), in words; None if its folder holds just what these inputs give.
+    """Why a run has to be (re-)run, in words; None if its folder is up to date with these inputs.
 
-    A range test that is asked for and not there is a reason to execute a finished run's notebook, not to train again.
+    If only the learning-rate range test is missing, the notebook is executed again without training.
     """
     manifest = read_json(folder / "run.json")
     if not manifest:
         return "not run yet"
     if not manifest.keys() >= {"fingerprint", "status"}:
-        return "its run.json does not say what it was made from"
+        return "its run.json has no fingerprint"
     if manifest["fingerprint"] != fingerprint_of(inputs):
         before = manifest.get("inputs", {})
         changed = sorted(key for key in before.keys() | inputs.keys() if before.get(key) != inputs.get(key))
@@ -77,7 +70,7 @@ def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = Fal
 
 
 def notebook_complete(path: Path) -> bool:
-    """True if every code cell was executed without an error: Papermill saves a dead kernel's notebook as if it were."""
+    """True if every code cell was executed without an error; Papermill also saves the notebook of a killed kernel."""
     if not path.is_file():
         return False
     try:
@@ -89,11 +82,8 @@ def notebook_complete(path: Path) -> bool:
     return bool(code) and not errors and all(cell["execution_count"] is not None for cell in code)
 
 
-# --- the run folder ---------------------------------------------------------------------------------------------------
-
-
 def run_folder(params: RunParams, fingerprint: str) -> Path:
-    """``reports/<study>/runs/<run>-seed<k>``; a run started by hand is named after its architecture and fingerprint."""
+    """``reports/<study>/runs/<run>-seed<k>``; a run without a name is named after architecture and fingerprint."""
     name = params.run or f"{params.arch}-{fingerprint[:8]}"
     return reports_root() / params.study / "runs" / f"{name}-seed{params.seed}"
 
@@ -101,20 +91,18 @@ def run_folder(params: RunParams, fingerprint: str) -> Path:
 def resolve_weights(params: RunParams) -> RunParams:
     """Turn ``weights: run:<name>-seed<k>`` into that run's weights file and its fingerprint.
 
-    ``run:<name>`` alone means the same seed or, by hand, seed 0. A weights file of one's own is taken relative to the
-    project, wherever the kernel was started. Raises ParameterError where no such run is finished, or where a run's
-    weights are no longer the ones that ``parent`` speaks of.
+    ``run:<name>`` alone means the same seed, or else seed 0. The path of a weights file is relative to the project,
+    wherever the kernel was started. Raises ParameterError if no such run is finished, or if ``parent`` is not the
+    fingerprint of the run whose weights are there now.
     """
     if params.weights is None or params.weights.startswith("IMAGENET1K_"):
         return params
     if params.parent is not None:
         manifest = read_json(Path(params.weights).parent / "run.json")
         if not manifest:
-            raise ParameterError(f"weights: got {params.weights}, which is not there any more; run the study again")
+            raise ParameterError(f"weights: got {params.weights}, which does not exist any more; run the study again")
         if manifest.get("fingerprint") != params.parent:
-            raise ParameterError(
-                f"parent: got {params.parent}, but {params.weights} comes from another run; run it again"
-            )
+            raise ParameterError(f"parent: got {params.parent}, but {params.weights} comes from another run; re-run it")
         return params
     if not params.weights.startswith("run:"):
         return params.model_copy(update={"weights": str(PROJECT / Path(params.weights).expanduser())})
@@ -124,9 +112,8 @@ def resolve_weights(params: RunParams) -> RunParams:
         if (manifest := read_json(folder / "run.json")).get("status") == "finished":
             changes = {"weights": str(folder / "model.safetensors"), "parent": manifest["fingerprint"]}
             return params.model_copy(update=changes)
-    raise ParameterError(
-        f"weights: got {params.weights}, but {reports_root() / params.study} holds no finished run of it"
-    )
+    study = reports_root() / params.study
+    raise ParameterError(f"weights: got {params.weights}, but {study} has no finished run of it")
 
 
 @dataclass
@@ -143,7 +130,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the predictions are there and final, as the manifest says."""
+        """Whether the manifest says that the run is finished."""
         return self.manifest["status"] == "finished"
 
     def path(self, name: str) -> Path:
@@ -151,17 +138,17 @@ class Run:
         return self.folder / name
 
     def record(self, **facts: Any) -> None:
-        """Write facts into ``run.json``, with the seconds spent so far, summed over attempts."""
+        """Write facts to ``run.json``, with the seconds spent so far, summed over attempts."""
         seconds = self.seconds_before + time.monotonic() - self.started
         self.manifest |= facts | {"seconds": round(seconds, 1)}
         write_json(self.path("run.json"), self.manifest)
 
     def count_test_prediction(self) -> None:
-        """Looking at the test set is written down before it happens, so that a crash cannot hide it."""
+        """Call this before predicting test, so that a crash cannot hide a look at the test set."""
         self.record(test_predictions=self.manifest.get("test_predictions", 0) + 1)
 
     def finish(self, **facts: Any) -> None:
-        """The last word on a run; replaying a finished run changes nothing."""
+        """Mark the run as finished; no effect if it already is."""
         if not self.finished:
             self.path("checkpoint.pt").unlink(missing_ok=True)
             now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -172,10 +159,10 @@ _open: dict[Path, FileLock] = {}
 
 
 def open_run(params: RunParams, inputs: dict[str, Any]) -> Run:
-    """Lock the run's folder and start, continue or replay it.
+    """Lock the run's folder and start or continue the run; a finished one is opened as it is.
 
-    A folder with the same fingerprint is continued from its checkpoint, or replayed if it is finished; one with another
-    fingerprint is stale and is emptied first. Raises ParameterError if another process is working in it.
+    A folder with another fingerprint is stale and is emptied first. Raises ParameterError if another process has
+    locked it.
     """
     fingerprint = fingerprint_of(inputs)
     folder = run_folder(params, fingerprint)
@@ -185,9 +172,7 @@ def open_run(params: RunParams, inputs: dict[str, Any]) -> Run:
     manifest = read_json(folder / "run.json")
     if manifest.get("fingerprint") != fingerprint:
         _empty(folder)
-        name = folder.name.removesuffix(f"-seed{params.seed}")
-        manifest = {"study": params.study, "run": name, "seed": params.seed}
-        manifest |= {"fingerprint": fingerprint, "inputs": inputs}
+        manifest = _new_manifest(folder, params, inputs)
     run = Run(folder, params, fingerprint, _open[folder], manifest, manifest.get("seconds", 0.0))
     if manifest.get("status") != "finished":
         run.record(status="running", attempts=manifest.get("attempts", 0) + 1, error=None, **environment())
@@ -195,16 +180,21 @@ def open_run(params: RunParams, inputs: dict[str, Any]) -> Run:
     return run
 
 
+def _new_manifest(folder: Path, params: RunParams, inputs: dict[str, Any]) -> dict[str, Any]:
+    run = {"study": params.study, "run": folder.name.removesuffix(f"-seed{params.seed}"), "seed": params.seed}
+    return run | {"fingerprint": fingerprint_of(inputs), "inputs": inputs}
+
+
 def _lock(folder: Path) -> None:
-    """One run folder a kernel: a cell that is run again takes the lock it has, another run's lock is given back."""
+    """Each kernel locks one run folder: a cell that is run again keeps its lock, another run's lock is released."""
     for other in [path for path in _open if path != folder]:
         _open.pop(other).release()
     if folder not in _open:
         lock = FileLock(folder / ".lock")
         try:
-            lock.acquire(timeout=5)  # a kernel outlives a killed Papermill by a second or two
+            lock.acquire(timeout=5)  # after Papermill was killed, its kernel lives on for a second or two
         except Timeout:
-            raise ParameterError(f"{folder} is being worked in by another process; wait for it or stop it") from None
+            raise ParameterError(f"{folder} is locked by another process; wait for it or stop it") from None
         _open[folder] = lock
 
 
@@ -215,17 +205,16 @@ def _empty(folder: Path) -> None:
 
 
 def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: str) -> None:
-    """Write down that a run failed, and why; its checkpoint stays, so that a mended run goes on from there.
+    """Write to the manifest that a run failed, and why; its checkpoint stays, so that the next call continues from it.
 
-    A run whose predictions are finished stays finished, whatever its notebook met afterwards: a plot that fails must
-    not cost an epoch. A folder that another process works in is left alone.
+    A finished run stays finished, whatever fails in its notebook afterwards: a plot must not cost an epoch. A folder
+    that another process has locked is not changed.
     """
     if state(folder) == "running":
         return
     manifest = read_json(folder / "run.json")
     if manifest.get("fingerprint") != fingerprint_of(inputs):
-        manifest = {"study": params.study, "run": params.run, "seed": params.seed}
-        manifest |= {"fingerprint": fingerprint_of(inputs), "inputs": inputs}
+        manifest = _new_manifest(folder, params, inputs)
     status = "finished" if manifest.get("status") == "finished" else "failed"
     write_json(folder / "run.json", manifest | {"status": status, "error": error})
 
@@ -233,7 +222,7 @@ def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: 
 def state(folder: Path, patience: float = 0.0) -> str:
     """``finished``, ``failed``, ``interrupted``, ``running`` or ``not run``.
 
-    ``patience``: seconds to wait for whoever works in it, who may be about to end.
+    ``patience``: seconds to wait for the process that has locked the folder, which may be about to end.
     """
     status = read_json(folder / "run.json").get("status", "not run")
     if status != "running":
@@ -246,46 +235,34 @@ def state(folder: Path, patience: float = 0.0) -> str:
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-        return "interrupted"  # of reports on a medium that nobody can write to
+        return "interrupted"  # on a read-only disk nobody can be running
     lock.release()
     return "interrupted"
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and commit, for the manifest."""
+    """Versions, machine and git commit, for the manifest."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
-    return {
-        "versions": versions,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "git_commit": git_commit(),
-    }
+    machine = f"{platform.system()} {platform.machine()}"
+    return {"versions": versions, "machine": machine, "git_commit": git_commit()}
 
 
 def git_commit() -> str | None:
-    """Commit of the project, ``+changes`` where the work tree differs, None outside a repository."""
+    """Commit of the project, with ``+changes`` if files differ from it; None outside a repository."""
+    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
     try:
-        command = [
-            "git",
-            "-C",
-            str(PROJECT),
-            "describe",
-            "--always",
-            "--dirty=+changes",
-            "--abbrev=12",
-            "--exclude=*",
-        ]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def learnt_before(params: RunParams) -> pd.DataFrame:
-    """What the run that the weights come from had learnt from (``learnt_from.csv``: sha256, group); else no row."""
+    """The training images of the parent run (``learnt_from.csv``: sha256, group); no rows without a parent."""
     path = Path(str(params.weights)).parent / "learnt_from.csv"
     if params.parent is None or not path.is_file():
         return pd.DataFrame({"sha256": [], "group": []}, dtype="string")
@@ -300,14 +277,9 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 
 
 def read_params(folder: Path) -> RunParams:
-    """The parameters of ``params.yaml``; raises ParameterError where this version does not know one of them, or where
-    the file is damaged."""
-    path = folder / "params.yaml"
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        why = yaml_mistake(error) if isinstance(error, yaml.YAMLError) else ": not a text in UTF-8"
-        raise ParameterError(f"{path}{why}; remove the folder and run it again") from None
+    """The parameters in ``params.yaml``; raises ParameterError if it is damaged or has an unknown parameter."""
+    path, cure = folder / "params.yaml", "; remove the folder and re-run it"
+    values = parse_yaml(path.read_bytes(), f"{path}", cure, loader=yaml.SafeLoader)
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ParameterError(f"{path}: damaged, it holds no parameters; remove the folder and run it again")
+        raise ParameterError(f"{path}: damaged, it holds no parameters{cure}")
     return RunParams.of(values, f"{path}")

@@ -1,1 +1,1 @@
-"""Many runs: the study file, and what makes its runs, here or on a cluster."""
+"""Many runs: the study file, and how its runs are trained, here or on a cluster."""

@@ -1,7 +1,7 @@
-"""A study's runs as jobs on the workers of a running Dask cluster, which share a folder with us.
+"""Training a study's runs on the workers of a running Dask cluster, which share a folder with this machine.
 
-A job that loses its worker is given to another, where the run goes on from its checkpoint. Results are those of one
-machine, as long as `threads` is set and the processors are of one kind.
+A job that loses its worker is given to another one and continues from its checkpoint. Results are the same as on one
+machine if `threads` is set and all processors are of one kind.
 """
 
 import os
@@ -16,38 +16,38 @@ from labkit.runs.folder import cache_root, reports_root
 from labkit.studies.local import STOPPED, Job, train
 from labkit.studies.notebook import DIED, Say, stop_kernels
 
-RETRIES = 2  # of a kernel that died: of one that wanted more memory than its worker has, for example
-PATIENCE = 60.0  # seconds for a lost worker's kernel to let go of its run's folder
+RETRIES = 2  # if a kernel dies, for example because its worker has too little memory
+PATIENCE = 60.0  # seconds to wait for a lost worker's kernel to release its run's folder
 PLACES = ("LABKIT_REPORTS", "LABKIT_CACHE")
 
 
 class Cluster:
     """The workers of the scheduler at ``address``, such as ``tcp://host:8786``.
 
-    Where workers offer the resource GPU, each process of a job takes one of it; else a worker makes as many jobs at a
-    time as it has threads.
+    If workers offer the resource GPU, each process of a job takes one; else a worker runs as many jobs at a time as it
+    has threads.
     """
 
-    room = sys.maxsize  # the scheduler keeps what must wait
+    room = sys.maxsize  # the scheduler queues jobs
 
     def __init__(self, address: str) -> None:
         self.address = address
         self._says: dict[str, Say] = {}
-        self._topic = f"labkit-{uuid.uuid4().hex}"  # ours alone: a cluster may serve several studies
+        self._topic = f"labkit-{uuid.uuid4().hex}"  # of this call only: a cluster may serve several studies
 
     def start(self, job: Job, say: Say) -> "Future[str | None]":
         """Hand the job to the scheduler; what its kernel prints comes back line by line."""
         self._says[job.name] = say
         places = dict(zip(PLACES, (str(reports_root()), str(cache_root())), strict=True))
         gpus = {"resources": {"GPU": job.params.num_processes}} if self._gpus else {}
-        key = f"{self._topic}-{job.name}-{uuid.uuid4().hex}"  # a key that was there before brings its old answer
+        key = f"{self._topic}-{job.name}-{uuid.uuid4().hex}"  # Dask returns the old result for a key that it knows
         return self._executor.submit(work, job, self._topic, places, key=key, **gpus)
 
     def stop(self) -> None:
-        """Jobs that have begun save how far they are, the others are forgotten; workers without a job of ours go on."""
-        processing: Any = self._client.processing()  # a coroutine in clients of another kind alone
+        """Running jobs save how far they are, waiting ones are cancelled; other jobs on the cluster are not touched."""
+        processing: Any = self._client.processing()  # a coroutine only in asynchronous clients
         busy = [worker for worker, keys in processing.items() if any(str(key).startswith(self._topic) for key in keys)]
-        self._executor.shutdown(wait=False)  # first, else a job that has stopped would be started elsewhere
+        self._executor.shutdown(wait=False)  # first, or a stopped job would be started elsewhere
         if busy:
             self._client.run(stop_kernels, workers=busy)
 
@@ -63,7 +63,7 @@ class Cluster:
         except (OSError, ValueError) as error:  # a time-out is an OSError
             words = " ".join(str(error).split())
             raise ParameterError(
-                f"SCHEDULER: got {self.address}, where no Dask scheduler answers ({words}); start one with: "
+                f"SCHEDULER: got {self.address}, but no Dask scheduler answers there ({words}); start one with: "
                 "dask scheduler"
             ) from None
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
@@ -71,7 +71,7 @@ class Cluster:
         print(f"Dask cluster {self.address}: {len(workers)} workers", end="")
         print(f", {self._gpus:.0f} GPUs" if self._gpus else "", flush=True)
         if not workers:
-            print("    the runs wait until a worker is there: dask worker " + self.address, flush=True)
+            print("    the runs wait for a worker; start one with: dask worker " + self.address, flush=True)
         self._client.subscribe_topic(self._topic, self._hear)
         self._executor = self._client.get_executor(pure=False, retries=RETRIES)
         return self
@@ -80,32 +80,32 @@ class Cluster:
         self._client.close()
 
     def _hear(self, event: tuple[float, dict[str, str]]) -> None:
-        _, said = event
-        self._says[said["job"]](said["line"])
+        _, message = event
+        self._says[message["job"]](message["line"])
 
 
 def work(job: Job, topic: str, places: dict[str, str]) -> str | None:
-    """On a worker: `jobs.train`, whose lines are sent home.
+    """Called on a worker: `train`, whose lines are sent to the machine that started the study.
 
-    Raises RuntimeError where the kernel died and another try may help, Reschedule where the run is to go on elsewhere.
+    Raises RuntimeError if the kernel died, so that Dask retries; Reschedule if the run should continue elsewhere.
     """
     from distributed import Reschedule, get_worker
 
     worker = get_worker()
-    os.environ |= places  # of the one who asked, as the folder of the job is
+    os.environ |= places  # as on the machine that started the study
     if refused := _unfit(job):
         return f"worker {worker.address} {refused}"
     worker.log_event(topic, {"job": job.name, "line": f"on worker {worker.address}"})
     error = train(job, lambda line: worker.log_event(topic, {"job": job.name, "line": line}), PATIENCE)
     if error == DIED:
         raise RuntimeError(error)
-    if error and error.startswith(STOPPED):  # not by us, who would have forgotten the job: its worker's time is over
+    if error and error.startswith(STOPPED):  # by a time limit; `stop` cancels the job first
         raise Reschedule
     return error
 
 
 def _unfit(job: Job) -> str | None:
-    """Why this worker cannot make the job."""
+    """Why this worker cannot run the job; None if it can."""
     study = job.folder.parents[1]
     if not (study / ".lock").exists():
         return f"does not see {study}: a folder that all machines share is needed; set LABKIT_REPORTS to one"

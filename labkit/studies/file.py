@@ -1,8 +1,7 @@
-"""A study file, ``params/<study>.yaml``: defaults and a table of runs that override a few of them each.
+"""A study file, ``params/<study>.yaml``: defaults, and a table of runs that each override a few of them.
 
-Besides the table a file may say under ``honest`` which runs are made a second time on patients kept apart (by name, or
-with what else is to be set then), under ``small`` what changes for two CPU cores and no download, and under
-``published`` what somebody else reported.
+Optional keys: ``honest``, the runs to repeat with a split by patient (a list of names, or a mapping to further
+parameters); ``small``, what to change for two CPU cores and no download; ``published``, scores that others reported.
 """
 
 import difflib
@@ -11,40 +10,39 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from labkit.params import PROJECT, STUDY, ParameterError, RunParams, parent_of
-from labkit.runs.files import yaml_mistake
+from labkit.runs.files import parse_yaml
 
-SMALL = "-small"  # what the name of a study's small form ends with
-HONEST = "-honest"  # what the names of runs under the honest protocol end with
+SMALL = "-small"  # suffix of a study's small form
+HONEST = "-honest"  # suffix of runs under the honest protocol
 HONEST_PROTOCOL = {"split": "group", "select_on": "val", "train_on": "train", "augment_test": False}
 
-OF_THE_STUDY = {"sources", "honest", "seeds", "without"}  # what ``small`` may say besides parameters
+OF_THE_STUDY = {"sources", "honest", "seeds", "without"}  # keys of ``small`` that are no parameters
 
 Row = dict[str, Any]
 
 
 class Published(BaseModel):
-    """Scores that somebody else reported, by run; None: left open there."""
+    """Scores that somebody else reported, by run; None if the report leaves a run out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: str  # the report that they stand in
+    source: str  # the report that has them
     data: str  # what they were measured on
     n: int = Field(gt=0)  # test images
     metric: str = "accuracy"
-    majority: float | None = None  # what always giving the most frequent answer scores there
+    majority: float | None = None  # score of the majority-class baseline there
     scores: dict[str, float | None]
 
     def only(self, names: Container[str]) -> "Published":
-        """The same with the scores of these runs alone."""
+        """A copy with the scores of these runs only."""
         return self.model_copy(update={"scores": {name: score for name, score in self.scores.items() if name in names}})
 
 
 class Study(BaseModel):
-    """``sources`` are trained first and serve as ``weights: run:<name>`` only; they are no part of the comparison."""
+    """``sources`` only provide ``weights: run:<name>`` for the other runs; they are not part of the comparison."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,9 +54,9 @@ class Study(BaseModel):
     runs: dict[str, Row] = Field(min_length=1)
     honest: Literal["all"] | list[str] | dict[str, Row] = Field(default_factory=list)
     seeds: list[int] = Field(default=[0], min_length=1)
-    jobs: int = Field(default=1, ge=1)  # runs side by side, where there are cores for the threads of each
+    jobs: int = Field(default=1, ge=1)  # runs side by side, as far as there are cores for their threads
     small: dict[str, Any] = Field(default_factory=dict)
-    published: list[Published] = Field(default_factory=list)  # one a metric
+    published: list[Published] = Field(default_factory=list)  # one per metric
 
     @field_validator("published", mode="before")
     @classmethod
@@ -68,10 +66,10 @@ class Study(BaseModel):
     @model_validator(mode="after")
     def _names(self) -> Self:
         if both := set(self.sources) & set(self.runs):
-            raise ValueError(f"{', '.join(sorted(both))} stands under sources and under runs")
+            raise ValueError(f"{', '.join(sorted(both))} is both under sources and under runs")
         metrics = [one.metric for one in self.published]
         if twice := {name for name in metrics if metrics.count(name) > 1}:
-            raise ValueError(f"published has {', '.join(sorted(twice))} twice; give one table of scores a metric")
+            raise ValueError(f"published has {', '.join(sorted(twice))} twice; give one table of scores per metric")
         named = [("honest", self.honest_runs), *(("published", one.scores) for one in self.published)]
         for key, names in named:
             if unknown := [name for name in names if name not in self.runs]:
@@ -82,26 +80,26 @@ class Study(BaseModel):
 
     @property
     def honest_runs(self) -> dict[str, Row]:
-        """Which runs are made a second time on patients kept apart, and what else is set for each of these."""
+        """The runs to repeat under the honest protocol, each with further parameters."""
         if isinstance(self.honest, dict):
             return self.honest
         return {name: {} for name in (self.runs if self.honest == "all" else self.honest)}
 
     def table(self) -> dict[str, Row]:
-        """Every run's parameters as the file has them: sources, runs, and the honest ones."""
+        """Every run's parameters as in the file: sources, runs, and the honest repetitions."""
         table = {name: self.defaults | keys for name, keys in (self.sources | self.runs).items()}
         for name, keys in self.honest_runs.items():
             row = table[name] | HONEST_PROTOCOL | keys
             if (parent := parent_of(row.get("weights"))) in self.runs:
-                row["weights"] = f"run:{parent}{HONEST}"  # what it starts from must not have met its test images
+                row["weights"] = f"run:{parent}{HONEST}"  # its parent must not have seen its test images
             table[name + HONEST] = row
         return table
 
     def run_params(self, overrides: Mapping[str, Any] | None = None) -> list[RunParams]:
-        """Every run, parents before children; ``overrides`` replaces parameters of all but the sources.
+        """Every run, parents before children; ``overrides`` replaces parameters of all runs but the sources.
 
-        A run that names its own ``data`` keeps it, and an honest run its protocol. Sources are trained with the first
-        seed only; other parents with each seed, as their children are.
+        A run with ``data`` of its own keeps it, and an honest run keeps its protocol. Sources are trained with the
+        first seed only; other parents with every seed, like their children.
         """
         table = self.table()
         for name in table.keys() - self.sources.keys():
@@ -122,14 +120,14 @@ class Study(BaseModel):
 
     @property
     def file(self) -> str:
-        """The file's name under params/; a small form has its study's."""
+        """The file's name under params/; a small form is in the file of its study."""
         return study_file(self.name).relative_to(PROJECT / "params").as_posix()
 
     def shrunk(self) -> "Study":
-        """The small form, a study of its own: what ``small`` names is changed in every run.
+        """The small form, as a study: the parameters under ``small`` are changed in every run.
 
         A value replaces the run's own; a mapping ``{old: new}`` replaces these values only. ``{arch}`` in weights
-        stands for the run's network. Raises ParameterError where the study has no small form.
+        stands for the run's network. Raises ParameterError if the study has no small form.
         """
         if not self.small:
             raise ParameterError(f"params/{self.file} has no `small`; run the study as it is")
@@ -140,7 +138,7 @@ class Study(BaseModel):
             name: _changed(self.defaults | keys, changes) for name, keys in self.runs.items() if name not in left_out
         }
         data = changes.get("data", self.defaults.get("data"))
-        for row in runs.values():  # what all share stays a default, so that it can be replaced from outside
+        for row in runs.values():  # shared data stays a default, so that --data can replace it
             if row.get("data") == data:
                 row.pop("data", None)
         published = [one.only(runs) for one in self.published]
@@ -166,7 +164,7 @@ def _changed(row: Row, changes: Mapping[str, Any]) -> Row:
 
 
 def study_file(name: str) -> Path:
-    """``params/<name>.yaml``; for a small form without a file of its own, that of its study."""
+    """``params/<name>.yaml``; a small form without its own file is in that of its study."""
     path = PROJECT / "params" / f"{name}.yaml"
     if not path.is_file() and name.endswith(SMALL):
         return path.with_name(path.name.replace(f"{SMALL}.yaml", ".yaml"))
@@ -174,24 +172,16 @@ def study_file(name: str) -> Path:
 
 
 def load_study(name: str) -> Study:
-    """The study ``params/<name>.yaml``, or its small form; raises ParameterError with the file and what is wrong."""
+    """The study ``params/<name>.yaml``, or its small form; raises ParameterError with the file and the mistake."""
     if not re.fullmatch(STUDY, name):
         raise ParameterError(
             f"study: got {name!r}; a study is a file in params/, named without .yaml: demo, course/mine"
         )
     path = study_file(name)
     if not path.is_file():
-        folder = PROJECT / "params"
-        names = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
-        raise ParameterError(f"no study {name!r}: {path} does not exist; there are {', '.join(names)}")
+        raise ParameterError(f"no study {name!r}: {path} does not exist; there are {', '.join(study_names())}")
     own = path.relative_to(PROJECT / "params").with_suffix("").as_posix()
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StudyLoader)
-    except yaml.YAMLError as error:
-        raise ParameterError(f"params/{own}.yaml{yaml_mistake(error)}") from None
-    except UnicodeDecodeError as error:
-        row = path.read_bytes().count(b"\n", 0, error.start) + 1
-        raise ParameterError(f"params/{own}.yaml, line {row}: not a text in UTF-8; save the file as UTF-8") from None
+    content = parse_yaml(path.read_bytes(), f"params/{own}.yaml")
     if not isinstance(content, dict):
         raise ParameterError(f"params/{own}.yaml: expected keys such as title, defaults and runs")
     if odd := [key for key in content if not isinstance(key, str) or key == "name"]:
@@ -201,19 +191,22 @@ def load_study(name: str) -> Study:
     except ValidationError as error:
         raise ParameterError(f"params/{own}.yaml: " + "; ".join(map(_in_words, error.errors()))) from None
     except RecursionError:
-        raise ParameterError(f"params/{own}.yaml: an alias (*…) stands within what it names; write it out") from None
+        raise ParameterError(f"params/{own}.yaml: an alias (*…) refers to the value that contains it") from None
     return study if own == name else study.shrunk()
 
 
-def value_of(text: str) -> Any:
-    """A parameter's value as the shell hands it over, read as a study file would: 3, 1e-3, true, [1.2, 1.0], text.
+def study_names() -> list[str]:
+    """All studies of params/, without their small forms."""
+    folder = PROJECT / "params"
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
 
-    Raises ParameterError where it is no YAML.
+
+def value_of(text: str) -> Any:
+    """A parameter's value from the shell, read as in a study file: 3, 1e-3, true, [1.2, 1.0], text.
+
+    Raises ParameterError if it is not valid YAML.
     """
-    try:
-        return yaml.load(text, Loader=_StudyLoader)
-    except yaml.YAMLError as error:
-        raise ParameterError(f"-p: got {text!r}{yaml_mistake(error)}; put text into quotes") from None
+    return parse_yaml(text.encode("utf-8", "surrogateescape"), f"-p: got {text!r}", "; put text into quotes")
 
 
 def _in_words(mistake: Any) -> str:
@@ -229,21 +222,6 @@ def _in_words(mistake: Any) -> str:
     if mistake["type"] == "dict_type" and mistake["input"] is None:
         return f"{where}: empty; for a run of the defaults alone write {mistake['loc'][-1]}: {{}}"
     return f"{where}: {mistake['msg']}"
-
-
-class _StudyLoader(yaml.SafeLoader):
-    """YAML 1.2 numbers (``1e-3`` is one; PyYAML follows 1.1 and reads a string) and no key given twice."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := {str(key) for key in keys if keys.count(key) > 1}:
-            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_StudyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def _parents_first(table: dict[str, Row], study: str) -> list[str]:

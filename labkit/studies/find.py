@@ -1,5 +1,6 @@
-"""The run folders of a study, and which of them somebody means."""
+"""The run folders of a study, and the one that a name or path refers to."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -11,49 +12,39 @@ from labkit.studies.file import load_study, study_file
 
 
 def run_folders(study: str) -> pd.DataFrame:
-    """One row a run folder of a study, failed ones too: ``run, seed, name, folder, state``."""
+    """One row per run folder of a study, failed ones too: ``run, seed, name, folder, state``."""
     rows = []
     for folder in sorted((reports_root() / study / "runs").glob("*")):
         manifest = read_json(folder / "run.json")
         if manifest.keys() >= {"run", "seed"}:
-            rows.append(
-                {
-                    "run": manifest["run"],
-                    "seed": manifest["seed"],
-                    "name": folder.name,
-                    "folder": folder,
-                    "state": state(folder),
-                }
-            )
+            rows.append((manifest["run"], manifest["seed"], folder.name, folder, state(folder)))
     return pd.DataFrame(rows, columns=["run", "seed", "name", "folder", "state"])
 
 
 def latest_study() -> str:
-    """The study with the run that was finished last; raises ParameterError if nothing has been run yet."""
-    manifests = sorted(reports_root().rglob("runs/*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for manifest in map(read_json, manifests):
+    """The study with the run that finished last; raises ParameterError if nothing has been run yet."""
+    for manifest in map(read_json, _latest_first()):
         if manifest.get("status") == "finished" and study_file(manifest["study"]).is_file():
             return manifest["study"]
     raise ParameterError(f"study: none has been run yet in {reports_root()}; first: make report (or STUDY=…)")
 
 
 def current_runs(study: str) -> pd.DataFrame:
-    """``run_folders`` as the study's last call planned them: what was made from other parameters is ``out of date``.
+    """``run_folders``, where finished runs whose fingerprint is not the planned one are ``out of date``.
 
-    A study that was never called as a whole (its runs were started by hand) is taken as it lies there.
+    The plan is that of the study's last call. Without one (the runs were started by hand) no run is out of date.
     """
     folders = run_folders(study)
     planned = read_json(reports_root() / study / "report.json").get("runs")
     if planned is not None:
-        made = [read_json(folder / "run.json").get("fingerprint") for folder in folders["folder"]]
-        wanted = [planned.get(name) for name in folders["name"]]
-        stale = [is_made != is_wanted for is_made, is_wanted in zip(made, wanted, strict=True)]
-        folders.loc[pd.Series(stale, dtype=bool) & (folders["state"] == "finished"), "state"] = "out of date"
+        fingerprints = [read_json(folder / "run.json").get("fingerprint") for folder in folders["folder"]]
+        stale = pd.Series(fingerprints, dtype=object) != folders["name"].map(planned.get)
+        folders.loc[stale & (folders["state"] == "finished"), "state"] = "out of date"
     return folders
 
 
 def best_on_validation(study: str) -> Path:
-    """Folder of the compared run whose chosen epoch scores best on validation; the test score plays no part."""
+    """Folder of the compared run with the best validation score; the test score plays no part."""
     folders = current_runs(study)
     best: tuple[float, Path] | None = None
     chosen = (folders["state"] == "finished") & folders["run"].isin(load_study(study).runs)
@@ -65,23 +56,21 @@ def best_on_validation(study: str) -> Path:
             best = reached, folder
     if best is None and len(folders[chosen]):  # select_on: test or last
         names = ", ".join(folders.loc[chosen, "name"])
-        raise ParameterError(f"run: no run of {study!r} was judged on validation images; name one of {names}")
+        raise ParameterError(f"run: no run of {study!r} was evaluated on validation images; name one of {names}")
     if best is None:
         raise ParameterError(f"study: got {study!r}, but no run of it is finished; first: make report STUDY={study}")
     return best[1]
 
 
 def find_run(study: str | None = None, run: str | None = None) -> Path:
-    """Folder of a finished run: by its path, its folder's name or, where that has one seed alone, the run's name.
+    """Folder of a finished run, given its path, its folder's name or, if it has one seed only, the run's name.
 
     Without a run: the study's best on validation. Without a study: the last one run (that has a run of this name).
-    Raises ParameterError where there is none, or where it is not finished.
+    Raises ParameterError if there is none, or if it is not finished.
     """
     if run is None and study and not study_file(study).is_file() and len(run_folders(study)):  # started by hand
         names = ", ".join(run_folders(study)["name"])
-        raise ParameterError(
-            f"run: {study!r} has no file in params/ that says what to choose from; name one of {names}"
-        )
+        raise ParameterError(f"run: {study!r} has no file in params/ with runs to choose from; name one of {names}")
     if run is None:
         return best_on_validation(study or latest_study())
     if (as_typed(run) / "run.json").is_file():
@@ -100,14 +89,18 @@ def find_run(study: str | None = None, run: str | None = None) -> Path:
 
 
 def _studies() -> list[str]:
-    """Names of all studies with a run folder; first the one whose run was written last."""
+    """Names of all studies with a run folder; the last one run comes first."""
+    return list(dict.fromkeys(path.parents[2].relative_to(reports_root()).as_posix() for path in _latest_first()))
+
+
+def _latest_first() -> Iterator[Path]:
+    """Every ``run.json`` of the reports, but not of hidden folders: those are of tests and of `labkit verify`."""
     root = reports_root()
     files = sorted(root.rglob("runs/*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    names = dict.fromkeys(path.parents[2].relative_to(root).as_posix() for path in files)
-    return [name for name in names if not name.startswith(".")]
+    return (path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 
 def _finished(folder: Path) -> Path:
     if (found := state(folder)) != "finished":
-        raise ParameterError(f"{folder}: this run is {found}, not finished; start it again, or name another one")
+        raise ParameterError(f"{folder}: this run is {found}, not finished; run it again, or name another one")
     return folder

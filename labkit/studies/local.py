@@ -1,4 +1,4 @@
-"""A study's runs as jobs, made in kernels of this machine: one after another, or a few side by side."""
+"""Training a study's runs on this machine: one after another, or a few side by side, each in a kernel of its own."""
 
 import os
 import time
@@ -14,12 +14,12 @@ from labkit.studies.file import Study
 from labkit.studies.notebook import NOTEBOOKS, Say, execute, stop_kernels
 from labkit.training.progress import Stopped
 
-STOPPED = f"{Stopped.__name__}: "  # how the error of a run begins that was asked to stop, and saved how far it is
+STOPPED = f"{Stopped.__name__}: "  # start of the error of a run that was stopped and has saved how far it is
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a study: its parameters, what decides its numbers, and why it has to be made (None: it has not)."""
+    """One run of a study: its parameters, what decides its numbers, and why to run it (None: it is up to date)."""
 
     params: RunParams
     inputs: dict[str, Any]
@@ -28,21 +28,21 @@ class Job:
 
     @property
     def name(self) -> str:
-        """``<run>-seed<k>``, as its folder is called."""
+        """The name of its folder: ``<run>-seed<k>``."""
         return self.folder.name
 
 
 class Machines(Protocol):
-    """Where jobs are made; ``room``: how many at a time."""
+    """Where jobs run; ``room``: how many at a time."""
 
     room: int
 
     def start(self, job: Job, say: Say) -> "Future[str | None]":
-        """Begin a job; its future's result is its error in one line, None where there is none."""
+        """Start a job; its future's result is its error in one line, or None."""
         ...
 
     def stop(self) -> None:
-        """End all jobs early: each is asked to save how far it is."""
+        """Stop all jobs; each saves how far it is."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -50,32 +50,32 @@ class Machines(Protocol):
 
 
 class ThisMachine:
-    """A kernel a run, ``room`` of them at a time."""
+    """One kernel per run, ``room`` of them at a time."""
 
     def __init__(self, room: int = 1) -> None:
         self.room = room
 
     @classmethod
     def of(cls, study: Study, table: list[RunParams]) -> Self:
-        """As many runs side by side as ``jobs`` of the study allows and there are cores for the threads of each.
+        """With room for ``jobs`` runs of the study, if there are cores for the threads of each.
 
-        Raises ParameterError where a run would take all cores for itself.
+        Raises ParameterError if a run would take all cores for itself.
         """
         greedy = next((params.run for params in table if not params.threads), None)
         if study.jobs > 1 and greedy is not None:
             raise ParameterError(
                 f"params/{study.file}: jobs: got {study.jobs}, but run {greedy} has threads: 0, which takes every "
-                "core; set threads to what each run may have"
+                "core; set the number of threads of each run"
             )
         cores = max(params.threads * params.num_processes for params in table)
         return cls(max(1, min(study.jobs, (os.cpu_count() or 1) // cores)) if cores else 1)
 
     def start(self, job: Job, say: Say) -> "Future[str | None]":
-        """In a thread that looks after the kernel."""
+        """In a thread that waits for the kernel."""
         return self._pool.submit(train, job, say)
 
     def stop(self) -> None:
-        """Kernels save and end."""
+        """The kernels save and end."""
         stop_kernels()
 
     def __enter__(self) -> Self:
@@ -87,12 +87,12 @@ class ThisMachine:
 
 
 def train(job: Job, say: Say, patience: float = 5.0) -> str | None:
-    """Execute train.ipynb into the run folder; its error in one line, if any. The manifest has the last word.
+    """Execute train.ipynb into the run folder; its error in one line, or None. ``run.json`` decides if it is finished.
 
-    ``patience``: seconds that a kernel whose study was killed is given to let go of the folder.
+    ``patience``: seconds to wait for a kernel whose study was killed to release the folder.
     """
     if state(job.folder, patience) == "running":
-        return f"{job.folder} is being worked in by another process; wait for it or stop it"
+        return f"{job.folder} is locked by another process; wait for it or stop it"
     started = time.monotonic()
     error = execute(NOTEBOOKS / "train.ipynb", job.folder / "train.ipynb", job.params.model_dump(), say)
     if error is not None and error.startswith(STOPPED):

@@ -97,7 +97,7 @@ def test_data_without_parts_has_nothing_to_leak_but_its_files_are_looked_at(eyes
     assert report["findings"]["files"]["counts"] == {"unreadable": 1}
     text = in_words(report)
     assert "Surplus copies of an image: 1." in text and "No split, so no leak was looked for." in text
-    assert "there is nothing to leak; --split group deals by patient" in text
+    assert "no leak is possible; --split group splits it by patient" in text
 
 
 def test_a_split_by_patient_is_sound_and_one_by_image_leaks(eyes, capsys):
@@ -118,7 +118,7 @@ def test_lists_whose_images_are_elsewhere_are_checked_alone(image_folder):
         "near_duplicates": False,
         "files": False,
     }
-    assert any("the lists alone were checked" in note for note in report["notes"])
+    assert any("only the lists were checked" in note for note in report["notes"])
     assert "near" not in report["findings"] and "Files" not in report["said"]
 
 

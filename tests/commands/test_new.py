@@ -124,7 +124,7 @@ def test_the_file_says_what_was_seen_and_why_it_chose(tmp_path):
     assert "# Written by `labkit new` for 60 images, Kaggle trainLabels.csv" in text
     row = next(line for line in text.splitlines() if "No DR" in line)
     assert row.split()[1:5] == ["No", "DR", "36", "60.0%"] and sum(map(int, row.split()[5:])) == 36
-    assert "always answering No DR is right for 60.0% of the images" in text
+    assert "always predicting No DR is right for 60.0% of the images" in text
     assert "# by patient, of whom there are 30\n" in text
     assert "the images' shorter side is 130 px (median)" in text
     assert "the largest class has 6.0 times the images of the smallest" in text
@@ -133,7 +133,7 @@ def test_the_file_says_what_was_seen_and_why_it_chose(tmp_path):
 
 def test_a_split_that_leaks_or_cannot_be_checked_is_said_to(tmp_path):
     _, text = written(course, tmp_path)
-    assert "the data's own parts share 1 patient, so `given` would leak" in text
+    assert "the data's own split shares 1 patient, so `given` would leak" in text
     for make, words in ((tables, "leaks cannot be ruled out"), (class_folders, "images of one group may leak")):
         make(tmp_path / make.__name__)
         assert main(["new", make.__name__, "--data", str(tmp_path / make.__name__)]) == 0
@@ -175,7 +175,7 @@ def test_built_in_images_make_a_study_in_a_folder_of_its_own(tmp_path):
 def test_a_study_that_is_there_is_not_overwritten(tmp_path, capsys):
     _, text = written(class_folders, tmp_path)
     assert main(["new", "mine", "--data", "tiny"]) == 2
-    assert "params/mine.yaml is there already; give another name" in capsys.readouterr().err
+    assert "params/mine.yaml exists already; give another name" in capsys.readouterr().err
     assert (tmp_path / "params" / "mine.yaml").read_text() == text
 
 

@@ -298,4 +298,4 @@ def test_an_interrupted_call_says_that_it_can_be_gone_on_with_and_its_workers_ar
     said = call.communicate(timeout=60)[1]
     failures = [path.read_text() for path in tmp_path.glob("eyes/failures.csv")]
     assert call.returncode == 130, (said, failures, len(list(tmp_path.glob("eyes/images/*"))))
-    assert said == "\nlabkit: stopped; the same command goes on where it stopped\n"
+    assert said == "\nlabkit: stopped; run the same command again to continue\n"

@@ -73,7 +73,7 @@ def test_the_manifest_tells_why_a_run_is_repeated():
 @pytest.mark.parametrize("manifest", [{"status": "finished"}, {"fingerprint": "f"}, {"other": 1}])
 def test_a_manifest_that_does_not_say_what_it_is_of_is_a_reason_to_run(tmp_path, manifest):
     disk.write_json(tmp_path / "run.json", manifest)
-    assert runs.why_run(tmp_path, INPUTS) == "its run.json does not say what it was made from"
+    assert runs.why_run(tmp_path, INPUTS) == "its run.json has no fingerprint"
 
 
 def test_a_folder_whose_manifest_names_no_run_is_no_run_of_the_study(own_reports):
@@ -187,7 +187,7 @@ def test_weights_of_a_run_are_found_by_seed_then_seed_0_then_refused():
     with pytest.raises(ParameterError, match="comes from another run"):
         runs.resolve_weights(resolved)
     disk.write_json(runs.run_folder(PARAMS, "") / "run.json", {})
-    with pytest.raises(ParameterError, match="not there any more"):
+    with pytest.raises(ParameterError, match="does not exist any more"):
         runs.resolve_weights(resolved)
 
 
@@ -206,6 +206,20 @@ def test_the_best_run_is_one_that_the_study_compares(monkeypatch):
         disk.write_csv(run.path("history.csv"), pd.DataFrame({"epoch": [1], "val_qwk": [reached]}))
         run.finish(score="qwk")
     assert lookup.best_on_validation("s").name == "b-seed0"
+
+
+def test_runs_in_hidden_folders_are_never_meant(own_reports, monkeypatch):
+    """``reports/.test`` and ``reports/.verify`` hold runs of real studies, and newer ones."""
+    runs.open_run(PARAMS.model_copy(update={"study": "tiny"}), INPUTS).finish()
+    for hidden in (".verify", ".test"):
+        monkeypatch.setenv("LABKIT_REPORTS", str(own_reports / hidden))
+        runs.open_run(PARAMS.model_copy(update={"study": "demo", "run": "only-there"}), INPUTS).finish()
+        assert lookup.latest_study() == "demo"  # where it is the folder of the reports itself
+    monkeypatch.setenv("LABKIT_REPORTS", str(own_reports))
+    assert lookup.latest_study() == "tiny"
+    assert lookup.find_run(None, "a").parent.parent == own_reports / "tiny"
+    with pytest.raises(ParameterError, match=r"there are: a-seed0 \(study tiny\)$"):
+        lookup.find_run(None, "only-there")
 
 
 def test_predictions_come_back_bit_for_bit(tmp_path, predictions):

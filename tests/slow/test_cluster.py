@@ -191,7 +191,7 @@ def test_ctrl_c_lets_the_runs_on_the_workers_save_and_stop(dask, alone, same_cac
             break
     study.send_signal(signal.SIGINT)
     _, errors = study.communicate()
-    assert study.returncode == 130 and "the same command goes on" in errors
+    assert study.returncode == 130 and "run the same command again" in errors
     states = {run: state(folder_of(run)) for run in CHOSEN[1:]}
     assert "running" not in states.values() and "interrupted" in states.values(), states
     again = start(dask)

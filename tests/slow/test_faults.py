@@ -145,7 +145,7 @@ def test_a_kernel_that_outlives_what_drove_it_is_named_and_harms_nothing(other, 
     folder = other.reports / "small" / "runs" / "a-seed0"
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".json", ".csv", ".pt")}
     refused = other.call("run", "small")
-    assert refused.returncode == 1 and f"{folder} is being worked in by another process" in refused.stderr
+    assert refused.returncode == 1 and f"{folder} is locked by another process" in refused.stderr
     assert {name: (folder / name).read_bytes() for name in before} == before
     kernel.resume()
     wait_for([kernel])

@@ -69,7 +69,7 @@ def test_changed_parameters_of_a_parent_repeat_it_and_its_child_alone(lab):
     lab.study("small", RUNS | {"parent": {"learning_rate": 0.002}}, defaults=data)
     assert planned(lab) == {
         "parent-seed0": "would run, changed since it was run: learning_rate",
-        "child-seed0": "would run, starts from parent-seed0, which is run again",
+        "child-seed0": "would run, starts from parent-seed0, which is re-run",
         "apart-seed1": "up to date",
     }
     before = fingerprints_of(lab)
@@ -101,7 +101,7 @@ def test_one_changed_byte_of_one_photograph_repeats_every_run(lab):
     path.write_bytes(path.read_bytes() + b"\0")
     words = planned(lab)
     assert words["apart-seed1"] == words["parent-seed0"] == "would run, changed since it was run: code, data"
-    assert words["child-seed0"] == "would run, starts from parent-seed0, which is run again"
+    assert words["child-seed0"] == "would run, starts from parent-seed0, which is re-run"
 
 
 def test_a_failed_run_stops_only_its_children_and_the_report_says_why_with_its_last_lines(lab):

@@ -15,9 +15,9 @@ CALL = ("run", "tiny", "-p", "epochs", "3", "-p", "batch_size", "4")
 
 def test_sigterm_is_answered_as_ctrl_c_is_and_the_former_answer_comes_back(monkeypatch, capsys):
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("labkit.cli._run", lambda arguments: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("labkit.commands.run.main", lambda arguments: os.kill(os.getpid(), signal.SIGTERM))
     assert main(["run", "tiny"]) == 143
-    assert "stopped; the same command goes on" in capsys.readouterr().err
+    assert "stopped; run the same command again to continue" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -41,7 +41,7 @@ def test_a_study_that_is_stopped_saves_and_goes_on_to_the_same_bytes(number, cod
     os.killpg(study.process.pid, number)
     assert study.process.wait() == code
     assert any("the runs save how far they are" in line for line in study.lines())
-    assert study.lines()[-1] == "labkit: stopped; the same command goes on where its runs stopped"
+    assert study.lines()[-1] == "labkit: stopped; run the same command again to continue"
     folder = lab.reports / "tiny" / "runs" / "resnet18-scratch-seed0"
     assert state(folder) == "interrupted" and (folder / "checkpoint.pt").is_file()
     assert not list(folder.glob(".*.tmp")) and not kernels_of(lab.reports)

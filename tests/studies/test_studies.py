@@ -144,7 +144,7 @@ def test_an_honest_run_keeps_patients_apart_and_starts_from_an_honest_parent(stu
             "published has accuracy twice",
         ),
         ("runs:\n  a: {}\nsmall: {epoch: 1}\n", "small names epoch"),
-        ("sources:\n  a: {}\nruns:\n  a: {}\n", "a stands under sources and under runs"),
+        ("sources:\n  a: {}\nruns:\n  a: {}\n", "a is both under sources and under runs"),
     ],
 )
 def test_what_a_study_says_of_runs_that_it_has_not_is_refused(study_file, text, words):

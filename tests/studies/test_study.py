@@ -1,18 +1,21 @@
 """Running a study: skips what is up to date, goes on after a failure, never takes a dead kernel for a finished run."""
 
 import threading
+import types
 
 import nbformat
 import pytest
 
+from labkit.data.readers.label_files import DataError
 from labkit.params import ParameterError, RunParams
+from labkit.reporting.page.report import _explore_params, any_finished
 from labkit.runs import folder as runs
 from labkit.runs.files import read_json
 from labkit.runs.fingerprint import run_inputs
 from labkit.studies import local as jobs
 from labkit.studies.file import Study
 from labkit.studies.find import current_runs
-from labkit.studies.notebook import execute
+from labkit.studies.notebook import execute, print_line
 from labkit.studies.runner import StudyRunner, open_study
 
 TABLE = {
@@ -28,7 +31,6 @@ TABLE = {
 def runner(monkeypatch):
     """A study whose notebooks are not executed: what a kernel would leave behind is written at once."""
     monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, dataset, data: f"bytes of {data}")
-    monkeypatch.setattr("labkit.reporting.page.render.render_notebook", lambda *args, **kwargs: None)
     runner = StudyRunner(Study(name="s", **TABLE))
     runner.executed, runner.broken = [], set()
 
@@ -117,6 +119,54 @@ def test_changed_data_repeats_every_run_that_reads_it(runner, monkeypatch):
     runner.run_all()
     monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, dataset, data: "other bytes")
     assert all("would run" in line for line in runner.dry_run())
+
+
+TWO_DATA_SETS = {"title": "t", "question": "q", "runs": {"gone": {"data": "gone"}, "there": {"data": "tiny"}}}
+
+
+def without_data(error):
+    """`StudyRunner.data_fingerprint` where the data of one run raises this error."""
+
+    def read(self, dataset, data):
+        if data == "gone":
+            raise error
+        return f"bytes of {data}"
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "error", [DataError("gone: no such folder"), PermissionError("gone: not readable"), ParameterError("gone: a URL")]
+)
+def test_a_run_whose_data_cannot_be_read_fails_alone(runner, monkeypatch, capsys, error):
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", without_data(error))
+    runner.study = Study(name="s", **TWO_DATA_SETS)
+    assert list(runner.dry_run()) == [f"gone-seed0: cannot run, {error}", "there-seed0: would run, not run yet"]
+    runner.failed = {}
+    runner.run_all()
+    assert runner.executed == ["there"] and runner.failed == {"gone-seed0": str(error)}
+    assert capsys.readouterr().err == f"[1/2] gone: FAILED: {error}\n"
+    assert any_finished(runner)
+    assert _explore_params(runner)["data"] == "tiny"  # and not that of the first run
+
+
+def test_a_run_whose_data_is_gone_costs_nothing_while_another_is_asked_for(runner, monkeypatch, capsys):
+    runner.study = Study(name="s", **TWO_DATA_SETS)
+    runner.run_all()
+    runner.executed.clear()
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", without_data(DataError("gone: no such folder")))
+    runner.only = ["there"]
+    runner.run_all()
+    assert not runner.failed and any_finished(runner)
+    assert capsys.readouterr().err == "gone-seed0: not in the report: gone: no such folder\n"
+    assert current_runs("s").set_index("run")["state"].to_dict() == {"gone": "out of date", "there": "finished"}
+
+
+def test_lines_are_printed_in_one_piece():
+    written = []
+    stream = types.SimpleNamespace(write=written.append, flush=lambda: None)
+    print_line("explore.ipynb", stream)
+    assert [piece for piece in written if piece] == ["explore.ipynb\n"]
 
 
 def test_only_the_runs_that_are_asked_for_are_made_and_what_they_start_from(runner):
