@@ -68,8 +68,8 @@ def odd_files(table: pd.DataFrame, store: Store, least: int) -> Files:
     gravity = list(IN_WORDS)
     found.sort(key=lambda row: (gravity.index(row[1]), row[0]))
     problems = pd.DataFrame(found, columns=pd.Index(COLUMNS))
-    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
-    return Files(len(table), least, problems, *((by_area[0], by_area[-1]) if by_area else ()))
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size)) or [None]
+    return Files(len(table), least, problems, by_area[0], by_area[-1])
 
 
 def _header(path: str, least: int) -> tuple[tuple[int, int], list[tuple[str, str]]] | str:

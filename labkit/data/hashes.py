@@ -14,7 +14,6 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from labkit.data.images import ARRAY_PATH, array_image
 from labkit.runs.files import sha256, write_whole
 
 CACHE_NAME = "file-hashes.csv"
-COLUMNS: dict[str, Any] = {"path": object, "size": "int64", "mtime_ns": "int64", "sha256": object}
+COLUMNS: dict = {"path": object, "size": "int64", "mtime_ns": "int64", "sha256": object}
 
 BITS = 256
 FREQUENCIES = np.arange(1, 17)

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 from labkit.data.catalog import CATALOG, CUSTOM
 from labkit.data.images import stem
 from labkit.data.readers.layouts import RELEASE_INDEX
@@ -27,16 +29,14 @@ def guess_dataset(root: Path) -> str:
         if known.group_pattern and _share(known.group_pattern, images) >= ENOUGH and _reads(name, root):
             return name
     indexed = any((folder / RELEASE_INDEX).is_file() for folder in (root, root.parent))
-    return (
-        "leukemia" if indexed and images.layout.startswith("tables by split") and _reads("leukemia", root) else CUSTOM
-    )
+    renamed = indexed and images.layout.startswith("tables by split") and _reads("leukemia", root)
+    return "leukemia" if renamed else CUSTOM
 
 
 def _share(pattern: str, images: ImageData) -> float:
     """The share of the images whose file name has the pattern's form."""
     form = re.compile(pattern, re.IGNORECASE)
-    paths = images.table["path"].tolist()
-    return sum(bool(form.search(stem(path))) for path in paths) / max(1, len(paths))
+    return float(np.mean([bool(form.search(stem(path))) for path in images.table["path"].tolist()]))
 
 
 def _reads(name: str, root: Path) -> bool:

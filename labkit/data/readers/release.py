@@ -30,12 +30,11 @@ def with_release_index(images: ImageData, hashes: pd.Series) -> ImageData:
         return images
     index = _read(path, images.facts.classes)
     before, table = images.table, images.table.copy()
-    sha = before["image_id"].map(hashes.to_dict().get).tolist()
-    label_of = dict(zip(index["sha256"], index["label"], strict=True))
-    label = pd.Series(pd.array([label_of.get(content, pd.NA) for content in sha], dtype="Int64"), before.index)
+    sha = before["image_id"].map(hashes)
+    label = sha.map(dict(zip(index["sha256"], index["label"], strict=True))).astype("Int64")
     unlabelled = before["label"].isna().to_numpy(bool)
     found = unlabelled & label.notna().to_numpy(bool)
-    table["group"] = before["group"].fillna(_subjects(before["image_id"].tolist(), sha, index))
+    table["group"] = before["group"].fillna(_subjects(before["image_id"].tolist(), sha.tolist(), index))
     table["label"] = before["label"].fillna(label)
     own_split = bool(before["split"].loc[~unlabelled].notna().any())
     table.loc[found, "split"] = "test" if own_split else pd.NA
