@@ -41,7 +41,7 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEy
     """Scores on test of the train labels of the patients' other eyes; None without sides, labelled train or test."""
     labelled = table.dropna(subset=["label"])
     train, test = labelled.query("split == 'train'"), labelled.query("split == 'test'")
-    if "side" not in table or table["side"].isna().all() or train.empty or test.empty:
+    if "side" not in table or table["side"].dropna().empty or train.empty or test.empty:
         return None
     eyes = train.dropna(subset=["group", "side"]).drop_duplicates(["group", "side"])  # of each, the first photograph
     label_of_eye = eyes.set_index(["group", "side"])["label"]
@@ -54,7 +54,7 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEy
     return FellowEyeBaseline(
         accuracy=accuracy(labels, answers, len(classes)),
         qwk=qwk(labels, answers, len(classes)),
-        n_copied=int(copied.notna().sum()),
+        n_copied=len(copied.dropna()),
         n_test=len(test),
         majority=str(classes[majority["class"]]),
         majority_accuracy=majority["accuracy"],

@@ -103,7 +103,7 @@ def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str],
     repeated = table.loc[table["image_id"].duplicated(), "image_id"].tolist()
     if repeated:
         raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")
-    missing = int(table["split"].isna().sum())
+    missing = len(table) - len(table["split"].dropna())
     if missing:
         raise ValueError(f"image table: {missing} of {len(table)} rows have no split; assign the splits first")
     return Findings(

@@ -38,8 +38,8 @@ def exact_duplicates(table: pd.DataFrame, hashes: pd.Series) -> Duplicates:
 
     ValueError names an image without a hash.
     """
-    files = table[["image_id", "split", "label"]].copy()
-    files.insert(0, "sha256", files["image_id"].map(hashes))
+    sha = table["image_id"].map(hashes.to_dict().get)
+    files = table.assign(sha256=sha).loc[:, ["sha256", "image_id", "split", "label"]]
     lost = files.loc[files["sha256"].isna(), "image_id"].tolist()
     if lost:
         raise ValueError(f"hashes: {len(lost)} images have none, the first is {lost[0]!r}; hash the whole table")
@@ -62,10 +62,10 @@ def with_copies(table: pd.DataFrame, hashes: pd.Series) -> pd.Series:
 
     An image without a group stays without one, unless its bytes are there twice. `hashes`: SHA-256 by image_id.
     """
-    groups = table["group"].astype("string")
+    groups = pd.Series(table["group"], dtype="string")
     names = groups.fillna("image " + table["image_id"].astype("string"))
-    sha = table["image_id"].map(hashes)
-    copied = sha.notna() & sha.duplicated(keep=False)
+    sha = table["image_id"].map(hashes.to_dict().get)
+    copied = (sha.notna() & sha.duplicated(keep=False)).to_numpy(bool)
     if not copied.any():
         return groups
     name_of, held = pd.factorize(names[copied].astype(object), sort=True)
@@ -73,7 +73,8 @@ def with_copies(table: pd.DataFrame, hashes: pd.Series) -> pd.Series:
     links = coo_array((np.ones(len(content)), (name_of, content)), shape=(content.max() + 1,) * 2)
     component = connected_components(links, directed=False)[1][: len(held)]
     first = pd.Series(held).groupby(component).transform("first")
-    return names.map(dict(zip(held, first, strict=True))).astype("string").fillna(groups)
+    joined = names.map(dict(zip(held, first, strict=True)).get)
+    return pd.Series(joined, dtype="string").fillna(groups)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def near_duplicates(table: pd.DataFrame, store: Store, max_distance: int = MAX_D
         *pairs.loc[(a == "test") & b.isin(LEARNT_FROM), "image_id_a"],
         *pairs.loc[(b == "test") & a.isin(LEARNT_FROM), "image_id_b"],
     }
-    across = int((a != b).sum())
+    across = len(pairs.query("split_a != split_b"))
     return NearDuplicates(
         checked=True,
         max_distance=max_distance,

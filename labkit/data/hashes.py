@@ -76,7 +76,8 @@ def sha256_of(path: str) -> str:
 def _remembered(cache: Path) -> pd.DataFrame:
     """The hashes in the cache; none if the file is missing or damaged, since it can be made again."""
     try:
-        return pd.read_csv(cache, dtype=COLUMNS, usecols=list(COLUMNS), keep_default_na=False)[list(COLUMNS)]
+        known = pd.read_csv(cache, dtype=COLUMNS, usecols=list(COLUMNS), keep_default_na=False)
+        return known.loc[:, list(COLUMNS)]
     except (FileNotFoundError, ValueError):
         return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
 

@@ -30,8 +30,9 @@ def with_release_index(images: ImageData, hashes: pd.Series) -> ImageData:
         return images
     index = _read(path, images.facts.classes)
     before, table = images.table, images.table.copy()
-    sha = before["image_id"].map(hashes)
-    label = sha.map(dict(zip(index["sha256"], index["label"], strict=True))).astype("Int64")
+    sha = before["image_id"].map(hashes.to_dict().get)
+    label_of = dict(zip(index["sha256"], index["label"], strict=True))
+    label = pd.Series(sha.map(label_of.get), dtype="Int64")
     unlabelled = before["label"].isna().to_numpy(bool)
     found = unlabelled & label.notna().to_numpy(bool)
     table["group"] = before["group"].fillna(_subjects(before["image_id"].tolist(), sha.tolist(), index))
