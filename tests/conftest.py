@@ -20,6 +20,11 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 
 QUICK = (  # tests of every room that take milliseconds; make check runs them
+    "test_project.py::test_environment_yml_*",
+    "test_project.py::test_notebooks_are_committed_*",
+    "test_project.py::test_the_lock_holds_*",
+    "test_project.py::test_the_package_stays_small",
+    "test_project.py::test_every_path_in_the_readme_exists",
     "test_params.py",
     "test_bad_parameters.py",
     "runs/test_runs.py",

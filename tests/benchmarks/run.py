@@ -106,7 +106,12 @@ def in_words(table: pd.DataFrame) -> str:
     notes = dict.fromkeys(
         f"{what}, {peer or 'ours'}: {note}" for what, peer, note in table[["what", "peer", "note"]].to_numpy() if note
     )
-    return "\n".join([shown.to_string(index=False, na_rep="", float_format="{:,.4g}".format), *notes])
+    return "\n".join([shown.to_string(index=False, na_rep="", float_format=rounded), *notes])
+
+
+def rounded(value: float) -> str:
+    """Three digits, or all of a large number."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def write(table: pd.DataFrame, bench: Bench) -> Path:
