@@ -51,7 +51,7 @@ def executed(source: Path, target: Path, **params: str) -> None:
 
 
 def overhead_rows(bench: Bench) -> Iterator[Row]:
-    """A notebook of train.ipynb's imports alone, on a forked kernel and on one of its own, in turn."""
+    """A notebook of train.ipynb's imports alone, by `execute` and by `papermill`, in turn."""
     source = bench.folder / "imports.ipynb"
     book = nbformat.read(NOTEBOOKS / "train.ipynb", as_version=4)
     book.cells = [one for one in book.cells if one.cell_type == "code" and one.source.startswith(("import", "from"))]
