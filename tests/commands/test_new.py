@@ -124,7 +124,7 @@ def test_the_file_says_what_was_seen_and_why_it_chose(tmp_path):
     assert "# Written by `labkit new` for 60 images, Kaggle trainLabels.csv" in text
     row = next(line for line in text.splitlines() if "No DR" in line)
     assert row.split()[1:5] == ["No", "DR", "36", "60.0%"] and sum(map(int, row.split()[5:])) == 36
-    assert "always predicting No DR is right for 60.0% of the images" in text
+    assert "always predicting No DR is right for 60.0% of images" in text
     assert "# by patient, of whom there are 30\n" in text
     assert "the images' shorter side is 130 px (median)" in text
     assert "the largest class has 6.0 times the images of the smallest" in text

@@ -245,7 +245,7 @@ def test_without_a_name_the_best_on_validation_of_the_study_answers_if_there_is_
     folder = trained_run(image_folder, run="resnet18-scratch")
     assert find_run() == find_run("tiny") == folder
     trained_run(image_folder, run="resnet18-scratch", split="given", select_on="test")
-    with pytest.raises(ValueError, match="judged on validation images; name one of resnet18-scratch-seed0"):
+    with pytest.raises(ValueError, match="evaluated on validation images; name one of resnet18-scratch-seed0"):
         find_run("tiny")
 
 
