@@ -43,7 +43,7 @@ QUICK = (  # tests of every room that take milliseconds; make check runs them
     "evaluation/test_ranking.py",
     "audit/test_audit.py",
     "studies/test_studies.py",
-    "reporting/test_compare.py",
+    "reporting/test_compare_page.py",
     "reporting/test_failed.py",
     "commands/test_check.py",
     "benchmarks/test_benchmarks.py::*turns",

@@ -58,6 +58,7 @@ class StopRequest:
     asked = False
 
     def __call__(self, number: int, frame: object) -> None:
+        """As a signal handler."""
         self.asked = True
 
 
