@@ -129,7 +129,7 @@ def test_curves_of_a_perfect_and_a_constant_model():
     found = curves({"perfect": perfect, "constant": constant}, CELLS, question(CELLS, "classes"))
     text = question_sentence(found, "ALL").replace(NBSP, " ")
     assert text.startswith("Of the test images 25.0 % (1 image) are positive for ALL")
-    assert "highest AUROC is 1.000 (perfect), where chance gives 0.500" in text
+    assert "highest AUROC is 1.000 (perfect), where a random score has 0.500" in text
     assert text.endswith("average precision is 1.000 (perfect), where chance gives 0.250.")
 
 
