@@ -146,8 +146,7 @@ def _dumbbells(ax: Axes, sensitivities: pd.DataFrame, classes: list[str], pair: 
         values = [first[name, run] for run in pair]
         ax.plot(values, [row, row], color=GREY, linewidth=1, zorder=1)  # draws nothing where one is NaN
         for run, value, size in zip(pair, values, (7, 4.5), strict=True):
-            style = palette[run]
-            ax.plot(value, row, style.marker, color=style.color, markersize=size, markerfacecolor=style.face)
+            ax.plot(value, row, **palette[run].dot(size, edge=1))
     ax.set_yticks(range(len(classes)), [wrap(name, 14) for name in classes])
     ax.set_ylim(len(classes) - 0.5, -0.5)
     ax.set_xlim(-0.05, 1.05)

@@ -18,7 +18,7 @@ from labkit.evaluation.metrics import evaluate, majority_baseline, majority_shar
 from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import plural
 from labkit.params import RunParams
-from labkit.reporting.failed import unfinished
+from labkit.reporting.runs_table import unfinished
 from labkit.reporting.style import Palette
 from labkit.runs.files import read_csv, read_json
 from labkit.runs.folder import read_params, read_predictions

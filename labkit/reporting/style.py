@@ -80,6 +80,11 @@ class VariantStyle:
         """Fill of the marker: hollow where the line is dashed."""
         return "white" if self.linestyle == "--" else self.color
 
+    def dot(self, size: float, edge: float = 1.4) -> dict[str, Any]:
+        """What `Axes.plot` is given to draw one marker; `size` and `edge` in points."""
+        marker = {"marker": self.marker, "markersize": size, "markerfacecolor": self.face, "markeredgewidth": edge}
+        return marker | {"color": self.color, "linestyle": "none"}
+
     @property
     def glyph(self) -> str:
         """The marker as a character, to stand before the variant's name."""
@@ -90,20 +95,15 @@ class VariantStyle:
     def ink(self) -> str:
         """The colour, dark enough for text on white (contrast 4.5, WCAG 2.1 AA)."""
         red, green, blue = to_rgb(self.color)
-        while contrast((red, green, blue), (1, 1, 1)) < 4.5:
+        while contrast_on_white((red, green, blue)) < 4.5:
             red, green, blue = 0.95 * red, 0.95 * green, 0.95 * blue
         return to_hex((red, green, blue))
 
 
-def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """Contrast ratio of two RGB colours, 1 to 21 (WCAG 2.1)."""
-    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(rgb: tuple[float, ...]) -> float:
-    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb[:3]]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+def contrast_on_white(rgb: tuple[float, ...]) -> float:
+    """Contrast ratio of an RGB colour and white, 1 to 21 (WCAG 2.1)."""
+    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb[:3])
+    return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
 
 
 class PercentTicks(Formatter):
@@ -151,7 +151,7 @@ class Palette:
 
     def ordered(self, names: Iterable[str]) -> list[str]:
         """Those of the palette's names that are in `names`, in the palette's order."""
-        wanted = list(dict.fromkeys(map(str, names)))
+        wanted = set(map(str, names))
         for name in wanted:
             self[name]
         return [name for name in self.names if name in wanted]
