@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from labkit.format import article, listing, metric, missing, percent, plural, with_interval, word
 from labkit.reporting.frames import floats, known, mean, means, only, parts
 from labkit.reporting.labels import wrap
-from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
+from labkit.reporting.style import GREY, Palette, new_figure, row_axis, styled, value_axis
 from labkit.reporting.tables import BASELINE
 
 NEARLY = 0.005  # half a point of accuracy: what "nearly the majority class" means
@@ -68,13 +68,10 @@ def dot_panels(panels: list[Panel], palette: Palette, runs: list[str], columns: 
         if values and len(names) > len(runs):
             _value(ax, len(runs), metric(panel.metric).text(panel.baseline), GREY)
         ax.set_title(panel.title)
-        ax.grid(axis="x")
-        ax.tick_params(axis="y", length=0, labelleft=place % columns == 0)
-        ax.spines["left"].set_visible(False)
+        row_axis(ax, [wrap(name) for name in names])
+        ax.tick_params(axis="y", labelleft=place % columns == 0)
         ax.margins(x=0.08)
         value_axis(ax.xaxis, metric(panel.metric).percent, ticks=5 if columns <= 2 else 4)
-    axes[0, 0].set_yticks(range(len(names)), [wrap(name) for name in names])
-    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     return fig
 
 

@@ -1,11 +1,12 @@
 """One look for all figures, and one colour, marker and line style per variant through the whole report."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -115,6 +116,15 @@ class PercentTicks(Formatter):
         return percent(x, digits)
 
 
+def row_axis(ax: Axes, names: Sequence[str]) -> None:
+    """One row for each name, the first on top; a grid for the values and no line at the left."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(axis="x")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+
+
 def value_axis(axis: Axis, in_percent: bool, ticks: int = 6) -> None:
     """Round tick places, written in percent or as they are."""
     axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
@@ -126,19 +136,15 @@ class Palette:
     """Colour, marker and line style of each run, by its place in the study's full list of run names.
 
     Build it once from *all* runs of the study: a run that failed or was left out then keeps its colour for
-    itself, and the others keep theirs. `dashed` names the runs to draw dashed (those trained from scratch).
+    itself, and the others keep theirs. `dashed` names the runs to draw dashed (those trained from scratch);
+    where that would be all of them, none is.
     """
 
     def __init__(self, names: Iterable[str], dashed: Iterable[str] = ()) -> None:
         self.names = list(dict.fromkeys(map(str, names)))
         self.dashed = frozenset(map(str, dashed))
-
-    @classmethod
-    def from_params(cls, runs: Iterable[dict[str, Any]]) -> "Palette":
-        """From dicts with `run` and `weights`: runs without weights are trained from scratch, so dashed."""
-        runs = list(runs)
-        scratch = [run["run"] for run in runs if run.get("weights") in (None, "", "none")]
-        return cls([run["run"] for run in runs], scratch if len(scratch) < len(runs) else ())
+        if self.dashed.issuperset(self.names):
+            self.dashed = frozenset()
 
     def __getitem__(self, name: str) -> VariantStyle:
         """Raises ValueError for a name that is not in the palette."""

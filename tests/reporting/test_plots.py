@@ -254,10 +254,10 @@ def test_label_colours_have_enough_contrast_on_white():
         assert style.contrast_on_white(rgb) >= 4.4
 
 
-def test_palette_dashes_runs_without_weights_unless_all_are_from_scratch():
-    mixed = Palette.from_params([{"run": "a", "weights": None}, {"run": "b", "weights": "IMAGENET1K_V1"}])
+def test_palette_dashes_runs_from_scratch_unless_all_are():
+    mixed = Palette("ab", dashed="a")
     assert (mixed["a"].linestyle, mixed["b"].linestyle) == ("--", "-")
-    alike = Palette.from_params([{"run": "a", "weights": None}, {"run": "b", "weights": None}])
+    alike = Palette("ab", dashed="ab")
     assert (alike["a"].linestyle, alike["b"].linestyle) == ("-", "-")
 
 

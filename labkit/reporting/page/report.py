@@ -23,19 +23,8 @@ from labkit.studies.notebook import NOTEBOOKS, execute, print_line, stop_kernels
 from labkit.studies.runner import StudyRunner, folder_name
 
 # Everything that decides what the report says; the rest of studies/ decides only when and where it is made.
-REPORT_CODE = (
-    "params.py",
-    "format.py",
-    "runs",
-    "studies/file.py",
-    "studies/find.py",
-    "audit",
-    "data",
-    "models",
-    "training",
-    "evaluation",
-    "reporting",
-)
+REPORT_CODE = ("params.py", "format.py", "runs", "studies/file.py", "studies/find.py")
+REPORT_CODE += ("audit", "data", "models", "training", "evaluation", "reporting")
 
 
 def any_finished(runner: StudyRunner) -> bool:
