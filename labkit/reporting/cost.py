@@ -91,10 +91,10 @@ def cost_table(runs: Sequence[Mapping[str, Any]], costs: Sequence[str] = (*COST,
     for name, mine in pd.DataFrame(list(runs)).groupby("run", sort=False):
         row = {"variant": str(name)}
         for key in costs:
-            if key == "device":
-                row["device"] = ", ".join(mine["device"].unique())
-            else:
+            if key in COST:
                 head, divisor, digits = COST[key]
                 row[head] = fixed(mine[key].mean() / divisor, digits)
+            else:
+                row[key] = ", ".join(mine[key].unique())
         rows.append(row)
     return pd.DataFrame(rows)
