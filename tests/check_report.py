@@ -17,7 +17,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 from pypdf import PdfReader
 
-from labkit.reporting.page.render import external_references, missing_alt
+from labkit.reporting.page.html import what_it_loads
 from labkit.runs.files import read_json
 from labkit.studies.file import load_study
 
@@ -38,6 +38,26 @@ HEADINGS = (
 )
 MEGABYTES = 15  # of the HTML; it must go into a mail
 LEFTOVERS = ("Traceback", "Warning:", "it/s]", "<Figure", "[Figure", "No description has been provided", "NaN", "<NA>")
+NO_ALT = "No description has been provided for this image"  # what nbconvert writes
+
+
+def missing_alt(html: str) -> list[str]:
+    """The images (number and start of the source) that a screen reader cannot describe."""
+    images = BeautifulSoup(html, "html.parser").find_all("img")
+    return [
+        f"image {number}: {str(image.get('src', ''))[:40]}"
+        for number, image in enumerate(images, start=1)
+        if str(image.get("alt", "")).strip() in ("", NO_ALT)
+    ]
+
+
+def external_references(html: str) -> list[str]:
+    """Addresses that opening the page would load: every src, stylesheet and CSS url that is not inside it."""
+    soup = BeautifulSoup(html, "html.parser")
+    found = [str(tag[name]) for tag, name in what_it_loads(soup)]
+    for style in soup.find_all("style"):
+        found += re.findall(r"(?:url\(|@import)\s*['\"]?(?!data:|['\"\s])([^'\")]+)", style.get_text())
+    return found
 
 
 def check(folder: Path) -> list[str]:

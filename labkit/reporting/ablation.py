@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from labkit.format import NBSP, fixed, metric, signed
 from labkit.reporting.frames import floats, joined, known, only, parts
 from labkit.reporting.labels import GAP, EndLabel, label_line_ends, named_glyph, wrap
-from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
+from labkit.reporting.style import GREY, Palette, new_figure, row_axis, styled, value_axis
 
 MOST = 4  # pairs in one figure: what a page holds
 PAGE = 9.6  # inches
@@ -146,13 +146,10 @@ def _dumbbells(ax: Axes, sensitivities: pd.DataFrame, classes: list[str], pair: 
         values = [first[name, run] for run in pair]
         ax.plot(values, [row, row], color=GREY, linewidth=1, zorder=1)  # draws nothing where one is NaN
         for run, value, size in zip(pair, values, (7, 4.5), strict=True):
-            style = palette[run]
-            ax.plot(value, row, style.marker, color=style.color, markersize=size, markerfacecolor=style.face)
-    ax.set_yticks(range(len(classes)), [wrap(name, 14) for name in classes])
-    ax.set_ylim(len(classes) - 0.5, -0.5)
+            ax.plot(value, row, **palette[run].dot(size, edge=1))
+    row_axis(ax, [wrap(name, 14) for name in classes])
     ax.set_xlim(-0.05, 1.05)
     ax.set_xticks([0, 0.5, 1], ["0", "50", "100"])
-    _bare(ax)
 
 
 def _change(ax: Axes, rows: pd.DataFrame, metrics: list[str]) -> None:
@@ -165,15 +162,7 @@ def _change(ax: Axes, rows: pd.DataFrame, metrics: list[str]) -> None:
         text = f"{signed(value, 1)}{NBSP}points" if metric(name).percent else signed(value / 100, 3)
         texts.append(f"{wrap(metric(name).short, 11)}\n{'unknown' if np.isnan(value) else text}")
     ax.axvline(0, color=GREY, linewidth=1, zorder=1)
-    ax.set_yticks(range(len(metrics)), texts)
-    ax.set_ylim(len(metrics) - 0.5, -0.5)
-    _bare(ax)
-
-
-def _bare(ax: Axes) -> None:
-    ax.grid(axis="x")
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
+    row_axis(ax, texts)
 
 
 def _same_scales(rows: list[list[Axes]]) -> None:

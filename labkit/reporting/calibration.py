@@ -9,14 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.evaluation.calibration import Calibration
-from labkit.format import (
-    DASH,
-    fixed,
-    percent,
-    plural,
-    whole,
-    word,
-)
+from labkit.format import DASH, fixed, percent, plural, whole, word
 from labkit.reporting.frames import floats, only, parts
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import GREY, Palette, VariantStyle, new_figure, styled

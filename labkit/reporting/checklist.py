@@ -55,11 +55,8 @@ def _data(results: StudyResults) -> Rows:
     cut = "" if crop == "none" else f", cropped to {crop} px"
     preprocessing = f"square of {_all(results, 'image_size')} px{cut}; normalised: {_all(results, 'normalize')}"
     left_out = f"images that cannot be decoded and are left out: {whole(unreadable)}"
-    parts = [
-        f"{part} {plural(run['n_images'][part], 'image')}"
-        for part in ("train", "val", "test")
-        if part in run["n_images"]
-    ]
+    sizes = run["n_images"]
+    parts = [f"{part} {plural(sizes[part], 'image')}" for part in ("train", "val", "test") if part in sizes]
     of = f"; test shows {plural(run['n_groups'], group)}" if run["n_groups"] else ""
     split = SPLIT[params.split].format(group=group if run["n_groups"] else "image")
     of_patients = ("share a", "are unknown", "have met")  # in the stamps' own words (labkit.audit.stamps)

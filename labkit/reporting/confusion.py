@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.labels import wrap
-from labkit.reporting.style import WIDTH, contrast, new_figure, styled
+from labkit.reporting.style import WIDTH, contrast_on_white, new_figure, styled
 
 SIZE, SMALL = 8.5, 7.0  # points
 LETTER = 0.073  # inches: mean width of a letter of 8.5 points
@@ -156,7 +156,7 @@ def _heatmap(ax: Axes, matrix: np.ndarray, size: float, sign: bool = True, digit
     )
     # seaborn turns to white text too early: at a share of 0.5 its contrast is below 3.
     for text, share in zip(list(ax.texts), shares.flat, strict=True):
-        text.set_color("white" if contrast(colormaps["Blues"](share), (1, 1, 1)) > 4.5 else "black")
+        text.set_color("white" if contrast_on_white(colormaps["Blues"](share)) > 4.5 else "black")
     ax.tick_params(length=0)
 
 

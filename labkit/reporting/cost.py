@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from labkit.format import fixed, metric, millions, missing, plural, word
-from labkit.reporting.frames import floats, known, mean, parts
+from labkit.reporting.frames import known, means
 from labkit.reporting.labels import label_points, wrap
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
 
@@ -31,19 +31,15 @@ def cost_figure(costs: pd.DataFrame, palette: Palette, *, score: str) -> Figure:
     `costs`: columns run, minutes, parameters (a count) and the column named by `score`; seeds of a run are averaged.
     The time axis is logarithmic where the longest run took ten times the shortest or more.
     """
-    means = {
-        run: [mean(floats(part, name)) for name in ("minutes", score, "parameters")]
-        for run, part in parts(known(costs, score), "run").items()
-    }
-    runs = palette.ordered(means)
+    costs = known(costs, score)
+    minutes, scores, sizes = (means(costs, "run", name) for name in ("minutes", score, "parameters"))
+    runs = palette.ordered(minutes)
     fig = new_figure(height=3.4)
     ax = fig.subplots()
     for run in runs:
-        style, (minutes, value, _) = palette[run], means[run]
-        edge = {"markersize": 8, "markerfacecolor": style.face, "markeredgewidth": 1.5}
-        ax.plot(minutes, value, style.marker, color=style.color, **edge)
+        ax.plot(minutes[run], scores[run], **palette[run].dot(8, edge=1.5))
     ax.margins(0.18, 0.2)
-    times = [means[run][0] for run in runs]
+    times = minutes.values()
     if times and 0 < 10 * min(times) <= max(times):
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -56,15 +52,15 @@ def cost_figure(costs: pd.DataFrame, palette: Palette, *, score: str) -> Figure:
     if high - low < LEAST_SPAN:  # what differs by less than a hundredth must not look far apart
         ax.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
     ax.grid()
-    texts = [f"{wrap(run, 22)}\n{millions(means[run][2])} parameters" for run in runs]
-    points = np.array([means[run][:2] for run in runs]).reshape(-1, 2)
+    texts = [f"{wrap(run, 22)}\n{millions(sizes[run])} parameters" for run in runs]
+    points = np.array([(minutes[run], scores[run]) for run in runs]).reshape(-1, 2)
     label_points(fig, ax, points, texts, [palette[run].ink for run in runs])
     return fig
 
 
 def cost_sentence(costs: pd.DataFrame, score: str) -> str:
     """What the most expensive variant buys over the cheapest; `costs`: columns run, minutes, and the score, [seed]."""
-    minutes = {run: mean(floats(part, "minutes")) for run, part in parts(costs, "run").items()}
+    minutes, scores = (means(costs, "run", name) for name in ("minutes", score))
     slow, fast = (best(minutes, key=minutes.__getitem__) for best in (max, min))
     longest, shortest = _duration(minutes[slow]), _duration(minutes[fast])
     if len(minutes) == 1:
@@ -74,7 +70,7 @@ def cost_sentence(costs: pd.DataFrame, score: str) -> str:
     ratio = minutes[slow] / minutes[fast]
     factor = f"{fixed(ratio, 1 if ratio < 10 else 0)} times as long as"
     text = f"{slow} took the longest to train, {longest}, {factor} {fast} ({shortest})"
-    gain = mean(floats(parts(costs, "run")[slow], score)) - mean(floats(parts(costs, "run")[fast], score))
+    gain = scores[slow] - scores[fast]
     if missing(gain):
         return f"{text}."
     named = metric(score)
@@ -95,10 +91,10 @@ def cost_table(runs: Sequence[Mapping[str, Any]], costs: Sequence[str] = (*COST,
     for name, mine in pd.DataFrame(list(runs)).groupby("run", sort=False):
         row = {"variant": str(name)}
         for key in costs:
-            if key == "device":
-                row["device"] = ", ".join(mine["device"].unique())
-            else:
+            if key in COST:
                 head, divisor, digits = COST[key]
                 row[head] = fixed(mine[key].mean() / divisor, digits)
+            else:
+                row[key] = ", ".join(mine[key].unique())
         rows.append(row)
     return pd.DataFrame(rows)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
+from scipy.optimize import isotonic_regression
 
 from labkit.reporting.style import GREY, Palette
 
@@ -47,20 +48,13 @@ def named_glyph(palette: Palette, run: str, width: int = 18) -> str:
 def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: float) -> np.ndarray:
     """Centres closest (least squares) to `wanted` such that intervals of `sizes` do not overlap.
 
-    Isotonic regression (pool adjacent violators) of the wanted places, less the room that the labels below
+    Isotonic regression of the wanted places, less the room that the labels below
     take. What does not fit between `low` and `high` is moved inside; with too little room all are centred.
     """
     order = np.argsort(wanted, kind="stable")
     size = np.asarray(sizes, float)[order]
     offset = np.cumsum(size) - size / 2
-    blocks: list[tuple[float, int]] = []  # mean, count
-    for value in np.asarray(wanted, float)[order] - offset:
-        mean, count = float(value), 1
-        while blocks and blocks[-1][0] >= mean:
-            before, number = blocks.pop()
-            mean, count = (before * number + mean * count) / (number + count), number + count
-        blocks.append((mean, count))
-    starts = np.repeat([mean for mean, _ in blocks], [count for _, count in blocks])
+    starts = isotonic_regression(np.asarray(wanted, float)[order] - offset).x
     room = high - low - size.sum()
     starts = np.clip(starts, low, low + room) if room >= 0 else np.full(len(size), low + room / 2)
     centres = np.empty(len(size))

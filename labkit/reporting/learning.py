@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from labkit.format import listing, metric, missing, percent, whole
 from labkit.reporting.frames import floats, joined, known, mean, only, parts
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
-from labkit.reporting.show import CSS_PIXELS_PER_INCH, picture
+from labkit.reporting.show import figure_output
 from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
 from labkit.training.progress import in_browser
 
@@ -132,14 +132,11 @@ def live_curve(run: str, quantity: str = "accuracy") -> Callable[[pd.DataFrame],
     def draw(history: pd.DataFrame) -> None:
         nonlocal handle
         figure = learning_curves(history.assign(run=run), quantity=quantity)
-        alt = f"{quantity} of {run} after {len(history)} epochs"
-        kind, data = picture(figure)
-        content = {kind: data, "text/plain": f"[Figure: {alt}]"}
-        metadata = {kind: {"alt": alt, "width": round(figure.get_figwidth() * CSS_PIXELS_PER_INCH)}}
+        output = figure_output(figure, f"{quantity} of {run} after {len(history)} epochs")
         if handle is None:
-            handle = display(content, raw=True, metadata=metadata, display_id=True)
+            handle = display(output.pop("data"), **output, display_id=True)
         else:
-            handle.update(content, raw=True, metadata=metadata)
+            handle.update(output.pop("data"), **output)
 
     return draw
 

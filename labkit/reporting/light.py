@@ -12,8 +12,9 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from labkit.format import NBSP, article, fixed, listing, metric, word
 from labkit.reporting.comparisons import compare_sentence
 from labkit.reporting.cost import COST, cost_table
-from labkit.reporting.frames import floats, means, parts
+from labkit.reporting.frames import floats, means
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
+from labkit.reporting.scores import seed_means
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
 from labkit.reporting.tables import estimates, results_table
 
@@ -35,33 +36,26 @@ def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
     Run dicts with `run`, the score, `intervals` and the keys of QUANTITIES; seeds are averaged and then have no
     interval.
     """
-    scores = {run: _estimate(part) for run, part in parts(estimates(runs, [score]), "run").items()}
+    scores = seed_means(estimates(runs, [score]), score)
     names, costs = palette.ordered(scores), _costs(runs)
     fig = new_figure(height=0.3 + 2 * min(4.4, 1.9 + 0.22 * len(names)))
     axes = fig.subplots(2, 2, sharey=True)
     axes[0, 0].margins(y=0.15)
     for ax, (key, (label, _, _)) in zip(axes.flat, QUANTITIES.items(), strict=True):
         for name in names:
-            style, cost, (value, low, high) = palette[name], costs.loc[name, key] / COST[key][1], scores[name]
-            ax.plot([cost, cost], [low, high], color=style.color, linewidth=1.2, alpha=0.5, zorder=1)
-            edge = {"markersize": 7, "markerfacecolor": style.face, "markeredgewidth": 1.4}
-            ax.plot(cost, value, style.marker, color=style.color, **edge)
+            style, cost, score_of = palette[name], costs.loc[name, key] / COST[key][1], scores[name]
+            ax.plot([cost, cost], [score_of.low, score_of.high], color=style.color, linewidth=1.2, alpha=0.5, zorder=1)
+            ax.plot(cost, score_of.estimate, **style.dot(7))
         _logarithmic(ax, costs.loc[names, key] / COST[key][1])
         ax.set_xlabel(label)
         ax.grid()
         value_axis(ax.yaxis, metric(score).percent)
     for ax in axes[:, 0]:
         ax.set_ylabel(metric(score).name)
-    ends = [EndLabel(scores[name][0], named_glyph(palette, name, 20), palette[name].ink) for name in names]
+    ends = [EndLabel(scores[name].estimate, named_glyph(palette, name, 20), palette[name].ink) for name in names]
     for ax in axes[:, 1]:  # the panels of a line share their heights, so the names stand once, right of the last
         label_line_ends(fig, ax, ends)
     return fig
-
-
-def _estimate(rows: pd.DataFrame) -> tuple[float, float, float]:
-    """Mean over seeds, with the ends of its interval: NaN with several seeds, as a mean of ends is no interval."""
-    values, low, high = (floats(rows, name) for name in ("estimate", "low", "high"))
-    return float(values.mean()), *((float(low[0]), float(high[0])) if len(values) == 1 else (np.nan, np.nan))
 
 
 def _costs(runs: Runs) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from labkit.evaluation.metrics import evaluate, majority_baseline, majority_shar
 from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import plural
 from labkit.params import RunParams
-from labkit.reporting.failed import unfinished
+from labkit.reporting.runs_table import unfinished
 from labkit.reporting.style import Palette
 from labkit.runs.files import read_csv, read_json
 from labkit.runs.folder import read_params, read_predictions
@@ -217,6 +217,7 @@ def study_results(study_name: str) -> StudyResults:
         raise ValueError(f"study {study_name}: no finished run has a labelled test image; there is nothing to compare")
     first = results[0]
     starts = {name: (study.defaults | keys).get("weights") for name, keys in study.runs.items()}
+    scratch = [name for name, start in starts.items() if start in (None, "", "none")]
     train_labels = np.repeat(np.arange(len(first["classes"])), first["train_counts"])
     return StudyResults(
         study=study,
@@ -227,7 +228,7 @@ def study_results(study_name: str) -> StudyResults:
         baseline=majority_baseline(train_labels, labels[0], len(first["classes"]), facts(first["params"].dataset).task),
         classes=first["classes"],
         score=first["score"],
-        palette=Palette.from_params([{"run": name, "weights": starts.get(name)} for name in study.runs]),
+        palette=Palette(study.runs, dashed=scratch),
         honest=_honest(study, folders),
         unscored=list(dict.fromkeys(unscored)),
         stamps=list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
@@ -251,6 +252,9 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     )
     if not is_ordinal(test):
         intervals = pd.concat([intervals, auroc_intervals(test, classes, task)])
+    # Whether the run has learnt from a test image's group, its parents' training included.
+    met = read_csv(folder / "learnt_from.csv", dtype="string")["group"].dropna()
+    touched = (manifest["source"] + "/" + test["group"]).isin(met).astype(bool)
     seconds = manifest["epoch_seconds"]
     answer = int(np.argmax(manifest["train_counts"]))
     labelled = decided.dropna(subset=["label"])
@@ -264,7 +268,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
         "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
         "intervals": intervals,
         "sensitivity_intervals": sensitivities,
-        "touched": _touched(folder, manifest, test),
+        "touched": touched.set_axis(test["image_id"]),
         "majority_share": majority_share(test),
         "minutes": sum(seconds) / 60,
         "images_per_second": sum(manifest["drawn_counts"]) / float(np.median(seconds)),
@@ -273,13 +277,6 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     history = read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
     history["chosen"] = history["epoch"] == manifest["best_epoch"]
     return result, test, history
-
-
-def _touched(folder: Path, manifest: dict[str, Any], test: pd.DataFrame) -> pd.Series:
-    """Whether the run has learnt from a test image's group, its parents' training included: boolean, by image_id."""
-    met = read_csv(folder / "learnt_from.csv", dtype="string")["group"].dropna()
-    touched = (manifest["source"] + "/" + test["group"]).isin(met).to_numpy(bool)
-    return pd.Series(touched, index=pd.Index(test["image_id"]))
 
 
 def _honest(study: Study, folders: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:

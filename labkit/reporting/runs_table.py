@@ -1,24 +1,30 @@
-"""A study's runs as plain rows, one a run and seed, failed ones too: for ``runs.csv`` and the compare page."""
+"""A study's runs as plain rows, failed ones too: for ``runs.csv``, the compare page and the report's failures."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pandas as pd
 
 from labkit.data.catalog import facts
 from labkit.evaluation.decide import decide
 from labkit.evaluation.metrics import evaluate
 from labkit.format import METRICS
-from labkit.params import RunParams
+from labkit.params import RunParams, parent_of
+from labkit.reporting.page.cells import RenderError, collapse, read_executed
 from labkit.runs.files import read_csv, read_json
 from labkit.runs.folder import read_params, read_predictions, reports_root
+from labkit.studies.file import Study
 from labkit.studies.find import current_runs, run_folders
 
 FIRST = ("run", "seed", "status", "error")
 OF_THE_RUN = ("best_epoch", "epochs_done", "seconds", "test_images", "notebook", "fingerprint", "git_commit")
 PARAMETERS = tuple(name for name in RunParams.model_fields if name not in ("study", "run", "seed", "parent"))
 TEST, VAL = "test_", "val_"  # before the names of scores
+LINES = 20
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -109,3 +115,41 @@ def _validation(folder: Path) -> list[float]:
     table = read_csv(history)
     column = VAL + _score(folder)
     return table[column].dropna().tolist() if column in table else []
+
+
+def unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
+    """Columns run, state, error, log: of the compared runs and of those they start from, in the study's order.
+
+    ``folders``: as `current_runs`. A run that was not begun because of what it starts from says so; ``log`` is
+    empty where nothing was printed.
+    """
+    states = folders.set_index("run")["state"].groupby(level=0).agg(list).to_dict()
+    rows = []
+    for name, keys in study.table().items():
+        parent = parent_of(keys.get("weights"))
+        waits = f"starts from {parent}, which is not finished" if parent in study.table() else ""
+        waits = waits if "finished" not in states.get(parent, []) else ""
+        mine = folders.loc[folders["run"] == name, ["folder", "name", "state"]]
+        if mine.empty:
+            rows.append({"run": name, "state": "not run", "error": waits, "log": ""})
+        for folder, folder_name, state in mine.loc[mine["state"] != "finished"].itertuples(index=False):
+            error = read_json(folder / "run.json").get("error") or waits
+            log = log_end(folder / "train.ipynb") if state in ("failed", "interrupted") else ""
+            rows.append({"run": folder_name, "state": state, "error": error, "log": log})
+    return pd.DataFrame(rows, columns=["run", "state", "error", "log"])
+
+
+def log_end(notebook: Path, lines: int = LINES) -> str:
+    """The last lines that an executed notebook printed, as a terminal shows them; '' where it says nothing."""
+    try:
+        cells = read_executed(notebook, allow_errors=True).cells
+    except RenderError:  # it is not there, or the disk was full when it was saved
+        return ""
+    printed = "".join(map(_printed, cells))
+    said = [line.rstrip() for line in collapse(_ANSI.sub("", printed)).splitlines() if line.strip()]
+    return "\n".join(said[-lines:])
+
+
+def _printed(cell: nbformat.NotebookNode) -> str:
+    streams = [output.text for output in cell.get("outputs", []) if output.output_type == "stream"]
+    return "".join(text if text.endswith("\n") else f"{text}\n" for text in streams)

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.format import article, interval, listing, metric, missing, percent, plural, word
+from labkit.format import article, listing, metric, missing, percent, plural, with_interval, word
 from labkit.reporting.frames import floats, known, mean, means, only, parts
 from labkit.reporting.labels import wrap
-from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
+from labkit.reporting.style import GREY, Palette, new_figure, row_axis, styled, value_axis
 from labkit.reporting.tables import BASELINE
 
 NEARLY = 0.005  # half a point of accuracy: what "nearly the majority class" means
@@ -62,19 +62,16 @@ def dot_panels(panels: list[Panel], palette: Palette, runs: list[str], columns: 
         for row, run in enumerate(runs):
             _dots(ax, panel, row, run, palette)
             if values:
-                _value(ax, row, _text(panel, run, with_interval=columns <= 2), "black")
+                _value(ax, row, _text(panel, run, long=columns <= 2), "black")
         if panel.baseline is not None:
             ax.axvline(panel.baseline, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
         if values and len(names) > len(runs):
             _value(ax, len(runs), metric(panel.metric).text(panel.baseline), GREY)
         ax.set_title(panel.title)
-        ax.grid(axis="x")
-        ax.tick_params(axis="y", length=0, labelleft=place % columns == 0)
-        ax.spines["left"].set_visible(False)
+        row_axis(ax, [wrap(name) for name in names])
+        ax.tick_params(axis="y", labelleft=place % columns == 0)
         ax.margins(x=0.08)
         value_axis(ax.xaxis, metric(panel.metric).percent, ticks=5 if columns <= 2 else 4)
-    axes[0, 0].set_yticks(range(len(names)), [wrap(name) for name in names])
-    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     return fig
 
 
@@ -85,25 +82,17 @@ def _dots(ax: Axes, panel: Panel, row: int, run: str, palette: Palette) -> None:
     shifts = [0.0] if one_only else np.linspace(-0.22, 0.22, len(estimates))
     for y, estimate, low, high in zip(row + np.array(shifts), estimates, lows, highs, strict=True):
         ax.plot([low, high], [y, y], color=style.color, linewidth=1.6 if one_only else 1)  # draws nothing where NaN
-        ax.plot(
-            estimate,
-            y,
-            style.marker,
-            color=style.color,
-            markersize=6 if one_only else 4,
-            markerfacecolor=style.face,
-            markeredgewidth=1.4,
-        )
+        ax.plot(estimate, y, **style.dot(6 if one_only else 4))
 
 
-def _text(panel: Panel, run: str, with_interval: bool) -> str:
+def _text(panel: Panel, run: str, long: bool) -> str:
     estimates, lows, highs = panel.of(run)
     text = metric(panel.metric).text(mean(estimates))
-    if not with_interval or not len(estimates):
+    if not long or not len(estimates):
         return text
     if len(estimates) > 1:
         return f"{text} (mean of {len(estimates)})"
-    return f"{text} {interval(panel.metric, lows[0], highs[0])}".strip()
+    return with_interval(panel.metric, estimates[0], lows[0], highs[0])
 
 
 def _value(ax: Axes, row: int, text: str, color: str) -> None:
@@ -116,7 +105,7 @@ def best_variant_sentence(results: pd.DataFrame, score: str, baseline: float | N
     `results`: as `tables.estimates`; an unknown estimate (NaN) is never compared.
     """
     named, where = metric(score), "on the test images"
-    of_run = _means(results, score)
+    of_run = seed_means(results, score)
     if not of_run:
         return f"No variant has a known {named.name} {where}."
     values = [found.estimate for found in of_run.values()]
@@ -124,7 +113,7 @@ def best_variant_sentence(results: pd.DataFrame, score: str, baseline: float | N
     # Compared as printed: two variants with the same digits are a tie.
     winners = [run for run, found in of_run.items() if named.text(found.estimate) == best]
     first = of_run[winners[0]]
-    value = f"{best} {interval(score, first.low, first.high)}".strip()
+    value = with_interval(score, first.estimate, first.low, first.high)
     if first.seeds > 1:
         value += f" (mean of {plural(first.seeds, 'seed')})"
     superlative = "highest" if named.higher_is_better else "lowest"
@@ -157,7 +146,7 @@ def majority_sentence(
     `baseline`: its accuracy (fraction); `n`: test images; `shares`: run -> share of its most frequent prediction (1: a
     constant model, which may also have chosen another class; its accuracy is then another one).
     """
-    of_run = _means(results, "accuracy")
+    of_run = seed_means(results, "accuracy")
     names = list(of_run)
     groups: dict[str, list[str]] = {"constant": [], "above": [], "noise": [], "not above": []}
     for name, found in of_run.items():
@@ -190,21 +179,23 @@ def _all(some: Sequence[str], names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _Mean:
+class SeedMean:
+    """A score of a run, as the mean over its seeds."""
+
     estimate: float
     low: float  # NaN where unknown
     high: float
     seeds: int
 
 
-def _means(results: pd.DataFrame, score: str) -> dict[str, _Mean]:
+def seed_means(results: pd.DataFrame, score: str) -> dict[str, SeedMean]:
     """Per run, in order of appearance, the mean over its seeds; runs whose value is unknown are left out."""
     of_run = {}
     for run, part in parts(only(known(results, "estimate"), "metric", score), "run").items():
         values, low, high = (floats(part, name) for name in ("estimate", "low", "high"))
         if len(values) > 1:  # a mean of ends is no interval; `estimates` knows that of the mean
             low, high = floats(part, "mean_low"), floats(part, "mean_high")
-        of_run[run] = _Mean(float(values.mean()), float(low[0]), float(high[0]), len(values))
+        of_run[run] = SeedMean(float(values.mean()), float(low[0]), float(high[0]), len(values))
     return of_run
 
 

@@ -53,20 +53,15 @@ def sensitivities(runs: Iterable[Run], classes: Sequence[str], images: Sequence[
 
 def sensitivity_table(sensitivity: pd.DataFrame) -> pd.DataFrame:
     """Variants by classes, seeds averaged; `sensitivity`: as `sensitivities`, with images."""
-    heads = {
-        name: f"{name} (n = {number_of_images(part['images'].iloc[0])})"
-        for name, part in parts(sensitivity, "class").items()
-    }
+    heads = {}
+    for name, part in parts(sensitivity, "class").items():
+        images = part["images"].iloc[0]
+        heads[name] = f"{name} (n = {whole(images)}{', too few' if images < TOO_FEW else ''})"
     rows = []
     for run, part in parts(sensitivity, "run").items():
         of_class = means(part, "class", "sensitivity")
         rows.append({"variant": run} | {head: percent(of_class[name]) for name, head in heads.items()})
     return pd.DataFrame(rows)
-
-
-def number_of_images(number: float) -> str:
-    """'7,026', or '27, too few' where a share of them says little."""
-    return f"{whole(number)}{', too few' if number < TOO_FEW else ''}"
 
 
 def found_sentence(sensitivity: pd.DataFrame) -> str:

@@ -42,17 +42,20 @@ def show(fig: Figure, *, alt: str, caption: str = "", label: str = "") -> None:
     _check_label(label, caption)
     if not alt or not alt.strip():
         raise ValueError("show(fig, alt=...) needs a text that says what the figure shows; it is empty")
-    width, height = (round(inches * CSS_PIXELS_PER_INCH) for inches in fig.get_size_inches())
-    kind, data = picture(fig)
-    display(
-        {kind: data, "text/plain": f"[Figure: {alt}]"},
-        metadata={kind: {"alt": alt, "width": width, "height": height}},
-        raw=True,
-    )
+    output = figure_output(fig, alt)
+    display(output.pop("data"), **output)
     if caption:
         _caption(caption, label)
     if "matplotlib.pyplot" in sys.modules:  # our own figures are unknown to pyplot, a guest's may not be
         sys.modules["matplotlib.pyplot"].close(fig)
+
+
+def figure_output(fig: Figure, alt: str) -> dict[str, Any]:
+    """What `display` is given to show a figure with its alternative text, in its own size."""
+    width, height = (round(inches * CSS_PIXELS_PER_INCH) for inches in fig.get_size_inches())
+    kind, data = picture(fig)
+    metadata = {kind: {"alt": alt, "width": width, "height": height}}
+    return {"data": {kind: data, "text/plain": f"[Figure: {alt}]"}, "metadata": metadata, "raw": True}
 
 
 def picture(fig: Figure) -> tuple[str, str]:

@@ -1,11 +1,12 @@
 """One look for all figures, and one colour, marker and line style per variant through the whole report."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -80,6 +81,11 @@ class VariantStyle:
         """Fill of the marker: hollow where the line is dashed."""
         return "white" if self.linestyle == "--" else self.color
 
+    def dot(self, size: float, edge: float = 1.4) -> dict[str, Any]:
+        """What `Axes.plot` is given to draw one marker; `size` and `edge` in points."""
+        marker = {"marker": self.marker, "markersize": size, "markerfacecolor": self.face, "markeredgewidth": edge}
+        return marker | {"color": self.color, "linestyle": "none"}
+
     @property
     def glyph(self) -> str:
         """The marker as a character, to stand before the variant's name."""
@@ -90,20 +96,15 @@ class VariantStyle:
     def ink(self) -> str:
         """The colour, dark enough for text on white (contrast 4.5, WCAG 2.1 AA)."""
         red, green, blue = to_rgb(self.color)
-        while contrast((red, green, blue), (1, 1, 1)) < 4.5:
+        while contrast_on_white((red, green, blue)) < 4.5:
             red, green, blue = 0.95 * red, 0.95 * green, 0.95 * blue
         return to_hex((red, green, blue))
 
 
-def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """Contrast ratio of two RGB colours, 1 to 21 (WCAG 2.1)."""
-    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(rgb: tuple[float, ...]) -> float:
-    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb[:3]]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+def contrast_on_white(rgb: tuple[float, ...]) -> float:
+    """Contrast ratio of an RGB colour and white, 1 to 21 (WCAG 2.1)."""
+    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb[:3])
+    return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05)
 
 
 class PercentTicks(Formatter):
@@ -113,6 +114,15 @@ class PercentTicks(Formatter):
         locs = [float(loc) * 100 for loc in self.locs]
         digits = next((d for d in range(3) if all(abs(loc - round(loc, d)) < 1e-6 for loc in locs)), 3)
         return percent(x, digits)
+
+
+def row_axis(ax: Axes, names: Sequence[str]) -> None:
+    """One row for each name, the first on top; a grid for the values and no line at the left."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(axis="x")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
 
 
 def value_axis(axis: Axis, in_percent: bool, ticks: int = 6) -> None:
@@ -126,19 +136,15 @@ class Palette:
     """Colour, marker and line style of each run, by its place in the study's full list of run names.
 
     Build it once from *all* runs of the study: a run that failed or was left out then keeps its colour for
-    itself, and the others keep theirs. `dashed` names the runs to draw dashed (those trained from scratch).
+    itself, and the others keep theirs. `dashed` names the runs to draw dashed (those trained from scratch);
+    where that would be all of them, none is.
     """
 
     def __init__(self, names: Iterable[str], dashed: Iterable[str] = ()) -> None:
         self.names = list(dict.fromkeys(map(str, names)))
         self.dashed = frozenset(map(str, dashed))
-
-    @classmethod
-    def from_params(cls, runs: Iterable[dict[str, Any]]) -> "Palette":
-        """From dicts with `run` and `weights`: runs without weights are trained from scratch, so dashed."""
-        runs = list(runs)
-        scratch = [run["run"] for run in runs if run.get("weights") in (None, "", "none")]
-        return cls([run["run"] for run in runs], scratch if len(scratch) < len(runs) else ())
+        if self.dashed.issuperset(self.names):
+            self.dashed = frozenset()
 
     def __getitem__(self, name: str) -> VariantStyle:
         """Raises ValueError for a name that is not in the palette."""
@@ -151,7 +157,7 @@ class Palette:
 
     def ordered(self, names: Iterable[str]) -> list[str]:
         """Those of the palette's names that are in `names`, in the palette's order."""
-        wanted = list(dict.fromkeys(map(str, names)))
+        wanted = set(map(str, names))
         for name in wanted:
             self[name]
         return [name for name in self.names if name in wanted]

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from labkit.format import DASH, metric, whole, with_interval
 from labkit.reporting.frames import floats, parts
-from labkit.reporting.style import COLORS, WIDTH, new_figure, styled, value_axis
+from labkit.reporting.style import COLORS, WIDTH, new_figure, row_axis, styled, value_axis
 
 
 @styled
@@ -26,13 +26,8 @@ def subgroup_dots(table: pd.DataFrame, score: str, overall: float) -> Figure:
             text = with_interval(score, value, start, end)
             ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5)
         ax.axvline(overall, color="#666666", linestyle=(0, (4, 3)), linewidth=1, zorder=1)
-        names = [f"{name} (n = {whole(n)})" for name, n in zip(part["part"], part["n"], strict=True)]
-        ax.set_yticks(range(len(part)), names)
-        ax.set_ylim(len(part) - 0.5, -0.5)
+        row_axis(ax, [f"{name} (n = {whole(n)})" for name, n in zip(part["part"], part["n"], strict=True)])
         ax.set_title(factor)
-        ax.grid(axis="x")
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
     value_axis(axes[-1].xaxis, metric(score).percent)
     axes[-1].set_xlabel(metric(score).name)
     return fig

@@ -55,12 +55,11 @@ def _told_apart(results: StudyResults) -> str:
         if name != best:
             row = paired_difference(results.seeds(name), results.seeds(best), len(results.classes)).loc[results.score]
             (beaten if row["low"] > 0 else close).append(name)
-    where, noise = f"On {metric(results.score).name}, {best} is", "by more than noise"
-    if not close:
-        return f"{where} better than {_of(beaten)} {noise}."
+    where = f"On {metric(results.score).name}, {best} is"
     if not beaten:
-        return f"{where} not better than {_of(close)} {noise}."
-    return f"{where} better than {_of(beaten)} {noise}, and cannot be told apart from {_of(close)}."
+        return f"{where} not better than {_of(close)} by more than noise."
+    apart = f", and cannot be told apart from {_of(close)}" if close else ""
+    return f"{where} better than {_of(beaten)} by more than noise{apart}."
 
 
 def _of(names: list[str]) -> str:

@@ -74,7 +74,7 @@ def worth(results: StudyResults) -> Worth:
 
 
 def _derived(run: Mapping[str, Any], test: pd.DataFrame, classes: list[str], task: str) -> dict[str, Any]:
-    labelled = test.loc[test["label"].notna()]
+    labelled = test.dropna(subset="label")
     ends = bootstrap_by_group(labelled["label"], labelled["prediction"], labelled["group"], len(classes))
     scores = evaluate(labelled, classes, task)
     return scores | {"run": run["run"] + BOTH_EYES, "seed": run["seed"], "intervals": ends}

@@ -74,12 +74,15 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        complete = content.keys() >= CONTENT
     except OSError:
         raise
-    except Exception as error:  # UnpicklingError, EOFError, RuntimeError …: as many as there are ways to be damaged
-        raise _damaged(path) from error
-    if not isinstance(content, dict) or not content.keys() >= CONTENT:
-        raise _damaged(path)
+    except Exception:  # UnpicklingError, EOFError, RuntimeError …: as many as there are ways to be damaged
+        complete = False
+    if not complete:
+        raise ParameterError(
+            f"{path}: damaged, or no checkpoint of labkit's; remove it, and the run starts again from its first epoch"
+        )
     return content if content["fingerprint"] == fingerprint else None
 
 
@@ -89,12 +92,6 @@ def restore(saved: dict[str, Any], model: nn.Module, optimizer: Any, scaler: Any
     optimizer.load_state_dict(saved["optimizer"])
     if scaler is not None:
         scaler.load_state_dict(saved["scaler"])
-
-
-def _damaged(path: Path) -> ParameterError:
-    return ParameterError(
-        f"{path}: damaged, or no checkpoint of labkit's; remove it, and the run starts again from its first epoch"
-    )
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], arch: str) -> None:

@@ -30,7 +30,9 @@ def set_up(params: RunParams) -> Accelerator:
     # Else new memory is filled with NaN first, to find bugs: 2 to 4 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     torch.backends.cudnn.benchmark = False
-    seed_everything(params.seed)
+    random.seed(params.seed)
+    np.random.seed(params.seed % 2**32)  # noqa: NPY002 -- libraries may still read the global state
+    torch.manual_seed(params.seed)
     precision = params.precision
     if precision == "auto":
         precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
@@ -86,13 +88,6 @@ def choose_device(device: str) -> str:
         names = ", ".join(name for name, found in there.items() if found)
         raise ParameterError(f"device: got {device!r}, which this machine does not have; allowed here: auto, {names}")
     return device
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy's global state and torch (all devices)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 -- libraries may still read the global state
-    torch.manual_seed(seed)
 
 
 def machine_facts(accelerator: Accelerator) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from labkit.runs.folder import Run
 from labkit.training.checkpoint import Progress, load_checkpoint, restore
 from labkit.training.launch import launch
 from labkit.training.loss import make_criterion
-from labkit.training.optim import learning_rate_at, make_optimizer
+from labkit.training.optim import build_optimizer, learning_rate_at
 from labkit.training.predict import predict_together, prepare
 from labkit.training.progress import Bar, Stopped, StopRequest, how_far, stop_requests
 from labkit.training.recorder import Recorder, Score, evaluate
@@ -175,7 +175,8 @@ def make_step(
     micro_batch: int,
 ) -> TrainStep:
     """The step of an epoch's phase: only the head's weights learn while the backbone is frozen, else all of them."""
-    optimizer = make_optimizer(network, params, accelerator, frozen=epoch <= params.freeze_epochs)
+    optimizer = build_optimizer(network, params, frozen=epoch <= params.freeze_epochs)
+    optimizer = accelerator.prepare_optimizer(optimizer)  # which scales gradients in fp16
     criterion = make_criterion(params, weights).to(accelerator.device)
     if accelerator.num_processes > 1:
         device_ids = [accelerator.local_process_index] if accelerator.device.type == "cuda" else None

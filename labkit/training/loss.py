@@ -36,18 +36,18 @@ def refuse_unordered(params: RunParams, facts: DatasetFacts) -> None:
 class SquaredError(nn.Module):
     """(output - grade)² of outputs (N, 1), averaged as torch's cross entropy is: weighted by each image's class."""
 
-    weights: Tensor | None
+    weight: Tensor | None  # named as in torch's losses
 
     def __init__(self, weights: Sequence[float] | None):
         super().__init__()
-        self.register_buffer("weights", None if weights is None else torch.tensor(weights))
+        self.register_buffer("weight", None if weights is None else torch.tensor(weights))
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Outputs (N, 1) and grades (N,) -> their mean squared error, a scalar."""
         errors = (outputs.squeeze(1) - labels) ** 2
-        if self.weights is None:
+        if self.weight is None:
             return errors.mean()
-        of_image = self.weights[labels]
+        of_image = self.weight[labels]
         return (errors * of_image).sum() / of_image.sum()
 
 
@@ -60,7 +60,7 @@ def make_criterion(params: RunParams, weights: Sequence[float] | None) -> nn.Mod
 
 def weight_of(criterion: nn.Module, labels: Tensor) -> Tensor:
     """What these images count for in the criterion's mean, a scalar on their device: their number, or their weights."""
-    weights = criterion.weights if isinstance(criterion, SquaredError) else getattr(criterion, "weight", None)
+    weights = getattr(criterion, "weight", None)
     return torch.full((), float(len(labels)), device=labels.device) if weights is None else weights[labels].sum()
 
 

@@ -3,7 +3,6 @@
 import math
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from labkit.models.build import freeze_backbone, head_parameters, unfreeze_backbone
@@ -32,10 +31,3 @@ def build_optimizer(model: nn.Module, params: RunParams, frozen: bool) -> torch.
         return torch.optim.SGD(learning, momentum=params.momentum, **shared)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[params.optimizer]
     return kind(learning, **shared)
-
-
-def make_optimizer(
-    model: nn.Module, params: RunParams, accelerator: Accelerator, frozen: bool
-) -> torch.optim.Optimizer:
-    """`build_optimizer`'s, in the accelerator's hands, which scales gradients in fp16."""
-    return accelerator.prepare_optimizer(build_optimizer(model, params, frozen))

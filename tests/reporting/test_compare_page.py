@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from check_report import external_references
 from made_pages import CURVES, compare_page
 from made_runs import labels, make_run
 
 from labkit.params import RunParams
 from labkit.reporting.page.compare import render_compare, sparkline
-from labkit.reporting.page.render import external_references
 from labkit.reporting.runs_table import runs_table, validation_curves
 from labkit.runs.files import read_json, write_json
 from labkit.runs.fingerprint import run_inputs

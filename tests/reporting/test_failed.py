@@ -9,8 +9,8 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from labkit.params import RunParams
 from labkit.reporting import show
-from labkit.reporting.failed import log_end
 from labkit.reporting.results import study_results
+from labkit.reporting.runs_table import log_end
 from labkit.runs.folder import mark_failed, run_folder
 from labkit.studies.file import Study
 

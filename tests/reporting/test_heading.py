@@ -1,7 +1,7 @@
 """The lines under a report's title are those of its runs' manifests."""
 
 from labkit.params import RunParams
-from labkit.reporting.page.heading import title_facts
+from labkit.reporting.page.report import title_facts
 
 MANIFEST = {"n_images": {"train": 100, "test": 20}, "git_commit": "abc", "device": "cpu", "seconds": 90}
 

@@ -251,13 +251,13 @@ def test_label_colours_have_enough_contrast_on_white():
     for name in palette.names:
         ink = palette[name].ink
         rgb = tuple(int(ink[place : place + 2], 16) / 255 for place in (1, 3, 5))
-        assert style.contrast(rgb, (1, 1, 1)) >= 4.4
+        assert style.contrast_on_white(rgb) >= 4.4
 
 
-def test_palette_dashes_runs_without_weights_unless_all_are_from_scratch():
-    mixed = Palette.from_params([{"run": "a", "weights": None}, {"run": "b", "weights": "IMAGENET1K_V1"}])
+def test_palette_dashes_runs_from_scratch_unless_all_are():
+    mixed = Palette("ab", dashed="a")
     assert (mixed["a"].linestyle, mixed["b"].linestyle) == ("--", "-")
-    alike = Palette.from_params([{"run": "a", "weights": None}, {"run": "b", "weights": None}])
+    alike = Palette("ab", dashed="ab")
     assert (alike["a"].linestyle, alike["b"].linestyle) == ("-", "-")
 
 

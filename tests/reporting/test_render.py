@@ -15,14 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from check_report import as_pictures, fonts_left_out, over_the_edge, stranded
+from check_report import as_pictures, external_references, fonts_left_out, missing_alt, over_the_edge, stranded
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from labkit.reporting.page import browser
 from labkit.reporting.page.cells import assignments, collapse
-from labkit.reporting.page.html import external_references
-from labkit.reporting.page.render import RenderError, missing_alt, render_notebook, render_pdf, render_report
+from labkit.reporting.page.render import RenderError, render_notebook, render_pdf, render_report
 
 
 def needs_browser(test):

@@ -24,7 +24,7 @@ from labkit.training import recorder, step
 from labkit.training.device import set_up
 from labkit.training.loop import fit
 from labkit.training.loss import make_criterion
-from labkit.training.optim import build_optimizer, make_optimizer
+from labkit.training.optim import build_optimizer
 from labkit.training.predict import predict_images
 from labkit.training.step import TrainStep, is_out_of_memory, piece_sizes
 
@@ -257,7 +257,7 @@ def test_a_step_does_not_wait_for_the_device_and_sends_it_no_constants(changes, 
     params = BASE.model_copy(update={"optimizer": "adamw", "device": device} | changes)
     accelerator = set_up(params)
     model = accelerator.prepare_model(build_model("resnet18", params.outputs(3)))
-    optimizer = make_optimizer(model, params, accelerator, frozen=False)
+    optimizer = accelerator.prepare_optimizer(build_optimizer(model, params, frozen=False))
     criterion = make_criterion(params, [1.0, 2.0, 3.0]).to(accelerator.device)
     step = TrainStep(model, criterion, optimizer, params, accelerator, 3)
     batch = {name: values.pin_memory() if device == "cuda" else values for name, values in a_batch().items()}

@@ -105,19 +105,17 @@ def _below_title(cells: list[NotebookNode]) -> list[NotebookNode]:
 def clean(nb: NotebookNode) -> NotebookNode:
     """Change cells in place to what a reader should see (see the functions below); returns the notebook."""
     cells: list[NotebookNode] = []
-    parameters: list[NotebookNode] = []  # the last `parameters` cell, until an injected one replaces it
+    # Injected parameters replace those that the notebook itself sets.
+    replaced = {"parameters"} if any("injected-parameters" in _tags(cell) for cell in nb.cells) else set()
     for cell in nb.cells:
-        tags = set(cell.metadata.get("tags", []))
-        if tags & DROPPED_TAGS or not cell.source.strip():
+        tags = set(_tags(cell))
+        if tags & (DROPPED_TAGS | replaced) or not cell.source.strip():
             continue
         if cell.cell_type != "code":
             cells.append(cell)
             continue
-        if "injected-parameters" in tags:
-            cells = [kept for kept in cells if not any(kept is old for old in parameters)]
         if tags & {"parameters", "injected-parameters"}:
             cell.metadata["parameters"] = assignments(cell.source)
-            parameters = [cell] if "parameters" in tags else []
             cell.outputs = []
         else:
             cell.outputs = clean_outputs(cell.outputs)
@@ -138,12 +136,10 @@ def assignments(source: str) -> list[tuple[str, str]]:
         return []
     found: dict[str, str] = {}
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if isinstance(node, ast.AnnAssign) and node.value is not None:
-            targets = [node.target]
-        for target in targets:
-            if isinstance(target, ast.Name) and isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
-                found[target.id] = ast.get_source_segment(source, node.value) or ast.unparse(node.value)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    found[target.id] = ast.get_source_segment(source, node.value) or ast.unparse(node.value)
     return list(found.items())
 
 

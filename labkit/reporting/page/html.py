@@ -8,7 +8,6 @@ from latex2mathml.converter import convert
 from labkit.reporting.page.tables import dress_tables, link_references, place_captions
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
-NO_ALT = "No description has been provided for this image"  # what nbconvert writes
 
 
 def finish(html: str, parts: int = 1) -> str:
@@ -28,28 +27,9 @@ def finish(html: str, parts: int = 1) -> str:
     return str(soup)
 
 
-def missing_alt(html: str) -> list[str]:
-    """The images (number and start of the source) that a screen reader cannot describe."""
-    images = BeautifulSoup(html, "html.parser").find_all("img")
-    return [
-        f"image {number}: {str(image.get('src', ''))[:40]}"
-        for number, image in enumerate(images, start=1)
-        if str(image.get("alt", "")).strip() in ("", NO_ALT)
-    ]
-
-
-def external_references(html: str) -> list[str]:
-    """Addresses that opening the page would load: every src, stylesheet and CSS url that is not inside it."""
-    soup = BeautifulSoup(html, "html.parser")
-    found = [str(tag[name]) for tag, name in _loading(soup)]
-    for style in soup.find_all("style"):
-        found += re.findall(r"(?:url\(|@import)\s*['\"]?(?!data:|['\"\s])([^'\")]+)", style.get_text())
-    return found
-
-
 def keep_offline(soup: BeautifulSoup) -> None:
     """Replace what would be loaded by a link to it (pictures) or drop it (scripts, frames, style sheets)."""
-    for tag, name in _loading(soup):
+    for tag, name in what_it_loads(soup):
         if tag.name == "img":
             link = soup.new_tag("a", href=str(tag[name]))
             link.string = f"[picture not included: {tag.get('alt') or tag[name]}]"
@@ -58,7 +38,8 @@ def keep_offline(soup: BeautifulSoup) -> None:
             tag.decompose()
 
 
-def _loading(soup: BeautifulSoup) -> list[tuple[Tag, str]]:
+def what_it_loads(soup: BeautifulSoup) -> list[tuple[Tag, str]]:
+    """Each tag that makes a browser load a file from outside the page, with the attribute that names it."""
     found = []
     for tag in soup.find_all(True):
         names = ("href",) if tag.name in ("link", "image", "use") else ("src", "srcset", "poster", "data")

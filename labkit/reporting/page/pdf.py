@@ -1,18 +1,12 @@
-"""PDF of the finished page, printed by an installed browser through nbconvert's webpdf exporter."""
+"""PDF of the finished page, printed by an installed browser through Playwright."""
 
 import asyncio
 import concurrent.futures
 import html as html_escapes
 import os
 import re
-from typing import Any
-
-from nbconvert.exporters.webpdf import WebPDFExporter
-from nbformat import NotebookNode
-from traitlets import Unicode, default
 
 from labkit.reporting.page.browser import BrowserMissing, install_hint, require_browser
-from labkit.reporting.page.exporter import ReportExporter
 
 PAGE_ADDRESS = "http://report.invalid/report.html"  # served from memory; .invalid never resolves (RFC 2606)
 BROWSER_ARGS = (
@@ -32,86 +26,64 @@ HEADER = (
 PAGE_NUMBERS = '<span><span class="pageNumber"></span> / <span class="totalPages"></span></span>'
 
 
-class ReportPDFExporter(ReportExporter, WebPDFExporter):
-    """Like webpdf, but with any installed browser, our page, tags, an outline, and page numbers.
+def print_page(html: str, paper: str) -> bytes:
+    """The finished page as a PDF with tags, an outline and page numbers; BrowserMissing without a browser that starts.
 
-    `jupyter nbconvert --to labkit.reporting.page.pdf.ReportPDFExporter notebook.ipynb` works too.
+    In a thread of its own, since the caller may be a kernel whose event loop is already running.
     """
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, _print(html, paper, str(require_browser()))).result()
 
-    export_from_notebook = "Lab report (PDF)"
 
-    executable_path = Unicode(help="The browser; found by labkit.reporting.page.browser unless set.").tag(config=True)
-    paper = Unicode("A4", help="A4 or Letter.").tag(config=True)
+async def _print(html: str, paper: str, executable: str) -> bytes:
+    from playwright.async_api import Error, async_playwright
 
-    @default("executable_path")
-    def _executable_path_default(self):
-        return str(require_browser())
+    async with async_playwright() as playwright:
+        try:
+            browser = await playwright.chromium.launch(
+                executable_path=executable,
+                args=list(BROWSER_ARGS),
+                env={k: v for k, v in os.environ.items() if k != "DISPLAY"},  # headless hangs on a dead one
+                timeout=LAUNCH_SECONDS * 1000,
+                handle_sigint=False,
+                handle_sigterm=False,
+                handle_sighup=False,
+            )
+        except Error as error:
+            reason = error.message.strip().splitlines()[0]
+            cure = f"set LABKIT_CHROME to another, or {install_hint()}"
+            raise BrowserMissing(f"{executable} does not start ({reason}); {cure}") from error
+        try:
+            page = await browser.new_page(viewport={"width": 673, "height": 970})  # A4 less its margins
+            page.set_default_timeout(PAGE_SECONDS * 1000)
 
-    def from_notebook_node(
-        self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
-    ) -> tuple[Any, dict[str, Any]]:
-        """(PDF as bytes, resources): the same page as ReportExporter's, printed."""
-        html, resources = ReportExporter(parent=self).from_notebook_node(nb, resources, **kw)
-        resources["output_extension"] = ".pdf"
-        return self.run_playwright(html), resources
+            async def serve(route):
+                if route.request.url == PAGE_ADDRESS:
+                    await route.fulfill(body=html, content_type="text/html; charset=utf-8")
+                else:
+                    await route.abort()
 
-    def run_playwright(self, html: str) -> bytes:
-        """Print a finished page; BrowserMissing when the browser does not start.
-
-        In a thread of its own, since the caller may be a kernel whose event loop is already running.
-        """
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            return pool.submit(asyncio.run, self._print(html)).result()
-
-    async def _print(self, html: str) -> bytes:
-        from playwright.async_api import Error, async_playwright
-
-        async with async_playwright() as playwright:
-            try:
-                browser = await playwright.chromium.launch(
-                    executable_path=self.executable_path,
-                    args=[*BROWSER_ARGS, *self.browser_args],
-                    env={k: v for k, v in os.environ.items() if k != "DISPLAY"},  # headless hangs on a dead one
-                    timeout=LAUNCH_SECONDS * 1000,
-                    handle_sigint=False,
-                    handle_sigterm=False,
-                    handle_sighup=False,
-                )
-            except Error as error:
-                reason = error.message.strip().splitlines()[0]
-                cure = f"set LABKIT_CHROME to another, or {install_hint()}"
-                raise BrowserMissing(f"{self.executable_path} does not start ({reason}); {cure}") from error
-            try:
-                page = await browser.new_page(viewport={"width": 673, "height": 970})  # A4 less its margins
-                page.set_default_timeout(PAGE_SECONDS * 1000)
-
-                async def serve(route):
-                    if route.request.url == PAGE_ADDRESS:
-                        await route.fulfill(body=html, content_type="text/html; charset=utf-8")
-                    else:
-                        await route.abort()
-
-                await page.route("**/*", serve)
-                await page.emulate_media(media="print", color_scheme="light")
-                await page.goto(PAGE_ADDRESS, wait_until="load")
-                # The page's own style asks for A4, which is what a reader gets who prints it from a browser.
-                await page.add_style_tag(content=f"@page {{ size: {self.paper}; }}")
-                # A link to a file beside the page would carry our made-up address.
-                await page.evaluate(
-                    "document.querySelectorAll('a[href]').forEach(a => "
-                    "{ if (!/^(#|https?:|mailto:)/.test(a.getAttribute('href'))) a.removeAttribute('href') })"
-                )
-                return await page.pdf(
-                    prefer_css_page_size=True,
-                    print_background=True,
-                    tagged=True,
-                    outline=True,
-                    display_header_footer=True,
-                    header_template=HEADER.format(side="flex-start", text=_title(html)),
-                    footer_template=HEADER.format(side="center", text=PAGE_NUMBERS),
-                )
-            finally:
-                await browser.close()
+            await page.route("**/*", serve)
+            await page.emulate_media(media="print", color_scheme="light")
+            await page.goto(PAGE_ADDRESS, wait_until="load")
+            # The page's own style asks for A4, which is what a reader gets who prints it from a browser.
+            await page.add_style_tag(content=f"@page {{ size: {paper}; }}")
+            # A link to a file beside the page would carry our made-up address.
+            await page.evaluate(
+                "document.querySelectorAll('a[href]').forEach(a => "
+                "{ if (!/^(#|https?:|mailto:)/.test(a.getAttribute('href'))) a.removeAttribute('href') })"
+            )
+            return await page.pdf(
+                prefer_css_page_size=True,
+                print_background=True,
+                tagged=True,
+                outline=True,
+                display_header_footer=True,
+                header_template=HEADER.format(side="flex-start", text=_title(html)),
+                footer_template=HEADER.format(side="center", text=PAGE_NUMBERS),
+            )
+        finally:
+            await browser.close()
 
 
 def _title(html: str) -> str:

@@ -3,12 +3,9 @@
 from pathlib import Path
 
 from labkit.reporting.page.cells import RenderError, join, read_executed
-from labkit.reporting.page.html import external_references, missing_alt
 from labkit.runs.files import sweep, write_whole
 
 PAPERS = ("A4", "Letter")
-
-__all__ = ["RenderError", "external_references", "missing_alt", "render_notebook", "render_pdf", "render_report"]
 
 
 def render_report(
@@ -56,11 +53,10 @@ def render_pdf(html: Path, pdf: Path, paper: str = "A4") -> Path:
     `paper` is A4 or Letter; tables and figures are sized for A4's width, which is the narrower. RenderError for
     another paper. BrowserMissing (labkit.reporting.page.browser) says what to install when there is no browser.
     """
-    from labkit.reporting.page.pdf import ReportPDFExporter
+    from labkit.reporting.page.pdf import print_page
 
     if paper not in PAPERS:
         raise RenderError(f"paper: got {paper!r}; give {' or '.join(PAPERS)}")
-    page = Path(html).read_text(encoding="utf-8")
-    printed = ReportPDFExporter(paper=paper).run_playwright(page)
+    printed = print_page(Path(html).read_text(encoding="utf-8"), paper)
     write_whole(Path(pdf), lambda beside: beside.write_bytes(printed))
     return Path(pdf)

@@ -3,14 +3,15 @@
 What is up to date is neither executed nor rendered again; ``report.json`` holds what each file was made from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from labkit.data.source import PHANTOMS
+from labkit.format import fixed, plural, whole
 from labkit.params import PROJECT, ExploreParams, RunParams
 from labkit.reporting.page.compare import render_compare
-from labkit.reporting.page.heading import title_facts
 from labkit.reporting.page.render import render_notebook, render_pdf, render_report
 from labkit.reporting.runs_table import runs_table, validation_curves
 from labkit.runs.files import read_json, sha256, write_csv
@@ -22,19 +23,8 @@ from labkit.studies.notebook import NOTEBOOKS, execute, print_line, stop_kernels
 from labkit.studies.runner import StudyRunner, folder_name
 
 # Everything that decides what the report says; the rest of studies/ decides only when and where it is made.
-REPORT_CODE = (
-    "params.py",
-    "format.py",
-    "runs",
-    "studies/file.py",
-    "studies/find.py",
-    "audit",
-    "data",
-    "models",
-    "training",
-    "evaluation",
-    "reporting",
-)
+REPORT_CODE = ("params.py", "format.py", "runs", "studies/file.py", "studies/find.py")
+REPORT_CODE += ("audit", "data", "models", "training", "evaluation", "reporting")
 
 
 def any_finished(runner: StudyRunner) -> bool:
@@ -154,6 +144,28 @@ def _finished(runner: StudyRunner, folders: Sequence[Path]) -> list[dict[str, An
         for name, manifest in manifests
         if manifest.get("status") == "finished" and manifest["fingerprint"] == runner.planned[name]
     ]
+
+
+def title_facts(study_file: str, params: RunParams, manifests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What stands under the title; `params` are those of one compared run. The date is the last run's."""
+    found = {"Study": study_file}
+    if dates := sorted(manifest["finished_at"][:10] for manifest in manifests if manifest.get("finished_at")):
+        found["Date"] = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    if commits := _listed(manifests, "git_commit"):
+        found["Commit"] = commits
+    images = max((sum(manifest["n_images"].values()) for manifest in manifests if "n_images" in manifest), default=0)
+    data = PHANTOMS.get(params.data, f"“{Path(params.data).name}”, {params.dataset}")
+    found["Data"] = f"{data}, {plural(whole(images), 'labelled image')}" if images else data
+    if devices := _listed(manifests, "device"):
+        found["Device"] = devices
+    minutes = sum(float(manifest.get("seconds", 0)) for manifest in manifests) / 60
+    found["Runs"] = f"{whole(len(manifests))}, {plural(fixed(minutes, 1), 'minute')} in all"
+    return found
+
+
+def _listed(manifests: Sequence[Mapping[str, Any]], key: str) -> str:
+    """The values that occur, in the order of the runs."""
+    return ", ".join(dict.fromkeys(str(manifest[key]) for manifest in manifests if manifest.get(key)))
 
 
 def _contents(folder: Path) -> list[str | None]:
