@@ -16,19 +16,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from labkit.audit import (
-    UNSPLIT,
-    Findings,
-    audit,
-    duplicate_sentences,
-    fellow_eye_sentence,
-    file_sentences,
-    full_audit,
-    group_sentences,
-    near_sentences,
-    shortcut_sentence,
-)
-from labkit.commands.draft import as_parameter
+from labkit.audit import UNSPLIT, Findings, audit, full_audit
+from labkit.commands.new import as_parameter
 from labkit.data.readers import DataError, ImageData, guess_dataset, read
 from labkit.data.source import PHANTOMS, open_data
 from labkit.data.splits import PARTS, assign_splits
@@ -56,7 +45,8 @@ def main(arguments: argparse.Namespace) -> int:
     """1 if training and test images overlap."""
     tell = partial(print, file=sys.stderr, flush=True)
     report = check(arguments.data, arguments.dataset, arguments.split, lambda step: tell(f"labkit: {step} …"))
-    print(in_json(report) if arguments.json else in_words(report))
+    # NaN is refused, because JSON does not have it
+    print(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) if arguments.json else in_words(report))
     return 1 if report["leak"] else 0
 
 
@@ -83,6 +73,10 @@ def check(
         with contextlib.redirect_stdout(sys.stderr):  # the store prints what it decodes
             store = build_store(table, hashes, SIZE, cache_root())
         found = full_audit(table, hashes, store, classes, facts.group_name, facts.score, SIZE, tell)
+    said = found.by_heading()
+    if how is None:
+        cure = f"--split group splits it by {facts.group_name}."
+        said["Split"] = [f"The data has no train and test split, so no leak is possible; {cure}"]
     return {
         "data": data,
         "dataset": chosen,
@@ -103,7 +97,7 @@ def check(
             "files": found.files is not None,
         },
         "findings": _plain(found),
-        "said": _said(found, how),
+        "said": said,
     }
 
 
@@ -121,11 +115,6 @@ def in_words(report: dict[str, Any]) -> str:
     for heading, sentences in report["said"].items():
         lines += ["", heading, *(f"- {sentence}" for sentence in sentences)]
     return "\n".join([*lines, "", _verdict(report)])
-
-
-def in_json(report: dict[str, Any]) -> str:
-    """The report of `check` as JSON; raises ValueError on NaN, which JSON does not have."""
-    return json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _verdict(report: dict[str, Any]) -> str:
@@ -170,23 +159,6 @@ def _counts(table: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]
     splits = sorted({part for part, _ in tally}, key=lambda part: ([*PARTS, part].index(part), part))
     shown = names if "no label" in label else classes
     return {part: {name: tally[part, name] for name in shown} for part in splits}
-
-
-def _said(found: Findings, how: str | None) -> dict[str, list[str]]:
-    """The sentences of the report, by heading."""
-    name = found.group_name
-    if how is None:
-        split = [f"The data has no train and test split, so no leak is possible; --split group splits it by {name}."]
-    else:
-        split = group_sentences(found.groups, name)
-    said = {"Split": split, "Duplicates": duplicate_sentences(found.duplicates)}
-    if found.near is not None:
-        said["Duplicates"] += near_sentences(found.near)
-    if found.files is not None:
-        said["Files"] = file_sentences(found.files)
-    baselines = [fellow_eye_sentence(found.fellow_eye, name)] if found.fellow_eye else []
-    baselines += [shortcut_sentence(found.shortcut)] if found.shortcut else []
-    return said | ({"Baselines": baselines} if baselines else {})
 
 
 def _plain(found: Findings) -> dict[str, Any]:
