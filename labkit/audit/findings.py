@@ -153,8 +153,7 @@ def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test:
     if not groups.checked:
         found.append(f"{name}s are unknown: whether test shares them with training cannot be checked")
     if groups.n_shared:
-        share = groups.n_test_touched / groups.n_test_images
-        found.append(f"{percent(share)} of the test images share a {name} with the training images")
+        found.append(f"{percent(groups.share_touched)} of the test images share a {name} with the training images")
     if duplicates.n_test_touched:
         found.append(f"{are(duplicates.n_test_touched, 'test image')} in the training images, too, byte for byte")
     if findings.near is not None and findings.near.n_test_touched:

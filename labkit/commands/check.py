@@ -12,23 +12,21 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from labkit.audit import UNSPLIT, Findings, audit, full_audit
-from labkit.commands.new import as_parameter
-from labkit.data.readers import DataError, ImageData, guess_dataset, read
-from labkit.data.source import PHANTOMS, open_data
+from labkit.commands.new import Split, as_parameters
+from labkit.data.readers import DataError, ImageData, read
+from labkit.data.source import open_data
 from labkit.data.splits import PARTS, assign_splits
 from labkit.data.store import build_store
-from labkit.params import refuse_url
 from labkit.runs.folder import cache_root
 
 EXAMPLE = "labkit check demo --dataset retinopathy --split group"
 SIZE = 64  # pixels per side at which near duplicates, blank images and colours are looked for
 VAL_FRACTION, TEST_FRACTION = 0.15, 0.2  # of a split that is drawn here, as in the notebooks
-Split = Literal["given", "group", "image"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,9 +58,8 @@ def check(
     lists are checked. Raises ValueError (DataError, ParameterError) for data that cannot be read, and for
     `split: given` without such a split.
     """
-    data, folder = as_parameter(refuse_url(data, "data"))
     tell("reading the tables and hashing the files")
-    chosen = dataset or ("retinopathy" if data in PHANTOMS else guess_dataset(folder))
+    data, folder, chosen = as_parameters(data, dataset)
     images, hashes = _open(chosen, data, folder)
     table, how = _with_split(images, hashes, split)
     classes, facts = list(images.facts.classes), images.facts

@@ -117,8 +117,7 @@ class Draft:
 
 def look(data: str, dataset: str | None = None) -> Draft:
     """Read the images and choose. ValueError (DataError) if they cannot be read or split, or are of one class."""
-    data, place = as_parameter(refuse_url(data, "data"))
-    chosen = dataset or ("retinopathy" if data in PHANTOMS else guess_dataset(place))
+    data, place, chosen = as_parameters(data, dataset)
     with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line
         images, hashes = open_data(chosen, data, cache_root())
     held = images.table["label"].dropna().unique()
@@ -130,17 +129,17 @@ def look(data: str, dataset: str | None = None) -> Draft:
     return Draft(chosen, data, images, table, split, why, side, _size(side, images.facts.task))
 
 
-def as_parameter(data: str) -> tuple[str, Path]:
-    """The folder as the parameter `data` names it (relative to the project, or absolute), and where it is.
+def as_parameters(data: str, dataset: str | None) -> tuple[str, Path, str]:
+    """The folder as the parameter `data` names it (relative to the project, or absolute), where it is, and `dataset`.
 
-    In a shell it is relative to the current folder; that comes first.
+    In a shell it is relative to the current folder; that comes first. The data set is guessed where none is given.
     """
-    if data in PHANTOMS:
-        return data, Path(data)
+    if refuse_url(data, "data") in PHANTOMS:
+        return data, Path(data), dataset or "retinopathy"
     here, there = Path(data).expanduser().resolve(), (PROJECT / Path(data).expanduser()).resolve()
-    if here == there or (there.exists() and not here.exists()):
-        return data, there
-    return here.as_posix(), here
+    in_project = here == there or (there.exists() and not here.exists())
+    place = there if in_project else here
+    return data if in_project else here.as_posix(), place, dataset or guess_dataset(place)
 
 
 def _split(images: ImageData) -> tuple[Split, str]:
