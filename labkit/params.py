@@ -8,7 +8,7 @@ import ast
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 
@@ -286,21 +286,18 @@ def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:
         if marked or started:
             literals = _literals(source, strict=marked)
             if not marked:
-                _refuse_near_misses(literals, fields)
+                for name in [
+                    name for name in literals if name not in fields
+                ]:  # others are allowed, but not `epoch = 9` for `epochs`
+                    if close := difflib.get_close_matches(name, fields, 1, cutoff=0.85):
+                        meant = f"did you mean {close[0]}? (rename it if not)"
+                        raise ParameterError(f"{name}: there is no such parameter; {meant}")
             values |= literals if marked else {name: v for name, v in literals.items() if name in fields}
     if not started:
         raise ParameterError(
             "no parameters cell was run: run the notebook's cell that begins with `# Parameters` first"
         )
     return values
-
-
-def _refuse_near_misses(names: Iterable[str], fields: set[str]) -> None:
-    """Other names are allowed in a cell of one's own, but not ``epoch = 9``, where ``epochs`` was meant."""
-    for name in names:
-        close = difflib.get_close_matches(name, fields, 1, cutoff=0.85)
-        if close and name not in fields:
-            raise ParameterError(f"{name}: there is no such parameter; did you mean {close[0]}? (rename it if not)")
 
 
 def _literals(source: str, strict: bool) -> dict[str, Any]:

@@ -8,10 +8,9 @@ import torch
 
 from labkit import audit
 from labkit.data.loaders import make_loaders
-from labkit.data.source import open_data
+from labkit.data.source import open_data, submissions
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
-from labkit.data.submission import submissions
 from labkit.evaluation.decide import decide
 from labkit.models import build
 from labkit.params import RunParams

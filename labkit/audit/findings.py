@@ -14,14 +14,7 @@ from labkit.audit.baselines import (
     shortcut_sentence,
 )
 from labkit.audit.damaged import Files, file_sentences, odd_files
-from labkit.audit.leaks import (
-    SharedGroups,
-    are,
-    duplicate_sentences,
-    group_sentences,
-    near_sentences,
-    shared_groups,
-)
+from labkit.audit.leaks import SharedGroups, are, duplicate_sentences, group_sentences, near_sentences, shared_groups
 from labkit.data.duplicates import Duplicates, NearDuplicates, exact_duplicates, near_duplicates
 from labkit.data.store import Store
 from labkit.format import percent
@@ -49,15 +42,21 @@ class Findings:
         near = self.near.n_test_touched if self.near else 0
         return self.groups.n_shared > 0 or self.duplicates.n_test_touched > 0 or near > 0
 
-    def sentences(self) -> list[str]:
+    def by_heading(self) -> dict[str, list[str]]:
         """Plain words with the numbers, one finding each, also where nothing was found or could not be looked for."""
-        found = group_sentences(self.groups, self.group_name)
-        found += [fellow_eye_sentence(self.fellow_eye, self.group_name)] if self.fellow_eye else []
-        found += duplicate_sentences(self.duplicates)
-        found += near_sentences(self.near) if self.near else []
-        found += file_sentences(self.files) if self.files else []
-        found += [shortcut_sentence(self.shortcut)] if self.shortcut else []
-        return found
+        baselines = [fellow_eye_sentence(self.fellow_eye, self.group_name)] if self.fellow_eye else []
+        baselines += [shortcut_sentence(self.shortcut)] if self.shortcut else []
+        said = {
+            "Split": group_sentences(self.groups, self.group_name),
+            "Duplicates": duplicate_sentences(self.duplicates) + (near_sentences(self.near) if self.near else []),
+            "Files": file_sentences(self.files) if self.files else [],
+            "Baselines": baselines,
+        }
+        return {heading: sentences for heading, sentences in said.items() if sentences}
+
+    def sentences(self) -> list[str]:
+        """The sentences of all headings, in their order."""
+        return [sentence for said in self.by_heading().values() for sentence in said]
 
     def facts(self) -> dict[str, str]:
         """What a run's manifest keeps: `groups` and `duplicates`, a sentence or more each."""
@@ -154,8 +153,7 @@ def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test:
     if not groups.checked:
         found.append(f"{name}s are unknown: whether test shares them with training cannot be checked")
     if groups.n_shared:
-        share = groups.n_test_touched / groups.n_test_images
-        found.append(f"{percent(share)} of the test images share a {name} with the training images")
+        found.append(f"{percent(groups.share_touched)} of the test images share a {name} with the training images")
     if duplicates.n_test_touched:
         found.append(f"{are(duplicates.n_test_touched, 'test image')} in the training images, too, byte for byte")
     if findings.near is not None and findings.near.n_test_touched:

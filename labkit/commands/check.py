@@ -12,34 +12,21 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
-from labkit.audit import (
-    UNSPLIT,
-    Findings,
-    audit,
-    duplicate_sentences,
-    fellow_eye_sentence,
-    file_sentences,
-    full_audit,
-    group_sentences,
-    near_sentences,
-    shortcut_sentence,
-)
-from labkit.commands.draft import as_parameter
-from labkit.data.readers import DataError, ImageData, guess_dataset, read
-from labkit.data.source import PHANTOMS, open_data
+from labkit.audit import UNSPLIT, Findings, audit, full_audit
+from labkit.commands.new import Split, as_parameters
+from labkit.data.readers import DataError, ImageData, read
+from labkit.data.source import open_data
 from labkit.data.splits import PARTS, assign_splits
 from labkit.data.store import build_store
-from labkit.params import refuse_url
 from labkit.runs.folder import cache_root
 
 EXAMPLE = "labkit check demo --dataset retinopathy --split group"
 SIZE = 64  # pixels per side at which near duplicates, blank images and colours are looked for
 VAL_FRACTION, TEST_FRACTION = 0.15, 0.2  # of a split that is drawn here, as in the notebooks
-Split = Literal["given", "group", "image"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +43,8 @@ def main(arguments: argparse.Namespace) -> int:
     """1 if training and test images overlap."""
     tell = partial(print, file=sys.stderr, flush=True)
     report = check(arguments.data, arguments.dataset, arguments.split, lambda step: tell(f"labkit: {step} …"))
-    print(in_json(report) if arguments.json else in_words(report))
+    # NaN is refused, because JSON does not have it
+    print(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) if arguments.json else in_words(report))
     return 1 if report["leak"] else 0
 
 
@@ -70,9 +58,8 @@ def check(
     lists are checked. Raises ValueError (DataError, ParameterError) for data that cannot be read, and for
     `split: given` without such a split.
     """
-    data, folder = as_parameter(refuse_url(data, "data"))
     tell("reading the tables and hashing the files")
-    chosen = dataset or ("retinopathy" if data in PHANTOMS else guess_dataset(folder))
+    data, folder, chosen = as_parameters(data, dataset)
     images, hashes = _open(chosen, data, folder)
     table, how = _with_split(images, hashes, split)
     classes, facts = list(images.facts.classes), images.facts
@@ -83,6 +70,10 @@ def check(
         with contextlib.redirect_stdout(sys.stderr):  # the store prints what it decodes
             store = build_store(table, hashes, SIZE, cache_root())
         found = full_audit(table, hashes, store, classes, facts.group_name, facts.score, SIZE, tell)
+    said = found.by_heading()
+    if how is None:
+        cure = f"--split group splits it by {facts.group_name}."
+        said["Split"] = [f"The data has no train and test split, so no leak is possible; {cure}"]
     return {
         "data": data,
         "dataset": chosen,
@@ -103,7 +94,7 @@ def check(
             "files": found.files is not None,
         },
         "findings": _plain(found),
-        "said": _said(found, how),
+        "said": said,
     }
 
 
@@ -121,11 +112,6 @@ def in_words(report: dict[str, Any]) -> str:
     for heading, sentences in report["said"].items():
         lines += ["", heading, *(f"- {sentence}" for sentence in sentences)]
     return "\n".join([*lines, "", _verdict(report)])
-
-
-def in_json(report: dict[str, Any]) -> str:
-    """The report of `check` as JSON; raises ValueError on NaN, which JSON does not have."""
-    return json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _verdict(report: dict[str, Any]) -> str:
@@ -170,23 +156,6 @@ def _counts(table: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]
     splits = sorted({part for part, _ in tally}, key=lambda part: ([*PARTS, part].index(part), part))
     shown = names if "no label" in label else classes
     return {part: {name: tally[part, name] for name in shown} for part in splits}
-
-
-def _said(found: Findings, how: str | None) -> dict[str, list[str]]:
-    """The sentences of the report, by heading."""
-    name = found.group_name
-    if how is None:
-        split = [f"The data has no train and test split, so no leak is possible; --split group splits it by {name}."]
-    else:
-        split = group_sentences(found.groups, name)
-    said = {"Split": split, "Duplicates": duplicate_sentences(found.duplicates)}
-    if found.near is not None:
-        said["Duplicates"] += near_sentences(found.near)
-    if found.files is not None:
-        said["Files"] = file_sentences(found.files)
-    baselines = [fellow_eye_sentence(found.fellow_eye, name)] if found.fellow_eye else []
-    baselines += [shortcut_sentence(found.shortcut)] if found.shortcut else []
-    return said | ({"Baselines": baselines} if baselines else {})
 
 
 def _plain(found: Findings) -> dict[str, Any]:

@@ -1,22 +1,45 @@
-"""``labkit new``: write a commented study file for a folder of images, after `draft.look` has looked at it."""
+"""``labkit new``: look at a folder of images, then write a commented study file that suits it.
+
+The data set is guessed from the file names, the size from the pixels, the split from the known groups, class weights
+from the class counts, the epochs from the number of training images.
+"""
 
 import argparse
+import contextlib
 import json
 import shlex
+import sys
 import textwrap
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Literal
 
 import numpy as np
+import pandas as pd
+from PIL import Image
 
 from labkit.commands import short
-from labkit.commands.draft import IMBALANCED, LARGEST, Draft, look
 from labkit.data.catalog import CUSTOM
-from labkit.data.splits import PARTS
-from labkit.params import ParameterError, RunParams
+from labkit.data.images import ARRAY_PATH, load_image
+from labkit.data.readers import ImageData, guess_dataset
+from labkit.data.source import PHANTOMS, open_data
+from labkit.data.splits import PARTS, assign_splits
+from labkit.params import PROJECT, ParameterError, RunParams, refuse_url
+from labkit.runs.folder import cache_root
 from labkit.studies.file import load_study, study_file
 
 EXAMPLE = "labkit new mine --data demo"
+
+Split = Literal["group", "given", "image"]
+SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)  # pixels per side to choose from
+LARGEST = {"grades": 512, "classes": 224}  # small lesions need pixels; ImageNet weights were trained at 224
+SMALL_STEM = 40  # pixels: a ResNet's first two layers divide each side by four, which would leave too little
+SAMPLE = 200  # images whose size is read
+IMAGES_SEEN = 300_000  # in training, all epochs together: 11 epochs of EyePACS' 28,100 training images
+EPOCHS = (10, 30)  # at least, at most
+IMBALANCED = 2.0  # largest class / smallest class, from which on class weights are suggested
+CPU_SPEED = 60 * 64**2  # pixels per second: ResNet-18 trains on 60 images/s of 64 px on two cores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,49 +79,149 @@ def new_study(name: str, data: str, dataset: str | None = None) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Draft:
+    """What is in a folder, and the settings that suit it."""
+
+    dataset: str
+    data: str  # as a study file names it
+    images: ImageData
+    table: pd.DataFrame  # with the split that the study will have
+    split: Split
+    why_split: str
+    side: int  # median of the shorter sides, pixels
+    size: int
+
+    @property
+    def training(self) -> int:
+        """Number of training images."""
+        return self.table["split"].tolist().count("train")
+
+    @property
+    def epochs(self) -> int:
+        """So many that the network sees about IMAGES_SEEN images, within EPOCHS."""
+        low, high = EPOCHS
+        return min(high, max(low, round(IMAGES_SEEN / max(1, self.training))))
+
+    @property
+    def counts(self) -> list[int]:
+        """Labelled images by class."""
+        label = self.table["label"].dropna().to_numpy(np.int64)
+        return np.bincount(label, minlength=len(self.images.facts.classes)).tolist()
+
+    @property
+    def tiny(self) -> bool:
+        """Whether a ResNet's usual first layers would leave too few pixels."""
+        return self.size < SMALL_STEM
+
+
+def look(data: str, dataset: str | None = None) -> Draft:
+    """Read the images and choose. ValueError (DataError) if they cannot be read or split, or are of one class."""
+    data, place, chosen = as_parameters(data, dataset)
+    with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line
+        images, hashes = open_data(chosen, data, cache_root())
+    held = images.table["label"].dropna().unique()
+    if len(held) < 2:
+        raise ValueError(f"{place}: its images are of {len(held)} class(es); a classifier needs two or more")
+    split, why = _split(images)
+    table = assign_splits(images.table, hashes=hashes, **RunParams.of({"split": split}).split_rule)  # as in the runs
+    side = _shorter_side(images.table["path"].tolist())
+    return Draft(chosen, data, images, table, split, why, side, _size(side, images.facts.task))
+
+
+def as_parameters(data: str, dataset: str | None) -> tuple[str, Path, str]:
+    """The folder as the parameter `data` names it (relative to the project, or absolute), where it is, and `dataset`.
+
+    In a shell it is relative to the current folder; that comes first. The data set is guessed where none is given.
+    """
+    if refuse_url(data, "data") in PHANTOMS:
+        return data, Path(data), dataset or "retinopathy"
+    here, there = Path(data).expanduser().resolve(), (PROJECT / Path(data).expanduser()).resolve()
+    in_project = here == there or (there.exists() and not here.exists())
+    place = there if in_project else here
+    return data if in_project else here.as_posix(), place, dataset or guess_dataset(place)
+
+
+def _split(images: ImageData) -> tuple[Split, str]:
+    """`split`, and why."""
+    table, group = images.table, images.facts.group_name
+    labelled = table.loc[table["label"].notna()]
+    unknown = np.count_nonzero(labelled["group"].isna())
+    parts = [part for part in PARTS if part in set(labelled["split"].dropna())]
+    own = "train" in parts and len(parts) > 1
+    if unknown < len(labelled):
+        words = f"by {group}, of whom there are {labelled['group'].nunique():,}"
+        if unknown:
+            words += f"; {unknown:,} images have no known {group}, and each is a group of its own"
+        if own:
+            shared = int(np.count_nonzero(labelled.groupby("group")["split"].nunique() > 1))
+            words += "; the data's own split shares "
+            words += (
+                f"{shared:,} {group}{'s' * (shared > 1)}, so `given` would leak" if shared else f"no {group} either"
+            )
+        return "group", words
+    if own:
+        words = f"the data's own split ({', '.join(parts)}); its {group}s are unknown, so leaks cannot be ruled out"
+        return "given", words
+    words = f"by image, since no {group} is known and the data has no split of its own; images of one {group} may leak"
+    return "image", words
+
+
+def _shorter_side(paths: list[str]) -> int:
+    """Median of the shorter sides of a sample of the images; unreadable ones are skipped."""
+    sides = []
+    for path in paths[:: max(1, len(paths) // SAMPLE)]:
+        with contextlib.suppress(OSError):  # the audit lists these
+            if ARRAY_PATH.fullmatch(path):
+                sides.append(min(load_image(path).size))
+            else:
+                with Image.open(path) as image:
+                    sides.append(min(image.size))
+    if not sides:
+        raise ValueError(f"{paths[0]}: neither this image nor any other of the sample can be opened")
+    return round(median(sides))
+
+
+def _size(side: int, task: str) -> int:
+    fitting = [size for size in SIZES if size <= min(side, LARGEST[task])]
+    return fitting[-1] if fitting else max(16, side)
+
+
 def written(name: str, draft: Draft) -> str:
     """The study file's text."""
-    lines = _seen(draft)
-    lines += [
-        f"title: {json.dumps(f'Residual networks on {_called(draft)}', ensure_ascii=False)}",
+    called = Path(draft.data).stem if draft.dataset == CUSTOM else draft.images.facts.title
+    commands = f"labkit check {shlex.quote(draft.data)}", f"labkit run {name} --dry-run", f"labkit report {name}"
+    lines = [
+        *_seen(draft),
+        f"title: {json.dumps(f'Residual networks on {called}', ensure_ascii=False)}",
         "question: >-",
         *_wrapped(_question(draft), "  "),
         "defaults:",
         *_defaults(draft),
         "runs:",
         *_runs(draft),
-        *_wrapped(_how_to_run(name, draft), "# "),
+        f"# How to run it (make report STUDY={name} does the last step):",
+        *(f"#   {command}" for command in commands),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _called(draft: Draft) -> str:
-    return Path(draft.data).stem if draft.dataset == CUSTOM else draft.images.facts.title
-
-
-def _wrapped(text: str, indent: str, width: int = 116) -> list[str]:
-    return [
-        line
-        for paragraph in text.split("\n")
-        for line in textwrap.wrap(paragraph, width, initial_indent=indent, subsequent_indent=indent)
-    ]
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, 116, initial_indent=indent, subsequent_indent=indent)
 
 
 def _seen(draft: Draft) -> list[str]:
     """What the folder holds, as comments: images by class and split, the majority baseline, notes."""
-    classes, counts, table = draft.images.facts.classes, draft.counts, draft.table
-    parts = [part for part in PARTS if part in set(table["split"])]
-    tally = Counter(zip(table["split"].tolist(), table["label"].fillna(-1).astype("Int64").tolist(), strict=True))
-    names = [textwrap.shorten(str(kind), 40) for kind in classes]
-    wide = max(map(len, [*names, "class"]))
-    lines = [f"{'class':<{wide}}  {'images':>8}  {'share':>6}  " + "  ".join(f"{part:>7}" for part in parts)]
-    for number, kind in enumerate(names):
-        by_part = "  ".join(f"{tally[part, number]:>7,}" for part in parts)
-        lines.append(f"{kind:<{wide}}  {counts[number]:>8,}  {counts[number] / sum(counts):>6.1%}  {by_part}")
-    most = counts.index(max(counts))
-    words = [
-        f"always predicting {names[most]} is right for {max(counts) / sum(counts):.1%} of images: the baseline to beat"
-    ]
+    counts, table = draft.counts, draft.table
+    names = [textwrap.shorten(str(kind), 40) for kind in draft.images.facts.classes]
+    shown = pd.DataFrame({"images": counts, "share": [f"{count / sum(counts):.1%}" for count in counts]}, index=names)
+    for part in [part for part in PARTS if part in set(table["split"])]:
+        label = table.loc[table["split"] == part, "label"]
+        shown[part] = [(label == number).sum() for number in range(len(names))]
+    formats = {column: str if column == "share" else "{:>8,}".format for column in shown}
+    lines = shown.rename_axis(columns="class").to_string(formatters=formats).splitlines()
+    share = f"{max(counts) / sum(counts):.1%}"
+    words = [f"always predicting {shown['images'].idxmax()} is right for {share} of images: the baseline to beat"]
     if unlabelled := np.count_nonzero(table["label"].isna()):
         words.append(f"{unlabelled:,} images have no label; each run predicts them, to be handed in")
     words += [*draft.images.notes, *table.attrs.get("notes", [])]
@@ -121,7 +244,9 @@ def _question(draft: Draft) -> str:
 
 def _defaults(draft: Draft) -> list[str]:
     """The parameters that all runs share, each with its reason."""
-    seen = f"{draft.training * draft.epochs:,} images seen in all epochs; the best epoch on validation is kept."
+    seen = draft.training * draft.epochs
+    kept = f"{seen:,} images seen in all epochs; the best epoch on validation is kept."
+    pixels = draft.size**2 * (16 if draft.tiny else 1)  # the small stem keeps four times as many per side
     rows = [
         ("dataset", draft.dataset, "" if draft.dataset == CUSTOM else draft.images.facts.title),
         ("data", json.dumps(draft.data, ensure_ascii=False), f"replaced by --data; {draft.images.layout}"),
@@ -129,14 +254,9 @@ def _defaults(draft: Draft) -> list[str]:
         ("image_size", str(draft.size), _why_size(draft)),
     ]
     if draft.tiny:
+        no_mean = "no ImageNet weights fit that layer, so it needs no ImageNet mean and deviation"
         rows.append(("deviation", "small_stem", "a first layer that keeps every pixel, for images this small"))
-        rows.append(
-            (
-                "normalize",
-                "half",
-                "no ImageNet weights fit that layer, so it needs no ImageNet mean and deviation",
-            )
-        )
+        rows.append(("normalize", "half", no_mean))
     if draft.dataset in ("leukemia", "bloodmnist"):
         rows.append(("rotation", "90", "a cell has no upright orientation; flips are on already"))
     elif draft.dataset == CUSTOM:
@@ -145,7 +265,7 @@ def _defaults(draft: Draft) -> list[str]:
     steps = -(-draft.training // batch)
     rows += [
         ("batch_size", str(batch), f"{steps:,} step{'s' * (steps > 1)} per epoch"),
-        ("epochs", str(draft.epochs), f"{seen} {_time(draft.hours)}"),
+        ("epochs", str(draft.epochs), f"{kept} {_time(seen * pixels / CPU_SPEED / 3600)}"),
         ("learning_rate", "3e-4", "of AdamW with a cosine schedule: low, since half of the runs are fine-tuned"),
     ]
     if draft.tiny:
@@ -180,8 +300,9 @@ def _time(hours: float) -> str:
 
 def _runs(draft: Draft) -> list[str]:
     """Two or three runs: from scratch, from ImageNet weights, and with class weights if classes are imbalanced."""
-    weighted = draft.imbalance >= IMBALANCED
-    reason = f"  # the largest class has {draft.imbalance:.1f} times the images of the smallest"
+    imbalance = max(draft.counts) / min(filter(None, draft.counts))
+    weighted = imbalance >= IMBALANCED
+    reason = f"  # the largest class has {imbalance:.1f} times the images of the smallest"
     if draft.tiny:
         lines = ["  resnet18: {arch: resnet18}"]
         lines += [reason, "  resnet18-weighted: {arch: resnet18, class_weights: balanced}"] if weighted else []
@@ -200,12 +321,3 @@ def _runs(draft: Draft) -> list[str]:
             f"  # resnet18-finetuned-ordinal: {{{start}, loss: ordinal}}",
         ]
     return lines
-
-
-def _how_to_run(name: str, draft: Draft) -> str:
-    return (
-        f"How to run it (make report STUDY={name} does the last step):\n"
-        f"  labkit check {shlex.quote(draft.data)}\n"
-        f"  labkit run {name} --dry-run\n"
-        f"  labkit report {name}"
-    )

@@ -22,9 +22,8 @@ from labkit.data.catalog import facts
 from labkit.data.hashes import sha256_of
 from labkit.data.images import find_images
 from labkit.data.loaders import evaluation_batch
-from labkit.data.source import open_data
+from labkit.data.source import open_data, submissions
 from labkit.data.store import load_square
-from labkit.data.submission import submissions
 from labkit.evaluation.decide import decide
 from labkit.evaluation.gradcam import Maps, grad_cam
 from labkit.evaluation.ordinal import Cuts, grade_cuts

@@ -28,7 +28,7 @@ EXAMPLE = "labkit verify resnet18-scratch --study demo"
 # What must be the same, in the order in which a difference arises.
 FILES = ("history.csv", "model.safetensors", "predictions.csv", "metrics.json")
 # Equality is promised only if these are the same: another machine or version may give other bytes.
-PROMISED_FOR = ("versions", "machine", "device", "precision", "threads")
+PROMISED_FOR = ("versions", "machine", "device", "precision", "threads", "data", "code")
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,10 @@ def verify(folder: Path) -> Repeat:
 def compare(folder: Path, repeated: Path, seconds: float = 0.0) -> Repeat:
     """Compare two run folders file by file."""
     differing = {name: _difference(folder / name, repeated / name) for name in FILES}
-    then, now = (read_json(path / "run.json") for path in (folder, repeated))
+    then, now = [read_json(path / "run.json") for path in (folder, repeated)]
+    for manifest in (then, now):
+        manifest |= {name: manifest.get("inputs", {}).get(name) for name in ("data", "code")}
     changed = {name: (then.get(name), now.get(name)) for name in PROMISED_FOR if then.get(name) != now.get(name)}
-    inputs = [manifest.get("inputs", {}) for manifest in (then, now)]
-    for name in ("data", "code"):
-        if inputs[0].get(name) != inputs[1].get(name):
-            changed[name] = (inputs[0].get(name), inputs[1].get(name))
     return Repeat(folder.name, repeated, {name: where for name, where in differing.items() if where}, changed, seconds)
 
 

@@ -108,8 +108,6 @@ def facts(name: str) -> DatasetFacts:
     """The facts of data set `name`; `custom` has no classes yet. ValueError lists the names there are."""
     if name == CUSTOM:
         return DatasetFacts(name=CUSTOM, title="Custom data", task="classes", classes=(), score="macro_f1")
-    try:
-        return CATALOG[name]
-    except KeyError:
-        known = ", ".join([*CATALOG, CUSTOM])
-        raise ValueError(f"unknown data set {name!r}; known are: {known}") from None
+    if name not in CATALOG:
+        raise ValueError(f"unknown data set {name!r}; known are: {', '.join([*CATALOG, CUSTOM])}")
+    return CATALOG[name]

@@ -21,14 +21,12 @@ DAMAGED_ARRAY = (ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile,
 
 _LOCK = threading.Lock()
 MAX_ASPECT = 100  # sides of 1 : 100 are no picture; cut square and enlarged, a line of pixels would fill the memory
-WHAT_IT_IS = {  # how a file that is no image begins -> what it is
-    b"<!DOCTYPE": "a web page",
+WHAT_IT_IS = {  # how a file that is no image begins, in lower case -> what it is
     b"<!doctype": "a web page",
     b"<html": "a web page",
-    b"<HTML": "a web page",
     b"<svg": "an SVG drawing",
-    b"%PDF": "a PDF",
-    b"PK\3\4": "a zip archive",
+    b"%pdf": "a PDF",
+    b"pk\3\4": "a zip archive",
     b"version https://git-lfs": "a Git LFS pointer; run git lfs pull",
 }
 
@@ -76,7 +74,7 @@ def _reason_of(error: Exception, path: str) -> str:
     if isinstance(error, UnidentifiedImageError):
         with Path(path).open("rb") as file:
             head = file.read(200)
-        what = next((what for start, what in WHAT_IT_IS.items() if head.lstrip().startswith(start)), None)
+        what = next((what for start, what in WHAT_IT_IS.items() if head.lstrip().lower().startswith(start)), None)
         what = "a DICOM file; save its picture as PNG" if head[128:132] == b"DICM" else what
         what = "an HEIC photograph; save it as JPEG" if head[4:8] == b"ftyp" and b"hei" in head[8:32] else what
         what = what if head else "empty, of 0 bytes; copy it again"

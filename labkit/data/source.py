@@ -1,15 +1,17 @@
-"""From the two parameters ``dataset`` and ``data`` to an image table and its files' hashes."""
+"""The images and hashes that ``dataset`` and ``data`` name, and the files to hand in for unlabelled test lists."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from labkit.data.hashes import file_hashes
-from labkit.data.phantoms import phantom
+from labkit.data.phantoms.make import phantom
 from labkit.data.readers import RELEASE, ImageData, read, with_release_index
 from labkit.params import PROJECT, refuse_url
 
+MAX_UNPREDICTED = 0.01  # of a list; more is no unreadable file, but images that the run has learnt from
 PHANTOMS = {  # built-in sets of synthetic images, in words
     "demo": "the synthetic demo set",
     "demo-source": "a differently drawn, balanced phantom source set",
@@ -26,20 +28,42 @@ def open_data(dataset: str, data: str, cache: Path) -> tuple[ImageData, pd.Serie
     """
     refuse_url(data, "data")
     if data in PHANTOMS:
-        images = as_synthetic(read(dataset, phantom(dataset, data, cache)), data)
+        images = read(dataset, phantom(dataset, data, cache))
+        facts = replace(  # what is said of the real images' origin is not true of these
+            images.facts,
+            title=f"Synthetic images ({PHANTOMS[data]}), in the layout of: {images.facts.title}",
+            source="drawn by labkit; they depict nobody",
+            licence="none needed",
+            course_split_note="",
+        )
+        images = replace(images, facts=facts, notes=[note for note in images.notes if RELEASE not in note])
     else:
         images = read(dataset, (PROJECT / Path(data).expanduser()).resolve())
     hashes = file_hashes(images.table, cache)
     return with_release_index(images, hashes), hashes
 
 
-def as_synthetic(images: ImageData, data: str) -> ImageData:
-    """Phantoms are read as the data set that they imitate; what is said of its origin is not true of them."""
-    facts = replace(
-        images.facts,
-        title=f"Synthetic images ({PHANTOMS[data]}), in the layout of: {images.facts.title}",
-        source="drawn by labkit; they depict nobody",
-        licence="none needed",
-        course_split_note="",
-    )
-    return replace(images, facts=facts, notes=[note for note in images.notes if RELEASE not in note])
+def submissions(images: ImageData, predictions: pd.Series) -> dict[str, pd.DataFrame]:
+    """List file name -> `ID` (path as the list writes it), `label` (class number), one row for each of the list's.
+
+    `predictions`: class number by image_id. A file to hand in must be complete, so images without a prediction (they
+    cannot be decoded, or have no file) get the class predicted most often in their list; `.attrs["notes"]` says so. A
+    list of which more than one image and 1 % are not predicted is left out: under a split of one's own, the network
+    has learnt from the rest.
+    """
+    by_image = predictions.astype("Int64").to_dict()
+    done = {}
+    for name, listed in images.lists.items():
+        label = pd.Series([by_image.get(image, pd.NA) for image in listed["image_id"]], dtype="Int64")
+        open_ = label.isna().to_numpy(bool)
+        if open_.all() or open_.sum() > max(1, MAX_UNPREDICTED * len(label)):
+            continue
+        usual = int(np.bincount(label.dropna().to_numpy(np.int64)).argmax())
+        done[name] = pd.DataFrame({"ID": listed["path"], "label": label.fillna(usual).astype("int64")})
+        done[name].attrs["notes"] = []
+        if open_.any():
+            done[name].attrs["notes"].append(
+                f"{name}: {open_.sum():,} of {len(label):,} images cannot be read and are handed in as the class "
+                f"predicted most often, {images.facts.classes[usual]}: {', '.join(listed.loc[open_, 'path'].head(5))}"
+            )
+    return done

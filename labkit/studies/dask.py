@@ -18,7 +18,6 @@ from labkit.studies.notebook import DIED, Say, stop_kernels
 
 RETRIES = 2  # if a kernel dies, for example because its worker has too little memory
 PATIENCE = 60.0  # seconds to wait for a lost worker's kernel to release its run's folder
-PLACES = ("LABKIT_REPORTS", "LABKIT_CACHE")
 
 
 class Cluster:
@@ -38,7 +37,7 @@ class Cluster:
     def start(self, job: Job, say: Say) -> "Future[str | None]":
         """Hand the job to the scheduler; what its kernel prints comes back line by line."""
         self._says[job.name] = say
-        places = dict(zip(PLACES, (str(reports_root()), str(cache_root())), strict=True))
+        places = {"LABKIT_REPORTS": str(reports_root()), "LABKIT_CACHE": str(cache_root())}
         gpus = {"resources": {"GPU": job.params.num_processes}} if self._gpus else {}
         key = f"{self._topic}-{job.name}-{uuid.uuid4().hex}"  # Dask returns the old result for a key that it knows
         return self._executor.submit(work, job, self._topic, places, key=key, **gpus)

@@ -6,7 +6,7 @@ parameters); ``small``, what to change for two CPU cores and no download; ``publ
 
 import difflib
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -35,10 +35,6 @@ class Published(BaseModel):
     metric: str = "accuracy"
     majority: float | None = None  # score of the majority-class baseline there
     scores: dict[str, float | None]
-
-    def only(self, names: Container[str]) -> "Published":
-        """A copy with the scores of these runs only."""
-        return self.model_copy(update={"scores": {name: score for name, score in self.scores.items() if name in names}})
 
 
 class Study(BaseModel):
@@ -141,7 +137,10 @@ class Study(BaseModel):
         for row in runs.values():  # shared data stays a default, so that --data can replace it
             if row.get("data") == data:
                 row.pop("data", None)
-        published = [one.only(runs) for one in self.published]
+        published = [
+            one.model_copy(update={"scores": {name: one.scores[name] for name in one.scores if name in runs}})
+            for one in self.published
+        ]
         return Study(
             **self.model_dump(include={"question", "seeds", "honest"}) | own,
             name=self.name + SMALL,

@@ -46,20 +46,18 @@ def current_runs(study: str) -> pd.DataFrame:
 def best_on_validation(study: str) -> Path:
     """Folder of the compared run with the best validation score; the test score plays no part."""
     folders = current_runs(study)
-    best: tuple[float, Path] | None = None
-    chosen = (folders["state"] == "finished") & folders["run"].isin(load_study(study).runs)
-    for folder in folders.loc[chosen, "folder"].tolist():
-        manifest, history = read_json(folder / "run.json"), read_csv(folder / "history.csv")
-        column = f"val_{manifest['score']}"
-        reached = max(history[column].tolist()) if column in history else None
-        if reached is not None and (best is None or reached > best[0]):
-            best = reached, folder
-    if best is None and len(folders[chosen]):  # select_on: test or last
-        names = ", ".join(folders.loc[chosen, "name"])
-        raise ParameterError(f"run: no run of {study!r} was evaluated on validation images; name one of {names}")
-    if best is None:
+    chosen = folders.loc[(folders["state"] == "finished") & folders["run"].isin(load_study(study).runs)]
+    if chosen.empty:
         raise ParameterError(f"study: got {study!r}, but no run of it is finished; first: make report STUDY={study}")
-    return best[1]
+    reached: dict[Path, float] = {}
+    for folder in chosen["folder"]:
+        history, column = read_csv(folder / "history.csv"), f"val_{read_json(folder / 'run.json')['score']}"
+        if column in history:
+            reached[folder] = max(history[column].tolist())
+    if not reached:  # select_on: test or last
+        names = ", ".join(chosen["name"])
+        raise ParameterError(f"run: no run of {study!r} was evaluated on validation images; name one of {names}")
+    return max(reached, key=lambda folder: reached[folder])
 
 
 def find_run(study: str | None = None, run: str | None = None) -> Path:
@@ -75,8 +73,9 @@ def find_run(study: str | None = None, run: str | None = None) -> Path:
         return best_on_validation(study or latest_study())
     if (as_typed(run) / "run.json").is_file():
         return _finished(as_typed(run).resolve())
-    names = []
-    for of in [study] if study else _studies():
+    names, root = [], reports_root()
+    studies = dict.fromkeys(path.parents[2].relative_to(root).as_posix() for path in _latest_first())
+    for of in [study] if study else studies:
         table = run_folders(of)
         found = table.loc[(table["name"] == run) | (table["run"] == run)]
         if len(found) > 1:
@@ -84,13 +83,9 @@ def find_run(study: str | None = None, run: str | None = None) -> Path:
         if len(found):
             return _finished(found["folder"].iloc[0])
         names += [name if study else f"{name} (study {of})" for name in table["name"]]
-    where = reports_root() / (study or "")
-    raise ParameterError(f"run: got {run!r}, which is not in {where}; there are: {', '.join(names) or 'none'}")
-
-
-def _studies() -> list[str]:
-    """Names of all studies with a run folder; the last one run comes first."""
-    return list(dict.fromkeys(path.parents[2].relative_to(reports_root()).as_posix() for path in _latest_first()))
+    raise ParameterError(
+        f"run: got {run!r}, which is not in {root / (study or '')}; there are: {', '.join(names) or 'none'}"
+    )
 
 
 def _latest_first() -> Iterator[Path]:

@@ -5,7 +5,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_json
@@ -32,23 +32,6 @@ class Job:
         return self.folder.name
 
 
-class Machines(Protocol):
-    """Where jobs run; ``room``: how many at a time."""
-
-    room: int
-
-    def start(self, job: Job, say: Say) -> "Future[str | None]":
-        """Start a job; its future's result is its error in one line, or None."""
-        ...
-
-    def stop(self) -> None:
-        """Stop all jobs; each saves how far it is."""
-        ...
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *error: object) -> None: ...
-
-
 class ThisMachine:
     """One kernel per run, ``room`` of them at a time."""
 
@@ -71,11 +54,11 @@ class ThisMachine:
         return cls(max(1, min(study.jobs, (os.cpu_count() or 1) // cores)) if cores else 1)
 
     def start(self, job: Job, say: Say) -> "Future[str | None]":
-        """In a thread that waits for the kernel."""
+        """Start a job in a thread that waits for its kernel; the future's result is its error in one line, or None."""
         return self._pool.submit(train, job, say)
 
     def stop(self) -> None:
-        """The kernels save and end."""
+        """Stop all jobs; each saves how far it is."""
         stop_kernels()
 
     def __enter__(self) -> Self:

@@ -30,20 +30,13 @@ def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None 
 
     Raises NotWritten where the disk refuses the executed notebook.
     """
-    _executing.append(target)
-    try:
-        return _execute(source, target, params, say)
-    finally:
-        _executing.remove(target)
-
-
-def _execute(source: Path, target: Path, params: dict[str, Any], say: Say | None) -> str | None:
     import papermill
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
     target.parent.mkdir(parents=True, exist_ok=True)
     watched = os.environ.pop("JPY_SESSION_NAME", None)  # JupyterLab's, where this is called from: nobody looks here
+    _executing.append(target)
     try:
         papermill.execute_notebook(
             str(source),
@@ -67,6 +60,7 @@ def _execute(source: Path, target: Path, params: dict[str, Any], say: Say | None
             raise
         raise NotWritten(target, error.errno, error.strerror) from error
     finally:
+        _executing.remove(target)
         if watched is not None:
             os.environ["JPY_SESSION_NAME"] = watched
     return None
@@ -83,12 +77,6 @@ class KnownKernel(AsyncKernelManager):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         _kernels.add(self)
-
-    @property
-    def process(self) -> Popen | None:
-        """The kernel's process; None before it has started and after it has ended."""
-        process = getattr(self.provisioner, "process", None)
-        return process if process is not None and process.poll() is None else None
 
 
 _kernels: "weakref.WeakSet[KnownKernel]" = weakref.WeakSet()
@@ -115,7 +103,9 @@ def stop_kernels(patience: float = 60.0) -> None:
 
 
 def _processes() -> list[Popen]:
-    return [process for kernel in list(_kernels) if (process := kernel.process) is not None]
+    """The processes of all kernels that have started and not ended."""
+    processes = [getattr(kernel.provisioner, "process", None) for kernel in list(_kernels)]
+    return [process for process in processes if process is not None and process.poll() is None]
 
 
 class _Lines:

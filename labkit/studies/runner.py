@@ -15,8 +15,9 @@ from labkit.params import ParameterError, RunParams, parent_of
 from labkit.runs import files as disk
 from labkit.runs import fingerprint
 from labkit.runs.folder import cache_root, reports_root, resolve_weights, run_folder, state, why_run
+from labkit.studies.dask import Cluster
 from labkit.studies.file import Study, load_study
-from labkit.studies.local import STOPPED, Job, Machines, ThisMachine
+from labkit.studies.local import STOPPED, Job, ThisMachine
 from labkit.studies.notebook import Say, print_line
 
 
@@ -58,7 +59,7 @@ class StudyRunner:
         """
         table, wanted = self.study.run_params(self.overrides), self.wanted()
         waiting = list(self._labelled(table, wanted))
-        with self._machines(table) as machines:
+        with Cluster(self.scheduler) if self.scheduler else ThisMachine.of(self.study, table) as machines:
             running: dict[Future[str | None], tuple[Job, str]] = {}
             try:
                 while waiting or running:
@@ -86,13 +87,6 @@ class StudyRunner:
         for params in table:
             number += params.run in wanted
             yield params, f"[{number}/{count}] {folder_name(params) if len(self.study.seeds) > 1 else params.run}"
-
-    def _machines(self, table: list[RunParams]) -> Machines:
-        if self.scheduler:
-            from labkit.studies.dask import Cluster
-
-            return Cluster(self.scheduler)
-        return ThisMachine.of(self.study, table)
 
     def _job(self, params: RunParams, label: str, wanted: bool) -> Job | None:
         """The job of a run that is wanted and not up to date; every run's fingerprint is noted in `planned`."""

@@ -18,8 +18,8 @@ from scipy.ndimage import uniform_filter
 from tasks import QUALITY, eyes, one_thread
 
 from labkit.data.loaders import make_loaders
-from labkit.data.prepare.crops import crop_photograph
 from labkit.data.prepare.eyeball import crop_square, find_eyeball
+from labkit.data.prepare.photographs import crop_photograph
 from labkit.data.store import Store
 from labkit.params import PROJECT
 

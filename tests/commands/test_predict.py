@@ -16,7 +16,7 @@ from PIL import Image
 from labkit.cli import main
 from labkit.commands.predict import open_predictor, own_photographs
 from labkit.data.images import find_images
-from labkit.data.phantoms import phantom
+from labkit.data.phantoms.make import phantom
 from labkit.evaluation.decide import decide
 from labkit.evaluation.thresholds import RULES, choose_threshold, screening_point
 from labkit.params import PROJECT

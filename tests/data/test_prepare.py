@@ -19,9 +19,8 @@ from scipy.ndimage import uniform_filter
 from labkit.cli import main
 from labkit.data.images import load_image
 from labkit.data.phantoms.make import draw_patient, fundus
-from labkit.data.prepare import prepare
-from labkit.data.prepare.crops import crop_photograph, is_whole
 from labkit.data.prepare.eyeball import NoEyeball, crop_square, find_eyeball
+from labkit.data.prepare.photographs import crop_photograph, is_whole, prepare
 from labkit.data.readers import read
 from labkit.params import PROJECT
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from labkit.data.catalog import CATALOG, facts
-from labkit.data.phantoms import phantom
+from labkit.data.phantoms.make import phantom
 from labkit.data.readers import DataError, read
 from labkit.data.readers.read import COLUMNS
 

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from labkit.data.phantoms import phantom
+from labkit.data.phantoms.make import phantom
 from labkit.data.readers import ImageData, read
-from labkit.data.submission import submissions
+from labkit.data.source import submissions
 
 
 @pytest.fixture

@@ -31,8 +31,6 @@ from labkit.data.phantoms.cells import cell, draw_subject
 from labkit.data.phantoms.fundus import draw_patient, fundus
 from labkit.data.phantoms.plans import CELLS, ENDINGS, EYES, leukemia_plan, retinopathy_plan
 
-__all__ = ["VERSION", "cell", "draw_patient", "draw_subject", "fundus", "leukemia_plan", "phantom", "retinopathy_plan"]
-
 VERSION = 3  # goes into the folder's name: raise it whenever a byte of any phantom changes
 
 

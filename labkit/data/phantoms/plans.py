@@ -18,8 +18,7 @@ class EyesPlan:
     size: int
     pairs: tuple[tuple[int, ...], ...]
     first_patient: int
-    source: bool = False
-    traps: bool = True
+    source: bool = False  # drawn as by other cameras, and without traps
 
     @property
     def patients(self) -> int:
@@ -37,8 +36,7 @@ class CellsPlan:
     healthy: int
     cells: int
     first_subject: int = 1
-    source: bool = False
-    traps: bool = True
+    source: bool = False  # drawn as by another laboratory, and without traps
 
 
 ENDINGS = ("hem", "all")  # C-NMC's names of labels 0 and 1
@@ -58,7 +56,6 @@ EYES = {
         pairs=((44, 9, 3, 0, 0), (44, 3, 0, 0), (44, 3, 3), (44, 9), (44,)),
         first_patient=50_001,
         source=True,
-        traps=False,
     ),
     "tiny": EyesPlan(
         seed=2017,
@@ -70,9 +67,7 @@ EYES = {
 
 CELLS = {
     "demo": CellsPlan(seed=2019, size=96, ill=26, healthy=14, cells=15),
-    "demo-source": CellsPlan(
-        seed=2020, size=96, ill=20, healthy=20, cells=15, first_subject=101, source=True, traps=False
-    ),
+    "demo-source": CellsPlan(seed=2020, size=96, ill=20, healthy=20, cells=15, first_subject=101, source=True),
     "tiny": CellsPlan(seed=2021, size=64, ill=10, healthy=8, cells=6, first_subject=201),
 }
 
@@ -106,7 +101,7 @@ def retinopathy_plan(name: str) -> pd.DataFrame:
     table["split"] = np.where(test, "test", "train")
     table["copy_of"], table["truncated"] = None, False
     table = table.iloc[rng.permutation(len(table))].reset_index(drop=True)
-    return _with_eye_traps(table) if plan.traps else table
+    return table if plan.source else _with_eye_traps(table)
 
 
 def _with_eye_traps(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +147,7 @@ def leukemia_plan(name: str) -> pd.DataFrame:
     table["split"] = np.select([tested, held], ["test", "valid"], "train")
     table["truncated"], table["donor"] = False, -1
     table = table.iloc[rng.permutation(len(table))].reset_index(drop=True)
-    if plan.traps:
+    if not plan.source:
         table = _with_cell_traps(table)
     number = table.groupby("split").cumcount().astype(str)
     table.insert(0, "path", "./new_dataset/" + table["split"] + "/" + number + ".bmp")

@@ -1,7 +1,5 @@
 """Retinal vessels: they leave the disc in pairs, arch round the macula, branch and taper."""
 
-from functools import cache
-
 import numpy as np
 
 from labkit.data.phantoms.canvas import Plane, Points, Sheet
@@ -9,14 +7,9 @@ from labkit.data.phantoms.canvas import Plane, Points, Sheet
 Vessel = tuple[Points, Points]  # points (k, 2) and widths (k,), in field radii
 
 
-@cache
-def _course(steps: int) -> Points:
-    return np.linspace(0, 1, steps)
-
-
 def _grow(start, heading: float, turn: float, length: float, width: float, winding: float, rng, steps: int) -> Vessel:
     """A vessel from `start`: `turn` (radians) is taken mostly early, as the arcades do; it tapers to less than half."""
-    t = _course(steps)
+    t = np.linspace(0, 1, steps)
     wander = (0.06 * winding * rng.standard_normal(steps)).cumsum()
     angle = heading + turn * (2 * t - t * t) + wander + 0.13 * winding * np.sin(t * 11 * length + rng.uniform(0, 6.3))
     points = np.empty((steps, 2))
@@ -32,7 +25,7 @@ def _branches(trunk: Vessel, count: int, length: float, winding: float, rng, fov
     last = len(points) - 2
     side = 1 if rng.random() < 0.5 else -1
     out = []
-    for at in _course(count + 2)[1:-1] + rng.normal(-0.05, 0.05, count):
+    for at in np.linspace(0, 1, count + 2)[1:-1] + rng.normal(-0.05, 0.05, count):
         k = int(min(max(at, 0.06), 0.95) * last)
         dx, dy = points[k + 1] - points[k]
         heading = float(np.arctan2(dy, dx)) + side * rng.uniform(0.5, 1.1)

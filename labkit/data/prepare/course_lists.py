@@ -1,7 +1,6 @@
 """The retinopathy course's four lists for a folder of crops, from Kaggle's `trainLabels.csv` or the course's own."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,17 +15,10 @@ SPLIT_SEED = 0
 LISTS = [name for pair in COURSE_LISTS.values() for name in pair]
 
 
-@dataclass(frozen=True)
-class Labels:
-    """Every labelled image (`image_id, label, split`: train or test), and how the split came to be, in a sentence."""
-
-    table: pd.DataFrame
-    how: str
-
-
-def find_labels(places: list[Path]) -> Labels | None:
+def find_labels(places: list[Path]) -> tuple[pd.DataFrame, str] | None:
     """The labels in the first of the folders that has any; None where none has.
 
+    A table of every labelled image (`image_id, label, split`: train or test), and how the split came to be, in words.
     The course's lists bring their split. Kaggle's file has none: its images are dealt by patient, all of them before
     any is left out, so that the split stays the same when more photographs are prepared. DataError (a ValueError) where
     the files cannot be read.
@@ -37,30 +29,24 @@ def find_labels(places: list[Path]) -> Labels | None:
     images = read("retinopathy", held[0], require_images=False)
     table = images.table
     if "train" in set(table["split"].dropna()):
-        return Labels(table.loc[table["split"].isin(list(COURSE_LISTS))], f"split as the lists in {held[0]} have it")
-    dealt = assign_splits(
-        table,
-        split="group",
-        split_seed=SPLIT_SEED,
-        val_fraction=0.0,
-        test_fraction=TEST_FRACTION,
-        select_on="last",
-    )
+        return table.loc[table["split"].isin(list(COURSE_LISTS))], f"split as the lists in {held[0]} have it"
+    rule = {"split": "group", "split_seed": SPLIT_SEED, "val_fraction": 0.0, "test_fraction": TEST_FRACTION}
+    dealt = assign_splits(table, select_on="last", **rule)
     how = (
         "trainLabels.csv has no split, so labkit dealt one by patient, every grade alike "
         f"({TEST_FRACTION:.0%} test, seed {SPLIT_SEED}); it is not the course's, which goes by image"
     )
-    return Labels(dealt.loc[dealt["split"].isin(list(COURSE_LISTS))], how)
+    return dealt.loc[dealt["split"].isin(list(COURSE_LISTS))], how
 
 
-def write_lists(folder: Path, labels: Labels, names: Collection[str]) -> dict[str, int]:
+def write_lists(folder: Path, labels: pd.DataFrame, names: Collection[str]) -> dict[str, int]:
     """The four header-less CSV files, with the images whose names are among `names`, in the labels' order.
 
     Rows by split. DataError where there are images and none has a label.
     """
-    here = labels.table.loc[labels.table["image_id"].isin(list(names))]
+    here = labels.loc[labels["image_id"].isin(list(names))]
     if names and here.empty:
-        first = labels.table["image_id"].iloc[0]
+        first = labels["image_id"].iloc[0]
         raise DataError(f"{folder}: none of the images has a label; the labels name images such as {first}")
     rows = {}
     for split, (image_list, label_list) in COURSE_LISTS.items():

@@ -13,20 +13,28 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from labkit.data.images import find_images, stem
-from labkit.data.prepare.course_lists import LISTS, Labels, find_labels, write_lists
-from labkit.data.prepare.crops import Outcome, Task, prepare_one
+from labkit.data.images import find_images, load_image, stem
+from labkit.data.prepare.course_lists import LISTS, find_labels, write_lists
+from labkit.data.prepare.eyeball import NoEyeball, crop_square, find_eyeball
 from labkit.params import refuse_url
 from labkit.runs.files import alone, write_csv, write_text
 
+QUALITY = 92  # of the JPEGs
+MARGIN = 1.1  # a disc decoded at so many times the crop's side looks as the full photograph does: SSIM 0.986 and more
+TOO_SMALL = 0.5  # of the crop's side: a smaller eyeball would be blown up to more than twice its size
+MADE, KEPT = "made", "kept"
 FAILURES, LEDGER, LOCK = "failures.csv", "prepared.txt", ".prepare.lock"  # the last marks a folder of ours
+
+Task = tuple[str, str]  # photograph, crop
 
 
 @dataclass
@@ -69,12 +77,15 @@ def prepare(
     busy = RuntimeError(f"{target}: another labkit prepare is at work there; wait for it")  # on the same files
     with alone(target / LOCK, busy):
         tasks = _tasks(photographs, source, target / "images", done)
-        for outcome in tqdm(_outcomes(tasks, size, workers), "cropping", len(tasks), unit="img", disable=None):
-            if outcome.reason:
-                done.failed[Path(outcome.file).relative_to(source).as_posix()] = outcome.reason
-            done.made += outcome.state == "made"
-            done.kept += outcome.state == "kept"
-        _write_failures(target / FAILURES, done.failed)
+        outcomes = tqdm(_outcomes(tasks, size, workers), "cropping", len(tasks), unit="img", disable=None)
+        for (photograph, _), outcome in zip(tasks, outcomes, strict=True):
+            if outcome not in (MADE, KEPT):
+                done.failed[Path(photograph).relative_to(source).as_posix()] = outcome
+            done.made += outcome == MADE
+            done.kept += outcome == KEPT
+        (target / FAILURES).unlink(missing_ok=True)
+        if done.failed:
+            write_csv(target / FAILURES, pd.DataFrame(sorted(done.failed.items()), columns=["file", "reason"]))
         done.said = [_in_words(done, size, target), *_write_lists(target, known)]
         write_text(target / LEDGER, "\n".join(done.said) + "\n")
     return done
@@ -104,17 +115,17 @@ def _tasks(photographs: list[Path], source: Path, folder: Path, done: Prepared) 
     return [(str(path), str(folder / f"{name}.jpeg")) for name, path in first.items()]
 
 
-def _outcomes(tasks: list[Task], size: int, workers: int | None) -> Iterator[Outcome]:
+def _outcomes(tasks: list[Task], size: int, workers: int | None) -> Iterator[str]:
     """As they are done, in order. One worker works in this process."""
     count = min(workers or _cores(), max(1, len(tasks)))
     if count == 1:
-        yield from map(partial(prepare_one, size=size), tasks)
+        yield from map(partial(_prepare_one, size=size), tasks)
         return
-    # spawn: the same on every system, and no copy of what this process has loaded
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_one_thread)
+    # spawn: the same on every system, and no copy of what this process has loaded; one thread each
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=threadpool_limits, initargs=(1,))
     try:
         with _deaf_to_interrupts():
-            results = pool.map(partial(prepare_one, size=size), tasks, chunksize=4)
+            results = pool.map(partial(_prepare_one, size=size), tasks, chunksize=4)
         yield from results
     except BrokenProcessPool:
         raise RuntimeError(
@@ -125,13 +136,51 @@ def _outcomes(tasks: list[Task], size: int, workers: int | None) -> Iterator[Out
         pool.shutdown(cancel_futures=True)
 
 
+def _prepare_one(task: Task, size: int) -> str:
+    """One photograph to one crop: MADE, KEPT, or why it failed. OSError only where the crop cannot be written."""
+    photograph, crop = task
+    path = Path(crop)
+    if is_whole(path, size):
+        return KEPT
+    path.unlink(missing_ok=True)  # of another size, or broken: it must not stand for a photograph that now fails
+    try:
+        square = crop_photograph(photograph, size)
+    except (NoEyeball, OSError) as error:
+        return str(error).removeprefix(f"{photograph}: ")
+    beside = path.with_name(f".{path.name}.part")
+    square.save(beside, "JPEG", quality=QUALITY)
+    beside.replace(path)  # no fsync, which would cost more than the crop: after a power cut is_whole finds the broken
+    return MADE
+
+
+def crop_photograph(path: str, size: int) -> Image.Image:
+    """The square around the eyeball, (size, size) RGB, of a photograph decoded no finer than it has to be.
+
+    NoEyeball: there is none, or it is too small. OSError: the file cannot be decoded.
+    """
+    wanted = ceil(MARGIN * size)
+    image = load_image(path, wanted)
+    disc = find_eyeball(image)
+    if 2 * disc.radius < wanted:  # a wide border
+        image = load_image(path, ceil(wanted * min(image.size) / (2 * disc.radius)))
+        disc = find_eyeball(image)
+    if 2 * disc.radius < TOO_SMALL * size:
+        raise NoEyeball(f"the eyeball is {2 * disc.radius:.0f} px wide, too small for a crop of {size} px")
+    return crop_square(image, disc, size)
+
+
+def is_whole(path: Path, size: int) -> bool:
+    """Whether a crop of this size is there, from its first byte to its last; its pixels are not decoded."""
+    try:
+        with Image.open(path) as image, path.open("rb") as file:
+            file.seek(-2, os.SEEK_END)
+            return image.format == "JPEG" and image.size == (size, size) and file.read() == b"\xff\xd9"
+    except OSError:
+        return False
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _one_thread() -> None:
-    """There is one process a core."""
-    threadpool_limits(1)
 
 
 @contextmanager
@@ -147,14 +196,6 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _write_failures(path: Path, failed: dict[str, str]) -> None:
-    """`file,reason`; no file where there is nothing to list."""
-    if not failed:
-        path.unlink(missing_ok=True)
-        return
-    write_csv(path, pd.DataFrame(sorted(failed.items()), columns=["file", "reason"]))
-
-
 def _in_words(done: Prepared, size: int, target: Path) -> str:
     said = f"{done.made + done.kept:,} crops of {size} px in {target / 'images'} ({done.kept:,} were there)"
     if done.failed:
@@ -163,14 +204,15 @@ def _in_words(done: Prepared, size: int, target: Path) -> str:
     return said
 
 
-def _write_lists(target: Path, known: Labels | None) -> list[str]:
+def _write_lists(target: Path, known: tuple[pd.DataFrame, str] | None) -> list[str]:
     """The lists of all crops there are, those of earlier calls too, and what is to be said of them."""
     if known is None:
         return ["no labels were found, so there are no lists; --labels names the folder of trainLabels.csv"]
+    table, how = known
     crops = {path.stem for path in (target / "images").glob("*.jpeg")}
-    labelled = set(known.table["image_id"])
-    rows = write_lists(target, known, crops)
-    said = [f"train_img.csv has {rows['train']:,} rows, test_img.csv {rows['test']:,}: {known.how}"]
+    labelled = set(table["image_id"])
+    rows = write_lists(target, table, crops)
+    said = [f"train_img.csv has {rows['train']:,} rows, test_img.csv {rows['test']:,}: {how}"]
     if extra := len(crops - labelled):
         said.append(f"{extra:,} crops have no label and stand in no list")
     if absent := len(labelled - crops):

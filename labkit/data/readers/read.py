@@ -4,13 +4,15 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from labkit.data.catalog import DatasetFacts, facts
+from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts
 from labkit.data.images import stem
 from labkit.data.readers.label_files import DataError, read_heading
 from labkit.data.readers.layouts import (
     COURSE_LISTS,
+    RELEASE_INDEX,
     Listing,
     columns_of,
     columns_with_header,
@@ -26,6 +28,7 @@ from labkit.data.readers.trees import array_file, array_files, class_tree, cnmc_
 COLUMNS = ["image_id", "path", "label", "group", "side", "split"]
 SIDES = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
 MEANT = ("train.csv", "labels.csv")  # names that say: the labels stand here
+ENOUGH = 0.9  # of the file names must have a data set's form for it to be guessed
 RELEASE = "the full release"  # how a note speaks of it
 LAYOUTS = """  train_img.csv, train_label.csv, test_img.csv, test_label.csv (no header row) and a folder of .jpeg files
   trainLabels.csv (image,level) and a folder of .jpeg files
@@ -202,3 +205,33 @@ def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
             if counts != known.counts[split]:
                 notes.append(f"{split} labels here {counts}, in {RELEASE} {known.counts[split]}")
     return notes
+
+
+def guess_dataset(root: Path) -> str:
+    """A name of the catalog, or `custom`. Raises DataError where the folder cannot be read at all.
+
+    MedMNIST's array files bear the name; EyePACS and C-NMC files have names of a form of their own; the renamed C-NMC
+    files of the leukemia course are known by the release's index in or beside the folder. A data set whose labels do
+    not fit is not taken.
+    """
+    named = {path.stem.split("_")[0] for path in array_files(root)} & set(CATALOG)
+    if len(named) == 1 and _reads(named_one := next(iter(named)), root):
+        return named_one
+    images = read(CUSTOM, root, require_images=False)
+    stems = images.table["path"].map(stem)
+    for name, known in CATALOG.items():
+        if known.group_pattern:
+            form = re.compile(known.group_pattern, re.IGNORECASE)
+            if np.mean([bool(form.search(one)) for one in stems]) >= ENOUGH and _reads(name, root):
+                return name
+    indexed = any((folder / RELEASE_INDEX).is_file() for folder in (root, root.parent))
+    renamed = indexed and images.layout.startswith("tables by split") and _reads("leukemia", root)
+    return "leukemia" if renamed else CUSTOM
+
+
+def _reads(name: str, root: Path) -> bool:
+    try:
+        read(name, root, require_images=False)
+    except ValueError:
+        return False
+    return True
