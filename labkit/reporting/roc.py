@@ -94,6 +94,8 @@ def _key(table: pd.DataFrame, palette: Palette, run: str, kind: str, names: Sequ
 def question_sentence(curves: pd.DataFrame, of: str) -> str:
     """The best variant for one question by AUROC and by average precision, against a random score."""
     table = only(curves, "of", of)
+    if table.empty:
+        return f"There is no curve for {of}: the test images are all of one kind."
     share, images = table.iloc[0][["share", "images"]]
     said = []
     for kind, name in NAMES.items():

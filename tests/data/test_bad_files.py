@@ -158,7 +158,7 @@ def test_a_damaged_manifest_is_named_with_the_cure(tmp_path, content):
 @pytest.mark.parametrize("content", ["", "- a", "epochs: [", "1: 2", "!!python/object/apply:os.system [exit]", "a: *b"])
 def test_a_damaged_params_yaml_is_named(tmp_path, content):
     (tmp_path / "params.yaml").write_text(content)
-    with pytest.raises(ParameterError, match=r"params\.yaml.*run it again") as error:
+    with pytest.raises(ParameterError, match=r"params\.yaml.*re-run it") as error:
         read_params(tmp_path)
     assert "\n" not in str(error.value)
 

@@ -200,4 +200,4 @@ def test_mistakes_come_with_the_most_confident_first(predictions):
     assert mistake_titles(wrong.head(1), "abc") == ["test1\na\nas c\ngrade 2.7"]
     sure = mistakes(decide(predictions))
     assert sure["confidence"].is_monotonic_decreasing and (sure["prediction"] != sure["label"]).all()
-    assert "% sure" in mistake_titles(sure, "abc")[0]
+    assert "confidence" in mistake_titles(sure, "abc")[0]

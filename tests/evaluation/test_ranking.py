@@ -15,6 +15,7 @@ from labkit.evaluation.ranking import auroc_intervals, curves
 from labkit.evaluation.thresholds import question
 from labkit.format import NBSP
 from labkit.reporting.roc import class_curves_sentence, question_sentence, roc_curves
+from labkit.reporting.style import Palette
 
 REFERABLE = question(GRADES, "grades")
 WIDE = 40_000  # patients that stand for all there are
@@ -120,7 +121,7 @@ def test_a_class_that_does_not_occur_has_no_curve_and_is_named():
     one_kind = curves({"a": table[table["label"] == 0]}, ["x", "y", "z"])
     assert one_kind.empty and "all of one kind" in question_sentence(one_kind, "x")
     with pytest.raises(ValueError, match="no curve to draw"):
-        roc_curves(one_kind)
+        roc_curves(one_kind, Palette(["a"]), ["x"])
 
 
 def test_curves_of_a_perfect_and_a_constant_model():
@@ -129,8 +130,8 @@ def test_curves_of_a_perfect_and_a_constant_model():
     found = curves({"perfect": perfect, "constant": constant}, CELLS, question(CELLS, "classes"))
     text = question_sentence(found, "ALL").replace(NBSP, " ")
     assert text.startswith("Of the test images 25.0 % (1 image) are positive for ALL")
-    assert "highest AUROC is 1.000 (perfect), where chance gives 0.500" in text
-    assert text.endswith("average precision is 1.000 (perfect), where chance gives 0.250.")
+    assert "highest AUROC is 1.000 (perfect), where a random score has 0.500" in text
+    assert text.endswith("average precision is 1.000 (perfect), where a random score has 0.250.")
 
 
 def test_the_sentence_names_the_best_and_the_hardest_class(some):

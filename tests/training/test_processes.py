@@ -102,7 +102,7 @@ def test_synchronized_batchnorms_keep_names_and_values(arch):
 def test_a_notebook_with_other_training_cells_is_refused(monkeypatch):
     notebook = json.loads((PROJECT / "notebooks" / "train.ipynb").read_text())["cells"]
     cells = ["".join(cell["source"]) for cell in notebook if "training" in cell["metadata"].get("tags", [])]
-    assert tuple(map(launch.cell_hash, cells)) == launch.TRAINING_CELLS, "cells were changed: put these hashes there"
+    assert list(map(launch.cell_hash, cells)) == launch.TRAINING_CELLS, "cells were changed: put these hashes there"
     shell = SimpleNamespace(user_ns={"In": []})
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
     for executed in ([""], ["", "x = 1", *cells[:-1], "# mine\n\n" + cells[-1] + "  # again"]):

@@ -34,7 +34,7 @@ def read_executed(path: Path, allow_errors: bool = False) -> NotebookNode:
     except FileNotFoundError as error:
         raise RenderError(f"{path}: no such notebook; run it first") from error
     except (ValueError, OSError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
-        raise RenderError(f"{path}: not a readable notebook ({_first_line(error)}); run it again") from error
+        raise RenderError(f"{path}: not a readable notebook ({_first_line(error)}); re-run it") from error
     if not allow_errors:
         refuse_unfinished(nb, path)
     return nb
