@@ -27,8 +27,8 @@ from labkit.training.progress import LAST_WORDS, Stopped, StopRequest, stop_requ
 # Variables of a launcher that started this process itself, and of JupyterLab (no bar is drawn over the lines).
 NOT_INHERITED = r"(ACCELERATE|PET|TORCHELASTIC|PMI|OMPI_COMM|MV2_COMM|MASTER|JPY)_\w+|(\w+_)?(RANK|WORLD_SIZE)"
 # Hashes of the cells of train.ipynb tagged `training`: what labkit.commands.train does.
-TRAINING_CELLS = ("ee2d2e2d2b42", "242c056470da", "af00ac89ef5a", "f3a8500f567e")
-TRAINING_CELLS += ("bd8894497794", "524313a1960e", "925472294d20")
+TRAINING_CELLS = ["ee2d2e2d2b42", "242c056470da", "af00ac89ef5a", "f3a8500f567e"]
+TRAINING_CELLS += ["bd8894497794", "524313a1960e", "925472294d20"]
 
 
 class ProcessFailed(RuntimeError):
