@@ -70,15 +70,8 @@ class ReportExporter(HTMLExporter):
         """nbconvert's own, without widgets and scripts among the outputs that are shown."""
         config = super().default_config
         # No widgets and no JavaScript outputs: a report is read where no kernel and no network is.
-        config["NbConvertBase"]["display_data_priority"] = [
-            "text/html",
-            "text/markdown",
-            "image/svg+xml",
-            "text/latex",
-            "image/png",
-            "image/jpeg",
-            "text/plain",
-        ]
+        shown = "text/html text/markdown image/svg+xml text/latex image/png image/jpeg text/plain"
+        config["NbConvertBase"]["display_data_priority"] = shown.split()
         return config
 
     @pass_context
