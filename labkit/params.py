@@ -286,9 +286,8 @@ def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:
         if marked or started:
             literals = _literals(source, strict=marked)
             if not marked:
-                for name in [
-                    name for name in literals if name not in fields
-                ]:  # others are allowed, but not `epoch = 9` for `epochs`
+                # other names are allowed, but not `epoch = 9` for `epochs`
+                for name in [name for name in literals if name not in fields]:
                     if close := difflib.get_close_matches(name, fields, 1, cutoff=0.85):
                         meant = f"did you mean {close[0]}? (rename it if not)"
                         raise ParameterError(f"{name}: there is no such parameter; {meant}")

@@ -1,31 +1,8 @@
 """Is the data sound? Leaks from train to test, duplicates, broken files, and what could be scored without looking.
 
-`audit` takes the image table with its splits and the files' hashes
-alone; `full_audit` looks at the files and the stored pixels, too. Neither needs a model.
+`audit` takes the image table with its splits and the files' hashes alone; `full_audit` also reads the files and the
+stored pixels. Neither needs a model.
 """
 
 from labkit.audit.findings import Findings, audit, full_audit, in_caption, stamps
-from labkit.audit.leaks import (
-    UNSPLIT,
-    LeakEffect,
-    inherited_leak,
-    leak_effect,
-    leak_effect_sentence,
-    leaked,
-    learnt_from,
-)
-
-__all__ = [
-    "UNSPLIT",
-    "Findings",
-    "LeakEffect",
-    "audit",
-    "full_audit",
-    "in_caption",
-    "inherited_leak",
-    "leak_effect",
-    "leak_effect_sentence",
-    "leaked",
-    "learnt_from",
-    "stamps",
-]
+from labkit.audit.leaks import LeakEffect, inherited_leak, leak_effect, leak_effect_sentence, leaked, learnt_from

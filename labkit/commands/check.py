@@ -16,7 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.audit import UNSPLIT, Findings, audit, full_audit
+from labkit.audit import Findings, audit, full_audit
+from labkit.audit.leaks import UNSPLIT
 from labkit.commands.new import Split, as_parameters
 from labkit.data.readers import DataError, ImageData, read
 from labkit.data.source import open_data

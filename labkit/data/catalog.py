@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 GRADES = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR")
+# Names and order: medmnist/info.py of MedMNIST 2.1.0, which appends the three stages to the fourth.
+BLOOD_CELLS = ("basophil", "eosinophil", "erythroblast", "immature granulocytes")
+BLOOD_CELLS += ("lymphocyte", "monocyte", "neutrophil", "platelet")
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,7 @@ CATALOG: dict[str, DatasetFacts] = {
         name="bloodmnist",
         title="BloodMNIST (eight kinds of blood cell, 28 × 28 pixels)",
         task="classes",
-        # names and order: medmnist/info.py of MedMNIST 2.1.0, which appends the three stages to the fourth
-        classes=(
-            "basophil",
-            "eosinophil",
-            "erythroblast",
-            "immature granulocytes",
-            "lymphocyte",
-            "monocyte",
-            "neutrophil",
-            "platelet",
-        ),
+        classes=BLOOD_CELLS,
         score="macro_f1",
         group_name="patient",
         totals={"train": 11959, "val": 1712, "test": 3421},

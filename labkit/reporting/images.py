@@ -1,14 +1,46 @@
-"""Grids of images, and what augmentation does to them."""
+"""A run's own test images, grids of images, and what augmentation does to them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from labkit.data.augment import centre_crop
+from labkit.data.source import open_data
+from labkit.data.store import Store, build_store
+from labkit.evaluation.subgroups import brightness_and_sharpness
+from labkit.params import RunParams
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import WIDTH, new_figure, styled
+from labkit.runs.folder import cache_root
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The store of one run's images, cut as its network saw them."""
+
+    params: RunParams
+    store: Store
+
+    def of(self, image_ids: Sequence[str]) -> np.ndarray:
+        """uint8 (n, S, S, 3), in this order; KeyError names an image that is not there any more."""
+        images = self.store.images[[self.store.rows[name] for name in image_ids]]
+        return centre_crop(images, self.params.input_size)
+
+    def quality(self, image_ids: Sequence[str]) -> pd.DataFrame:
+        """Columns brightness and sharpness, indexed by image_id; read one by one, so that any number fits."""
+        each = (self.of([name])[0] for name in image_ids)
+        return brightness_and_sharpness(each).set_index(pd.Index(image_ids, name="image_id"))
+
+
+def open_pixels(params: RunParams) -> Pixels:
+    """Raises DataError where the data cannot be read any more."""
+    images, hashes = open_data(params.dataset, params.data, cache_root())
+    return Pixels(params, build_store(images.table, hashes, params.image_size, cache_root()))
 
 
 @styled

@@ -120,7 +120,8 @@ def label_points(
             Bbox.from_bounds(x + dx * scale - size.width / 2, y + dy * scale - size.height / 2, size.width, size.height)
             for dx, dy in _ring(size.width / scale, size.height / scale, radius)
         ]
-        free = (box for box in boxes if _within(box, frame) and not any(box.overlaps(other) for other in taken))
+        inside = (box for box in boxes if frame.contains(*box.min) and frame.contains(*box.max))
+        free = (box for box in inside if not any(box.overlaps(other) for other in taken))
         box = next(free, boxes[0])
         taken.append(box)
         if abs((box.x0 + box.x1) / 2 - x) > radius * scale:
@@ -140,7 +141,3 @@ def _ring(width: float, height: float, radius: float) -> Iterator[tuple[float, f
     for gap in (3, 8, 16, 26, 40, 60, 85):
         dx, dy = width / 2 + radius + gap, height / 2 + radius + gap
         yield from ((dx, 0), (-dx, 0), (0, dy), (0, -dy), (dx, dy), (dx, -dy), (-dx, dy), (-dx, -dy))
-
-
-def _within(box: Bbox, frame: Bbox) -> bool:
-    return box.x0 >= frame.x0 and box.x1 <= frame.x1 and box.y0 >= frame.y0 and box.y1 <= frame.y1

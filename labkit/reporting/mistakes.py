@@ -10,8 +10,7 @@ from labkit.evaluation.decide import is_ordinal
 from labkit.evaluation.ordinal import Cuts
 from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.frames import floats
-from labkit.reporting.images import image_grid
-from labkit.reporting.pixels import Pixels
+from labkit.reporting.images import Pixels, image_grid
 
 
 def mistakes_gallery(wrong: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:

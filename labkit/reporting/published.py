@@ -22,7 +22,6 @@ from labkit.format import (
     whole,
     word,
 )
-from labkit.params import RunParams
 from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.studies.file import Published
 
@@ -46,7 +45,8 @@ def protocol_rows(results: StudyResults, published: Published | None) -> list[Ro
         mine = results.of(name)
         course, honest = _cell(mine, score), _cell(results.honest.get(name, []), score)
         gap = _gap(results.honest[name], mine, score) if course and honest else None
-        if mine and _is_honest(mine[0]["params"]):
+        params = mine[0]["params"] if mine else None
+        if params and params.split == "group" and params.select_on != "test" and not params.augment_test:
             course, honest, gap = None, course, None
         cells = {"published": _published_cell(published, name), "course": course, "honest": honest}
         same = bool(mine and cells["published"] and _same_images(mine[0], cells["published"]["n"]))
@@ -97,10 +97,6 @@ def data_in_words(run: Run) -> str:
     if data in PHANTOMS:
         return PHANTOMS[data]
     return f"“{Path(data).name}” ({sum(run['n_images'].values()):,} images, {run['params'].input_size} px)"
-
-
-def _is_honest(params: RunParams) -> bool:
-    return params.split == "group" and params.select_on != "test" and not params.augment_test
 
 
 def _same_images(run: Run, n: int) -> bool:

@@ -45,6 +45,5 @@ def references(results: StudyResults, found: Worth) -> list[str]:
     listed = sorted(text for text, is_used in used.items() if is_used)
     if results.runs[0]["params"].data not in PHANTOMS and facts(dataset).source:
         listed.append(f"Data: {facts(dataset).source}.")
-    return listed + [
-        f"Published numbers: {source}." for source in {one.source: None for one in results.study.published}
-    ]
+    sources = dict.fromkeys(one.source for one in results.study.published)
+    return [*listed, *(f"Published numbers: {source}." for source in sources)]

@@ -13,8 +13,7 @@ from torch import nn
 from labkit.evaluation.gradcam import agreement, grad_cam, heat
 from labkit.format import fixed, missing, plural, whole
 from labkit.models.build import build_model, load_trained
-from labkit.reporting.images import image_grid
-from labkit.reporting.pixels import Pixels
+from labkit.reporting.images import Pixels, image_grid
 from labkit.reporting.style import WIDTH
 from labkit.runs.folder import read_params
 

@@ -83,9 +83,8 @@ def find_run(study: str | None = None, run: str | None = None) -> Path:
         if len(found):
             return _finished(found["folder"].iloc[0])
         names += [name if study else f"{name} (study {of})" for name in table["name"]]
-    raise ParameterError(
-        f"run: got {run!r}, which is not in {root / (study or '')}; there are: {', '.join(names) or 'none'}"
-    )
+    where = root / (study or "")
+    raise ParameterError(f"run: got {run!r}, which is not in {where}; there are: {', '.join(names) or 'none'}")
 
 
 def _latest_first() -> Iterator[Path]:

@@ -14,6 +14,7 @@ from labkit.evaluation.gradcam import agreement, explained_block, grad_cam, heat
 from labkit.evaluation.subgroups import brightness_and_sharpness, by_subgroup, thirds
 from labkit.models.build import build_model
 from labkit.params import RunParams
+from labkit.reporting.images import open_pixels
 from labkit.reporting.mistakes import (
     confused_pairs,
     loss_titles,
@@ -24,7 +25,6 @@ from labkit.reporting.mistakes import (
     pairs_gallery,
     top_losses_sentence,
 )
-from labkit.reporting.pixels import open_pixels
 from labkit.reporting.saliency import saliency_gallery, saliency_maps, saliency_rows, saliency_sentence
 from labkit.reporting.subgroups import subgroup_dots, subgroup_sentence, subgroup_table
 from labkit.runs.folder import cache_root, open_run

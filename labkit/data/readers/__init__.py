@@ -4,5 +4,3 @@ from labkit.data.readers.label_files import DataError
 from labkit.data.readers.layouts import COURSE_LISTS
 from labkit.data.readers.read import RELEASE, ImageData, guess_dataset, read
 from labkit.data.readers.release import with_release_index
-
-__all__ = ["COURSE_LISTS", "RELEASE", "DataError", "ImageData", "guess_dataset", "read", "with_release_index"]

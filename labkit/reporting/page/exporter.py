@@ -13,7 +13,6 @@ from jinja2 import pass_context
 from nbconvert.exporters.html import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, MathInlineParser
 from nbformat import NotebookNode
-from traitlets import default
 
 from labkit.reporting.page.cells import clean
 from labkit.reporting.page.html import finish
@@ -57,28 +56,15 @@ class ReportExporter(HTMLExporter):
 
     export_from_notebook = "Lab report (HTML)"
 
-    @default("template_name")
-    def _template_name_default(self):
-        return "template"
-
-    @default("extra_template_basedirs")
-    def _default_extra_template_basedirs(self):
-        return [str(HERE)]
-
     @property
     def default_config(self):
-        """nbconvert's own, without widgets and scripts among the outputs that are shown."""
+        """nbconvert's own, with the report's template, without widgets and scripts among the outputs that are shown."""
         config = super().default_config
+        config["ReportExporter"]["template_name"] = "template"
+        config["ReportExporter"]["extra_template_basedirs"] = [str(HERE)]
         # No widgets and no JavaScript outputs: a report is read where no kernel and no network is.
-        config["NbConvertBase"]["display_data_priority"] = [
-            "text/html",
-            "text/markdown",
-            "image/svg+xml",
-            "text/latex",
-            "image/png",
-            "image/jpeg",
-            "text/plain",
-        ]
+        shown = "text/html text/markdown image/svg+xml text/latex image/png image/jpeg text/plain"
+        config["NbConvertBase"]["display_data_priority"] = shown.split()
         return config
 
     @pass_context

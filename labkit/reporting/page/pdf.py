@@ -12,11 +12,8 @@ PAGE_ADDRESS = "http://report.invalid/report.html"  # served from memory; .inval
 BROWSER_ARGS = (
     "--no-sandbox",  # Chromium refuses to start as root with it, and the page runs no foreign script
     "--disable-dev-shm-usage",  # containers have a /dev/shm of 64 MB
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-default-browser-check",
+    *["--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    *["--no-first-run", "--no-default-browser-check"],
 )
 LAUNCH_SECONDS, PAGE_SECONDS = 60, 300
 HEADER = (
