@@ -49,11 +49,11 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEy
     copied = label_of_eye.reindex(other_eyes)  # missing where that eye is not in train
 
     majority = majority_baseline(train["label"], test["label"], len(classes))
-    answers = as_labels(copied.fillna(majority["class"]), len(classes))
+    predicted = as_labels(copied.fillna(majority["class"]), len(classes))
     labels = as_labels(test["label"], len(classes))
     return FellowEyeBaseline(
-        accuracy=accuracy(labels, answers, len(classes)),
-        qwk=qwk(labels, answers, len(classes)),
+        accuracy=accuracy(labels, predicted, len(classes)),
+        qwk=qwk(labels, predicted, len(classes)),
         n_copied=len(copied.dropna()),
         n_test=len(test),
         majority=str(classes[majority["class"]]),

@@ -1,4 +1,4 @@
-"""What is odd about the files: not to be decoded, without a picture, too small, or in other colours than most."""
+"""Files that cannot be decoded, are blank or too small, or differ from most in their colour mode."""
 
 import os
 from collections import Counter

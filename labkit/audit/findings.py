@@ -1,4 +1,4 @@
-"""All that was looked at in one object: in words, as stamps on tables and figures, and whether it is a leak."""
+"""All findings in one object, with their sentences, the stamps for tables and figures, and whether there is a leak."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What the shell offers: one file per verb, with its arguments (`add_arguments`), `EXAMPLE` and `main`."""
+"""One file per verb, with `add_arguments`, `EXAMPLE` and `main`; `train` is no verb: `training.launch` starts it."""
 
 from pathlib import Path
 

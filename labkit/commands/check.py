@@ -18,10 +18,9 @@ import pandas as pd
 
 from labkit.audit import Findings, audit, full_audit
 from labkit.audit.leaks import UNSPLIT
-from labkit.commands.new import Split, as_parameters
 from labkit.data.readers import DataError, ImageData, read
-from labkit.data.source import open_data
-from labkit.data.splits import PARTS, assign_splits
+from labkit.data.source import as_parameters, open_data
+from labkit.data.splits import PARTS, Split, assign_splits
 from labkit.data.store import build_store
 from labkit.runs.folder import cache_root
 

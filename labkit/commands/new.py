@@ -13,7 +13,6 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -22,16 +21,15 @@ from PIL import Image
 from labkit.commands import short
 from labkit.data.catalog import CUSTOM
 from labkit.data.images import ARRAY_PATH, load_image
-from labkit.data.readers import ImageData, guess_dataset
-from labkit.data.source import PHANTOMS, open_data
-from labkit.data.splits import PARTS, assign_splits
-from labkit.params import PROJECT, ParameterError, RunParams, refuse_url
+from labkit.data.readers import ImageData
+from labkit.data.source import as_parameters, open_data
+from labkit.data.splits import PARTS, Split, assign_splits
+from labkit.params import ParameterError, RunParams
 from labkit.runs.folder import cache_root
 from labkit.studies.file import load_study, study_file
 
 EXAMPLE = "labkit new mine --data demo"
 
-Split = Literal["group", "given", "image"]
 SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)  # pixels per side to choose from
 LARGEST = {"grades": 512, "classes": 224}  # small lesions need pixels; ImageNet weights were trained at 224
 SMALL_STEM = 40  # pixels: a ResNet's first two layers divide each side by four, which would leave too little
@@ -127,19 +125,6 @@ def look(data: str, dataset: str | None = None) -> Draft:
     table = assign_splits(images.table, hashes=hashes, **RunParams.of({"split": split}).split_rule)  # as in the runs
     side = _shorter_side(images.table["path"].tolist())
     return Draft(chosen, data, images, table, split, why, side, _size(side, images.facts.task))
-
-
-def as_parameters(data: str, dataset: str | None) -> tuple[str, Path, str]:
-    """The folder as the parameter `data` names it (relative to the project, or absolute), where it is, and `dataset`.
-
-    In a shell it is relative to the current folder; that comes first. The data set is guessed where none is given.
-    """
-    if refuse_url(data, "data") in PHANTOMS:
-        return data, Path(data), dataset or "retinopathy"
-    here, there = Path(data).expanduser().resolve(), (PROJECT / Path(data).expanduser()).resolve()
-    in_project = here == there or (there.exists() and not here.exists())
-    place = there if in_project else here
-    return data if in_project else here.as_posix(), place, dataset or guess_dataset(place)
 
 
 def _split(images: ImageData) -> tuple[Split, str]:

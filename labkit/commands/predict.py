@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -33,28 +32,28 @@ from labkit.params import ParameterError, RunParams
 from labkit.reporting.saliency import looked_at
 from labkit.reporting.sentences_predict import (
     NOT_A_DEVICE,
-    answer_line,
-    answer_title,
     count_sentence,
     point_sentence,
+    prediction_line,
+    prediction_title,
     run_sentence,
 )
 from labkit.runs.files import read_json, write_csv, write_whole
 from labkit.runs.folder import cache_root, read_params, read_predictions
 from labkit.studies.find import find_run
 from labkit.training.device import set_up
-from labkit.training.predict import output_columns, predict_images
+from labkit.training.predict import output_columns, predict_images, prepare
 
 EXAMPLE = "labkit predict eye.jpg more-eyes/ --study demo --csv predictions.csv --cam cams"
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Of one batch of photographs.
+class Batch:
+    """The predictions of one batch of images.
 
-    `table`: a row an image that could be read, as `decide` gives it (outputs, `p_0` … or `grade`, `prediction`), with
-    `image`, `chance` (what the threshold is compared with; NaN where nothing is asked) and `learnt_from` (whether the
-    run has learnt from, or been chosen by, this very file). `pixels`: uint8 (n, S, S, 3), what the network saw.
+    `table`: one row per image that could be read, as `decide` returns it (outputs, `p_0` … or `grade`, `prediction`),
+    with `image`, `score` (compared with the threshold; NaN without one) and `learnt_from` (whether this file was used
+    to train the run or to choose its epoch). `pixels`: uint8 (n, S, S, 3), the network's input.
     `unreadable`: image -> reason.
     """
 
@@ -62,14 +61,14 @@ class Answers:
     pixels: np.ndarray
     unreadable: dict[str, str]
 
-    def head(self, most: int) -> "Answers":
-        """Those of the first images that were read."""
-        return Answers(self.table.head(most), self.pixels[:most], {})
+    def head(self, most: int) -> "Batch":
+        """The first images that were read."""
+        return Batch(self.table.head(most), self.pixels[:most], {})
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A finished run, ready to answer; made by :func:`open_predictor`. `learnt`: SHA-256 of what it has learnt from."""
+    """A finished run, ready to predict; see `open_predictor`. `learnt`: SHA-256 of the images used to train it."""
 
     folder: Path
     params: RunParams
@@ -84,11 +83,11 @@ class Predictor:
         """Their names, in the order of the outputs."""
         return self.manifest["classes"]
 
-    def answers(self, photographs: Mapping[str, str]) -> Iterator[Answers]:
-        """What the network says of photographs (name -> path), in their order, batch by batch.
+    def predict(self, photographs: Mapping[str, str]) -> Iterator[Batch]:
+        """Predictions for images (name -> path), in their order, batch by batch.
 
-        Every batch is as large as those of the run's own prediction, so that it gives its own test images, on the same
-        machine, the very outputs of its `predictions.csv` (not under `augment_test`, which changed them at random).
+        The batches have the size that the run itself predicted with, so on the same machine its own test images get
+        exactly the outputs in its `predictions.csv` (not under `augment_test`, which changed them at random).
         """
         size = evaluation_batch(self.params, next(self.model.parameters()).device.type)
         names, pixels, unreadable = [], np.empty((0, *[self.params.image_size] * 2, 3), np.uint8), {}
@@ -100,44 +99,44 @@ class Predictor:
             names += [name for name in part if photographs[name] not in failed]
             unreadable |= {name: failed[photographs[name]] for name in part if photographs[name] in failed}
             if len(names) == size or not left:
-                yield self._answer({name: photographs[name] for name in names}, pixels, unreadable)
+                yield self._predict_batch({name: photographs[name] for name in names}, pixels, unreadable)
                 names, pixels, unreadable = [], pixels[:0], {}
 
-    def _answer(self, photographs: dict[str, str], pixels: np.ndarray, unreadable: dict[str, str]) -> Answers:
+    def _predict_batch(self, photographs: dict[str, str], pixels: np.ndarray, unreadable: dict[str, str]) -> Batch:
         pixels = centre_crop(pixels, self.params.input_size)
         if not photographs:
-            return Answers(pd.DataFrame({"image": []}), pixels, unreadable)
+            return Batch(pd.DataFrame({"image": []}), pixels, unreadable)
         outputs = predict_images(self.model, pixels, self.params.normalize, batch_size=len(pixels))
         table = decide(output_columns(outputs).assign(image=list(photographs)), cuts=self.cuts)
-        table["chance"] = self.point.scores(table)
+        table["score"] = self.point.scores(table)
         table["learnt_from"] = [bool(self.learnt) and sha256_of(path) in self.learnt for path in photographs.values()]
-        return Answers(table, pixels, unreadable)
+        return Batch(table, pixels, unreadable)
 
-    def gaze(self, answers: Answers) -> Maps:
-        """Grad-CAM (n, h, w) of each answer that was given; n may be 0."""
-        if answers.table.empty:
+    def saliency(self, batch: Batch) -> Maps:
+        """Grad-CAM (n, h, w) of each predicted class; n may be 0."""
+        if batch.table.empty:
             return np.empty((0, 1, 1), np.float32)
-        given = answers.table["prediction"].to_numpy(np.int64)
-        return grad_cam(self.model, answers.pixels, given, self.params.normalize)
+        predicted = batch.table["prediction"].to_numpy(np.int64)
+        return grad_cam(self.model, batch.pixels, predicted, self.params.normalize)
 
 
 def open_predictor(folder: Path) -> Predictor:
-    """A finished run's network, set up as it predicted; where its device is not there, on what there is."""
+    """A finished run's network, set up as in the run; on another device if the run's is not there."""
     params, manifest = read_params(folder), read_json(folder / "run.json")
-    params = params.model_copy(update={"num_processes": 1})  # it was trained by several; a few images need no more
+    params = params.model_copy(update={"num_processes": 1})  # a few images need only one
     kept, n_classes = read_predictions(folder), len(manifest["classes"])
     try:
         accelerator = set_up(params)
     except ParameterError:
         accelerator = set_up(params.model_copy(update={"device": "auto", "precision": "auto"}))
-    model = load_trained(folder).to(memory_format=torch.channels_last)
+    model = prepare(accelerator, load_trained(folder))
     cuts = grade_cuts(kept, n_classes) if params.loss == "ordinal" else None
     learnt = folder / "learnt_from.csv"
     return Predictor(
         folder=folder,
         params=params,
         manifest=manifest,
-        model=accelerator.prepare_model(model, evaluation_mode=True),
+        model=model,
         cuts=cuts,
         point=screening_point(decide(kept, cuts=cuts), manifest["classes"], facts(params.dataset).task),
         learnt=frozenset(pd.read_csv(learnt, dtype="string")["sha256"].dropna()) if learnt.is_file() else frozenset(),
@@ -154,30 +153,30 @@ def own_photographs(predictor: Predictor, most: int = 10) -> dict[str, str]:
     return {name: paths[name] for name in names.head(most)}
 
 
-def for_people(predictor: Predictor, answers: Answers) -> list[dict[str, Any]]:
-    """A row an image, those that could not be read last.
+def for_people(predictor: Predictor, batch: Batch) -> list[dict[str, Any]]:
+    """One row per image; images that could not be read come last.
 
     `image, prediction` (the class's name), `probability` of it and `p_<class>` of each, or an ordinal run's `grade`;
-    where there is a threshold `question`, `decision` (positive or negative), `chance` (what was compared), `threshold`;
+    with a threshold: `question`, `decision` (positive or negative), `score` (compared with it), `threshold`;
     `learnt_from`; `unreadable`: why, else None.
     """
     classes, point = predictor.classes, predictor.point
     rows = []
-    for row in answers.table.to_dict("records"):
-        said: dict[str, Any] = {"image": row["image"], "prediction": classes[row["prediction"]]}
-        said |= {"grade": row["grade"]} if predictor.cuts else {"probability": row[f"p_{row['prediction']}"]}
+    for row in batch.table.to_dict("records"):
+        cells: dict[str, Any] = {"image": row["image"], "prediction": classes[row["prediction"]]}
+        cells |= {"grade": row["grade"]} if predictor.cuts else {"probability": row[f"p_{row['prediction']}"]}
         if point.question and point.threshold is not None:
-            decision = "positive" if row["chance"] >= point.threshold else "negative"
-            said |= {"question": point.question.name, "decision": decision}
-            said |= {"chance": row["chance"], "threshold": point.threshold}
+            decision = "positive" if row["score"] >= point.threshold else "negative"
+            cells |= {"question": point.question.name, "decision": decision}
+            cells |= {"score": row["score"], "threshold": point.threshold}
         if not predictor.cuts:
-            said |= {f"p_{name}": row[f"p_{number}"] for number, name in enumerate(classes)}
-        rows.append(said | {"learnt_from": row["learnt_from"], "unreadable": None})
-    return rows + [{"image": name, "unreadable": reason} for name, reason in answers.unreadable.items()]
+            cells |= {f"p_{name}": row[f"p_{number}"] for number, name in enumerate(classes)}
+        rows.append(cells | {"learnt_from": row["learnt_from"], "unreadable": None})
+    return rows + [{"image": name, "unreadable": reason} for name, reason in batch.unreadable.items()]
 
 
 def as_table(rows: Sequence[Mapping[str, Any]], images: Mapping[str, str]) -> pd.DataFrame:
-    """The rows of all batches in the order of `images`; cells of what could not be read are empty."""
+    """The rows of all batches in the order of `images`; images that could not be read have empty cells."""
     return pd.DataFrame(rows).set_index("image").loc[list(images)].reset_index()
 
 
@@ -205,12 +204,12 @@ def main(arguments: argparse.Namespace) -> int:
     predictor = _open_and_describe(arguments)
     rows = []
     with tqdm(total=len(images), unit="image", leave=False, disable=None) as bar:  # None: only on a terminal
-        for answers in predictor.answers(images):
-            new = for_people(predictor, answers)
+        for batch in predictor.predict(images):
+            new = for_people(predictor, batch)
             for row in new:
-                bar.write(_plain(answer_line(row)), file=sys.stderr if row["unreadable"] else sys.stdout)
+                bar.write(_plain(prediction_line(row)), file=sys.stderr if row["unreadable"] else sys.stdout)
             if arguments.cam:
-                write_pictures(predictor, answers, Path(arguments.cam).expanduser())
+                write_pictures(predictor, batch, Path(arguments.cam).expanduser())
             bar.update(len(new))
             rows += new
     print(_plain(f"\n{count_sentence(rows)}"))
@@ -258,19 +257,19 @@ def as_csv_path(text: str | None) -> Path | None:
     return Path(text).expanduser() if text else None
 
 
-def write_pictures(predictor: Predictor, answers: Answers, folder: Path) -> None:
+def write_pictures(predictor: Predictor, batch: Batch, folder: Path) -> None:
     """``<image>.png`` of each image that was read: what the network saw, and its Grad-CAM map over it."""
-    rows = for_people(predictor, answers)[: len(answers.table)]
-    for place, (row, one) in enumerate(zip(rows, predictor.gaze(answers), strict=True)):
-        title, of_map = answer_title(row), "Grad-CAM of this answer\nnot a medical device"
-        figure = looked_at(answers.pixels[place : place + 1], one[None], [title], of_map, pairs=1)
+    rows = for_people(predictor, batch)[: len(batch.table)]
+    for place, (row, one) in enumerate(zip(rows, predictor.saliency(batch), strict=True)):
+        title, of_map = prediction_title(row), "Grad-CAM of this class\nnot a medical device"
+        figure = looked_at(batch.pixels[place : place + 1], one[None], [title], of_map, pairs=1)
         write_whole(folder / f"{row['image']}.png", partial(figure.savefig, format="png"))
 
 
 def hand_in(predictor: Predictor, data: str | None = None) -> dict[str, pd.DataFrame]:
     """The files to hand in for the unlabelled test lists of a data folder (default: the run's own), as `submissions`.
 
-    Raises ParameterError where the data brings no such list, has other classes, or was learnt from.
+    Raises ParameterError where the data brings no such list, has other classes, or was used for training.
     """
     data = data or predictor.params.data
     images, hashes = open_data(predictor.params.dataset, data, cache_root())
@@ -283,9 +282,9 @@ def hand_in(predictor: Predictor, data: str | None = None) -> dict[str, pd.DataF
     unseen = ~images.table["image_id"].map(hashes.to_dict().get).isin(list(predictor.learnt))
     table = images.table.loc[images.table["image_id"].isin(list(asked)) & unseen]
     numbers: dict[str, int] = {}
-    for answers in predictor.answers(dict(zip(table["image_id"], table["path"], strict=True))):
-        numbers |= {row["image"]: row["prediction"] for row in answers.table.to_dict("records")}
+    for batch in predictor.predict(dict(zip(table["image_id"], table["path"], strict=True))):
+        numbers |= {row["image"]: row["prediction"] for row in batch.table.to_dict("records")}
     ours = replace(images, facts=replace(images.facts, classes=tuple(predictor.classes)))
     if not (files := submissions(ours, pd.Series(numbers, dtype="Int64"))):
-        raise ParameterError(f"{data}: {predictor.folder.name} has learnt from these test images, or none can be read")
+        raise ParameterError(f"{data}: {predictor.folder.name} was trained on these test images, or none can be read")
     return files

@@ -1,4 +1,4 @@
-"""``labkit test``: load every saved checkpoint of a study and predict its images again.
+"""``labkit test``: load the weights of a study's finished runs, predict their images again and compare.
 
 Exit code 1 if predictions changed.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from labkit.data.loaders import EpochLoader, make_loaders
@@ -28,7 +27,7 @@ from labkit.runs.folder import cache_root, read_params, read_predictions
 from labkit.studies.file import SMALL
 from labkit.studies.find import run_folders
 from labkit.training.device import set_up
-from labkit.training.predict import output_columns, predict
+from labkit.training.predict import output_columns, predict, prepare
 from labkit.training.progress import interactive
 
 EXAMPLE = "labkit test demo --split test"
@@ -83,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """1 if the predictions of a checkpoint changed."""
+    """1 if the predictions of a run changed."""
     same = True
     for result in retest(arguments.study, arguments.runs, arguments.split, arguments.data):
         print(result, flush=True)
@@ -123,8 +122,7 @@ def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> R
         raise ParameterError(
             f"{folder.name} was tested on {len(kept):,} images; {params.data} now has {len(ids):,}, not the same ones"
         )
-    model = load_trained(folder)
-    model = accelerator.prepare_model(model.to(memory_format=torch.channels_last), evaluation_mode=True)  # as in fit
+    model = prepare(accelerator, load_trained(folder))
     started = time.monotonic()
     bar = tqdm(loader, desc=folder.name, unit="batch", leave=False, disable=not interactive())
     outputs = output_columns(predict(model, bar, params.normalize))

@@ -1,7 +1,7 @@
 """One process of a run in several: `fit` starts it with ``num_processes: 2`` or more; nobody calls it by hand.
 
-``python -m torch.distributed.run --nproc_per_node 2 -m labkit.commands.train RUN_FOLDER`` trains the run whose notebook
-has opened the folder. The first process alone writes there, and prints; the notebook holds the folder's lock.
+``python -m torch.distributed.run --nproc_per_node 2 -m labkit.commands.train RUN_FOLDER`` (on GPUs: accelerate launch)
+trains the run whose notebook has opened the folder and holds its lock. Only the first process writes there and prints.
 """
 
 import json
@@ -16,7 +16,7 @@ from labkit.training.progress import LAST_WORDS, stop_requests
 
 
 def main(folder: Path) -> None:
-    """Train, and say in a last line why where that fails; ends the process."""
+    """Train; if that fails, write the reason as the last line. Ends the process."""
     threading.Thread(target=_end_with_the_others, daemon=True).start()
     rank, code, out = int(os.environ["RANK"]), 0, sys.stdout.fileno()
     if rank > 0:
@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
 
 
 def _end_with_the_others() -> None:
-    """End this process where its launcher has gone, or where the notebook has closed the pipe (or has been killed)."""
+    """End this process if its launcher has ended, or if the notebook has closed the pipe or was killed."""
     launcher = os.getppid()
     while os.getppid() == launcher and not select.select([0], [], [], 0.5)[0]:
         pass

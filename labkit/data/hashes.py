@@ -1,13 +1,13 @@
 """Two hashes of an image: SHA-256 of its file's bytes, and a perceptual hash of its pixels.
 
-The perceptual hash has 256 bits, nearly all of which a re-compressed, resized or recoloured copy shares: the signs,
-against their median, of the 16 × 16 lowest frequencies of the discrete cosine transform of the luminance, without the
-constant row and column, as in PDQ (Facebook, "The TMK+PDQF video-hashing algorithm and the PDQ image-hashing
-algorithm", 2019). PDQ's resizing and smoothing is the store's here.
+The perceptual hash has 256 bits; a re-compressed, resized or recoloured copy keeps nearly all of them. Each bit says
+whether one of the 16 × 16 lowest frequencies of the luminance's discrete cosine transform is above their median (the
+constant row and column are left out), as in PDQ (Facebook, "The TMK+PDQF video-hashing algorithm and the PDQ
+image-hashing algorithm", 2019). The store's resizing takes the place of PDQ's.
 
-Why 256 bits: fundus photographs share their black border and their round light spot. Of the 22.7 million pairs of 6,742
-EyePACS eyes 8,172 have the same 64-bit difference hash and 37 lie within two bits of the 64-bit DCT hash; of this one
-the nearest two eyes differ in 22 bits.
+Why 256 bits: all fundus photographs have a black border and a round bright spot, so a 64-bit hash is too short. Of the
+22.7 million pairs of 6,742 EyePACS eyes, 8,172 have the same 64-bit difference hash, and 37 differ in at most two bits
+of the 64-bit DCT hash. With the 256 bits used here the two most similar eyes differ in 22 bits.
 """
 
 import hashlib

@@ -8,7 +8,7 @@ import pandas as pd
 
 from labkit.data.hashes import file_hashes
 from labkit.data.phantoms.make import phantom
-from labkit.data.readers import RELEASE, ImageData, read, with_release_index
+from labkit.data.readers import RELEASE, ImageData, guess_dataset, read, with_release_index
 from labkit.params import PROJECT, refuse_url
 
 MAX_UNPREDICTED = 0.01  # of a list; more is no unreadable file, but images that the run has learnt from
@@ -41,6 +41,19 @@ def open_data(dataset: str, data: str, cache: Path) -> tuple[ImageData, pd.Serie
         images = read(dataset, (PROJECT / Path(data).expanduser()).resolve())
     hashes = file_hashes(images.table, cache)
     return with_release_index(images, hashes), hashes
+
+
+def as_parameters(data: str, dataset: str | None) -> tuple[str, Path, str]:
+    """The folder as the parameter `data` names it (relative to the project, or absolute), where it is, and `dataset`.
+
+    In a shell it is relative to the current folder; that comes first. The data set is guessed where none is given.
+    """
+    if refuse_url(data, "data") in PHANTOMS:
+        return data, Path(data), dataset or "retinopathy"
+    here, there = Path(data).expanduser().resolve(), (PROJECT / Path(data).expanduser()).resolve()
+    in_project = here == there or (there.exists() and not here.exists())
+    place = there if in_project else here
+    return data if in_project else here.as_posix(), place, dataset or guess_dataset(place)
 
 
 def submissions(images: ImageData, predictions: pd.Series) -> dict[str, pd.DataFrame]:

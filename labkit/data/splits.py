@@ -1,4 +1,4 @@
-"""Who is trained on, who is chosen by, who is judged by: splits by group, by image, or as the data came."""
+"""Assigns each image to train, val or test: by group, by image, or as given by the data."""
 
 from typing import Literal
 
@@ -9,13 +9,14 @@ from labkit.data.deal import deal
 from labkit.data.duplicates import with_copies
 
 PARTS = ("train", "val", "test")
+Split = Literal["group", "image", "given"]
 
 
 def assign_splits(
     table: pd.DataFrame,
     *,
     hashes: pd.Series | None = None,
-    split: Literal["group", "image", "given"],
+    split: Split,
     split_seed: int,
     val_fraction: float,
     test_fraction: float,

@@ -86,8 +86,9 @@ def overlay(image: np.ndarray, heat_map: np.ndarray) -> np.ndarray:
 def saliency_sentence(agreement: float, maps: np.ndarray) -> str:
     """What the check against random weights says of Grad-CAM maps (n, h, w), and how many of them are empty.
 
-    `agreement`: as `evaluation.gradcam.agreement`. Unrelated maps agree at random by about √(2 / π (places − 1)), the
-    mean size of a correlation of so many values.
+    `agreement`: as `evaluation.gradcam.agreement`. Maps of independent places would agree by about
+    √(2 / π (places − 1)), the mean size of a correlation of so many values; neighbours are alike, so real maps of
+    different images agree by more.
     """
     n, side = maps.shape[:2]
     size = f"maps of {side} × {side} places (enlarged in the figure)"
@@ -99,7 +100,7 @@ def saliency_sentence(agreement: float, maps: np.ndarray) -> str:
         verdict = "what they show is mostly the image, not what was learnt"
     elif agreement > random + 0.15:
         verdict = "what they show is in part the image and in part what was learnt"
-    found = f"a rank correlation of {fixed(agreement, 2)} in size (1: equal; {fixed(random, 2)}: unrelated maps)"
+    found = f"a rank correlation of {fixed(agreement, 2)} in size (1: equal; {fixed(random, 2)}: independent places)"
     text = f"Networks of the same build with random weights draw these {whole(n)} {size} with {found}: {verdict}."
     if empty := int(np.count_nonzero(maps.max(axis=(1, 2)) <= 0)):
         text += f" In {whole(empty)} of {plural(n, 'image')} no place supports the prediction, and none is coloured."

@@ -1,4 +1,4 @@
-"""What makes a run stale: its parameters, its data, its parent, and the code that decides its numbers."""
+"""The fingerprint of a run: its parameters, data, parent, and code (params, data, models, training, train.ipynb)."""
 
 import ast
 import hashlib

@@ -12,8 +12,7 @@ from typing import Any
 
 from labkit.data.source import PHANTOMS, open_data
 from labkit.params import ParameterError, RunParams, parent_of
-from labkit.runs import files as disk
-from labkit.runs import fingerprint
+from labkit.runs import files, fingerprint
 from labkit.runs.folder import cache_root, reports_root, resolve_weights, run_folder, state, why_run
 from labkit.studies.dask import Cluster
 from labkit.studies.file import Study, load_study
@@ -48,7 +47,7 @@ class StudyRunner:
     def alone(self) -> Iterator[None]:
         """Lock the study: only one process works on it at a time. Raises ParameterError if another one does."""
         busy = ParameterError(f"study {self.study.name} is being run by another process; wait for it")
-        with disk.alone(self.folder / ".lock", busy):
+        with files.alone(self.folder / ".lock", busy):
             yield
 
     def run_all(self) -> None:
@@ -168,14 +167,14 @@ class StudyRunner:
 
     def stamps(self) -> dict[str, Any]:
         """``report.json``: what was planned, and what each file of the report was made from."""
-        return disk.read_json(self.folder / "report.json")
+        return files.read_json(self.folder / "report.json")
 
     def stamp(self, name: str, made: Any) -> None:
         """Change one entry of ``report.json``; several threads do so."""
         with self._stamping:
             stamps = self.stamps()
             if stamps.get(name) != made:
-                disk.write_json(self.folder / "report.json", stamps | {name: made})
+                files.write_json(self.folder / "report.json", stamps | {name: made})
 
 
 def folder_name(params: RunParams) -> str:
@@ -193,7 +192,7 @@ def _error_of(future: "Future[str | None]") -> str | None:
     if (error := future.exception()) is None:
         return future.result()
     message = " ".join(str(error).split())
-    return message if isinstance(error, disk.NotWritten) else f"{type(error).__name__}: {message}"
+    return message if isinstance(error, files.NotWritten) else f"{type(error).__name__}: {message}"
 
 
 def open_study(

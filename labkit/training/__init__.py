@@ -1,1 +1,1 @@
-"""Learning: the loop, its checkpoint, and the one place where a trained model is run."""
+"""Training: the loop, one step, loss, optimizer, checkpoint; and prediction with a trained network."""

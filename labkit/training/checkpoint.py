@@ -20,8 +20,8 @@ class Progress:
     """How far a run is: a history row and the seconds of every epoch, and the best epoch's score and weights so far.
 
     ``micro_batch``: images that memory was found to hold in training at a time; 0 before the first step. Of an epoch
-    that was left in its middle: the ``steps`` done, the ``sums`` of their losses, correct answers and images, and the
-    ``spent`` seconds; else 0.
+    that was left in its middle: the ``steps`` done, the ``sums`` of their losses, correct predictions and images, and
+    the ``spent`` seconds; else 0.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -2,8 +2,8 @@
 
 Ordinal: the head has one output, trained towards the grade as a number. An error of two grades then costs four times
 one of one, as in quadratic weighted kappa (an absolute or a Huber loss draws towards the median grade, which is 0 where
-most eyes are healthy). While a run trains and its epoch is chosen, an output means the nearest grade: nothing is fitted
-on what the epoch is chosen by. Afterwards the cuts between grades are fitted on validation (labkit.evaluation.ordinal).
+most eyes are healthy). During training, and for the choice of the epoch, an output is rounded to the nearest grade.
+Afterwards the cuts between grades are fitted on validation (labkit.evaluation.ordinal).
 """
 
 import math
@@ -64,7 +64,7 @@ def weight_of(criterion: nn.Module, labels: Tensor) -> Tensor:
     return torch.full((), float(len(labels)), device=labels.device) if weights is None else weights[labels].sum()
 
 
-def answers(outputs: Tensor, n_classes: int) -> Tensor:
+def predicted_classes(outputs: Tensor, n_classes: int) -> Tensor:
     """Class of each image (N,): the largest logit of (N, C), or the grade nearest to an output (N, 1)."""
     if outputs.shape[1] > 1:
         return outputs.argmax(1)
@@ -84,7 +84,7 @@ def as_logits(outputs: np.ndarray, n_classes: int) -> np.ndarray:
     """(n, C) whose largest entry is the answer, as a score of an epoch takes them; NaN stays NaN, to be refused."""
     if outputs.shape[1] > 1:
         return outputs
-    chosen = np.eye(n_classes)[answers(torch.from_numpy(np.nan_to_num(outputs)), n_classes).numpy()]
+    chosen = np.eye(n_classes)[predicted_classes(torch.from_numpy(np.nan_to_num(outputs)), n_classes).numpy()]
     return np.where(np.isfinite(outputs), chosen, np.nan)
 
 

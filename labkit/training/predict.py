@@ -1,4 +1,4 @@
-"""The one place where a trained model is run."""
+"""Predictions of a network: whole splits, a few images, or a split shared by several processes."""
 
 import sys
 from collections.abc import Iterable, Iterator

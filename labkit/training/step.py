@@ -19,15 +19,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from labkit.data.augment import rotate, to_float
 from labkit.data.loaders import Batch
 from labkit.params import ParameterError, RunParams
-from labkit.training.loss import answers, weight_of
+from labkit.training.loss import predicted_classes, weight_of
 
 APART = 0x9E37_79B9_7F4A_7C15  # between the seeds of two processes: 2**64 over the golden ratio, as in SplitMix
 # What libraries say that ask the driver for memory themselves; Accelerate knows what torch says.
-WORKSPACES = (
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION",
-)
+WORKSPACES = ["CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"]
+WORKSPACES += ["CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION"]
 
 
 @dataclass
@@ -54,7 +51,7 @@ class TrainStep:
         self._kept = [buffer.clone() for buffer in self._statistics]
 
     def __call__(self, batch: Batch, seed: int) -> Tensor:
-        """(3,) on the device: mean loss times images, right answers, images of the whole batch; ``seed``: of dropout.
+        """(3,) on the device: mean loss times images, correct predictions, images of the batch; ``seed``: of dropout.
 
         Raises ParameterError where memory does not hold the least that can be trained on at a time.
         """
@@ -88,7 +85,7 @@ class TrainStep:
             loss = self.criterion(outputs, labels)
             self.accelerator.backward(loss * (share * self._processes))
             loss_sum += loss.detach() * share
-            correct += (answers(outputs.detach(), self.n_classes) == labels).sum()
+            correct += (predicted_classes(outputs.detach(), self.n_classes) == labels).sum()
         self._update()
         sums = self._total(torch.stack([loss_sum, correct, torch.full_like(correct, count)]))
         sums[0] *= sums[2]

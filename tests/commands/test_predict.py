@@ -44,7 +44,7 @@ def photos(tmp_path):
 
 
 def outputs_of(predictor, photographs):
-    table = pd.concat([answers.table for answers in predictor.answers(photographs) if len(answers.table)])
+    table = pd.concat([answers.table for answers in predictor.predict(photographs) if len(answers.table)])
     return table.set_index("image").filter(regex=r"^(logit_|grade)")
 
 
@@ -53,7 +53,7 @@ def test_a_runs_own_test_images_get_the_very_answers_of_its_predictions(loss, im
     folder = trained_run(image_folder, loss=loss)
     kept = decide(runs.read_predictions(folder), 5).query("split == 'test'").set_index("image_id")
     predictor = open_predictor(folder)
-    (answers,) = predictor.answers(own_photographs(predictor, MANY))
+    (answers,) = predictor.predict(own_photographs(predictor, MANY))
     now = answers.table.set_index("image")
     assert now.index.tolist() == kept.index.tolist() and len(now) > 10
     columns = ["grade"] if loss == "ordinal" else [f"logit_{k}" for k in range(5)]
@@ -75,7 +75,7 @@ def test_a_file_that_cannot_be_read_does_not_change_the_others_answers(finished,
 def test_one_line_an_image_and_last_that_it_is_no_medical_device(finished, photos, capsys):
     assert main(["predict", "--study", "tiny", "--run", "a", str(photos)]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    assert lines[0].startswith("a-seed0: resnet18, untrained; it learnt from ")
+    assert lines[0].startswith("a-seed0: resnet18, untrained; trained on ")
     assert lines[1].startswith("Positive for referable disease (grade 2 or worse) from a probability of ")
     assert [line.split(": ")[0] for line in lines[3:6]] == ["a.png", "b.jpg", "more/a.png"]
     assert all(
@@ -88,13 +88,13 @@ def test_the_csv_holds_what_the_network_answered_and_the_decision(finished, phot
     assert main(["predict", "--run", str(finished), str(photos), "--csv", str(tmp_path / "o" / "answers.csv")]) == 0
     table = pd.read_csv(tmp_path / "o" / "answers.csv")
     predictor = open_predictor(finished)
-    (answers,) = predictor.answers(find_images([str(photos)]))
+    (answers,) = predictor.predict(find_images([str(photos)]))
     chances = table[[f"p_{name}" for name in GRADES]].to_numpy()
     assert chances == pytest.approx(answers.table[[f"p_{k}" for k in range(5)]].to_numpy())
     assert table["prediction"].tolist() == [GRADES[k] for k in chances.argmax(1)]
     assert table["probability"].to_numpy() == pytest.approx(chances.max(1))
-    assert table["chance"].to_numpy() == pytest.approx(chances[:, 2:].sum(1))
-    wanted = np.where(table["chance"] >= table["threshold"], "positive", "negative")
+    assert table["score"].to_numpy() == pytest.approx(chances[:, 2:].sum(1))
+    wanted = np.where(table["score"] >= table["threshold"], "positive", "negative")
     assert table["decision"].tolist() == wanted.tolist()
 
 
@@ -144,7 +144,7 @@ def test_what_cannot_be_read_is_named_with_its_reason_and_the_rest_is_answered(f
     assert main(["predict", "--run", str(finished), str(photos), "--csv", str(tmp_path / "a.csv")]) == 1
     said = capsys.readouterr()
     assert said.err.strip().splitlines() == ["aa.jpeg: not read, cannot identify image file"]
-    assert "3 images answered, 1 of 4 could not be read." in said.out
+    assert "3 images predicted, 1 of 4 could not be read." in said.out
     with (tmp_path / "a.csv").open() as file:
         rows = {row["image"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["a.png", "aa.jpeg", "b.jpg", "more/a.png"]
@@ -157,13 +157,11 @@ def test_a_photograph_that_the_run_has_learnt_from_is_pointed_out(finished, imag
     split = runs.read_predictions(finished).set_index("image_id")["split"]
     assert main(["predict", "--run", str(finished), str(image_folder)]) == 0
     out = capsys.readouterr().out
-    known = {
-        line.split(":")[0] for line in out.splitlines() if line.endswith("the run has learnt from this very image")
-    }
+    known = {line.split(":")[0] for line in out.splitlines() if line.endswith("this image was used for training")}
     tested = {f"{name}.jpeg" for name in split.index[split == "test"]}
     everything = {path.name for path in (image_folder / "images").iterdir()}
     assert {name.rpartition("/")[2] for name in known} == everything - tested
-    assert f"has learnt from {len(everything - tested)} of these very images" in out
+    assert f"{len(everything - tested)} of them were used for training" in out
 
 
 def test_grad_cam_pictures_keep_the_photographs_names(finished, photos, tmp_path):
@@ -297,7 +295,7 @@ def test_images_that_the_run_has_learnt_from_are_not_handed_in(cells, tmp_path, 
     for path in pd.read_csv(other / "resnet_18_test.csv")["Path"]:
         (other / path).write_bytes(learnt.read_bytes())
     assert main(["predict", "--run", "a", "--submission", str(tmp_path / "out"), "--data", str(other)]) == 2
-    assert "has learnt from these test images" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "was trained on these test images" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from labkit.runs.folder import open_run, read_predictions
 from labkit.training import recorder
 from labkit.training.device import set_up
 from labkit.training.loop import fit
-from labkit.training.loss import answers, make_criterion, refuse_unordered
+from labkit.training.loss import make_criterion, predicted_classes, refuse_unordered
 from labkit.training.predict import predict, predictions_table
 from labkit.training.recorder import evaluate
 
@@ -128,7 +128,7 @@ def test_the_loss_is_the_weighted_squared_error(weights):
 
 def test_while_it_trains_an_output_counts_as_the_nearest_grade():
     outputs = torch.tensor([[-3.0], [0.49], [0.5], [2.4], [9.0]])
-    assert answers(outputs, 4).tolist() == [0, 0, 1, 2, 3]
+    assert predicted_classes(outputs, 4).tolist() == [0, 0, 1, 2, 3]
     with pytest.raises(ValueError, match="NaN"):
         evaluate("val", np.array([0]), np.array([[np.nan]]), None, metrics.score("qwk"), "qwk", 3)
 

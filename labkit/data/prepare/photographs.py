@@ -1,7 +1,7 @@
-"""``labkit prepare``: raw fundus photographs, thousands of pixels wide, to square crops around the eyeball.
+"""``labkit prepare``: crops raw fundus photographs, thousands of pixels wide, to squares around the eyeball.
 
-One photograph is one task of a pool of processes; what comes of it is a whole file or a line in the list of failures.
-A call that was stopped is gone on with by the same call.
+A pool of processes works on one photograph at a time; each gives a whole file or a line in the list of failures.
+To continue after a stop, run the same command again.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Folders, listed once instead of asked file by file, and never left: a path out of the data folder is an error."""
+"""Lists each folder once. A path that leads out of the data folder is an error."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Rows of text to labels and splits that can be trusted; `labkit.data.readers.label_files` has read them."""
+"""Checks rows of text, which `labkit.data.readers.label_files` reads, and converts them to labels and splits."""
 
 import re
 

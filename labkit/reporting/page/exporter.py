@@ -26,7 +26,7 @@ def script_hash(script: str) -> str:
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown to HTML that leaves formulas as marked TeX; page.finish turns them into MathML.
+    """Markdown to HTML that leaves formulas as marked TeX; page.html.finish turns them into MathML.
 
     MathML made here would be flattened by the HTML pass that nbconvert does after the template.
     """
