@@ -76,7 +76,7 @@ def test_one_line_an_image_and_last_that_it_is_no_medical_device(finished, photo
     assert main(["predict", "--study", "tiny", "--run", "a", str(photos)]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].startswith("a-seed0: resnet18, untrained; trained on ")
-    assert lines[1].startswith("Positive for referable disease (grade 2 or worse) from a probability of ")
+    assert lines[1].startswith("Positive for referable disease (grade 2 or worse) at a probability of ")
     assert [line.split(": ")[0] for line in lines[3:6]] == ["a.png", "b.jpg", "more/a.png"]
     assert all(
         " %); referable disease: " in line and line.split(" (")[0].split(": ")[1] in GRADES for line in lines[3:6]
@@ -133,7 +133,7 @@ def test_an_ordinal_run_answers_with_a_grade_and_no_probability(image_folder, ph
     folder = trained_run(image_folder, loss="ordinal")
     assert main(["predict", "--run", str(folder), str(photos), "--csv", str(tmp_path / "a.csv")]) == 0
     out = capsys.readouterr().out
-    assert "from a grade of " in out and "(grade " in out
+    assert "at a grade of " in out and "(grade " in out
     table = pd.read_csv(tmp_path / "a.csv")
     assert "grade" in table and not [name for name in table if name.startswith("p") and name != "prediction"]
     assert table["decision"].isin(["positive", "negative"]).all()
