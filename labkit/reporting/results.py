@@ -1,4 +1,4 @@
-"""From a study's run folders to what its report is made of; every number comes from ``predictions.csv``."""
+"""What a report is made of, from a study's run folders; every score is computed from ``predictions.csv``."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -117,7 +117,7 @@ class StudyResults:
 
     @property
     def best(self) -> str:
-        """The variant with the highest score, as the mean over its seeds."""
+        """The variant with the highest score on test, as the mean over its seeds."""
         return max(self.tests, key=lambda name: self.mean(name, self.score))
 
     @property
