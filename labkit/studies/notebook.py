@@ -49,7 +49,7 @@ def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None 
             stdout_file=_Lines(say) if say else None,
         )
     except PapermillExecutionError as error:
-        said = f"{error.ename}: {error.evalue}"
+        said = f"{error.ename}: {error.evalue}" if error.traceback else _last_printed(target)
         return said + MORE_MEMORY if any(word in said for word in OUT_OF_MEMORY) else said
     except RuntimeError as error:  # nbclient's DeadKernelError, or Jupyter's own of a kernel that never answered
         if "Kernel died" not in str(error):
@@ -64,6 +64,15 @@ def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None 
         if watched is not None:
             os.environ["JPY_SESSION_NAME"] = watched
     return None
+
+
+def _last_printed(notebook: Path) -> str:
+    """The last line on standard error: where IPython has no memory left to format an exception, it is printed there."""
+    from nbformat import NO_CONVERT, read
+
+    outputs = [output for cell in read(notebook, NO_CONVERT).cells for output in cell.get("outputs", [])]
+    printed = "".join(output.text for output in outputs if output.get("name") == "stderr")
+    return printed.strip().rpartition("\n")[2]
 
 
 def print_line(text: str, file: TextIO | None = None) -> None:
