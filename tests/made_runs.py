@@ -29,14 +29,19 @@ def labels() -> np.ndarray:
 
 
 def make_run(
-    name: str, answers: np.ndarray, stamps=(), ids="i", split_name="test", start="from scratch", **changes
+    name: str, answers: np.ndarray, stamps=(), ids="i", split_name="test", start="from scratch", val=None, **changes
 ) -> None:
-    """A finished run of the study 's' that answers so on sixty test images of thirty patients."""
+    """A finished run of the study 's' that answers so on sixty test images of thirty patients.
+
+    `val`: what it answers on sixty validation images; without it there are none.
+    """
     params = RunParams(study="s", run=name, **changes)
     run = open_run(params, {"name": name, "stamps": list(stamps)} | changes)
     table = pd.DataFrame({"image_id": [f"{ids}{k:02d}" for k in range(60)], "group": [f"g{k // 2}" for k in range(60)]})
     table["side"], table["split"], table["label"] = "left", split_name, labels()
-    logits = 3.0 * np.eye(3)[answers]
+    logits = 3.0 * np.eye(3)[answers if val is None else np.concatenate([answers, val])]
+    if val is not None:
+        table = pd.concat([table, table.assign(image_id="v" + table["image_id"], split="val")], ignore_index=True)
     table = table.assign(**{f"logit_{k}": logits[:, k] for k in range(3)})
     write_csv(run.path("predictions.csv"), table)
     history = {"epoch": [1, 2], "train_accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.7], "val_qwk": [0.1, 0.3]}

@@ -102,17 +102,17 @@ def _model(results: StudyResults) -> Rows:
 
 
 def _results(results: StudyResults) -> Rows:
-    score, best, commit = metric(results.score).name, results.of(results.best), results.runs[0].get("git_commit")
-    intervals = best[0]["intervals"] if len(best) == 1 else results.over_seeds()[results.best]
+    score, best, commit = metric(results.score).name, results.of(results.chosen), results.runs[0].get("git_commit")
+    intervals = best[0]["intervals"] if len(best) == 1 else results.over_seeds()[results.chosen]
     ends = intervals.loc[results.score, ["low", "high"]].tolist()
-    value = with_interval(results.score, results.mean(results.best, results.score), *ends)
+    value = with_interval(results.score, results.mean(results.chosen, results.score), *ends)
     measures = f"accuracy, {score} and others, beside always predicting {results.majority_class}"
     uncertainty = f"95 % intervals by bootstrap, drawn by {results.unit}; {results.n_seeds} per variant"
     code = f"commit {commit}; parameters, predictions and weights of every run are kept"
     return [
         ("measures and baseline", "CLAIM; TRIPOD+AI", measures),
         ("uncertainty", "CLAIM; STARD-AI; TRIPOD+AI", uncertainty),
-        ("performance", "CLAIM; STARD-AI; TRIPOD+AI", f"{score} of {results.best}: {value}"),
+        ("performance", "CLAIM; STARD-AI; TRIPOD+AI", f"{score}{results.of_chosen}: {value}"),
         ("decision threshold", "STARD-AI", None),
         ("calibration", "TRIPOD+AI", None),
         ("subgroups", "CLAIM; STARD-AI; TRIPOD+AI", None),

@@ -16,7 +16,7 @@ from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import METRICS, bootstrap_by_group, sensitivity
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
 from labkit.evaluation.ranking import auroc_draws, auroc_intervals
-from labkit.format import plural
+from labkit.format import missing, plural
 from labkit.params import RunParams
 from labkit.reporting.runs_table import unfinished
 from labkit.reporting.style import Palette
@@ -65,7 +65,7 @@ class StudyResults:
     parameters, flops, file_mb, device, start, params``.
     ``honest``: the same of the runs that were made a second time with patients kept apart, one dict a seed by the name
     of the run that they repeat; their test images are others. ``unscored``: runs without a labelled test image.
-    ``val`` is like ``test``, without a row where there is no validation part.
+    ``val`` is like ``test``, without a row where there is no validation part; ``val_score`` is its score, or NaN.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
     with their state, error and the end of what they printed. ``baseline``: the scores of always predicting train's most
     frequent class.
@@ -116,9 +116,20 @@ class StudyResults:
         return facts(self.runs[0]["params"].dataset).group_name
 
     @property
-    def best(self) -> str:
-        """The variant with the highest score on test, as the mean over its seeds."""
-        return max(self.tests, key=lambda name: self.mean(name, self.score))
+    def chosen(self) -> str:
+        """The variant that the report talks about: the highest mean score on validation, so that test plays no part.
+
+        The first of equal ones; the first row of the study's table where no variant has validation images.
+        """
+        reached = {name: mean for name in self.tests if not missing(mean := self.mean(name, "val_score"))}
+        return max(reached, key=reached.__getitem__, default=next(iter(self.tests)))
+
+    @property
+    def of_chosen(self) -> str:
+        """' of a (best on validation)': what the captions about one variant carry; ' of a' where there is no other."""
+        blind = missing(self.mean(self.chosen, "val_score"))
+        how = "first row of the table, not chosen by validation" if blind else "best on validation"
+        return f" of {self.chosen}" + (f" ({how})" if len(self.tests) > 1 else "")
 
     @property
     def n_seeds(self) -> str:
@@ -239,8 +250,8 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     """A run's facts and scores, its decided test predictions, and its history."""
     manifest, params = read_json(folder / "run.json"), read_params(folder)
     decided = decide(read_predictions(folder), len(manifest["classes"]))
-    test = decided.loc[decided["split"] == "test"].sort_values("image_id", ignore_index=True)
-    val = decided.loc[decided["split"] == "val"].sort_values("image_id", ignore_index=True)
+    ordered = decided.sort_values("image_id")
+    test, val = (ordered.loc[ordered["split"] == split].reset_index(drop=True) for split in ("test", "val"))
     if test.empty:
         return manifest, test, pd.DataFrame()
     classes, task = manifest["classes"], facts(params.dataset).task
@@ -265,6 +276,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
         "params": params,
         "test": test,
         "val": val,
+        "val_score": evaluate(val, classes, task)[manifest["score"]] if len(val) else float("nan"),
         "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
         "intervals": intervals,
         "sensitivity_intervals": sensitivities,

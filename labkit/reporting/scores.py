@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.format import article, listing, metric, missing, percent, plural, with_interval, word
-from labkit.reporting.frames import floats, known, mean, means, only, parts
+from labkit.reporting.frames import floats, known, mean, only, parts
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import GREY, Palette, new_figure, row_axis, styled, value_axis
 from labkit.reporting.tables import BASELINE
@@ -197,13 +196,3 @@ def seed_means(results: pd.DataFrame, score: str) -> dict[str, SeedMean]:
             low, high = floats(part, "mean_low"), floats(part, "mean_high")
         of_run[run] = SeedMean(float(values.mean()), float(low[0]), float(high[0]), len(values))
     return of_run
-
-
-def further_sentence(runs: Sequence[Mapping[str, Any]], scores: Sequence[str]) -> str:
-    """Which variant leads in each further score, by the mean over its seeds."""
-    table, leads = pd.DataFrame(list(runs)), {}
-    for name in scores:
-        found = {run: value for run, value in means(table, "run", name).items() if not missing(value)}
-        if found:
-            leads.setdefault(max(found, key=found.__getitem__), []).append(metric(name).name)
-    return "; ".join(f"{run} leads in {listing(names)}" for run, names in leads.items()) + "."

@@ -49,7 +49,7 @@ def _told_apart(results: StudyResults) -> str:
     """The best variant against every other, with paired intervals."""
     if len(results.tests) < 2:
         return ""
-    best = results.best
+    best = results.chosen
     beaten, close = [], []
     for name in results.tests:
         if name != best:

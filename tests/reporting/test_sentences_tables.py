@@ -5,7 +5,6 @@ import pandas as pd
 from labkit.models.describe import architecture_table
 from labkit.reporting.blocks import blocks_sentence, depth_sentence
 from labkit.reporting.classes import weights_sentence
-from labkit.reporting.scores import further_sentence
 from labkit.reporting.sensitivity import found_sentence, trust_sentence
 from labkit.reporting.tables import runs_sentence, variants_sentence
 
@@ -41,12 +40,6 @@ def test_the_least_reliable_answer_and_those_never_given_are_named():
     columns = {"variant": "r", "class": ["a", "b", "c"], "ppv": [0.9, 0.25, None], "predicted": [10, 4, 0]}
     said = trust_sentence(pd.DataFrame(columns), "r").replace("\u00a0", " ")
     assert said == "The least reliable prediction of r is b: right in 25.0 % of 4 predictions; it never predicts c."
-
-
-def test_leaders_are_told_by_score_and_unknown_scores_are_left_out():
-    runs = [{"run": "a", "mcc": 0.5, "weighted_f1": 0.1}, {"run": "b", "mcc": 0.4, "weighted_f1": 0.9}]
-    names = ["weighted_f1", "mcc", "macro_auroc"]
-    assert further_sentence(runs, names) == "b leads in weighted F1; a leads in Matthews correlation."
 
 
 def test_a_second_look_at_test_is_told():

@@ -5,6 +5,7 @@ import pytest
 from made_runs import labels, make_run
 
 from labkit.reporting import results as collect_room
+from labkit.reporting.checklist import checklist
 from labkit.reporting.references import references
 from labkit.reporting.results import study_results
 from labkit.reporting.scores import best_variant_sentence
@@ -35,8 +36,8 @@ def test_a_single_variant_that_always_answers_alike_is_called_so(study):
 def test_the_best_is_told_apart_from_those_it_beats_and_not_from_its_like(study):
     almost = labels()
     almost[59] = 1
-    make_run("good", labels())
-    make_run("alike", almost)
+    make_run("good", labels(), val=labels())
+    make_run("alike", almost, val=almost)
     told = said()[3]
     assert "good is better than blind by more than noise, and cannot be told apart from alike." in told
     assert len(said()) == 5 and "Three variants" in said()[0]
@@ -54,20 +55,31 @@ def test_several_seeds_are_averaged(study):
     assert "up to two times each" in what and "good has the highest" in best and "0.500" in best
 
 
-def test_the_best_variant_is_that_of_the_mean_and_not_of_the_luckiest_seed(study):
-    make_run("blind", np.zeros(60, int), seed=1)
-    nearly = labels()
+def test_the_variant_told_of_is_the_best_mean_on_validation_whatever_test_says(study):
+    blind, nearly = np.zeros(60, int), labels()
     nearly[59] = 1
+    make_run("blind", blind, val=blind)
+    make_run("blind", blind, val=blind, seed=1)
     for seed in (0, 1):
-        make_run("good", nearly, seed=seed)
-    make_run("alike", labels())  # perfect once, and blind the second time
-    make_run("alike", np.zeros(60, int), seed=1)
+        make_run("good", blind, val=nearly, seed=seed)  # best on validation, and blind on test
+    make_run("alike", labels(), val=labels())  # perfect once, and blind the second time
+    make_run("alike", blind, val=blind, seed=1)
     results = study_results("s")
-    assert results.best == "good" and results.n_seeds.replace("\u00a0", " ") == "2 seeds"
+    assert results.chosen == "good" and results.n_seeds.replace("\u00a0", " ") == "2 seeds"
+    assert results.of_chosen == " of good (best on validation)"
     ends = results.over_seeds()["alike"].loc["qwk"]
     assert ends["low"] == 0 and ends["high"] == 1
     told = estimates(results.runs, ["qwk"], results.over_seeds())
     assert "0.500 [0.000–1.000]" in best_variant_sentence(told.query("run == 'alike'"), "qwk")
+
+
+def test_without_validation_images_the_first_row_is_told_of_and_stamped(study):
+    assert study_results("s").of_chosen == " of blind"
+    make_run("good", labels())
+    results = study_results("s")
+    assert results.chosen == "blind"
+    assert results.of_chosen == " of blind (first row of the table, not chosen by validation)"
+    assert f"kappa{results.of_chosen}: 0.000" in " ".join(checklist(results, {})["reported"])
 
 
 def test_only_what_a_report_uses_is_referred_to(study):
