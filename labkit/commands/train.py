@@ -4,33 +4,31 @@
 trains the run whose notebook has opened the folder and holds its lock. Only the first process writes there and prints.
 """
 
-import json
 import os
 import select
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
-from labkit.training.progress import LAST_WORDS, stop_requests
+from labkit.training.progress import Stopped, stop_requests
 
 
 def main(folder: Path) -> None:
-    """Train; if that fails, write the reason as the last line. Ends the process."""
+    """Train; if that fails, the reason is left in the launcher's error file. Ends the process."""
     threading.Thread(target=_end_with_the_others, daemon=True).start()
-    rank, code, out = int(os.environ["RANK"]), 0, sys.stdout.fileno()
-    if rank > 0:
+    from torch.distributed.elastic.multiprocessing.errors import record  # takes seconds
+
+    if os.environ["RANK"] != "0":
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 -- until the process ends
+    code = 1
     try:
-        with stop_requests():
-            train(folder)
-    except BaseException as error:
+        with stop_requests(), suppress(Stopped):  # no failure: all of them stop after the same step
+            record(train)(folder)
+        code = 0
+    except Exception:
         traceback.print_exc()
-        kind, message = type(error).__name__, " ".join(str(error).split())
-        code = int(kind != "Stopped")
-        said = {"rank": rank, "kind": kind, "message": message[:1000], "peer": "by peer" in message}
-        if code or rank == 0:  # all of them stop after the same step
-            os.write(out, f"\n{LAST_WORDS}{json.dumps(said)}\n".encode())
     sys.stderr.flush()
     os._exit(code)  # at once: the others must notice, and nothing is left to be done
 

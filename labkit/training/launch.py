@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,7 @@ import torch
 from labkit.params import PROJECT, ParameterError
 from labkit.runs.files import read_csv, read_json
 from labkit.runs.folder import Run
-from labkit.training.progress import LAST_WORDS, Stopped, StopRequest, stop_requests
+from labkit.training.progress import Stopped, StopRequest, stop_requests
 
 # Variables of a launcher that started this process itself, and of JupyterLab (no bar is drawn over the lines).
 NOT_INHERITED = r"(ACCELERATE|PET|TORCHELASTIC|PMI|OMPI_COMM|MV2_COMM|MASTER|JPY)_\w+|(\w+_)?(RANK|WORLD_SIZE)"
@@ -47,19 +48,20 @@ def launch(run: Run, cuda: bool, watch: Callable[[pd.DataFrame], None] | None = 
     if cuda:
         launcher = ["accelerate.commands.launch", "--multi_gpu", f"--num_processes={count}", "--num_machines=1"]
         launcher += ["--main_process_port=0", "--mixed_precision=no", "--dynamo_backend=no"]
-    command = [sys.executable, "-m", *launcher, "--module", "labkit.commands.train", str(run.folder)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
-    with stop_requests() as stop, tempfile.TemporaryFile() as errors:
+    with stop_requests() as stop, tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as logs:
+        launcher += [f"--log_dir={logs}", "--module", "labkit.commands.train", str(run.folder)]
+        command = [sys.executable, "-m", *launcher]
         process: Any = subprocess.Popen(command, **pipes, stderr=errors, cwd=PROJECT, env=environment())
         try:
-            words = _follow(process, stop, run, watch)
+            _follow(process, stop, run, watch)
         finally:
             process.stdin.close()  # each process watches it, and ends when it is closed
             with suppress(subprocess.TimeoutExpired):
                 process.wait(30)
             process.kill()  # does nothing where it has ended
             run.manifest = read_json(run.path("run.json"))
-        if error := _failure(words, process.wait(), count, stop):
+        if error := _failure(Path(logs), process.wait(), count, stop):
             errors.seek(0)
             error.add_note(errors.read().decode(errors="replace")[-4000:])
             raise error
@@ -75,18 +77,15 @@ def environment() -> dict[str, str]:
     return kept | {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
 
 
-def _follow(process: Any, stop: StopRequest, run: Run, watch: Callable[[pd.DataFrame], None] | None) -> list[Any]:
-    """The last words of the processes, in the order in which they ended; other lines are printed."""
-    words, rest, told = [], b"", set[int]()
+def _follow(process: Any, stop: StopRequest, run: Run, watch: Callable[[pd.DataFrame], None] | None) -> None:
+    """Print the lines of the processes until they have ended, and pass on a request to stop."""
+    rest, told = b"", set[int]()
     while True:
         if select.select([process.stdout], [], [], 0.2)[0]:
             if not (read := os.read(process.stdout.fileno(), 1 << 16)):
-                return words
+                return
             *lines, rest = (rest + read).split(b"\n")
             for line in (line.decode(errors="replace") for line in lines if line):
-                if line.startswith(LAST_WORDS):
-                    words.append(json.loads(line.removeprefix(LAST_WORDS)))
-                    continue
                 print(line, flush=True)
                 if watch is not None and line.startswith("epoch "):
                     watch(read_csv(run.path("history.csv")))
@@ -97,12 +96,15 @@ def _follow(process: Any, stop: StopRequest, run: Run, watch: Callable[[pd.DataF
                     child.terminate()
 
 
-def _failure(words: list[Any], code: int, count: int, stop: StopRequest) -> Exception | None:
-    for said in words:
-        if known := {"Stopped": Stopped, "ParameterError": ParameterError}.get(said["kind"]):
-            return known(said["message"])
-        if not said["peer"]:
-            return ProcessFailed(f"process {said['rank'] + 1} of {count} failed: {said['kind']}: {said['message']}")
+def _failure(logs: Path, code: int, count: int, stop: StopRequest) -> Exception | None:
+    """By the error files of torch's launcher (``<rank>/error.json``): the first one that is no loss of another's."""
+    for file in sorted(logs.rglob("error.json"), key=lambda file: file.stat().st_mtime_ns):
+        error = " ".join(json.loads(file.read_text())["message"]["message"].split())
+        kind, _, message = error.partition(": ")
+        if known := {"Stopped": Stopped, "ParameterError": ParameterError}.get(kind):
+            return known(message)
+        if "by peer" not in message:
+            return ProcessFailed(f"process {int(file.parent.name) + 1} of {count} failed: {error[:1000]}")
     if stop.asked:
         return Stopped("stopped as asked; the same command goes on from there")
     return ProcessFailed(f"one of the {count} processes was killed; was it out of memory?") if code else None

@@ -15,7 +15,6 @@ from typing import TypeVar
 from tqdm import tqdm
 
 Batch = TypeVar("Batch")
-LAST_WORDS = "\x04"  # begins the line in which one of several processes says why it ends
 ESTIMATE_AFTER = 20  # steps; the first few are slow and would promise too much
 
 
