@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from labkit.data.images import try_load
-from labkit.runs.files import in_turn, read_json, write_json
+from labkit.runs.files import alone, read_json, write_json
 
 VERSION = 2  # of the geometry below; a change makes every store anew
 MAX_UNREADABLE = 0.01
@@ -70,7 +70,8 @@ def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) 
     folder = cache / "store" / f"{size}px-{key}"
     index = _read_index(folder)
     if not index:
-        with in_turn(folder.parent / f".{folder.name}.lock", f"decoding to {folder}"):
+        busy = f"another process is decoding to {folder}; waiting for it"
+        with alone(folder.parent / f".{folder.name}.lock", busy):
             index = _read_index(folder) or _build(unique, size, folder)
     row_of = {sha: row for row, sha in enumerate(index["sha256"])}
     reasons = wanted["sha256"].map(index["unreadable"])

@@ -180,35 +180,21 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def in_turn(lock_file: Path, what: str) -> Iterator[None]:
-    """One process at a time; a second one prints that it waits."""
+def alone(lock_file: Path, busy: Exception | str) -> Iterator[None]:
+    """One process at a time. A second one raises ``busy`` at once or, if that is a text, prints it and waits.
+
+    Temporary files that a killed process left in the lock's folder are removed.
+    """
     lock = FileLock(lock_file)
     with explained(lock_file):
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            print(f"another process is {what}; waiting for it", flush=True)
+            if isinstance(busy, Exception):
+                raise busy from None
+            print(busy, flush=True)
             lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def alone(lock_file: Path, refusal: Exception) -> Iterator[None]:
-    """One process at a time; a second one raises ``refusal`` at once.
-
-    Temporary files that a killed process left in the lock's folder are removed.
-    """
-    lock = FileLock(lock_file)
-    try:
-        with explained(lock_file):
-            lock_file.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-    except Timeout:
-        raise refusal from None
     try:
         sweep(lock_file.parent)
         yield
