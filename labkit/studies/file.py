@@ -226,21 +226,16 @@ def _in_words(mistake: Any) -> str:
 def _parents_first(table: dict[str, Row], study: str) -> list[str]:
     """Run names, each after the run that its weights come from; raises on a missing parent or a cycle."""
     order: list[str] = []
-
-    def visit(name: str, children: tuple[str, ...]) -> None:
-        if name in children:
-            raise ParameterError(f"params/{study}.yaml: weights go in a circle: {' → '.join((*children, name))}")
-        parent = parent_of(table[name].get("weights"))
-        if parent is not None:
+    for name in table:
+        line = [name]  # of descent, children first
+        while (parent := parent_of(table[line[-1]].get("weights"))) is not None:
             if parent not in table:
                 raise ParameterError(
-                    f"params/{study}.yaml, run {name}: weights: run:{parent}, but the study has no run {parent!r}; "
+                    f"params/{study}.yaml, run {line[-1]}: weights: run:{parent}, but the study has no run {parent!r}; "
                     f"it has {', '.join(table)}"
                 )
-            visit(parent, (*children, name))
-        if name not in order:
-            order.append(name)
-
-    for name in table:
-        visit(name, ())
-    return order
+            if parent in line:
+                raise ParameterError(f"params/{study}.yaml: weights go in a circle: {' → '.join((*line, parent))}")
+            line.append(parent)
+        order += reversed(line)
+    return list(dict.fromkeys(order))

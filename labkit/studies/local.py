@@ -5,7 +5,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_json
@@ -32,18 +32,13 @@ class Job:
         return self.folder.name
 
 
-class ThisMachine:
-    """One kernel per run, ``room`` of them at a time."""
+class ThisMachine(ThreadPoolExecutor):
+    """One kernel per run, ``room`` of them at a time: the study's ``jobs``, if there are cores for their threads.
 
-    def __init__(self, room: int = 1) -> None:
-        self.room = room
+    Raises ParameterError if a run would take all cores for itself.
+    """
 
-    @classmethod
-    def of(cls, study: Study, table: list[RunParams]) -> Self:
-        """With room for ``jobs`` runs of the study, if there are cores for the threads of each.
-
-        Raises ParameterError if a run would take all cores for itself.
-        """
+    def __init__(self, study: Study, table: list[RunParams]) -> None:
         greedy = next((params.run for params in table if not params.threads), None)
         if study.jobs > 1 and greedy is not None:
             raise ParameterError(
@@ -51,22 +46,16 @@ class ThisMachine:
                 "core; set the number of threads of each run"
             )
         cores = max(params.threads * params.num_processes for params in table)
-        return cls(max(1, min(study.jobs, (os.cpu_count() or 1) // cores)) if cores else 1)
+        self.room = max(1, min(study.jobs, (os.cpu_count() or 1) // cores)) if cores else 1
+        super().__init__(self.room, thread_name_prefix="job")
 
     def start(self, job: Job, say: Say) -> "Future[str | None]":
         """Start a job in a thread that waits for its kernel; the future's result is its error in one line, or None."""
-        return self._pool.submit(train, job, say)
+        return self.submit(train, job, say)
 
     def stop(self) -> None:
         """Stop all jobs; each saves how far it is."""
         stop_kernels()
-
-    def __enter__(self) -> Self:
-        self._pool = ThreadPoolExecutor(self.room, thread_name_prefix="job")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown()
 
 
 def train(job: Job, say: Say, patience: float = 5.0) -> str | None:

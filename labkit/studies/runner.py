@@ -58,7 +58,7 @@ class StudyRunner:
         """
         table, wanted = self.study.run_params(self.overrides), self.wanted()
         waiting = list(self._labelled(table, wanted))
-        with Cluster(self.scheduler) if self.scheduler else ThisMachine.of(self.study, table) as machines:
+        with Cluster(self.scheduler) if self.scheduler else ThisMachine(self.study, table) as machines:
             running: dict[Future[str | None], tuple[Job, str]] = {}
             try:
                 while waiting or running:

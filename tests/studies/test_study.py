@@ -219,14 +219,14 @@ def test_runs_side_by_side_wait_for_their_parents_alone(runner, monkeypatch, cap
 def test_side_by_side_are_as_many_runs_as_cores_allow(monkeypatch, cores, threads, room):
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     study = Study(name="s", **TABLE | {"jobs": 3})
-    assert jobs.ThisMachine.of(study, [RunParams(threads=threads), RunParams(threads=1)]).room == room
+    assert jobs.ThisMachine(study, [RunParams(threads=threads), RunParams(threads=1)]).room == room
     shared = RunParams(threads=1, num_processes=threads, batch_size=2 * threads)  # as many cores
-    assert jobs.ThisMachine.of(study, [shared]).room == room
+    assert jobs.ThisMachine(study, [shared]).room == room
 
 
 def test_side_by_side_a_run_may_not_take_every_core():
     with pytest.raises(ParameterError, match="jobs: got 2, but run greedy has threads: 0"):
-        jobs.ThisMachine.of(Study(name="s", **TABLE | {"jobs": 2}), [RunParams(run="greedy", threads=0)])
+        jobs.ThisMachine(Study(name="s", **TABLE | {"jobs": 2}), [RunParams(run="greedy", threads=0)])
 
 
 def test_a_run_that_was_stopped_is_interrupted_and_not_failed(runner, monkeypatch, capsys):
