@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from labkit.params import PROJECT
 from labkit.reporting.page.browser import find_browser, install_hint, require_browser
-from labkit.reporting.page.render import render_notebook
+from labkit.reporting.page.render import render_report
 from labkit.runs.folder import reports_root
 
 pytestmark = pytest.mark.skipif(find_browser() is None, reason=f"no browser; {install_hint()}")
@@ -280,7 +280,7 @@ def hostile(tmp_path_factory) -> Lab:
     notebook = made.reports / "predict.ipynb"
     given = ["-p", "study", "hostile", "-p", "run", "good-seed0", "-p", "images", str(data / "images")]
     made.papermill("notebooks/predict.ipynb", str(notebook), *given)
-    render_notebook(notebook, made.reports / "hostile" / "predict.html", title=TAG)
+    render_report([notebook], made.reports / "hostile" / "predict.html", title=TAG)
     return made
 
 

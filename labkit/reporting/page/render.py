@@ -5,8 +5,6 @@ from pathlib import Path
 from labkit.reporting.page.cells import RenderError, join, read_executed
 from labkit.runs.files import sweep, write_whole
 
-PAPERS = ("A4", "Letter")
-
 
 def render_report(
     notebooks: list[Path],
@@ -17,21 +15,20 @@ def render_report(
     facts: dict[str, str] | None = None,
     links: dict[str, str] | None = None,
     compare: str | None = None,
-    allow_errors: bool = False,
 ) -> Path:
     """Join executed notebooks, in order, into one page with a table of contents; returns `html`.
 
     Under the title stand `facts` (label → value: study, date, commit …; a date is that of the runs, for no clock is
     read here), a link to the page `compare`, and `links` to the runs' notebooks (name → address relative to the page).
     Cells tagged `summary` become a box under these, before the contents. The same notebooks give the same bytes.
-    RenderError names the notebook and the cell that was not run or failed, unless `allow_errors`, and a reference to a
-    label that no figure and no table has.
+    RenderError names the notebook and the cell that was not run or failed, and a reference to a label that no figure
+    and no table has.
     """
     from labkit.reporting.page.exporter import ReportExporter
 
     if not notebooks:
         raise RenderError(f"no notebooks given for {html}")
-    read = [(Path(path), read_executed(Path(path), allow_errors)) for path in notebooks]
+    read = [(Path(path), read_executed(Path(path))) for path in notebooks]
     joined = join(read)
     parts = sum(cell.cell_type == "markdown" and cell.source.startswith("# ") for cell in joined.cells)
     report = {"title": title, "subtitle": subtitle, "facts": facts or {}, "links": links or {}, "compare": compare}
@@ -42,21 +39,14 @@ def render_report(
     return Path(html)
 
 
-def render_notebook(notebook: Path, html: Path, *, title: str, allow_errors: bool = False) -> Path:
-    """The same for one run's notebook."""
-    return render_report([Path(notebook)], html, title=title, allow_errors=allow_errors)
-
-
 def render_pdf(html: Path, pdf: Path, paper: str = "A4") -> Path:
     """Print a page that render_report wrote, with tags, outline and page numbers; returns `pdf`.
 
-    `paper` is A4 or Letter; tables and figures are sized for A4's width, which is the narrower. RenderError for
-    another paper. BrowserMissing (labkit.reporting.page.browser) says what to install when there is no browser.
+    `paper` is a size that CSS knows; tables and figures are sized for A4's width. BrowserMissing
+    (labkit.reporting.page.browser) says what to install when there is no browser.
     """
     from labkit.reporting.page.pdf import print_page
 
-    if paper not in PAPERS:
-        raise RenderError(f"paper: got {paper!r}; give {' or '.join(PAPERS)}")
     printed = print_page(Path(html).read_text(encoding="utf-8"), paper)
     write_whole(Path(pdf), lambda beside: beside.write_bytes(printed))
     return Path(pdf)

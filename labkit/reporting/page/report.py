@@ -12,7 +12,7 @@ from labkit.data.source import PHANTOMS
 from labkit.format import fixed, plural, whole
 from labkit.params import PROJECT, ExploreParams, RunParams
 from labkit.reporting.page.compare import render_compare
-from labkit.reporting.page.render import render_notebook, render_pdf, render_report
+from labkit.reporting.page.render import render_pdf, render_report
 from labkit.reporting.runs_table import runs_table, validation_curves
 from labkit.runs.files import read_json, sha256, write_csv
 from labkit.runs.fingerprint import code_fingerprint, fingerprint_of
@@ -51,7 +51,7 @@ def write_report(runner: StudyRunner) -> Path:
             explored = pool.submit(_execute, runner, "explore", explore, [code, data])
             analysed = pool.submit(_execute, runner, "analysis", {"study": runner.study.name}, inputs)
             pages = {folder.name: page for folder in folders if (page := _page(runner, folder, code))}
-            _write_compare(runner, fingerprint_of([inputs, runner.failed, pages]))
+            write_compare(runner, [inputs, pages])
             notebooks = [analysed.result(), explored.result()]
         except KeyboardInterrupt:
             stop_kernels()  # else the pool would wait for both notebooks
@@ -83,13 +83,10 @@ def write_pdf(runner: StudyRunner, paper: str = "A4") -> Path:
     return pdf
 
 
-def write_compare(runner: StudyRunner) -> Path:
-    """``compare.html`` and ``runs.csv`` alone: every run of the study and its state."""
-    return _write_compare(runner, fingerprint_of([runner.planned, runner.failed]))
-
-
-def _write_compare(runner: StudyRunner, made: str) -> Path:
+def write_compare(runner: StudyRunner, inputs: Sequence[Any] = ()) -> Path:
+    """``compare.html`` and ``runs.csv``: every run of the study and its state; ``inputs``: what else they depend on."""
     page, rows = runner.folder / "compare.html", runner.folder / "runs.csv"
+    made = fingerprint_of([runner.planned, runner.failed, *inputs])
     if runner.stamps().get("compare") != made or not page.is_file() or not rows.is_file():
         table, curves = runs_table(runner.study.name, runner.failed), validation_curves(runner.study.name)
         write_csv(rows, table)
@@ -108,7 +105,7 @@ def _page(runner: StudyRunner, folder: Path, code: str) -> str | None:
     pages = runner.stamps().get("pages", {})
     if pages.get(folder.name) != made or not page.is_file():
         manifest = read_json(folder / "run.json")
-        render_notebook(notebook, page, title=f"{manifest['run']}, seed {manifest['seed']}")
+        render_report([notebook], page, title=f"{manifest['run']}, seed {manifest['seed']}")
         runner.stamp("pages", pages | {folder.name: made})
     return f"runs/{folder.name}/train.html"
 
