@@ -18,17 +18,10 @@ from labkit.params import RunParams
 from labkit.runs.files import read_json
 from labkit.runs.folder import read_params
 
+RESNETS = {made.__name__: made for made in (resnet18, resnet34, resnet50, resnet101, resnet152)}
 # Each is called with (num_classes, deviation, image_size).
-ARCHS: dict[str, Callable[..., nn.Module]] = {
-    "resnet18": resnet18,
-    "resnet34": resnet34,
-    "resnet50": resnet50,
-    "resnet101": resnet101,
-    "resnet152": resnet152,
-    LITE0: tf_efficientnet_lite0,
-}
+ARCHS: dict[str, Callable[..., nn.Module]] = {**RESNETS, LITE0: tf_efficientnet_lite0}
 OPTIONAL = "num_batches_tracked"  # missing in files from before PyTorch 0.4
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 def build_model(
@@ -100,27 +93,18 @@ def num_classes(model: nn.Module) -> int:
     return _head(model).out_features
 
 
-def backbone_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """All parameters except the head's."""
-    return [parameter for name, parameter in model.named_parameters() if not _is_head(name)]
-
-
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Weight and bias of the last linear layer, which train while the backbone is frozen."""
     return list(_head(model).parameters())
 
 
-def freeze_backbone(model: nn.Module) -> None:
-    """Train only the head from now on. Also call `train_mode(model, frozen=True)` at the start of each epoch."""
-    for parameter in backbone_parameters(model):
-        parameter.requires_grad_(False)
-        parameter.grad = None  # an optimizer would still apply the last gradient, momentum and weight decay
-
-
-def unfreeze_backbone(model: nn.Module) -> None:
-    """Train everything from now on: undoes `freeze_backbone`."""
-    for parameter in backbone_parameters(model):
-        parameter.requires_grad_(True)
+def freeze_backbone(model: nn.Module, frozen: bool = True) -> None:
+    """Train only the head from now on, or all again. Also call `train_mode(model, frozen)` at each epoch's start."""
+    for name, parameter in model.named_parameters():
+        if not _is_head(name):
+            parameter.requires_grad_(not frozen)
+            if frozen:
+                parameter.grad = None  # an optimizer would still apply the last gradient, momentum and weight decay
 
 
 def train_mode(model: nn.Module, frozen: bool) -> None:
@@ -138,11 +122,9 @@ def synchronized(model: nn.Module) -> nn.Module:
     Names and values of its state dict stay.
     """
     if any(type(module).__module__.startswith("timm.") for module in model.modules()):
-        from timm.layers.norm_act import (
-            convert_sync_batchnorm,
-        )  # timm's have an activation inside, which torch's would lose
+        from timm.layers.norm_act import convert_sync_batchnorm
 
-        return convert_sync_batchnorm(model)
+        return convert_sync_batchnorm(model)  # timm's have an activation inside, which torch's would lose
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from labkit.models.build import ARCHS, RESNETS
+from labkit.models.build import RESNETS
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -114,14 +114,14 @@ def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
     return counts.rename(columns={"shape": "output shape"}).reset_index()
 
 
-def architecture_table(image_size: int, num_classes: int, archs: tuple[str, ...] = RESNETS) -> pd.DataFrame:
+def architecture_table(image_size: int, num_classes: int) -> pd.DataFrame:
     """Table 1 of the ResNet paper for this image size and number of classes: one column per ResNet, all cells text."""
     columns: dict[str, list[str]] = {
         "layer name": ["conv1", "", "conv2_x", "conv3_x", "conv4_x", "conv5_x", "", "parameters", "FLOPs"]
     }
-    for arch in archs:
+    for arch, made in RESNETS.items():
         with torch.device("meta"):
-            model = ARCHS[arch](num_classes)
+            model = made(num_classes)
         parts = summary_table(layer_table(model, image_size)).set_index("part")
         shapes = parts.loc[["conv1", "maxpool", *STAGES, "avgpool"], "output shape"]  # the same for all depths
         columns["output size"] = [*(f"{height}×{width}" for _, height, width in shapes), "", ""]
