@@ -128,13 +128,9 @@ def _difference_of_tables(kept: pd.DataFrame, made: pd.DataFrame) -> str:
 def _scratch_folder() -> Iterator[Path]:
     """``reports/.verify``, where the kernel writes meanwhile; the decoded images stay where they are."""
     root, cache = runs.reports_root() / ".verify", runs.cache_root()
-    before = {name: os.environ.get(name) for name in ("LABKIT_REPORTS", "LABKIT_CACHE")}
+    before = {name: os.environ.get(name, "") for name in ("LABKIT_REPORTS", "LABKIT_CACHE")}  # empty is as unset
     os.environ |= {"LABKIT_REPORTS": str(root), "LABKIT_CACHE": str(cache)}
     try:
         yield root
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        os.environ |= before
