@@ -5,6 +5,7 @@ or an error; 3 the report is there but its PDF is not; 130 Ctrl-C; 143 SIGTERM.
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(argv[0] if argv else None).parse_args(argv)
     try:
         with _sigterm_as_interrupt():
-            return arguments.main(arguments)
+            code = arguments.main(arguments)
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:  # the reader of our lines has gone, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        return 128 + signal.SIGPIPE
     except (ValueError, OSError, RuntimeError) as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 2
