@@ -105,7 +105,7 @@ def row(what: str, setting: str, unit: str, ours: float = NAN, peer: str = "", t
     ratio = ours / theirs if theirs else NAN
     columns = {"what": what, "setting": setting, "unit": unit, "ours": ours, "peer": peer, "theirs": theirs}
     columns |= {"ratio": ratio, "ratio_low": NAN, "ratio_high": NAN, "goal": "", "met": None, "rounds": 1}
-    columns |= {"our_seconds": NAN, "their_seconds": NAN, "note": ""} | more
+    columns |= {"note": ""} | more
     return columns | {"met": met(columns["goal"], columns["ratio"], ours)}
 
 
@@ -133,6 +133,5 @@ def compared(what: str, setting: str, unit: str, ours: Times, peer: str, theirs:
     pairs = [(b, a) if count else (a, b) for a, b in zip(mine, other, strict=True)]
     ratios = [above / below if below else math.inf for above, below in pairs]
     found = {"ratio": median(ratios), "ratio_low": min(ratios), "ratio_high": max(ratios), "rounds": len(mine)}
-    found |= {"our_seconds": median(mine), "their_seconds": median(other)}
     values = [count / median(each) if count else median(each) for each in (mine, other)]
     return row(what, setting, unit, values[0], peer, values[1], **found | more)

@@ -1,4 +1,4 @@
-"""Rows of what a report costs beside its training: the overhead of a run, the analysis of many, the demo as a whole."""
+"""Rows of what a report costs beside its training: the analysis of many runs, and the demo as a whole."""
 
 import shutil
 import subprocess
@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-import nbformat
 import numpy as np
 import pandas as pd
-from measuring import Bench, Row, compared, row
+from measuring import Bench, Row, row
 from PIL import Image
 
 from labkit import audit
@@ -32,8 +31,7 @@ GRADES = (0.734, 0.069, 0.154, 0.025, 0.018)  # shares of EyePACS
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """A run's overhead, the analysis of twelve made runs, and `labkit report` on the demo: first and second call."""
-    yield from overhead_rows(bench)
+    """The analysis of twelve made runs, and `labkit report` on the demo: first and second call."""
     yield from analysis_rows(bench)
     yield from demo_rows(bench)
 
@@ -43,30 +41,6 @@ def reports_in(root: Path):
     return mock.patch.dict("os.environ", LABKIT_REPORTS=str(root / "reports"), LABKIT_CACHE=str(root / "cache"))
 
 
-def executed(source: Path, target: Path, **params: str) -> None:
-    """Execute a notebook; RuntimeError with the error of a cell."""
-    if error := execute(source, target, params):
-        raise RuntimeError(f"{source.name}: {error}")
-
-
-def overhead_rows(bench: Bench) -> Iterator[Row]:
-    """A notebook of train.ipynb's imports alone, as a study executes it and as Papermill's command does, in turn."""
-    source = bench.folder / "imports.ipynb"
-    book = nbformat.read(NOTEBOOKS / "train.ipynb", as_version=4)
-    book.cells = [one for one in book.cells if one.cell_type == "code" and one.source.startswith(("import", "from"))]
-    book.cells[0].source = "import numpy, pandas"  # params would be read from cells that are not here
-    nbformat.write(book, source)
-    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR", str(source)]
-    command.append(str(bench.folder / "plain.ipynb"))
-    passes = {
-        "ours": lambda: executed(source, bench.folder / "executed.ipynb"),
-        "papermill": lambda: subprocess.run(command, check=True, cwd=PROJECT),
-    }
-    found = bench.times("Papermill, kernel and imports", passes)
-    names = "a run's overhead", "train.ipynb's imports, no training", "s"
-    yield compared(*names, found["ours"], "papermill", found["papermill"], goal="≤ 11 s")
-
-
 def analysis_rows(bench: Bench) -> Iterator[Row]:
     """analysis.ipynb over twelve finished runs of 7,026 test images; its pictures are decoded before."""
     test = bench.size(7_026, 300)
@@ -74,9 +48,11 @@ def analysis_rows(bench: Bench) -> Iterator[Row]:
     data = made_photographs(root / "data", bench.size(10_000, 600), test)
     with reports_in(root):
         count = made_runs(data)
-        target = reports_root() / STUDY / "analysis.ipynb"
-        once = {"analysis": lambda: executed(NOTEBOOKS / "analysis.ipynb", target, study=STUDY)}
-        seconds = bench.times(f"analysis of {count} runs", once)["analysis"]["wall"]
+        source, errors = NOTEBOOKS / "analysis.ipynb", list[str | None]()
+        once = {"": lambda: errors.append(execute(source, reports_root() / STUDY / source.name, {"study": STUDY}))}
+        seconds = bench.times(f"analysis of {count} runs", once)[""]["wall"]
+    if any(errors):
+        raise RuntimeError(f"analysis.ipynb: {errors}")
     setting = f"{count} runs, {test:,} test images × 5 classes, 64 px"
     told = {"goal": "≤ 60 s", "rounds": bench.rounds, "note": "metrics, bootstrap, figures"}
     yield row("analysis notebook", setting, "s", float(np.median(seconds)), **told)

@@ -1,20 +1,17 @@
-"""Rows of training: what the loader adds to the steps, the step beside the peers', the frozen phase, means of speed,
-and how much of the device the step uses."""
+"""Rows of training: what the loader adds to the steps, the step beside the peers', the frozen phase, and the use of a
+device."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import ours
 import torch
 from measuring import Bench, Pass, Row, compared, row
-from tasks import CLASSES, PEERS, Steps, eyes, in_one_line, ready, sgd, training_loop
-from torch import nn
+from tasks import CLASSES, PEERS, Steps, eyes, ready
 
 from labkit.data.loaders import Batch, EpochLoader, make_loaders
-from labkit.models.build import backbone_parameters, build_model, train_mode
+from labkit.models.build import build_model
 from labkit.models.describe import flops
-from labkit.training.step import to_device
 
 ALL = tuple((arch, px) for arch in ("resnet18", "resnet50") for px in (64, 128, 224))
 OPERATIONS = 6  # a multiply-add is two; the backward pass computes two products for each of the forward's
@@ -73,16 +70,13 @@ def epoch_rows(bench: Bench) -> Iterator[Row]:
 
 
 def frozen_rows(bench: Bench) -> Iterator[Row]:
-    """An epoch that trains only the head against one that trains all, and what is kept of the backbone's graph."""
+    """An epoch that trains only the head against one that trains all."""
     for place in places(bench, ("resnet18", 128), ("resnet50", 128)):
         params, loader = place.params, place.loader()
         frozen, whole = ours.Training(place.arch, params, frozen=True), ours.Training(place.arch, params)
         found = epochs(bench, place, {"head": (frozen, loader), "all": (whole, loader)})
-        setting = place.words
-        names = "frozen phase, an epoch", setting, "s"
+        names = "frozen phase, an epoch", place.words, "s"
         yield compared(*names, found["head"], "training all", found["all"], goal="≤ 0.3 ×")
-        kept = kept_of_backbone(frozen, on_device(loader, frozen)[0])
-        yield row("frozen phase, graph kept of the backbone", setting, "graphs", kept, goal="≤ 0 graphs")
 
 
 def epochs(bench: Bench, place: Place, contestants: dict[str, tuple[ours.Training, Any]]) -> dict[str, Any]:
@@ -101,18 +95,6 @@ def on_device(loader: EpochLoader, training: ours.Training) -> list[Batch]:
     return [{name: tensor.to(device) for name, tensor in batch.items()} for batch in loader]
 
 
-def kept_of_backbone(training: ours.Training, batch: Batch) -> int:
-    """1 if a batch's graph goes below the head, else 0; plus the gradients that the backbone has."""
-    train_mode(training.model, training.frozen)
-    images, _ = to_device(batch, training.params, training.accelerator.device)
-    into_head: list[Any] = []
-    hook = training.model.fc.register_forward_pre_hook(lambda _, inputs: into_head.append(inputs[0].grad_fn))  # type: ignore[operator]
-    training.model(images)
-    hook.remove()
-    gradients = sum(parameter.grad is not None for parameter in backbone_parameters(training.model))
-    return int(into_head != [None]) + gradients
-
-
 def step_rows(bench: Bench) -> Iterator[Row]:
     """Training steps in memory beside every peer's: same network, batch, precision and optimizer."""
     for place in places(bench, *(one for one in ALL if one[1] != 128)):
@@ -124,49 +106,6 @@ def step_rows(bench: Bench) -> Iterator[Row]:
         for peer in [name for name in PEERS if name in found]:
             told = {"goal": "≥ 1 ×", "note": NOTES.get(peer, ""), "count": place.batch * place.steps}
             yield compared(what, place.words, "images/s", found[ours.NAME], peer, found[peer], **told)
-
-
-def option_rows(bench: Bench) -> Iterator[Row]:
-    """What each means of speed gives on this device: with it against without it, all else as we train."""
-    for place in places(bench, ("resnet18", 64), ("resnet18", 224), ("resnet50", 128)):
-        task = place.task()
-        for name, with_it, without in options(place.precision):
-            what = f"training step, {name}"
-            try:
-                passes = {"with": bare_steps(task, **with_it), "without": bare_steps(task, **without)}
-                passes["without"]()
-                started = time.perf_counter()
-                passes["with"]()
-                first = time.perf_counter() - started
-            except Exception as error:  # a compiler that is not there, a device that cannot
-                yield row(what, place.words, "images/s", peer="without it", rounds=0, note=in_one_line(error))
-                continue
-            found = bench.times(f"{what}, {place.words}", passes, warm=False)
-            note = f"the first pass, in which it compiles, took {first:.0f} s" if "compiled" in with_it else ""
-            told = {"count": place.batch * place.steps, "note": note}
-            yield compared(what, place.words, "images/s", found["with"], "without it", found["without"], **told)
-
-
-def options(precision: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Name, and what is set with it and without it; the rest as `bare_steps` has it by default."""
-    listed: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-        ("channels_last", {}, {"channels_last": False}),
-        ("fused SGD", {"fused": True}, {}),
-        ("torch.compile", {"compiled": True}, {}),
-        ("bfloat16 autocast", {"half": True}, {}),
-    ]
-    return listed if precision == "fp32" else listed[:3]
-
-
-def bare_steps(
-    task: Steps, channels_last: bool = True, fused: bool = False, compiled: bool = False, half: bool = False
-) -> Pass:
-    """Training steps on normalised floats and nothing else, with what is asked for."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model: nn.Module = build_model(task.arch, CLASSES).to(task.device, memory_format=layout)  # type: ignore[call-overload]
-    optimizer, batches = sgd(model, fused=fused or None), task.floats(layout)
-    call: Any = torch.compile(model) if compiled else model
-    return training_loop(call, optimizer, batches, half or task.precision == "bf16")
 
 
 def device_rows(bench: Bench) -> Iterator[Row]:

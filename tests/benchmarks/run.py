@@ -7,15 +7,16 @@ the table and writes it to reports/bench/. Exit code 1: a group of rows stopped 
 import argparse
 import os
 import platform
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import rows_data
@@ -28,7 +29,7 @@ from measuring import Bench, Row, row
 from tasks import in_one_line
 
 from labkit.params import PROJECT
-from labkit.runs.files import write_csv, write_json
+from labkit.runs.files import write_csv
 from labkit.runs.folder import cache_root, environment, reports_root
 from labkit.training.device import reuse_memory
 
@@ -37,7 +38,6 @@ GROUPS: dict[str, Callable[[Bench], Iterable[Row]]] = {
     "input-rotated": rows_input.rotated_rows,
     "epoch": rows_training.epoch_rows,
     "step": rows_training.step_rows,
-    "options": rows_training.option_rows,
     "evaluation": rows_evaluation.rows,
     "frozen": rows_training.frozen_rows,
     "device": rows_training.device_rows,
@@ -50,9 +50,7 @@ GROUPS: dict[str, Callable[[Bench], Iterable[Row]]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what is asked for, print the table and write it."""
     parser = argparse.ArgumentParser(description="labkit's speed beside that of what people would use instead")
-    parser.add_argument(
-        "--only", default="*", metavar="PATTERN", help="groups of rows, such as 'input*' (default: all)"
-    )
+    parser.add_argument("--only", default="*", help="groups of rows, such as 'input*' (default: all)")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken (default: 5)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where networks run (default: cpu)")
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, to test it: its figures mean nothing")
@@ -75,10 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(bench: Bench, names: Iterable[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of these groups, and the names of groups that stopped with an error.
-
-    Such a group keeps the rows that it had and gets one that says why; the others go on.
-    """
+    """The rows of these groups, and the names of those that stopped with an error: the others go on."""
     rows: list[Row] = []
     stopped: list[str] = []
     for name in names:
@@ -86,9 +81,7 @@ def measure(bench: Bench, names: Iterable[str]) -> tuple[pd.DataFrame, list[str]
             with redirect_stdout(sys.stderr):  # what tools print while they work; the table alone goes to stdout
                 for one in GROUPS[name](bench):
                     rows.append({"group": name} | one)
-                    bench.tell(
-                        f"{one['what']}, {one['setting']}: {one['ours']:.4g} {one['unit']}, {one['ratio']:.2f} ×"
-                    )
+                    bench.tell(f"{one['what']}, {one['setting']}: {one['ours']:.4g} {one['unit']}")
         except Exception as error:  # hours of other rows are not lost to one
             traceback.print_exc(file=sys.stderr)
             rows.append({"group": name} | row(name, "", "", rounds=0, note=f"stopped: {in_one_line(error)}"))
@@ -115,38 +108,23 @@ def rounded(value: float) -> str:
 
 
 def write(table: pd.DataFrame, bench: Bench) -> Path:
-    """``reports/bench/<time>-<device>.csv``, and a .json of the same name with the hardware and the versions."""
-    facts, now = machine(bench.device), datetime.now(UTC)
+    """``reports/bench/<time>-<device>.csv``: the table with hardware, versions, the project's commit and the date."""
+    facts, now = environment(), datetime.now(UTC)
     path = reports_root() / "bench" / f"{now:%Y-%m-%d-%H%M%S}-{bench.device}{'-quick' * bench.quick}.csv"
-    write_json(path.with_suffix(".json"), {"date": now.isoformat(timespec="seconds"), "quick": bench.quick} | facts)
-    hardware = facts["gpu"] or f"{facts['processor']}, {facts['cores']} cores"
-    versions = " ".join(f"{name} {found}" for name, found in facts["versions"].items())
-    columns = {"hardware": hardware, "versions": versions, "commit": facts["commit"], "date": f"{now:%Y-%m-%d}"}
-    write_csv(path, table.assign(device=bench.device, **columns))
+    installed = {name: version(name) for name in ("lightning", "fastai") if find_spec(name)}
+    versions = " ".join(f"{name} {found}" for name, found in (facts["versions"] | installed).items())
+    columns = {"device": bench.device, "hardware": hardware(bench.device), "versions": versions}
+    write_csv(path, table.assign(**columns, commit=facts["git_commit"], date=f"{now:%Y-%m-%d}"))
     return path
 
 
-def machine(device: str) -> dict[str, Any]:
-    """Processor, cores, load at the start, the GPU where one is used, versions and the project's commit."""
-    facts, versions = environment(), {}
-    for name in ("lightning", "fastai", "timm", "torchvision"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
+def hardware(device: str) -> str:
+    """The GPU, or the processor and its cores."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")  # Linux tells the processor's name here alone
-    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
-        "load_before": round(os.getloadavg()[0], 2),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "machine": facts["machine"],
-        "commit": facts["git_commit"],
-        "versions": facts["versions"] | versions,
-    }
+    found = re.search(r"model name\s*: (.*)", info.read_text(errors="replace") if info.is_file() else "")
+    return f"{found[1] if found else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

@@ -115,9 +115,9 @@ def network(task: Files | Steps) -> nn.Module:
     return model.to(task.device)
 
 
-def sgd(model: nn.Module, **options: Any) -> torch.optim.Optimizer:
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer of all contestants, as torch has it."""
-    return torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY, **options)
+    return torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
 
 
 def training_loop(
