@@ -11,15 +11,13 @@ from torch import nn
 
 from labkit.data.source import PHANTOMS
 from labkit.models.lite import LITE0, lite0_weights, tf_efficientnet_lite0
-from labkit.models.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
+from labkit.models.resnet import RESNETS
 from labkit.models.variants import DEVIATIONS
 from labkit.models.weights import StateDict, WeightsError, read_file, torchvision_weights
 from labkit.params import RunParams
 from labkit.runs.files import read_json
 from labkit.runs.folder import read_params
 
-RESNETS = {made.__name__: made for made in (resnet18, resnet34, resnet50, resnet101, resnet152)}
-# Each is called with (num_classes, deviation, image_size).
 ARCHS: dict[str, Callable[..., nn.Module]] = {**RESNETS, LITE0: tf_efficientnet_lite0}
 OPTIONAL = "num_batches_tracked"  # missing in files from before PyTorch 0.4
 

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from labkit.models.build import RESNETS
+from labkit.models.resnet import RESNETS
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 

@@ -12,6 +12,9 @@ networks that are called ResNet elsewhere and differ from this one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -170,27 +173,12 @@ def initialise(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-# The name counts conv1, the blocks' convolutions and fc: 18 = 1 + 2·(2+2+2+2) + 1, 50 = 1 + 3·(3+4+6+3) + 1.
-def resnet18(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
-    """Basic blocks, 11.7 M parameters at 1000 classes (He et al. 2016, table 1); arguments as ResNet's."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, deviation, image_size)
-
-
-def resnet34(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
-    """Basic blocks, 21.8 M parameters at 1000 classes; arguments as ResNet's."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, deviation, image_size)
-
-
-def resnet50(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
-    """Bottlenecks, 25.6 M parameters at 1000 classes; arguments as ResNet's."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, deviation, image_size)
-
-
-def resnet101(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
-    """Bottlenecks, 44.5 M parameters at 1000 classes; arguments as ResNet's."""
-    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, deviation, image_size)
-
-
-def resnet152(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> ResNet:
-    """Bottlenecks, 60.2 M parameters at 1000 classes; arguments as ResNet's."""
-    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, deviation, image_size)
+# Each is called with (num_classes, deviation, image_size). The name counts conv1, the blocks' convolutions and fc:
+# 18 = 1 + 2·(2+2+2+2) + 1, 50 = 1 + 3·(3+4+6+3) + 1. Parameters at 1000 classes are those of He et al. 2016, table 1.
+RESNETS: dict[str, Callable[..., ResNet]] = {
+    "resnet18": partial(ResNet, BasicBlock, (2, 2, 2, 2)),  # 11.7 M
+    "resnet34": partial(ResNet, BasicBlock, (3, 4, 6, 3)),  # 21.8 M
+    "resnet50": partial(ResNet, Bottleneck, (3, 4, 6, 3)),  # 25.6 M
+    "resnet101": partial(ResNet, Bottleneck, (3, 4, 23, 3)),  # 44.5 M
+    "resnet152": partial(ResNet, Bottleneck, (3, 8, 36, 3)),  # 60.2 M
+}

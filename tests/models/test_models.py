@@ -15,7 +15,6 @@ from torch import nn
 from labkit.models.build import (
     ARCHS,
     DEVIATIONS,
-    RESNETS,
     build_model,
     freeze_backbone,
     head_parameters,
@@ -25,7 +24,7 @@ from labkit.models.build import (
 )
 from labkit.models.describe import architecture_table, cpu_milliseconds, flops, layer_table, parameters
 from labkit.models.lite import LITE0, PACKAGE, PACKAGE_FILE, lite0_weights
-from labkit.models.resnet import LinearBottleneck
+from labkit.models.resnet import RESNETS, LinearBottleneck
 from labkit.models.weights import WeightsError
 
 # torchvision's published counts; multiply-adds in 10⁹ from table 1 of the ResNet paper.
