@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from labkit.data.loaders import make_loaders
+from labkit.data.loaders import EpochLoader, make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation.decide import decide
 from labkit.evaluation.ordinal import grade_cuts
 from labkit.models.build import load_trained
-from labkit.params import ParameterError
+from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_json
 from labkit.runs.folder import cache_root, read_params, read_predictions
 from labkit.studies.file import SMALL
@@ -116,17 +116,12 @@ def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> R
     params = read_params(folder).model_copy(update={"data": data} if data else {})
     manifest = read_json(folder / "run.json")
     n_classes = len(manifest["classes"])
-    images, hashes = open_data(params.dataset, params.data, cache_root())
-    store = build_store(images.table, hashes, params.image_size, cache_root())
-    table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
-    table = table.loc[table["split"] == split]
-    if table["image_id"].tolist() != kept["image_id"].tolist():
-        raise ParameterError(
-            f"{folder.name} was tested on {len(kept):,} images; {params.data} now has {len(table):,}, not the same ones"
-        )
     accelerator = set_up(params.model_copy(update={"num_processes": 1}))
-    loader = make_loaders(table, store, params, accelerator.device.type)[split]
-    loader.set_epoch(0)  # as the run predicted; matters under augment_test only
+    loader, ids = _loader(params, split, accelerator.device.type)
+    if ids != kept["image_id"].tolist():
+        raise ParameterError(
+            f"{folder.name} was tested on {len(kept):,} images; {params.data} now has {len(ids):,}, not the same ones"
+        )
     model = prepare(accelerator, load_trained(folder))
     started = time.monotonic()
     bar = tqdm(loader, desc=folder.name, unit="batch", leave=False, disable=not interactive())
@@ -144,3 +139,16 @@ def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> R
         tolerance=TOLERANCE[manifest["precision"]],
         seconds=seconds,
     )
+
+
+def _loader(params: RunParams, split: str, device: str) -> tuple[EpochLoader, list[str]]:
+    """The run's images of one split, prepared as it prepared them, with their ids."""
+    images, hashes = open_data(params.dataset, params.data, cache_root())
+    store = build_store(images.table, hashes, params.image_size, cache_root())
+    table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
+    table = table.loc[table["split"] == split]
+    if table.empty:
+        raise ParameterError(f"{params.data} has no {split} image")
+    loader = make_loaders(table, store, params, device)[split]
+    loader.set_epoch(0)  # as the run predicted; matters under augment_test only
+    return loader, table["image_id"].tolist()
