@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from labkit.runs import folder as runs
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from made_study import Lab
 
 os.environ.setdefault("MPLBACKEND", "agg")
+checks = [HealthCheck.function_scoped_fixture]
+settings.register_profile(
+    "labkit", max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=checks
+)
+settings.load_profile("labkit")
 
 
 QUICK = (  # tests of every room that take milliseconds; make check runs them

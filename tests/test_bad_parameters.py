@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_bad_tables import GENERATED
 
 from labkit.data.source import open_data
 from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, refuse_url
@@ -59,7 +58,6 @@ def test_all_fields_but_free_text_and_switches_have_limits():
 
 
 @pytest.mark.parametrize("name", BOUNDED)
-@GENERATED
 @given(data=st.data())
 def test_a_value_out_of_range_is_refused_in_a_line_that_names_field_value_and_what_is_allowed(name, data):
     value = data.draw(out_of_range(name))
@@ -76,7 +74,6 @@ ANYTHING = st.recursive(
 
 
 @pytest.mark.parametrize("name", FIELDS)
-@GENERATED
 @given(value=ANYTHING)
 def test_whatever_a_field_is_given_it_is_taken_or_refused_by_its_name(name, value):
     try:
@@ -88,7 +85,6 @@ def test_whatever_a_field_is_given_it_is_taken_or_refused_by_its_name(name, valu
         assert again == params  # what was taken is what params.yaml gives back
 
 
-@GENERATED
 @given(name=st.text(min_size=1, max_size=20).filter(lambda name: name not in FIELDS))
 def test_a_name_that_is_no_parameter_is_refused(name):
     said = refusal({name: 1})
@@ -270,7 +266,6 @@ def test_yamls_own_words_for_numbers_nothing_and_lists(write_study):
     assert run.crop_size is None and run.rotation == [0.0, 9.0]
 
 
-@GENERATED
 @given(text=st.text(max_size=60) | st.binary(max_size=60))
 def test_whatever_a_study_file_holds_is_refused_by_its_name(text):
     """In a folder of its own: what is generated may be a valid study only by naming runs."""
@@ -286,7 +281,6 @@ def test_whatever_a_study_file_holds_is_refused_by_its_name(text):
             load_study("s")
 
 
-@GENERATED
 @given(text=st.text(max_size=30))
 def test_whatever_the_shell_hands_over_is_a_value_or_refused(text):
     try:

@@ -14,7 +14,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from test_bad_tables import GENERATED
 
 from labkit.models.build import load_weights
 from labkit.models.weights import WeightsError, read_file
@@ -87,7 +86,6 @@ def test_files_of_other_things_hold_no_state_dict(tmp_path, content):
         read_file(tmp_path / "x.pt")
 
 
-@GENERATED
 @given(
     position=st.integers(0, 10**6), value=st.integers(0, 255), cut=st.booleans(), suffix=st.sampled_from(["pt", "st"])
 )
@@ -216,7 +214,6 @@ def test_what_is_no_formula_is_written_as_it_is(tmp_path):
     assert "'-" not in (tmp_path / "x.csv").read_text() and "'+" not in (tmp_path / "x.csv").read_text()
 
 
-@GENERATED
 @given(names=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=1), min_size=1))
 def test_any_text_comes_back_from_our_csv(names, tmp_path):
     names += ["NA", "null", "nan", "None", "N/A"]  # which pandas would read as missing

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
-from test_bad_tables import GENERATED
 
 from labkit.data.images import MAX_ASPECT, load_image, try_load
 
@@ -192,7 +191,6 @@ def encoded(kind: str) -> bytes:
 WHOLE = {kind: encoded(kind) for kind in ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP")}
 
 
-@GENERATED
 @given(
     kind=st.sampled_from(sorted(WHOLE)),
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=6),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_readers import course, save_arrays, write
 
@@ -14,13 +14,6 @@ from labkit.data.readers import DataError, read
 
 IMAGES = {f"images/{number}.png": b"" for number in (1, 2, 3)}
 GOOD = "path,label\nimages/1.png,0\nimages/2.png,1\nimages/3.png,1\n"
-GENERATED = settings(
-    max_examples=30,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 
 
 def table(root: Path, content: str | bytes, name: str = "labels.csv") -> Path:
@@ -189,7 +182,6 @@ def test_array_files_that_hold_something_else_are_refused(tmp_path, changed, wor
 # --- generated --------------------------------------------------------------------------------------------------------
 
 
-@GENERATED
 @given(content=st.binary(max_size=300) | st.text(max_size=200).map(lambda text: f"path,label\n{text}".encode()))
 def test_whatever_a_table_holds_it_is_read_or_refused_in_words(content, tmp_path):
     table(tmp_path, content)
@@ -201,7 +193,6 @@ def test_whatever_a_table_holds_it_is_read_or_refused_in_words(content, tmp_path
         assert set(data.table["image_id"]) and data.layout
 
 
-@GENERATED
 @given(content=st.binary(max_size=60), name=st.sampled_from(["train_img", "train_label", "test_img", "test_label"]))
 def test_whatever_a_course_list_holds_it_is_read_or_refused_in_words(content, name, tmp_path):
     course(tmp_path, **{name: content})
@@ -211,7 +202,6 @@ def test_whatever_a_course_list_holds_it_is_read_or_refused_in_words(content, na
         assert any(word in str(error) for word in ("train_", "test_", str(tmp_path))), error
 
 
-@GENERATED
 @given(data=st.data())
 def test_rows_are_all_read_or_the_first_odd_one_is_named(data, tmp_path):
     """Rows of two columns among which some are longer or shorter: n never changes without a word."""
@@ -226,7 +216,6 @@ def test_rows_are_all_read_or_the_first_odd_one_is_named(data, tmp_path):
         assert read("custom", root).table["image_id"].tolist() == names
 
 
-@GENERATED
 @given(position=st.integers(0, 10_000), value=st.integers(0, 255), cut=st.booleans())
 def test_a_damaged_array_file_is_read_or_named(position, value, cut, tmp_path):
     from labkit.data.hashes import file_hashes
