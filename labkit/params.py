@@ -165,7 +165,7 @@ class RunParams(ExploreParams):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of weights, order of images and augmentation")
 
     augment_test: bool = Field(
-        False, description="flips, crops and rotations in val and test, too: a mistake of one report, to repeat it"
+        False, description="flips, crops and rotations in val and test, too: a mistake of two reports, to repeat it"
     )
     sampling: Literal["none", "oversample"] = Field(
         "none", description="oversample: repeat training images until all classes are as large as the largest"
@@ -176,7 +176,7 @@ class RunParams(ExploreParams):
     )
 
     arch: Arch = Field("resnet18", description="network: a ResNet, or EfficientNet-Lite0 through timm")
-    deviation: Literal["none", "flat_head", "linear_bottleneck", "small_stem"] = Field(
+    deviation: Literal["none", "flat_head", "linear_bottleneck", "no_shortcut", "small_stem"] = Field(
         "none", description="a change from the network of He et al.: see labkit.models.variants.DEVIATIONS"
     )
     weights: str | None = Field(

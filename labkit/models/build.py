@@ -72,7 +72,7 @@ def load_weights(
         return None, "from scratch"
     name = str(weights)
     if name.startswith("IMAGENET1K_"):
-        if deviation in ("linear_bottleneck", "small_stem"):
+        if deviation not in ("none", "flat_head"):
             raise WeightsError(
                 f"weights: {name} was trained without deviation: {deviation}, which changes layers of the backbone; "
                 "set weights: null (from scratch) or deviation: none"

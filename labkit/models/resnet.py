@@ -43,6 +43,7 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions: the block of ResNet-18 and -34. (N, in, H, W) -> (N, channels, H/stride, W/stride)."""
 
     expansion = 1  # channels out = channels * expansion
+    shortcut = True  # False: a block of a plain network
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -57,7 +58,8 @@ class BasicBlock(nn.Module):
         """(N, in, H, W) -> (N, channels, H/stride, W/stride)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))  # no ReLU here: a correction must be able to be negative
-        out += x if self.downsample is None else self.downsample(x)
+        if self.shortcut:
+            out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)
 
 
@@ -69,6 +71,7 @@ class Bottleneck(nn.Module):
     """
 
     expansion = 4
+    shortcut = True
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -86,7 +89,8 @@ class Bottleneck(nn.Module):
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        out += x if self.downsample is None else self.downsample(x)
+        if self.shortcut:
+            out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)
 
 
@@ -142,6 +146,10 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(512 * block.expansion, num_classes)
         if deviation == "small_stem":
             small_stem(self)
+        elif deviation == "no_shortcut":
+            for part in self.modules():
+                if isinstance(part, BasicBlock | Bottleneck):
+                    part.shortcut, part.downsample = False, None
         elif deviation == "flat_head":
             self.avgpool, self.fc = flat_head(self.fc, image_size)
         initialise(self)

@@ -10,6 +10,7 @@ from torch import nn
 DEVIATIONS: dict[str, str] = {
     "flat_head": "AvgPool2d(7, stride 1), not a mean over all positions: fc has 51,200 inputs at 512 px, not 512",
     "linear_bottleneck": "no ReLU between a bottleneck's convolutions and no BatchNorm after the last",
+    "no_shortcut": "a plain network (He et al. 2016, figure 4): no block adds its input to its output",
     "small_stem": "for images of 28 px: the first convolution is 3×3 with stride 1, and no max-pool follows",
 }
 

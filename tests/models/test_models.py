@@ -230,10 +230,24 @@ def test_a_small_stem_leaves_the_first_stage_the_whole_image(side):
     assert list(meta("resnet18", 2, "small_stem").state_dict()) == list(meta("resnet18", 2).state_dict())
 
 
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+def test_a_block_of_a_plain_network_does_not_add_its_input(arch):
+    proper, plain = build_model(arch, 2), build_model(arch, 2, deviation="no_shortcut")
+    assert list(plain.state_dict()) == [name for name in proper.state_dict() if "downsample" not in name]
+    x = torch.rand(2, proper.layer1[0].conv1.in_channels, 8, 8)
+    for network in (proper.eval(), plain.eval()):
+        for name, norm in network.layer1.named_modules():
+            if name.endswith("bn2" if arch == "resnet18" else "bn3"):
+                nn.init.zeros_(norm.weight)  # F(x) = 0 in every block
+    assert not plain.layer1(x).any() and proper.layer1(x).any()
+    if arch == "resnet18":
+        assert torch.equal(proper.layer1(x), x)
+
+
 @pytest.mark.parametrize(
     ("of", "deviation", "message"),
     [
-        ("resnet18", "wide", r"'wide' is not one of none, flat_head, linear_bottleneck, small_stem$"),
+        ("resnet18", "wide", r"'wide' is not one of none, flat_head, linear_bottleneck, no_shortcut, small_stem$"),
         ("resnet34", "linear_bottleneck", r"'linear_bottleneck' .*set arch: resnet50, resnet101 or resnet152"),
         (LITE0, "small_stem", r"'small_stem' .*set deviation: none$"),
     ],
@@ -244,7 +258,7 @@ def test_a_deviation_that_this_network_cannot_have_is_refused(of, deviation, mes
             refused()
 
 
-@pytest.mark.parametrize("deviation", ["linear_bottleneck", "small_stem"])
+@pytest.mark.parametrize("deviation", ["linear_bottleneck", "no_shortcut", "small_stem"])
 def test_imagenets_weights_are_refused_where_the_backbone_deviates(deviation):
     message = f"V2 was trained without deviation: {deviation}.*weights: null .from scratch. or deviation: none"
     with pytest.raises(WeightsError, match=message):  # and nothing is downloaded before
@@ -266,7 +280,7 @@ def test_weights_that_deviate_otherwise_are_refused_with_what_they_are(stored, a
 
 
 def test_every_deviation_has_its_reason_in_one_line():
-    assert list(DEVIATIONS) == ["flat_head", "linear_bottleneck", "small_stem"]
+    assert list(DEVIATIONS) == ["flat_head", "linear_bottleneck", "no_shortcut", "small_stem"]
     assert all(reason and "\n" not in reason and not reason.endswith(".") for reason in DEVIATIONS.values())
 
 
