@@ -35,7 +35,8 @@ def assign_splits(
 
     `given`: the data's own parts. Without a val part, `val_fraction` of train is cut off as one, by group; where the
     val part would choose nothing (`select_on="test"`, the courses' protocol, and `"last"`) train stays whole and there
-    is no val. Where the data has train and val but no labelled test, val serves as test and the above holds for train.
+    is no val. Where the data has train and val but no labelled test, val serves as test and the above holds for train;
+    but where its test images lack only their labels, train and val stay as they are and val is what can be scored.
 
     `train_on="train+val"`: val becomes train once the parts are there, so that the test part stays the same. Of given
     parts nothing is cut off, and without a labelled test val joins train, too: then there is no test.
@@ -89,6 +90,9 @@ def _keep_given(
             notes.append("the data has no labelled test part, so there is none")
         return
     if "test" not in set(given):
+        if select_on == "val" and not labelled.all():
+            notes.append("its test images have no labels: its validation part is all that can be scored")
+            return
         done["split"] = done["split"].replace({"val": "test"})
         notes.append("the data's own validation part serves as test")
     elif "val" in set(given):

@@ -37,6 +37,7 @@ TOGETHER = {
 }
 # What a report sets anew with every network or start: said beside the comparison, and compared only by itself.
 RECIPE = ("epochs", "batch_size", "learning_rate", "schedule")
+UNLABELLED = "the test images have no labels: scored are those of validation, by which the epoch was chosen"
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,8 @@ class StudyResults:
                 factors.remove("start")
             if _deviation_needs_depth(params[a], params[b]):
                 factors.remove("deviation")
+            if "start" in factors and "freeze_epochs" in factors:  # from scratch there is nothing to freeze
+                factors.remove("freeze_epochs")
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
                 differences = paired_difference(self.seeds(a), self.seeds(b), len(self.classes))
@@ -247,9 +250,15 @@ def study_results(study_name: str) -> StudyResults:
 
 
 def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    """A run's facts and scores, its decided test predictions, and its history."""
+    """A run's facts and scores, its decided test predictions, and its history.
+
+    Validation images are scored, and stamped, where the data has no labelled test image.
+    """
     manifest, params = read_json(folder / "run.json"), read_params(folder)
     decided = decide(read_predictions(folder), len(manifest["classes"]))
+    if "val" in set(decided["split"]) and "test" not in set(decided["split"]):
+        decided = decided.replace({"split": {"val": "test"}})
+        manifest["stamps"] = [*manifest["stamps"], UNLABELLED]
     ordered = decided.sort_values("image_id")
     test, val = (ordered.loc[ordered["split"] == split].reset_index(drop=True) for split in ("test", "val"))
     if test.empty:

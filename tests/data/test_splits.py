@@ -171,9 +171,8 @@ def test_given_selected_on_test_leaves_train_whole():
     assert done.attrs["notes"] == []
 
 
-def test_given_val_serves_as_test_where_test_has_no_labels():
+def test_given_val_serves_as_test_where_there_is_none():
     table = given_table(("train", "train", "val"))
-    table.loc[:20, ["label", "split"]] = [pd.NA, "unlabeled"]
     val = table["split"] == "val"
     done = assign_splits(table, **GIVEN)
     assert (done["split"][val] == "test").all() and (done["split"][~val] != "test").all()
@@ -182,7 +181,17 @@ def test_given_val_serves_as_test_where_test_has_no_labels():
         "the data's own validation part serves as test; validation is cut from train, by group (10% of it)"
     ]
     whole = assign_splits(table, **GIVEN | {"select_on": "test"})
-    assert set(whole["split"]) == {"train", "test", "unlabeled"}
+    assert whole["split"].tolist() == table["split"].replace({"val": "test"}).tolist()
+
+
+def test_the_courses_train_and_valid_stay_whole_where_test_lacks_only_its_labels():
+    folder = real("labels/leukemia")
+    lists = {"train": "train.csv", "val": "valid.csv", "unlabeled": "resnet_18_test.csv"}
+    rows = pd.concat([pd.read_csv(folder / name).assign(split=split) for split, name in lists.items()])
+    table = make_table([pd.NA] * len(rows), rows["label"].astype("Int64"), rows["split"].tolist())
+    done = assign_splits(table, **GIVEN)
+    assert done["split"].value_counts().to_dict() == {"train": 7995, "val": 1599, "unlabeled": 1067}
+    assert done.attrs["notes"] == ["its test images have no labels: its validation part is all that can be scored"]
 
 
 def test_given_with_the_last_epoch_leaves_train_whole():

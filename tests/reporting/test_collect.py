@@ -7,7 +7,7 @@ from made_runs import labels, make_run
 
 from labkit.params import RunParams
 from labkit.reporting import results as collect_room
-from labkit.reporting.results import study_results
+from labkit.reporting.results import UNLABELLED, study_results
 from labkit.runs.files import read_json
 from labkit.runs.folder import mark_failed, run_folder
 from labkit.studies.file import Study
@@ -127,6 +127,24 @@ def test_a_deviation_that_only_bottlenecks_have_does_not_hide_the_question_of_de
     (factor,) = {pair.factor for pair in study_results("s").comparisons()}
     assert factor == "arch"
     assert {name for pair in study_results("s").comparisons() for name, *_ in pair.also} == {"deviation"}
+
+
+def test_a_frozen_phase_that_only_loaded_weights_have_is_said_beside_the_start(study):
+    loaded = {"weights": "IMAGENET1K_V1", "start": "from IMAGENET1K_V1", "epochs": 2}
+    make_run("constant", np.zeros(60, int), epochs=2)
+    make_run("good", labels(), freeze_epochs=1, **loaded)
+    make_run("deep", labels(), **loaded, class_weights="balanced")  # two things apart from "good"
+    pairs = {(pair.a, pair.b, pair.factor, pair.also) for pair in study_results("s").comparisons()}
+    assert pairs == {("constant", "good", "start", (("freeze_epochs", 0, 1),))}
+
+
+def test_validation_is_scored_and_stamped_where_no_test_image_has_a_label(study):
+    for name, answers in (("constant", np.zeros(60, int)), ("good", labels())):
+        make_run(name, answers, split_name="val")
+    results = study_results("s")
+    assert [run["accuracy"] for run in results.runs] == [pytest.approx(40 / 60), 1] and not results.unscored
+    assert results.majority["test"] == pytest.approx(40 / 60) and all(run["val"].empty for run in results.runs)
+    assert results.stamps == [UNLABELLED]
 
 
 def test_a_run_without_a_labelled_test_image_is_named_and_left_out(study):
