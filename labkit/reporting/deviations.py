@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.format import DASH, NBSP, fixed, interval, metric, missing, plural, signed
-from labkit.models.build import DEVIATIONS
+from labkit.format import DASH, NBSP, fixed, interval, metric, missing, percent, plural, signed, signed_difference
+from labkit.models.build import DEVIATIONS, RESNETS
 from labkit.reporting.cost import COST
+from labkit.reporting.frames import means
 from labkit.reporting.results import StudyResults
 from labkit.reporting.tables import parameter_text
 
@@ -71,3 +72,22 @@ def _changed(key: str, values: Sequence[float]) -> str:
         return text
     size = plural(signed(100 * difference, 1), "point") if metric(key).percent else signed(difference, 3)
     return f"{text}: {size} {interval(key, low, high).replace(' ', NBSP)}".strip()
+
+
+def degradation_sentence(results: StudyResults) -> str:
+    """How training accuracy changes with depth, with shortcuts and without; empty without plain networks of two depths.
+
+    He et al. (2016, figure 4): 34 plain layers learn their training images worse than 18, 34 residual ones better.
+    """
+    named = {(run["params"].deviation, run["params"].arch): name for name, run in results.firsts.items()}
+    depths = [arch for arch in RESNETS if ("none", arch) in named and ("no_shortcut", arch) in named]
+    if len(depths) < 2:
+        return ""
+    epochs = results.history.groupby("run")["epoch"]
+    reached = means(results.history.loc[results.history["epoch"] == epochs.transform("max")], "run", "train_accuracy")
+    clauses = []
+    for deviation, how in (("none", "with shortcuts"), ("no_shortcut", "without")):
+        shallow, deep = named[deviation, depths[0]], named[deviation, depths[-1]]
+        by = signed_difference("accuracy", reached[deep] - reached[shallow])
+        clauses.append(f"{by} {how} ({percent(reached[shallow])} {shallow}, {percent(reached[deep])} {deep})")
+    return f"Training accuracy of the last epoch, {depths[-1]} against {depths[0]}: {' and '.join(clauses)}."
