@@ -53,7 +53,7 @@ def train(folder: Path) -> None:
     from labkit.models.build import build_model, load_weights
     from labkit.params import ParameterError
     from labkit.runs.files import read_json
-    from labkit.runs.fingerprint import data_fingerprint, fingerprint_of, run_inputs
+    from labkit.runs.fingerprint import data_fingerprint, fingerprint_of, resolved, run_inputs
     from labkit.runs.folder import Run, cache_root, read_params
     from labkit.training.device import set_up
     from labkit.training.loop import fit
@@ -64,7 +64,8 @@ def train(folder: Path) -> None:
         started = accelerator.num_processes
         raise ParameterError(f"num_processes: got {params.num_processes}, but the launcher has started {started}")
     images, hashes = open_data(params.dataset, params.data, cache_root())
-    if manifest["fingerprint"] != fingerprint_of(run_inputs(params, data_fingerprint(images.table, hashes))):
+    inputs = resolved(run_inputs(params, data_fingerprint(images.table, hashes)), manifest["inputs"])
+    if manifest["fingerprint"] != fingerprint_of(inputs):
         raise ParameterError(f"{folder}: its images or labkit's code have changed since; run the notebook again")
     store = build_store(images.table, hashes, params.image_size, cache_root())
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)

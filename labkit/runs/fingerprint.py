@@ -1,8 +1,9 @@
-"""The fingerprint of a run: its parameters, data, parent, and code (params, data, models, training, train.ipynb)."""
+"""The fingerprint of a run: its parameters, data, parent, and the code that decides its numbers, without its words."""
 
 import ast
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,46 +13,90 @@ import pandas as pd
 from labkit.params import PROJECT, RunParams
 from labkit.runs.files import sha256
 
-# Code that decides a run's numbers; evaluation and reporting only describe them.
+# Code that decides a run's numbers, with the scores that choose its epoch; other evaluation only describes them.
 CODE = ("params.py", "data", "models", "training")
+CODE += ("evaluation/metrics.py", "evaluation/decide.py", "evaluation/ordinal.py")
+# Cells of train.ipynb that decide nothing. One without a tag counts: it may be a student's, and change the network.
+NOT_COUNTED = {"parameters", "look"}
 # Parameters that results do not depend on: names, places, speed.
 NOT_FINGERPRINTED = {"study", "run", "data", "num_workers", "find_learning_rate"}
+LEFT_OPEN = {"device": "auto", "precision": "auto", "threads": 0}  # values that leave the choice to the machine
+SAYING = {"print", "show", "show_table", "note", "banner", "display", "add_note"}
+LOGS = {"logging", "logger", "log", "warnings"}
 
 
 def data_fingerprint(table: pd.DataFrame, hashes: pd.Series) -> str:
-    """SHA-256 of an image table's ids, labels, groups and splits with its files' SHA-256 (``hashes`` by image_id)."""
+    """SHA-256 of an image table's ids, labels, groups and splits with its files' SHA-256 (``hashes`` by image_id).
+
+    In the table's order, which decides the batches.
+    """
     columns = table.loc[:, ["image_id", "label", "group", "split"]].astype("string").fillna("")
     columns["sha256"] = table["image_id"].map(hashes.to_dict().get).astype("string").fillna("")
-    text = columns.sort_values("image_id").to_csv(index=False, lineterminator="\n")
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(columns.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
-def code_fingerprint(*names: str, notebook: Path | None = None) -> str:
-    """SHA-256 of the syntax trees of files and folders of labkit, and of a notebook's code cells."""
+def code_fingerprint(*names: str, words: bool = True) -> str:
+    """SHA-256 of the syntax trees of files and folders of labkit, with or without what they say (`_Wordless`)."""
     digest = hashlib.sha256()
     for name in names:
         path = PROJECT / "labkit" / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.suffix == ".py":
-                digest.update(f"{file.relative_to(PROJECT)}\n{_code(file.read_text(encoding='utf-8'))}\n".encode())
+                code = code_of(file.read_text(encoding="utf-8"), words)
+                digest.update(f"{file.relative_to(PROJECT)}\n{code}\n".encode())
             elif file.is_file() and file.suffix in {".j2", ".css", ".js"}:
                 digest.update(file.read_bytes())
-    if notebook is not None:
-        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-            if cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", []):
-                digest.update("".join(cell["source"]).encode())
     return digest.hexdigest()
 
 
 @lru_cache(maxsize=1024)  # called for each run of a study, and files seldom change in between
-def _code(source: str) -> str:
-    """The syntax tree as text, without comments, layout and docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def code_of(source: str, words: bool = False) -> str:
+    """The code without comments, layout and docstrings and, but for ``words``, without messages and captions.
+
+    What is no Python (a cell with a magic command) is returned as it is.
+    """
+    try:
+        tree = ast.parse(source)
+        # The text is the same in every version of Python, the dump is quicker.
+        return ast.dump(_Undocumented().visit(tree)) if words else ast.unparse(_Wordless().visit(tree))
+    except SyntaxError:
+        return source
+
+
+class _Undocumented(ast.NodeTransformer):
+    """Removes docstrings and other expressions that do nothing."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if getattr(node, "body", None) == []:
+            node.body = [ast.Pass()]  # pyright: ignore[reportAttributeAccessIssue]
+        return node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        acts = ast.Call | ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom
+        return node if any(isinstance(part, acts) for part in ast.walk(node.value)) else None
+
+
+class _Wordless(_Undocumented):
+    """Removes what is only said, too: calls of SAYING and of logs, texts of errors, descriptions, readers' notes."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        call = node.value.func if isinstance(node.value, ast.Call) else None
+        path = ast.unparse(call).replace("['", ".").replace("']", "").split(".") if call else [""]
+        said = path[-1] in SAYING or path[0] in LOGS or (path[-1] in {"append", "extend"} and path[-2:-1] == ["notes"])
+        assigns = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node))
+        return None if said and not assigns else super().visit_Expr(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        node.exc = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        return node
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        node.msg = None
+        return node
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
+        return None if node.arg in {"description", "desc"} else self.generic_visit(node)
 
 
 def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
@@ -64,9 +109,18 @@ def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
     return values | {"data": data, "code": run_code()}
 
 
+def resolved(inputs: dict[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs with what they leave open (LEFT_OPEN) as it was ``used``: by this machine, or in a run's inputs."""
+    left = [name for name, is_open in LEFT_OPEN.items() if inputs.get(name) == is_open and name in used]
+    return inputs | {name: used[name] for name in left}
+
+
 def run_code() -> str:
     """Fingerprint of the code that decides a run's numbers."""
-    return code_fingerprint(*CODE, notebook=PROJECT / "notebooks" / "train.ipynb")
+    notebook = json.loads((PROJECT / "notebooks" / "train.ipynb").read_text(encoding="utf-8"))
+    counted = [cell for cell in notebook["cells"] if NOT_COUNTED.isdisjoint(cell["metadata"].get("tags", []))]
+    cells = [code_of("".join(cell["source"])) for cell in counted if cell["cell_type"] == "code"]
+    return fingerprint_of([code_fingerprint(*CODE, words=False), cells])
 
 
 def fingerprint_of(inputs: Any) -> str:

@@ -15,7 +15,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from labkit.params import PROJECT, ParameterError, RunParams, parent_of, refuse_url
 from labkit.runs.files import parse_yaml, read_csv, read_json, sweep, write_json, write_text
-from labkit.runs.fingerprint import fingerprint_of
+from labkit.runs.fingerprint import LEFT_OPEN, fingerprint_of, resolved
 
 PACKAGES = ["torch", "torchvision", "accelerate", "timm", "numpy", "pandas"]
 PACKAGES += ["scikit-learn", "pillow", "papermill", "nbconvert"]
@@ -48,17 +48,21 @@ def cache_root() -> Path:
 def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
     """Why a run has to be (re-)run, in words; None if its folder is up to date with these inputs.
 
-    If only the learning-rate range test is missing, the notebook is executed again without training.
+    A device that the inputs leave open (`auto`) is the one it was trained with, so a machine without a GPU does not ask
+    for another training; one that they name must be the same. If only the learning-rate range test is missing, the
+    notebook is executed again without training.
     """
     manifest = read_json(folder / "run.json")
     if not manifest:
         return "not run yet"
     if not manifest.keys() >= {"fingerprint", "status"}:
         return "its run.json has no fingerprint"
+    before = manifest.get("inputs", {})
+    inputs = resolved(inputs, before)
     if manifest["fingerprint"] != fingerprint_of(inputs):
-        before = manifest.get("inputs", {})
         changed = sorted(key for key in before.keys() | inputs.keys() if before.get(key) != inputs.get(key))
-        return "changed since it was run: " + ", ".join(changed)
+        told = [f"{key} (it was {before[key]})" if key in LEFT_OPEN and key in before else key for key in changed]
+        return "changed since it was run: " + ", ".join(told)
     if manifest["status"] != "finished":
         epochs = len(manifest.get("epoch_seconds", []))
         return f"{state(folder)} after {epochs} full epochs" if epochs else f"{state(folder)} in its first epoch"
@@ -158,26 +162,44 @@ class Run:
 _open: dict[Path, FileLock] = {}
 
 
-def open_run(params: RunParams, inputs: dict[str, Any]) -> Run:
+def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] | None = None) -> Run:
     """Lock the run's folder and start or continue the run; a finished one is opened as it is.
 
-    A folder with another fingerprint is stale and is emptied first. Raises ParameterError if another process has
-    locked it.
+    ``used``: what this machine takes where the inputs leave it open (`labkit.training.device.used`). A folder with
+    another fingerprint is stale and is emptied first. Raises ParameterError if another process has locked it, or if the
+    run was begun on another kind of device.
     """
-    fingerprint = fingerprint_of(inputs)
-    folder = run_folder(params, fingerprint)
+    here = resolved(inputs, used or {})
+    folder = run_folder(params, fingerprint_of(here))
     folder.mkdir(parents=True, exist_ok=True)
     _lock(folder)
     sweep(folder)
     manifest = read_json(folder / "run.json")
+    inputs = resolved(inputs, manifest.get("inputs", {}))
+    if "auto" in (inputs.get("device"), inputs.get("precision")):  # it is new, or failed before it took one
+        inputs = here
+    fingerprint = fingerprint_of(inputs)
     if manifest.get("fingerprint") != fingerprint:
         _empty(folder)
+        inputs, fingerprint = here, fingerprint_of(here)
         manifest = _new_manifest(folder, params, inputs)
+    elif manifest.get("status") != "finished":
+        _refuse_other_device(folder, inputs, here)
     run = Run(folder, params, fingerprint, _open[folder], manifest, manifest.get("seconds", 0.0))
     if manifest.get("status") != "finished":
         run.record(status="running", attempts=manifest.get("attempts", 0) + 1, error=None, **environment())
         write_text(folder / "params.yaml", yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True))
     return run
+
+
+def _refuse_other_device(folder: Path, begun: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """A run is trained on one kind of device; threads alone are no reason, since `fit` takes those of its beginning."""
+    for name in ("device", "precision"):
+        if begun.get(name) != here.get(name):
+            raise ParameterError(
+                f"{name}: got auto, here {here[name]}, but {folder} was begun with {begun[name]}; continue "
+                f"it where that is available, or set {name} to {here[name]} to begin anew"
+            )
 
 
 def _new_manifest(folder: Path, params: RunParams, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +235,7 @@ def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: 
     if state(folder) == "running":
         return
     manifest = read_json(folder / "run.json")
+    inputs = resolved(inputs, manifest.get("inputs", {}))
     if manifest.get("fingerprint") != fingerprint_of(inputs):
         manifest = _new_manifest(folder, params, inputs)
     status = "finished" if manifest.get("status") == "finished" else "failed"

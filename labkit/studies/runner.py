@@ -72,6 +72,7 @@ class StudyRunner:
                             running[machines.start(job, self._say(job, machines.room > 1))] = job, label
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         job, label = running.pop(future)
+                        self.planned[job.name] = _planned(job)  # now with the device that it was trained on
                         if error := _error_of(future):
                             self._note_failure(job.name, error, label)
             except KeyboardInterrupt:
@@ -99,7 +100,7 @@ class StudyRunner:
             elif state(self.folder / "runs" / name) == "finished":
                 print_line(f"{name}: not in the report: {error}", sys.stderr)
             return None
-        self.planned[name] = fingerprint.fingerprint_of(job.inputs)
+        self.planned[name] = _planned(job)
         if not wanted:
             return None
         print_line(f"{label}: {job.reason or 'up to date'}")
@@ -180,6 +181,12 @@ class StudyRunner:
 def folder_name(params: RunParams) -> str:
     """The name of a run's folder: ``<run>-seed<k>``."""
     return f"{params.run}-seed{params.seed}"
+
+
+def _planned(job: Job) -> str:
+    """The fingerprint that the job's run has, or would have where what it leaves open is used as before."""
+    before = files.read_json(job.folder / "run.json").get("inputs", {})
+    return fingerprint.fingerprint_of(fingerprint.resolved(job.inputs, before))
 
 
 def _parent(params: RunParams) -> str:

@@ -92,7 +92,12 @@ def choose_device(device: str) -> str:
 
 def machine_facts(accelerator: Accelerator) -> dict[str, Any]:
     """What the manifest says about the machine: name of the device, precision, threads of each process."""
-    device = accelerator.device.type
-    name = torch.cuda.get_device_name() if device == "cuda" else device
-    precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-    return {"device": name, "precision": precision, "threads": torch.get_num_threads()}
+    name = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
+    return used(accelerator) | {"device": name, "threads": torch.get_num_threads()}
+
+
+def used(accelerator: Accelerator) -> dict[str, Any]:
+    """What decides a run's numbers: kind of device, precision and, where the CPU trains, its threads."""
+    device, precision = accelerator.device.type, accelerator.mixed_precision
+    threads = {"threads": torch.get_num_threads()} if device == "cpu" else {}
+    return {"device": device, "precision": {"no": "fp32"}.get(precision, precision)} | threads

@@ -3,7 +3,6 @@
 The launcher is Accelerate's on GPUs and PyTorch's on a CPU, where ``accelerate launch`` 1.15 starts one process only.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -22,14 +21,15 @@ import torch
 
 from labkit.params import PROJECT, ParameterError
 from labkit.runs.files import read_csv, read_json
+from labkit.runs.fingerprint import code_of, fingerprint_of
 from labkit.runs.folder import Run
 from labkit.training.progress import Stopped, StopRequest, stop_requests
 
 # Variables of a launcher that started this process itself, and of JupyterLab (no bar is drawn over the lines).
 NOT_INHERITED = r"(ACCELERATE|PET|TORCHELASTIC|PMI|OMPI_COMM|MV2_COMM|MASTER|JPY)_\w+|(\w+_)?(RANK|WORLD_SIZE)"
 # Hashes of the cells of train.ipynb tagged `training`: what labkit.commands.train does.
-TRAINING_CELLS = ("ee2d2e2d2b42", "242c056470da", "af00ac89ef5a", "f3a8500f567e")
-TRAINING_CELLS += ("bd8894497794", "524313a1960e", "925472294d20")
+TRAINING_CELLS = ("a6aab9ebe0c6", "06c3c060db85", "5b5ffd064ba5", "6896b00d4b7e")
+TRAINING_CELLS += ("3b19dc24b2d2", "74454db9d486", "dcd1069a6f87")
 
 
 class ProcessFailed(RuntimeError):
@@ -124,6 +124,5 @@ def refuse_changed_cells() -> None:
 
 
 def cell_hash(source: str) -> str:
-    """Of a cell's lines, without comments and blank lines."""
-    lines = [line.split("  #")[0].rstrip() for line in source.splitlines() if not line.lstrip().startswith("#")]
-    return hashlib.sha256("\n".join(filter(None, lines)).encode()).hexdigest()[:12]
+    """Of a cell's code, without comments and what it only says, as in the run's fingerprint."""
+    return fingerprint_of(code_of(source))[:12]

@@ -59,6 +59,8 @@ def fit(
     if run.finished:
         print(f"{run.folder.name} is finished: its history is replayed from {run.folder}")
         return load_training(model, run)
+    if threads := run.manifest["inputs"].get("threads"):  # those it was begun with, where another machine continues it
+        torch.set_num_threads(threads)
     if params.outputs(2) != min(num_classes(model), 2) or (params.loss == "ordinal" and n_classes is None):
         raise ValueError(f"loss: {params.loss} does not fit {num_classes(model)} outputs and n_classes {n_classes}")
     if params.num_processes > accelerator.num_processes:

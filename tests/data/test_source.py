@@ -91,7 +91,7 @@ def test_subjects_and_hidden_labels_are_won_back_by_the_files_sha256(tmp_path, b
         (root / INDEX).rename(tmp_path / INDEX)
     table, notes = opened(root, tmp_path)
     assert table["group"].to_dict() == {"train/0": "1", "train/1": "H3", "valid/0": "2", "test/0": "H3", "test/1": "1"}
-    assert table["split"].tolist() == ["train", "train", "val", "test", "test"]
+    assert table["split"].tolist() == ["test", "test", "train", "train", "val"]
     assert table["label"].to_dict() == {"train/0": 1, "train/1": 1, "valid/0": 1, "test/0": 0, "test/1": 1}
     assert [note.partition(";")[0] for note in notes] == [
         f"{INDEX} lists 5 of 5 images, by the SHA-256 of the files",
@@ -105,14 +105,14 @@ def test_without_an_index_nothing_changes(tmp_path):
     root = cells(tmp_path, FILES, LISTED)
     (root / INDEX).unlink()
     table, notes = opened(root, tmp_path)
-    assert table["group"].isna().all() and table["split"].tolist() == ["train", "train", "val", *["unlabeled"] * 2]
+    assert table["group"].isna().all() and table["split"].tolist() == [*["unlabeled"] * 2, "train", "train", "val"]
     assert len(notes) == 1 and notes[0].startswith("subjects unknown:")
 
 
 def test_what_the_index_does_not_list_stays_unknown_and_is_told(tmp_path):
     table, notes = opened(cells(tmp_path, FILES, [LISTED[0], LISTED[3]]), tmp_path)
     assert table["group"].dropna().to_dict() == {"train/0": "1", "test/0": "H3"}
-    assert table["split"].tolist() == ["train", "train", "val", "test", "unlabeled"]
+    assert table["split"].tolist() == ["test", "unlabeled", "train", "train", "val"]
     assert notes[0].startswith(f"{INDEX} lists 2 of 5 images") and "the subject of 2 images" in notes[0]
     assert any(note.startswith("subjects unknown of 3 of 5 images") for note in notes)
 
@@ -129,7 +129,7 @@ def test_a_cell_under_two_subjects_has_either_where_both_files_are_here(tmp_path
     index = [("twice", "20", "all"), ("twice", "21", "all"), ("once", "20", "all"), ("once", "21", "all")]
     table, notes = opened(cells(tmp_path, files, [*index, ("same", "5", "all")]), tmp_path)
     assert sorted(table["group"][["train/0", "train/1"]]) == ["20", "21"]
-    assert table["group"].isna().tolist() == [False, False, True, False, False]
+    assert table.index[table["group"].isna()].tolist() == ["valid/0"]
     assert (table["group"][["valid/1", "test/0"]] == "5").all()  # a copy that the index does not know of
     assert any(note.startswith("subjects unknown of 1 of 5 images") for note in notes)
 

@@ -2,12 +2,13 @@ import errno
 import json
 import multiprocessing
 import os
+import re
 import shutil
 
 import pandas as pd
 import pytest
 
-from labkit.params import ParameterError, RunParams
+from labkit.params import PROJECT, ParameterError, RunParams
 from labkit.runs import files as disk
 from labkit.runs import fingerprint as fingerprints
 from labkit.runs import folder as runs
@@ -134,26 +135,70 @@ def test_an_unfinished_run_on_a_medium_that_cannot_be_written_to_is_interrupted(
     assert runs.state(folder) == "interrupted"
 
 
-def test_code_fingerprint_ignores_comments_and_docstrings_and_sees_code(tmp_path, monkeypatch):
+SAID = '''"""Doc."""
+def f(x, notes):
+    """Says 1."""
+    print(f"x is {x}")  # a comment
+    logging.info("x")
+    notes.append("odd")
+    if x < 0:
+        raise ValueError(f"x: got {x}")
+    assert x, "none"
+    return Field(x, description="one")
+'''
+PLAIN = "def f(x, notes):\n    if x < 0:\n        raise ValueError\n    assert x\n    return Field(x)\n"
+COUNTS = [("x < 0", "x < 1"), ("ValueError", "KeyError"), ("notes.append", "x.append"), ("Field(x,", "Field(-x,")]
+COUNTS += [("print(f", "print(x := f"), ("print", "save"), ('"""Says 1."""', "x.zero_()")]
+
+
+@pytest.fixture
+def fingerprint(tmp_path, monkeypatch):
+    """Of one file with cells of train.ipynb, as a run's; or of the file alone, as a report's."""
     monkeypatch.setattr(fingerprints, "PROJECT", tmp_path)
-    file = tmp_path / "labkit" / "a.py"
-    file.parent.mkdir()
+    monkeypatch.setattr(fingerprints, "CODE", ("a.py",))
+    for name in ("labkit", "notebooks"):
+        (tmp_path / name).mkdir()
 
-    def fingerprint(text):
-        file.write_text(text)
-        return fingerprints.code_fingerprint("a.py")
+    def write(text, *cells, words=False):
+        (tmp_path / "labkit" / "a.py").write_text(text)
+        cells = [{"cell_type": "code", "source": source, "metadata": {"tags": tags}} for source, *tags in cells]
+        (tmp_path / "notebooks" / "train.ipynb").write_text(json.dumps({"cells": cells}))
+        return fingerprints.code_fingerprint("a.py") if words else fingerprints.run_code()
 
-    plain = fingerprint("def f():\n    return 1\n")
-    assert fingerprint('"""Doc."""\n\n\ndef f():\n    """Says 1."""\n    return 1  # one\n') == plain
-    assert fingerprint("def f():\n    return 2\n") != plain
+    return write
 
 
-def test_fingerprint_of_data_sees_bytes_labels_and_groups_but_not_the_order_of_rows():
+def test_what_is_only_said_is_no_code_of_a_run_but_all_else_is(fingerprint):
+    assert fingerprint(SAID) == fingerprint(PLAIN)
+    assert len({fingerprint(SAID.replace(*change)) for change in [("", ""), *COUNTS]}) == 1 + len(COUNTS)
+    report = fingerprint(SAID, words=True)  # which shows what is said, but no comment or docstring
+    assert fingerprint(SAID.replace("# a comment", "").replace("Says", "Gives"), words=True) == report
+    assert fingerprint(SAID.replace("x is", "x:"), words=True) != report
+
+
+def test_of_the_notebook_all_cells_count_but_those_that_only_look(fingerprint):
+    cells = ("fit(model)  # it", "training"), ("plot()", "look"), ("epochs = 1", "parameters")
+    plain = fingerprint("", *cells)
+    assert fingerprint("", ("fit(model)\nshow(model, caption='it')", "training"), ("plot(2)", "look")) == plain
+    assert fingerprint("", ("fit(model, 2)", "training")) != plain
+    assert fingerprint("", ("model.fc = mine()",), *cells) != plain  # a student's own cell has no tag
+    assert fingerprint("", ("%time fit(model)", "training")) != plain
+
+
+def test_the_scores_that_choose_the_epoch_are_fingerprinted_with_what_they_call():
+    rooms = {name for name in fingerprints.CODE if name.startswith("evaluation/")}
+    assert "evaluation/metrics.py" in rooms
+    for name in rooms:
+        called = re.findall(r"from labkit\.evaluation\.(\w+)", (PROJECT / "labkit" / name).read_text())
+        assert {f"evaluation/{module}.py" for module in called} - rooms <= {"evaluation/ranking.py"}  # no epoch's score
+
+
+def test_fingerprint_of_data_sees_bytes_labels_groups_and_the_order_that_decides_the_batches():
     table = pd.DataFrame({"image_id": ["a", "b"], "label": pd.array([0, None], "Int64"), "group": ["p", None]})
     table["split"] = ["train", "unlabeled"]
     hashes = pd.Series({"a": "1", "b": "2"})
     one = fingerprints.data_fingerprint(table, hashes)
-    assert fingerprints.data_fingerprint(table[::-1], hashes) == one
+    assert fingerprints.data_fingerprint(table[::-1], hashes) != one
     assert fingerprints.data_fingerprint(table, pd.Series({"a": "1", "b": "3"})) != one
     assert fingerprints.data_fingerprint(table.assign(label=pd.array([1, None], "Int64")), hashes) != one
     assert fingerprints.data_fingerprint(table.assign(group=["q", None]), hashes) != one
@@ -165,6 +210,48 @@ def test_name_place_and_workers_do_not_change_a_run_but_its_seed_does():
     assert fingerprints.run_inputs(same, "d") == inputs
     assert fingerprints.run_inputs(PARAMS.model_copy(update={"seed": 1}), "d") != inputs
     assert fingerprints.run_inputs(PARAMS, "other data") != inputs
+
+
+GPU = {"device": "cuda", "precision": "bf16"}
+CPU = {"device": "cpu", "precision": "fp32", "threads": 2}
+
+
+def test_what_is_left_to_the_machine_is_fingerprinted_as_it_was_used():
+    inputs = fingerprints.run_inputs(PARAMS, "d")
+    run = runs.open_run(PARAMS, inputs, GPU)
+    assert run.manifest["inputs"] == inputs | GPU
+    assert run.fingerprint != fingerprints.fingerprint_of(inputs | CPU)
+    by_hand = PARAMS.model_copy(update={"run": None})
+    assert len({runs.open_run(by_hand, inputs, used).folder for used in (GPU, CPU)}) == 2
+    named = fingerprints.run_inputs(PARAMS.model_copy(update={"device": "cpu", "threads": 4}), "d")
+    assert fingerprints.resolved(named, GPU | {"threads": 1}) == named | {"precision": "bf16"}
+
+
+def test_a_finished_run_keeps_its_device_and_one_that_is_named_must_be_the_same():
+    """A machine without a GPU asks for no training of what a GPU has trained."""
+    inputs = fingerprints.run_inputs(PARAMS, "d")
+    run = runs.open_run(PARAMS, inputs, GPU)
+    run.finish()
+    assert runs.why_run(run.folder, inputs) == "finished, but its notebook was cut short"
+    assert runs.open_run(PARAMS, inputs, CPU).manifest == run.manifest
+    named = runs.why_run(run.folder, inputs | {"device": "cpu"})
+    assert named == "changed since it was run: device (it was cuda)"
+    assert runs.open_run(PARAMS, inputs | {"epochs": 9}, CPU).manifest["inputs"] == inputs | {"epochs": 9} | CPU
+
+
+def test_a_run_that_was_begun_goes_on_with_its_device_and_threads_or_not_at_all():
+    inputs = fingerprints.run_inputs(PARAMS, "d")
+    begun = runs.open_run(PARAMS, inputs, CPU)
+    begun.path("history.csv").write_text("epoch")
+    assert runs.open_run(PARAMS, inputs, CPU | {"threads": 8}).manifest["inputs"]["threads"] == 2
+    begun.lock.release()
+    runs.mark_failed(begun.folder, PARAMS, inputs, "killed")
+    assert disk.read_json(begun.path("run.json"))["fingerprint"] == begun.fingerprint
+    with pytest.raises(ParameterError, match=r"^device: got auto, here cuda, but .* begun with cpu; .* device to cuda"):
+        runs.open_run(PARAMS, inputs, GPU)
+    assert begun.path("history.csv").exists()
+    runs.open_run(PARAMS.model_copy(update={"device": "cuda"}), inputs | {"device": "cuda"}, GPU)
+    assert not begun.path("history.csv").exists()
 
 
 def test_a_weights_file_is_found_relative_to_the_project(tmp_path, monkeypatch):

@@ -51,10 +51,16 @@ def test_a_dry_run_says_why_nothing_would_be_run(lab):
     assert planned(lab) == {"parent-seed0": "up to date", "child-seed0": "up to date", "apart-seed1": "up to date"}
 
 
-def test_a_change_in_evaluation_or_reporting_makes_the_analysis_again_and_no_run(lab):
+def test_a_change_in_evaluation_reporting_or_words_makes_the_analysis_again_and_no_run(lab):
     before = {path: path.stat().st_mtime_ns for path in lab.reports.rglob("runs/*/predictions.csv")}
-    edit(lab, "evaluation/metrics.py")
+    edit(lab, "evaluation/compare.py")
     edit(lab, "reporting/scores.py")
+    notebook = lab.project / "notebooks" / "train.ipynb"
+    text = notebook.read_text()
+    for words, others in (("# as for a CPU", "# for a CPU"), ("stand in the files", "are in files")):
+        assert words in text
+        text = text.replace(words, others)
+    notebook.write_text(text)
     assert set(planned(lab).values()) == {"up to date"}
     done = lab.call("report", "small", "--no-pdf")
     assert done.returncode == 0 and done.stdout.count("up to date") == 3
@@ -88,9 +94,13 @@ def test_a_report_leaves_out_what_was_made_from_something_else_and_says_so(lab):
     assert table.loc["child", "status"] == "out of date" and table["test_accuracy"].isna()["child"]
 
 
-def test_changed_code_of_training_repeats_every_run(lab):
-    edit(lab, "training/step.py")
+@pytest.mark.parametrize("name", ["evaluation/metrics.py", "training/step.py"])
+def test_changed_code_of_training_or_of_the_scores_that_choose_its_epoch_repeats_every_run(lab, name):
+    path = lab.project / "labkit" / name
+    before = path.read_text()
+    edit(lab, name)
     words = planned(lab)
+    path.write_text(before)
     assert words["apart-seed1"] == words["parent-seed0"] == "would run, changed since it was run: code"
 
 
@@ -98,7 +108,7 @@ def test_one_changed_byte_of_one_photograph_repeats_every_run(lab):
     path = sorted((lab.project.parent / "photographs" / "images").glob("*.jpeg"))[3]
     path.write_bytes(path.read_bytes() + b"\0")
     words = planned(lab)
-    assert words["apart-seed1"] == words["parent-seed0"] == "would run, changed since it was run: code, data"
+    assert words["apart-seed1"] == words["parent-seed0"] == "would run, changed since it was run: data"
     assert words["child-seed0"] == "would run, starts from parent-seed0, which is re-run"
 
 

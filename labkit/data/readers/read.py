@@ -145,7 +145,11 @@ def _with_files(rows: pd.DataFrame, listing: Listing, root: Path, notes: list[st
 
 
 def _image_table(rows: pd.DataFrame, known: DatasetFacts, notes: list[str]) -> pd.DataFrame:
-    """The columns of the image table in their types; adds group, side and what is to be said of them."""
+    """The columns of the image table in their types, by image_id; adds group, side and what is to be said of them.
+
+    Sorted here, for good: batches follow the table's order, which must not hang on the order of a label file's rows.
+    """
+    rows = rows.sort_values("image_id", ignore_index=True)
     table = pd.DataFrame({name: rows.get(name, pd.NA) for name in COLUMNS})
     text = [name for name in COLUMNS if name != "label"]
     table = table.astype(dict.fromkeys(text, "string") | {"label": "Int64"})
