@@ -1,4 +1,4 @@
-"""Where the network looks: Grad-CAM maps, and the check against networks of random weights."""
+"""What spoke for a prediction: Grad-CAM maps, and the check against networks of random weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,21 +7,23 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import nn
 
-from labkit.evaluation.gradcam import agreement, grad_cam, heat
-from labkit.format import fixed, missing, plural, whole
+from labkit.evaluation.gradcam import Agreement, agreement, enlarged, grad_cam, heat, on_background
+from labkit.format import fixed, missing, percent, plural, whole, word
 from labkit.models.build import build_model, load_trained
 from labkit.reporting.images import Pixels, image_grid
 from labkit.reporting.style import WIDTH
 from labkit.runs.folder import read_params
 
 UNTRAINED = 3  # networks of random weights that a trained one is compared with: one alone may agree at random
+LEAST_MAPS = 4  # of which one pairing in 24 is the true one: of fewer none is rarer than 5 %
+ALIKE = 0.7  # a rank correlation from which on maps are called mostly the same
+LEAST_BACKGROUND = 0.01  # of the pixels: less is noise at the border
 OPACITY = 0.5  # of the hottest place of a Grad-CAM map over its image; cold places show the image alone
 
 
-def saliency_maps(folder: Path, pixels: Pixels, rows: pd.DataFrame, n_classes: int) -> tuple[np.ndarray, float]:
+def saliency_maps(folder: Path, pixels: Pixels, rows: pd.DataFrame, n_classes: int) -> tuple[np.ndarray, Agreement]:
     """Grad-CAM of each row's prediction (n, h, w), and how far networks of random weights draw the same maps."""
     images, predictions = pixels.of(rows["image_id"].tolist()), rows["prediction"].to_numpy(np.int64)
     params = read_params(folder)
@@ -29,12 +31,12 @@ def saliency_maps(folder: Path, pixels: Pixels, rows: pd.DataFrame, n_classes: i
     def maps_of(network: nn.Module) -> np.ndarray:
         return grad_cam(network, images, predictions, pixels.params.normalize)
 
-    trained, agreements = maps_of(load_trained(folder)), []
+    trained, untrained = maps_of(load_trained(folder)), []
     for seed in range(params.seed + 1, params.seed + 1 + UNTRAINED):
         design = {"deviation": params.deviation, "image_size": params.input_size}
         network = build_model(params.arch, params.outputs(n_classes), seed=seed, **design)
-        agreements.append(agreement(trained, maps_of(network)))
-    return trained, float(np.mean(agreements))
+        untrained.append(maps_of(network))
+    return trained, agreement(trained, untrained)
 
 
 def saliency_rows(test: pd.DataFrame, wrong: pd.DataFrame, each: int = 4) -> pd.DataFrame:
@@ -76,32 +78,39 @@ def looked_at(
 
 def overlay(image: np.ndarray, heat_map: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3) with a map (h, w) from 0 to 1 over it, enlarged smoothly: the hotter, the more opaque."""
-    size = (image.shape[1], image.shape[0])
-    large = np.asarray(Image.fromarray(heat_map.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
+    large = enlarged(heat_map, *image.shape[:2])
     opacity = OPACITY * large[..., None]
     colours = colormaps["inferno"](large)[..., :3] * 255
     return (image * (1 - opacity) + colours * opacity).round().astype(np.uint8)
 
 
-def saliency_sentence(agreement: float, maps: np.ndarray) -> str:
-    """What the check against random weights says of Grad-CAM maps (n, h, w), and how many of them are empty.
-
-    `agreement`: as `evaluation.gradcam.agreement`. Maps of independent places would agree by about
-    √(2 / π (places − 1)), the mean size of a correlation of so many values; neighbours are alike, so real maps of
-    different images agree by more.
-    """
+def saliency_sentence(agreement: Agreement, maps: np.ndarray, images: np.ndarray) -> str:
+    """What the check against random weights says of Grad-CAM maps (n, h, w) of images (n, H, W, 3), how much of their
+    heat lies on a black background, and how many maps are empty."""
     n, side = maps.shape[:2]
-    size = f"maps of {side} × {side} places (enlarged in the figure)"
-    if missing(agreement):
-        return f"The check against random weights cannot be made: the {size} are of one value."
-    random = float(np.sqrt(2 / np.pi / max(side**2 - 1, 1)))
-    verdict = "they depend on what was learnt; they show where, not why, and prove no sign of disease"
-    if agreement > 0.7:
-        verdict = "what they show is mostly the image, not what was learnt"
-    elif agreement > random + 0.15:
-        verdict = "what they show is in part the image and in part what was learnt"
-    found = f"a rank correlation of {fixed(agreement, 2)} in size (1: equal; {fixed(random, 2)}: independent places)"
-    text = f"Networks of the same build with random weights draw these {whole(n)} {size} with {found}: {verdict}."
-    if empty := int(np.count_nonzero(maps.max(axis=(1, 2)) <= 0)):
+    same, others, highest = agreement
+    size = f"{plural(n, 'map')} of {side} × {side} places (enlarged in the figure)"
+    of_pairings = f"95 % of random pairings: up to {fixed(highest, 2)}"
+    by_chance = f"those of different images have {fixed(others, 2)} ({of_pairings})"
+    if missing(same):
+        text = f"The check against random weights cannot be made: the {size} are of one value."
+    else:
+        text = f"With the maps of {word(UNTRAINED)} networks of the same build and random weights, the {size} "
+        text += f"{'has' if n == 1 else 'have'} a rank correlation of {fixed(same, 2)} in size (1: equal)"
+        if n < LEAST_MAPS:
+            text += "; these are too few to say what it would be by chance."
+        elif same > ALIKE:
+            shown = "the image" if same > highest else "what these images have in common"
+            text += f", {by_chance}: they show mostly {shown}, not what was learnt."
+        elif same > highest:
+            text += f", {by_chance}: they show in part the image and in part what was learnt."
+        else:
+            text += f", no more than by chance, since {by_chance}: they depend on what was learnt."
+    text += " They show where, not why, and prove no sign of disease."
+    found = on_background(maps, images)
+    if found.n and found.pixels >= LEAST_BACKGROUND:
+        text += f" {percent(found.heat, 0)} of the heat lies on the black background ({percent(found.pixels, 0)} of the"
+        text += f" pixels); the hottest place of {whole(found.hottest)} of {plural(found.n, 'map')} lies there."
+    if empty := n - found.n:
         text += f" In {whole(empty)} of {plural(n, 'image')} no place supports the prediction, and none is coloured."
     return text

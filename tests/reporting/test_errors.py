@@ -1,4 +1,4 @@
-"""Single predictions: the most confident mistakes, where the network looks, and scores by subgroup."""
+"""Single predictions: the most confident mistakes, what spoke for a prediction, and scores by subgroup."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from labkit.data.loaders import make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.evaluation.decide import decide, mistakes, top_losses
-from labkit.evaluation.gradcam import agreement, explained_block, grad_cam, heat
+from labkit.evaluation.gradcam import agreement, explained_block, grad_cam, heat, on_background
 from labkit.evaluation.subgroups import brightness_and_sharpness, by_subgroup, thirds
 from labkit.models.build import build_model
 from labkit.params import RunParams
@@ -72,13 +72,49 @@ def test_the_check_notices_random_weights(patches):
     torch.manual_seed(0)
     classes = np.zeros(6, int)
     learnt, random = (grad_cam(Colours(kind), patches, classes, "unit") for kind in (True, False))
-    assert agreement(learnt, learnt) == pytest.approx(1) == pytest.approx(agreement(learnt, -learnt))
-    assert agreement(learnt, random) < 0.7
-    assert np.isnan(agreement(learnt, np.zeros_like(learnt)))
-    assert "mostly the image" in saliency_sentence(agreement(learnt, learnt), learnt)
-    assert "depend on what was learnt" in saliency_sentence(0.1, learnt)
-    assert "In 6 of 6" in saliency_sentence(0.1, -np.abs(learnt)).replace("\u00a0", " ")
-    assert "cannot be made" in saliency_sentence(float("nan"), learnt)
+    assert agreement(learnt, [learnt]).same == pytest.approx(1) == pytest.approx(agreement(learnt, [-learnt]).same)
+    assert agreement(learnt, [random]).same < 0.7
+    assert np.isnan(agreement(learnt, [np.zeros_like(learnt)])).all()
+    assert "cannot be made" in said_of(learnt, [np.zeros_like(learnt)], patches)
+    assert "In 6 of 6" in said_of(-np.abs(learnt), [random], patches)
+    assert "too few to say" in said_of(learnt[:1], [random[:1]], patches[:1])
+
+
+def said_of(trained, untrained, images) -> str:
+    return saliency_sentence(agreement(trained, untrained), trained, images).replace("\u00a0", " ")
+
+
+def maps_of_eyes(seed: int, own: float) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Of a trained and three untrained networks: what all images share, what each has of its `own`, and noise."""
+    draws = np.random.default_rng(seed)
+    frame, image = draws.normal(size=(4, 4)), own * draws.normal(size=(8, 4, 4))
+    trained, *untrained = (frame + image + 1.2 * draws.normal(size=(8, 4, 4)) for _ in range(4))
+    return trained, untrained
+
+
+def test_chance_is_the_agreement_with_maps_of_other_images():
+    found = [agreement(*maps_of_eyes(seed, own=0.0)) for seed in range(400)]
+    same, others = (float(np.mean([getattr(one, which) for one in found])) for which in ("same", "others"))
+    assert same == pytest.approx(others, abs=0.01) and others > 0.33  # independent places would have 0.206
+    assert np.mean([one.same > one.highest for one in found]) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)
+    dark = np.zeros((8, 32, 32, 3), np.uint8)
+    assert "no more than by chance" in said_of(*maps_of_eyes(0, own=0.0), dark)
+    assert "in part the image and in part" in said_of(*maps_of_eyes(0, own=1.5), dark)
+    same, others = (np.broadcast_to(np.arange(16.0).reshape(4, 4) * k, (8, 4, 4)) for k in (1, -1))
+    assert "mostly what these images have in common" in said_of(same, [others], dark)
+
+
+def test_heat_on_the_black_around_the_eye_is_said():
+    images = np.full((4, 32, 32, 3), 120, np.uint8)
+    images[:, :, 16:], images[:, 10:14, 4:8] = 3, 0  # the right half; and a dark spot inside, which is no background
+    maps = np.zeros((4, 8, 8), np.float32)
+    maps[:3, 3, 6], maps[3, 3, 1] = 1, 1
+    found = on_background(maps, images)
+    assert found.pixels == 0.5 and (found.hottest, found.n) == (3, 4) and found.heat == pytest.approx(0.75, abs=0.01)
+    said = said_of(maps, [maps], images)
+    assert "75 % of the heat lies on the black background (50 % of the pixels)" in said
+    assert "the hottest place of 3 of 4 maps lies there" in said
+    assert "background" not in said_of(maps, [maps], np.full_like(images, 120))
 
 
 def test_maps_of_resnets_keep_four_places_a_side():
@@ -172,7 +208,7 @@ def test_galleries_of_a_finished_run(image_folder, loss):
     rows = saliency_rows(test, wrong)
     run.finish(classes=classes)
     maps, alike = saliency_maps(run.folder, pixels, rows, 5)
-    assert maps.shape == (len(rows), 4, 4) and 0 <= alike <= 1  # untrained itself
+    assert maps.shape == (len(rows), 4, 4) and 0 <= alike.same <= 1  # untrained itself
     for figure in (
         saliency_gallery(rows, maps, pixels, classes),
         mistakes_gallery(wrong.head(3), pixels, classes),
