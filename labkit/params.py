@@ -126,6 +126,9 @@ class ExploreParams(Parameters):
     rotation: float | list[float] = Field(
         0.0, description="rotate at random in training: up to so many degrees either way, or within [from, to]"
     )
+    augment_test: bool = Field(
+        False, description="flips, crops and rotations in val and test, too: a mistake of two reports, to repeat it"
+    )
 
     @property
     def split_rule(self) -> dict[str, Any]:
@@ -164,9 +167,6 @@ class RunParams(ExploreParams):
     run: str | None = Field(None, pattern=NAME, description="name of the run; None: architecture and fingerprint")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of weights, order of images and augmentation")
 
-    augment_test: bool = Field(
-        False, description="flips, crops and rotations in val and test, too: a mistake of two reports, to repeat it"
-    )
     sampling: Literal["none", "oversample"] = Field(
         "none", description="oversample: repeat training images until all classes are as large as the largest"
     )

@@ -51,13 +51,15 @@ class Files:
 def odd_files(table: pd.DataFrame, store: Store, least: int) -> Files:
     """Looks at the header of every image file, and at the stored pixels for blank ones.
 
-    `least`: an image whose shorter side has fewer pixels is tiny.
+    The table may lack images that cannot be decoded: they are counted all the same. `least`: an image whose shorter
+    side has fewer pixels is tiny.
     """
     with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:  # waits for the disk, mostly
         seen = pool.map(partial(_header, least=least), table["path"].tolist())
         headers = list(tqdm(seen, total=len(table), disable=None, desc="file headers"))
     reasons = dict(zip(store.unreadable["image_id"], store.unreadable["reason"], strict=True))
-    found, sizes = [], []
+    left_out = set(reasons) - set(table["image_id"])
+    found, sizes = [(image_id, "unreadable", reasons[image_id]) for image_id in left_out], []
     for image_id, header in zip(table["image_id"], headers, strict=True):
         if image_id in reasons or isinstance(header, str):
             found.append((image_id, "unreadable", reasons.get(image_id, header)))
@@ -69,7 +71,7 @@ def odd_files(table: pd.DataFrame, store: Store, least: int) -> Files:
     found.sort(key=lambda row: (gravity.index(row[1]), row[0]))
     problems = pd.DataFrame(found, columns=pd.Index(COLUMNS))
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size)) or [None]
-    return Files(len(table), least, problems, by_area[0], by_area[-1])
+    return Files(len(table) + len(left_out), least, problems, by_area[0], by_area[-1])
 
 
 def _header(path: str, least: int) -> tuple[tuple[int, int], list[tuple[str, str]]] | str:

@@ -71,16 +71,17 @@ def imbalance_sentence(counts: Iterable[int], classes: Sequence[str]) -> str:
     if total == 0:
         return "There are no labelled training images."
     high, low = max(numbers), min(numbers)
-    most, least = classes[numbers.index(high)], classes[numbers.index(low)]
-    share = f"{whole(high)} of {plural(total, 'training image')} ({percent(high / total)})"
-    if empty := [str(name) for name, count in zip(classes, numbers, strict=True) if count == 0]:
-        return f"{most} is the most common class, {share}; there is no training image of {listing(empty, 'or')}."
+    most, least = ([str(k) for k, count in zip(classes, numbers, strict=True) if count == end] for end in (high, low))
+    share = f"{whole(high)} of {plural(total, 'training image')} ({percent(high / total)}){' each' * (len(most) > 1)}"
+    common = f"{listing(most)} {'is the most common class' if len(most) == 1 else 'are the most common classes'}"
+    if low == 0:
+        return f"{common}, {share}; there is no training image of {listing(least, 'or')}."
     if high == low:
         return f"The classes are balanced: {plural(high, 'training image')} of each."
-    rare = f"{least} the rarest with {whole(low)} ({percent(low / total)})"
+    rare = f"{listing(least)} the rarest with {whole(low)} ({percent(low / total)}){' each' * (len(least) > 1)}"
     if high < 1.5 * low:
-        return f"The classes are nearly balanced: {most} is the most common with {share}, {rare}."
-    return f"{most} is the most common class with {share}, {rare}: {fixed(high / low, 1)} times fewer."
+        return f"The classes are nearly balanced: {common} with {share}, {rare}."
+    return f"{common} with {share}, {rare}: {fixed(high / low, 1)} times fewer."
 
 
 def oversampling_sentence(before: Sequence[int], after: Sequence[int], classes: Sequence[str]) -> str:

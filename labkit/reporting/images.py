@@ -1,6 +1,6 @@
 """A run's own test images, grids of images, and what augmentation does to them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from labkit.data.augment import centre_crop
+from labkit.data.augment import Augment, centre_crop
 from labkit.data.source import open_data
 from labkit.data.store import Store, build_store
 from labkit.evaluation.subgroups import brightness_and_sharpness
-from labkit.params import RunParams
+from labkit.params import ExploreParams, RunParams
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import WIDTH, new_figure, styled
 from labkit.runs.folder import cache_root
@@ -41,6 +41,32 @@ def open_pixels(params: RunParams) -> Pixels:
     """Raises DataError where the data cannot be read any more."""
     images, hashes = open_data(params.dataset, params.data, cache_root())
     return Pixels(params, build_store(images.table, hashes, params.image_size, cache_root()))
+
+
+def is_augmented(params: ExploreParams) -> bool:
+    """Whether training changes an image at random: by flips, a rotation or the place of the crop."""
+    cropped = params.crop_size not in (None, params.image_size)
+    return cropped or params.horizontal_flip or params.vertical_flip or bool(np.any(params.rotation))
+
+
+def augmentation_sentence(params: ExploreParams) -> str:
+    """What happens to an image in training, and what in validation and test."""
+    if not is_augmented(params):
+        return "Training does not augment images."
+    uncropped = params.model_copy(update={"crop_size": None})
+    changes = [Augment.of(params).in_words()] if is_augmented(uncropped) else []
+    rest = "validation and test images stay as they are"
+    if params.crop_size not in (None, params.image_size):
+        changes.append(f"cut to {params.crop_size} px at a random place")
+        rest = f"of validation and test images the middle {params.crop_size} px are used"
+    rest = "so are validation and test images" if params.augment_test else rest
+    return f"In training an image is {' and '.join(changes)}, anew in every epoch; {rest}."
+
+
+def on_augmented_images(params: Iterable[ExploreParams]) -> str:
+    """What a caption of training scores says of their images; nothing where no variant augments them."""
+    which = {is_augmented(one) for one in params}
+    return ", in training on augmented images" * (True in which) + " (not of all variants)" * (len(which) > 1)
 
 
 @styled

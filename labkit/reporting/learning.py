@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.format import listing, metric, missing, percent, whole
+from labkit.reporting.ablation import SPLITS, solid_column
 from labkit.reporting.frames import floats, joined, known, mean, only, parts
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
 from labkit.reporting.show import figure_output
@@ -142,9 +143,9 @@ def live_curve(run: str, quantity: str = "accuracy") -> Callable[[pd.DataFrame],
 
 
 def curves_sentence(history: pd.DataFrame) -> str:
-    """How far training runs ahead of validation at the end, and which epochs were chosen.
+    """How far training runs ahead of validation (else test) at the end, and which epochs were chosen.
 
-    `history`: columns run, epoch, train_accuracy, [val_accuracy], [seed], [chosen]; the seeds of a run are averaged.
+    `history`: columns run, epoch, train_accuracy, [val_accuracy, test_accuracy, seed, chosen]; seeds are averaged.
     """
     table = joined(history)
     if len(set(floats(table, "epoch"))) == 1:
@@ -153,28 +154,30 @@ def curves_sentence(history: pd.DataFrame) -> str:
 
 
 def _gaps_sentence(table: pd.DataFrame) -> str:
-    columns = ("train_accuracy", "val_accuracy")
-    ends = {run: tuple(_end(part, column) for column in columns) for run, part in parts(table, "run").items()}
-    gaps = {run: train - val for run, (train, val) in ends.items() if not missing(train - val)}
+    of_run = parts(table, "run")
+    beside = {run: column for run, part in of_run.items() if (column := solid_column(part))}
+    ends = {run: (_end(of_run[run], "train_accuracy"), _end(of_run[run], column)) for run, column in beside.items()}
+    gaps = {run: train - held_out for run, (train, held_out) in ends.items() if not missing(train - held_out)}
     if not gaps:
-        return "There is no validation curve beside the training curve, so over-fitting cannot be read."
+        return "There is no validation or test curve beside a training curve, so over-fitting cannot be read."
     widest = max(gaps, key=lambda run: gaps[run])
-    train, val = ends[widest]
-    numbers = f"{percent(train)} against {percent(val)}"
+    train, held_out = ends[widest]
+    numbers, split = f"{percent(train)} against {percent(held_out)}", SPLITS[beside[widest]]
     points = metric("accuracy").difference(gaps[widest])
     over = [run for run, gap in gaps.items() if gap > OVERFIT]
     if over:
         most = " the most" if len(over) > 1 else ""
-        text = f"{widest} over-fits{most}: at the last epoch its training accuracy is {points} above the validation one"
+        text = f"{widest} over-fits{most}: at the last epoch its training accuracy is {points} above the {split} one"
         others = [run for run in over if run != widest]
         rest = f"; so {'does' if len(others) == 1 else 'do'} {listing(others)}" if others else ""
         return f"{text} ({numbers}){rest}."
     who = widest if len(gaps) == 1 else f"all variants (the widest gap is that of {widest})"
+    split = listing([word for column, word in SPLITS.items() if column in {beside[run] for run in gaps}], "or")
     if points == metric("accuracy").difference(0.0):
-        return f"At the last epoch training and validation accuracy agree for {who}: {numbers}, no over-fitting."
+        return f"At the last epoch training and {split} accuracy agree for {who}: {numbers}, no over-fitting."
     side = "above" if gaps[widest] > 0 else "below"
     return (
-        f"At the last epoch the training accuracy is not far above the validation accuracy for {who}: "
+        f"At the last epoch the training accuracy is not far above the {split} accuracy for {who}: "
         f"{numbers}, {points} {side}, no over-fitting to speak of."
     )
 

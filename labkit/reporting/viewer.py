@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from labkit.data.augment import Augment, centre_crop
 from labkit.data.store import Store
 from labkit.format import plural, whole
+from labkit.reporting.frames import known
 from labkit.reporting.images import image_grid
 from labkit.reporting.show import CSS_PIXELS_PER_INCH, note, picture, show
 from labkit.training.progress import in_browser
@@ -102,7 +103,8 @@ def browse(browser: Browser) -> None:
         display(widget(browser))
         return
     images = browser.sample()
-    text = f"Some images of every split, with file name, {browser.group_name}, class and split"
+    group = f"{browser.group_name}, " if len(known(images, "group")) else ""
+    text = f"Some images of every split, with file name, {group}class and split"
     show(browser.draw(images), caption=text, alt=f"{text}: {', '.join(images['image_id'])}.")
     shown, there = whole(len(images)), plural(len(browser.table), "image")
     note(f"These are {shown} of {there}; explore.ipynb, opened in JupyterLab, turns page by page through all of them.")

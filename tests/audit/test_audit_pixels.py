@@ -200,7 +200,9 @@ def test_odd_files_are_named_with_what_is_odd(tmp_path):
     assert file_sentences(files)[0] == "Cannot be decoded: 2 of 13 images (cut.jpg, text.png)."
     assert "Shorter side below 64 px: 1 of 13 images (tiny.png)." in file_sentences(files)
     sound = table.loc[table["image_id"].isin(["sound.jpg", "upright.jpg"])]
-    (said,) = file_sentences(odd_files(sound, stored(table, tmp_path / "cache")[1], 64))
+    left = file_sentences(odd_files(sound, stored(table, tmp_path / "cache")[1], 64))
+    assert left == ["Cannot be decoded: 2 of 4 images (cut.jpg, text.png)."]  # a table that lacks them
+    (said,) = file_sentences(odd_files(sound, stored(sound, tmp_path / "cache")[1], 64))
     assert said.startswith("All 2 images can be decoded")
 
 

@@ -16,6 +16,7 @@ from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import UnreadableImages, build_store, to_square
 from labkit.params import ExploreParams, RunParams
+from labkit.reporting.images import augmentation_sentence, on_augmented_images
 
 
 @pytest.fixture
@@ -312,6 +313,24 @@ def test_what_training_does_to_an_image_is_said_in_words():
     turned = Augment(8, horizontal_flip=True, vertical_flip=True, rotation=20.0)
     assert turned.in_words() == "mirrored, turned upside down or rotated by up to 20° either way at random"
     assert Augment(8, rotation=[0, 90]).in_words() == "rotated by 0 to 90° at random"
+
+
+def test_what_is_said_of_training_and_test_images_is_true_of_their_parameters():
+    plain = {"horizontal_flip": False, "vertical_flip": False}
+    flipped, cropped = ExploreParams(), ExploreParams(crop_size=48, **plain)
+    assert augmentation_sentence(ExploreParams(**plain)) == "Training does not augment images."
+    assert augmentation_sentence(flipped).endswith("; validation and test images stay as they are.")
+    assert augmentation_sentence(cropped) == (
+        "In training an image is cut to 48 px at a random place, anew in every epoch; "
+        "of validation and test images the middle 48 px are used."
+    )
+    tested = augmentation_sentence(ExploreParams(crop_size=48, augment_test=True))
+    assert "upside down at random and cut to 48 px" in tested and tested.endswith(
+        "; so are validation and test images."
+    )
+    assert on_augmented_images([ExploreParams(**plain)]) == ""
+    assert on_augmented_images([flipped, cropped]) == ", in training on augmented images"
+    assert on_augmented_images([flipped, ExploreParams(**plain)]).endswith(" (not of all variants)")
 
 
 def test_an_augmentation_takes_what_the_parameters_name():

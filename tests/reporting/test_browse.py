@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -115,6 +116,9 @@ def test_where_nobody_watches_there_is_a_figure_of_every_split_and_no_widget(bro
     monkeypatch.setattr(viewer, "widget", None)  # would fail if it were called
     browse(browser)
     assert [next(iter(content)) for content in displayed] == ["image/png", "text/html", "text/markdown"]
+    assert "with file name, patient, class and split" in displayed[1]["text/plain"]
+    browse(replace(browser, table=browser.table.assign(group=None)))
+    assert "with file name, class and split" in displayed[4]["text/plain"]
     sample = browser.sample()
     assert sample["split"].drop_duplicates().tolist() == ["train", "val", "test"]
     assert (sample.groupby("split")["label"].nunique() == 5).all()  # five images, five classes

@@ -15,7 +15,7 @@ def test_the_title_block_is_of_the_manifests_and_not_of_the_clock():
         "Commit": "abc",
         "Data": "“eyes”, retinopathy, 120\u00a0labelled images",
         "Device": "cpu",
-        "Runs": "2, 3.0\u00a0minutes in all",
+        "Runs": "2, 3.0\u00a0minutes added up",
     }
 
 

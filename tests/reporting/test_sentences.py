@@ -171,7 +171,12 @@ def test_curves_without_over_fitting_say_on_which_side_they_end(val, words):
 
 def test_one_epoch_and_missing_validation_are_not_over_read():
     assert "one epoch only" in curves_sentence(curves([0.7], [0.7]))
-    assert "no validation curve" in curves_sentence(curves([0.7, 0.9], [NAN, NAN]))
+    alone = curves([0.7, 0.9], [NAN, NAN])
+    assert "no validation or test curve" in curves_sentence(alone)
+    tested = plain(curves_sentence(alone.assign(test_accuracy=[0.7, 0.75])))
+    assert "its training accuracy is 15.0 points above the test one (90.0 % against 75.0 %)" in tested
+    both = pd.concat([curves([0.7, 0.72], [0.7, 0.71], "b"), alone.assign(test_accuracy=[0.9, 0.9])])
+    assert "not far above the validation or test accuracy for all variants" in curves_sentence(both)
 
 
 def test_confusion_names_the_pair_and_the_hardest_class():
@@ -200,6 +205,9 @@ def test_imbalance_in_every_degree():
     )
     assert plain(imbalance_sentence([5, 5, 5], GRADES)) == "The classes are balanced: 5 training images of each."
     assert "nearly balanced" in imbalance_sentence([6, 5, 5], GRADES)
+    assert plain(imbalance_sentence([40, 40, 8], GRADES)).startswith(
+        "No DR and Mild are the most common classes with 40 of 88 training images (45.5 %) each, Moderate the rarest"
+    )
     assert imbalance_sentence([0, 5, 0], GRADES).endswith("no training image of No DR or Moderate.")
     assert imbalance_sentence([0, 0, 0], GRADES) == "There are no labelled training images."
 

@@ -156,7 +156,7 @@ def title_facts(study_file: str, params: RunParams, manifests: Sequence[Mapping[
     if devices := _listed(manifests, "device"):
         found["Device"] = devices
     minutes = sum(float(manifest.get("seconds", 0)) for manifest in manifests) / 60
-    found["Runs"] = f"{whole(len(manifests))}, {plural(fixed(minutes, 1), 'minute')} in all"
+    found["Runs"] = f"{whole(len(manifests))}, {plural(fixed(minutes, 1), 'minute')} added up"
     return found
 
 
