@@ -2,29 +2,40 @@
 
 An interval accounts for two sources of chance: which patients are in the test set, and the seed of the training. So
 each draw takes groups with replacement, as in `intervals`, and seeds with replacement (Bouthillier et al. 2021, arXiv
-2103.03098). With n seeds this underestimates the variance between seeds by a factor of (n - 1) / n. With one seed that
+2103.03098). Drawn seeds vary too little, by (n - 1) / n in variance, and n seeds tell little of their own spread. So
+their deviation from the mean of all n is multiplied by sqrt(n / (n - 1)) and by the ratio of Student's quantile with
+n - 1 degrees of freedom to the normal one. By simulation a 95 % interval then covers seed noise alone in 94 % of the
+studies with 2, 3 or 5 seeds (unscaled: 51, 74 and 83 %), and in 95 to 98 % where patients add noise. With one seed that
 part is missing, and the interval says nothing about another seed.
 
 McNemar's test (1947) asks whether two models differ in accuracy. Among the images that only one of them predicts
 correctly, each model would have half by chance; p is the exact two-sided binomial value. The test treats images as
 independent and so **ignores that two eyes of one patient belong together**, which makes p too small;
 `paired_difference` keeps them together.
+
+Where several variants are compared, `simultaneous_differences` widens the intervals so that all of them hold together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
 from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
 from labkit.evaluation.decide import Floats, as_labels
-from labkit.evaluation.intervals import METRICS, draw_groups, middle
+from labkit.evaluation.intervals import LEVEL, METRICS, draw_groups, group_numbers, middle
 
 Tests = Sequence[pd.DataFrame]  # one decided predictions table per seed: image_id, label, prediction, [group]
+Verdict = Literal["equal", "too few", "noise", "higher", "lower"]
+FEWEST = 30  # groups: of fewer the bootstrap claims too much
+DIFFERING = 6  # groups: if fewer differ, an exact sign test cannot reach p = 0.05
 
 
 def mean_of_seeds(
@@ -39,19 +50,107 @@ def mean_of_seeds(
     means = {name: _mean(metric(found), seed) for name, metric in METRICS.items()}
     for name in aurocs[0].index if len(aurocs) else ():
         means[str(name)] = _mean(np.stack([of_seed[name] for of_seed in aurocs], axis=1), seed)
-    ends = {name: middle(values, n_groups) for name, values in means.items()}
+    floors = {"qwk": -1.0}
+    ends = {name: middle(np.clip(of, floors.get(name, 0.0), 1.0), n_groups) for name, of in means.items()}
     return pd.DataFrame.from_dict(ends, orient="index", columns=["low", "high"]).rename_axis("metric")
 
 
 def paired_difference(a: Tests, b: Tests, n_classes: int, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """A row per metric: a, b (means over seeds), difference (b - a), low, high; both get the same groups in each draw.
 
-    Both variants must have the same images in the same order: ValueError. With equally many seeds, seeds are drawn as
-    pairs (the first of a with the first of b …), otherwise independently.
+    Also groups (their number) and differing (how many of them a and b predict differently; for accuracy, of how many
+    they find other images), for `verdict`. Both variants must have the same images in the same order: ValueError. With
+    equally many seeds, seeds are drawn as pairs (the first of a with the first of b …), otherwise independently.
     """
     found, whole, n_groups = _drawn([*a, *b], n_classes, draws, seed)
     parts = [(found[:, : len(a)], whole[: len(a)]), (found[:, len(a) :], whole[len(a) :])]
-    return _differences(parts, n_groups, seed, same_seeds=len(a) == len(b))
+    table = _differences(parts, n_groups, seed, same_seeds=len(a) == len(b))
+    groups = group_numbers(a[0].get("group"), len(a[0]))
+    differing = [_differing(_answers(a, name), _answers(b, name), groups) for name in METRICS]
+    return table.assign(groups=n_groups, differing=differing)
+
+
+def against_constant(tests: Tests, answer: int, n_classes: int) -> pd.DataFrame:
+    """`paired_difference` of always predicting class `answer` (a) and a variant (b), on the same images."""
+    return paired_difference([tests[0].assign(prediction=answer)], tests, n_classes)
+
+
+def verdict(row: Mapping[str, Any] | pd.Series) -> Verdict:
+    """What a row of `paired_difference` or `simultaneous_differences` says of b against a.
+
+    'equal': the same predictions (for accuracy: the same images are right). 'too few' groups, or groups that differ, to
+    say more. 'noise': the interval holds 0, or is unknown.
+    """
+    if row["differing"] == 0:
+        return "equal"
+    if row["groups"] < FEWEST:
+        return "too few"
+    if not (row["low"] > 0 or row["high"] < 0):
+        return "noise"
+    return "too few" if row["differing"] < DIFFERING else "higher" if row["low"] > 0 else "lower"
+
+
+def simultaneous_differences(
+    variants: Mapping[str, Tests], metrics: Sequence[str], n_classes: int, draws: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """All ordered pairs of variants, indexed by their names and the metric; columns as `paired_difference`, and seeds.
+
+    The 95 % intervals hold together for all pairs and metrics. Half their width is the 95 % quantile of the largest
+    |difference - its mean| / standard error among them in joint draws of groups (max-T; Westfall, Young 1993), turned
+    from the normal to Student's t distribution, times that error. The degrees of freedom are differing - 1, and
+    seeds - 1 for the part of the variance that is due to seeds (Satterthwaite 1946).
+
+    Of 80 patients and 2, 4, 7 and 12 equally good variants, a study makes any false claim in 4.2, 3.8, 2.8 and 3.2 % of
+    2,000, 1,500, 800 and 500 simulations; of 300 patients and 4 and 12 variants in 5.0 and 6.0 % of 800 and 400.
+    """
+    tests = [one for of_one in variants.values() for one in of_one]
+    found, whole, n_groups = _drawn(tests, n_classes, draws, seed)
+    groups, start = group_numbers(tests[0].get("group"), len(tests[0])), 0
+    rows, drawn, of_patients = {}, [], []
+    places = {}
+    for name, of_one in variants.items():
+        places[name] = slice(start, start := start + len(of_one))
+    for key in metrics:
+        of_draws, means = METRICS[key](found), METRICS[key](whole)
+        mean = {name: float(means[place].mean()) for name, place in places.items()}
+        answers = {name: _answers(of_one, key) for name, of_one in variants.items()}
+        fixed = {name: of_draws[:, place].mean(axis=1) for name, place in places.items()}  # with all seeds
+        both = {name: _mean(of_draws[:, place], seed, student=False) for name, place in places.items()}
+        for a, b in permutations(variants, 2):
+            row = {"a": mean[a], "b": mean[b], "difference": mean[b] - mean[a], "groups": n_groups}
+            row["differing"] = _differing(answers[a], answers[b], groups)
+            rows[a, b, key] = row | {"seeds": min(len(variants[a]), len(variants[b]))}
+            drawn.append(both[b] - both[a])
+            of_patients.append((fixed[b] - fixed[a]).var())
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["of_a", "of_b", "metric"])
+    half = _half_widths(np.array(drawn), np.array(of_patients), table)
+    return table.assign(low=table["difference"] - half, high=table["difference"] + half)
+
+
+def _half_widths(drawn: Floats, of_patients: Floats, table: pd.DataFrame) -> Floats:
+    """Of simultaneous intervals (pairs,); `drawn`: differences (pairs, draws), `of_patients`: variance of patients."""
+    n_groups, variances = table["groups"].iloc[0], drawn.var(axis=1)
+    moving = variances > 1e-24
+    if n_groups < 2 or not moving.any():
+        return np.full(len(drawn), np.nan if n_groups < 2 else 0.0)
+    errors = np.sqrt(np.where(moving, variances, 1.0))
+    largest = np.abs((drawn.T - drawn.mean(axis=1)) / errors)[:, moving].max(axis=1)
+    groups, seeds = (table[name].to_numpy() - 1 for name in ("differing", "seeds"))
+    parts = of_patients**2 / groups.clip(DIFFERING - 1) + (variances - of_patients).clip(0) ** 2 / seeds.clip(1)
+    freedom = errors**4 / np.where(moving, parts, 1.0)
+    quantile = stats.t.isf(stats.norm.sf(np.quantile(largest, LEVEL)), freedom)
+    return np.where(moving, quantile * errors * np.sqrt(n_groups / (n_groups - 1)), 0.0)
+
+
+def _differing(a: NDArray[Any], b: NDArray[Any], groups: NDArray[np.int64]) -> int:
+    """In how many groups the answers of any network of a (S, n) differ from those of one of b."""
+    return len(np.unique(groups[(a[:, None] != b[None]).any(axis=(0, 1))]))
+
+
+def _answers(tests: Tests, name: str) -> NDArray[Any]:
+    """(S, n): predictions, or for accuracy whether they are right."""
+    right = name == "accuracy"
+    return np.stack([one["prediction"] == one["label"] if right else one["prediction"] for one in tests])
 
 
 def unpaired_difference(
@@ -86,11 +185,18 @@ def _drawn(tests: Tests, n_classes: int, draws: int, seed: int) -> tuple[Floats,
     return draw_groups(seeds, first.get("group"), n_classes, draws, seed)
 
 
-def _mean(values: Floats, seed: int) -> Floats:
-    """Scores (draws, S) of S networks -> their mean in each draw (draws,), of S networks drawn with replacement."""
+def _mean(values: Floats, seed: int, student: bool = True) -> Floats:
+    """Scores (draws, S) of S networks -> their mean in each draw (draws,), of S networks drawn with replacement.
+
+    How far it lies from the mean of all S is enlarged as at the head of this file; by Student's part if `student`.
+    """
     draws, n_seeds = values.shape
     picked = np.random.default_rng((seed, n_seeds)).integers(0, n_seeds, (draws, n_seeds))
-    return np.take_along_axis(values, picked, axis=1).mean(axis=1)
+    of_all = values.mean(axis=1)
+    drawn = np.take_along_axis(values, picked, axis=1).mean(axis=1)
+    more, tail = max(n_seeds - 1, 1), (1 - LEVEL) / 2
+    factor = stats.t.isf(tail, more) / stats.norm.isf(tail) if student else 1.0
+    return of_all + factor * np.sqrt(n_seeds / more) * (drawn - of_all)
 
 
 def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 from labkit.data.catalog import CATALOG
 from labkit.data.source import PHANTOMS
 from labkit.format import listing, metric, millions, plural, whole, with_interval
-from labkit.reporting.results import StudyResults
+from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.reporting.tables import parameter_text
 
 NOT_REPORTED = "not reported"
@@ -102,9 +102,8 @@ def _model(results: StudyResults) -> Rows:
 
 
 def _results(results: StudyResults) -> Rows:
-    score, best, commit = metric(results.score).name, results.of(results.chosen), results.runs[0].get("git_commit")
-    intervals = best[0]["intervals"] if len(best) == 1 else results.over_seeds()[results.chosen]
-    ends = intervals.loc[results.score, ["low", "high"]].tolist()
+    score, commit = metric(results.score).name, results.runs[0].get("git_commit")
+    ends = intervals_over_seeds(results.of(results.chosen)).loc[results.score, ["low", "high"]]
     value = with_interval(results.score, results.mean(results.chosen, results.score), *ends)
     measures = f"accuracy, {score} and others, beside always predicting {results.majority_class}"
     uncertainty = f"95 % intervals by bootstrap, drawn by {results.unit}; {results.n_seeds} per variant"

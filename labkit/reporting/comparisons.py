@@ -9,6 +9,7 @@ from labkit.format import DASH, NBSP, fixed, listing, metric, missing, plural, s
 from labkit.reporting.ablation import MOST, SPLITS, solid_column
 from labkit.reporting.learning import OVERFIT
 from labkit.reporting.results import Comparison, StudyResults
+from labkit.reporting.scores import VERDICTS
 from labkit.reporting.tables import parameter_text
 
 WORDS = {
@@ -69,7 +70,7 @@ def ablation_sentence(one: Comparison, histories: Mapping[str, pd.DataFrame] | N
     """
     factor = factor_in_words(one.factor)
     place = f"one of {word(len(one.also) + 1)} differences" if one.also else "the only difference"
-    compared = compare_sentence(one.a, one.b, one.metric, one.difference, one.low, one.high)
+    compared = compare_sentence(one)
     if compared.startswith("The "):
         compared = f"t{compared[1:]}"
     text = f"With the {factor} as {place}, {compared}"
@@ -117,34 +118,33 @@ def _over_fitting(a: str, b: str, histories: Mapping[str, pd.DataFrame]) -> str:
     return f"{text}: larger for {wide}, but no over-fitting to speak of."
 
 
-def compare_sentence(
-    a: str, b: str, score: str, difference: float, low: float | None = None, high: float | None = None
-) -> str:
-    """Two variants on the same images: `difference` = b - a, with its interval; 'within noise' if that holds 0.
-
-    The direction is that of `evaluation.compare.paired_difference`.
-    """
-    named = metric(score)
-    if missing(difference):
+def compare_sentence(one: Comparison) -> str:
+    """Two variants on the same images: which scores higher, with the interval of the difference and its verdict."""
+    a, b, named = one.a, one.b, metric(one.metric)
+    if missing(one.difference):
         return f"The {named.name} of {a} and {b} cannot be compared: one of them is unknown."
-    same = named.difference(difference) == named.difference(0.0)
-    side = "higher" if difference > 0 else "lower"
-    text = f"The {named.name} of {b} is {named.difference(difference)} {side} than that of {a}"
+    same = named.difference(one.difference) == named.difference(0.0)
+    side = "higher" if one.difference > 0 else "lower"
+    text = f"The {named.name} of {b} is {named.difference(one.difference)} {side} than that of {a}"
     if same:
         text = f"{a} and {b} have the same {named.name}"
-    if low is None or high is None or missing(low) or missing(high):
+    if one.verdict == "equal":
+        return f"{text}: equal predictions."
+    if missing(one.low) or missing(one.high):
         return f"{text}." if same else f"{text}; without an interval it is open whether that is more than noise."
     scale, digits, unit = (100, 1, f"{NBSP}points") if named.percent else (1, 3, "")
-    ends = f"{fixed(low * scale, digits)} to {fixed(high * scale, digits)}{unit}"
+    ends = f"{fixed(one.low * scale, digits)} to {fixed(one.high * scale, digits)}{unit}"
     text += f" (95 % interval of the difference {ends})"
-    if low <= 0 <= high:
-        return f"{text}: {'no difference is seen' if same else 'the difference is within noise'}."
-    better = b if (difference > 0) == named.higher_is_better else a
-    return f"{text}: more than noise, {better} is better."
+    if one.verdict in ("noise", "too few"):
+        return f"{text}: {'no difference is seen' if same else VERDICTS[one.verdict]}."
+    of_seeds = "the better of these two networks (one seed each)"
+    if one.seeds > 1:
+        of_seeds = f"better over {word(int(one.seeds))} seeds"
+    return f"{text}: more than noise, {b if one.verdict == 'higher' else a} is {of_seeds}."
 
 
 def comparison_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
-    """Paired differences with their intervals and p values."""
+    """Paired differences, with intervals that hold for all pairs of the study together, and p values."""
     rows = []
     for one in comparisons:
         named = metric(one.metric)

@@ -14,6 +14,7 @@ from labkit.reporting.comparisons import compare_sentence
 from labkit.reporting.cost import COST, cost_table
 from labkit.reporting.frames import floats, means
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
+from labkit.reporting.results import Comparison
 from labkit.reporting.scores import seed_means
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
 from labkit.reporting.tables import estimates, results_table
@@ -127,7 +128,8 @@ def _best_and_lightest(scores: Mapping[str, float], costs: pd.DataFrame, score: 
     if lightest in winners:
         return f"{text}; no variant is lighter than {lightest}{by}."
     gains = listing([_times(key, costs.reindex([best, lightest])) for key in QUANTITIES])
-    compared = compare_sentence(best, lightest, score, scores[lightest] - scores[best])
+    no_interval = float("nan"), float("nan")
+    compared = compare_sentence(Comparison(best, lightest, "", score, scores[lightest] - scores[best], *no_interval))
     lighter = f"the lightest{by} is {lightest} with {named.text(scores[lightest])}: against {best}, {gains}"
     return f"{text}; {lighter}. {compared}"
 

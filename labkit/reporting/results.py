@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 
 from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts
-from labkit.evaluation.compare import holm, mcnemar, mean_of_seeds, paired_difference
+from labkit.evaluation import compare
 from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import METRICS, bootstrap_by_group, sensitivity
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
@@ -42,7 +43,10 @@ UNLABELLED = "the test images have no labels: scored are those of validation, by
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two variants that differ in one thing: ``b - a`` of one metric on the same test images, with its interval."""
+    """Two variants that differ in one thing: ``b - a`` of one metric on the same test images.
+
+    The interval is one of those that hold together for all pairs of the study (`compare.simultaneous_differences`).
+    """
 
     a: str
     b: str
@@ -54,6 +58,14 @@ class Comparison:
     also: tuple[tuple[str, Any, Any], ...] = ()  # of the recipe: what, in a, in b
     p: float = float("nan")  # exact McNemar, which is about accuracy: NaN for any other metric
     p_holm: float = float("nan")  # corrected for all pairs of the study
+    groups: int = compare.FEWEST  # this and the next as in `compare.paired_difference`
+    differing: int = compare.DIFFERING
+    seeds: int = 1
+
+    @property
+    def verdict(self) -> compare.Verdict:
+        """What may be said of b against a."""
+        return compare.verdict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -159,6 +171,20 @@ class StudyResults:
         """The decided test predictions of each seed of a run."""
         return [run["test"] for run in self.of(name)]
 
+    @cached_property
+    def against_majority(self) -> dict[str, pd.DataFrame]:
+        """Of each variant, how it differs from always predicting train's most frequent class, a row a metric."""
+        answer, n_classes = self.baseline["class"], len(self.classes)
+        return {name: compare.against_constant(self.seeds(name), answer, n_classes) for name in self.tests}
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """`compare.simultaneous_differences` of all variants, on the score and on accuracy."""
+        variants = {name: self.seeds(name) for name in self.tests}
+        return compare.simultaneous_differences(
+            variants, list(dict.fromkeys((self.score, "accuracy"))), len(self.classes)
+        )
+
     def leak_effects(self) -> dict[str, LeakEffect]:
         """Of each run of which a part of test is leaked: that part against the clean one, means over seeds."""
         found = {}
@@ -176,7 +202,7 @@ class StudyResults:
         The p values of accuracy are of the first seeds, and corrected for all these pairs.
         """
         pairs = list(self._pairs())
-        corrected = holm([pair.p for pair in pairs])
+        corrected = compare.holm([pair.p for pair in pairs])
         return (replace(pair, p_holm=float(p)) for pair, p in zip(pairs, corrected, strict=True))
 
     def _pairs(self) -> Iterator[Comparison]:
@@ -194,12 +220,10 @@ class StudyResults:
                 factors.remove("freeze_epochs")
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
-                differences = paired_difference(self.seeds(a), self.seeds(b), len(self.classes))
-                p = mcnemar(self.tests[a], self.tests[b])
+                p = compare.mcnemar(self.tests[a], self.tests[b])
                 for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
-                    row = differences.loc[metric]
-                    ends = row["difference"], row["low"], row["high"]
-                    yield Comparison(a, b, factors[0], metric, *ends, also, p_value)
+                    row = self.differences.loc[(a, b, metric)].drop(["a", "b"])
+                    yield Comparison(a, b, factors[0], metric, also=also, p=p_value, **row)
 
 
 def study_results(study_name: str) -> StudyResults:
@@ -329,8 +353,10 @@ def _deviation_needs_depth(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 
 def intervals_over_seeds(mine: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """`mean_of_seeds` of the runs of one variant, with AUROCs where it gives probabilities."""
+    """`mean_of_seeds` of the runs of one variant, with AUROCs where it gives probabilities; of one run its own."""
+    if len(mine) == 1:
+        return mine[0]["intervals"]
     tests, classes = [run["test"] for run in mine], mine[0]["classes"]
     task = facts(mine[0]["params"].dataset).task
     aurocs = [] if is_ordinal(tests[0]) else [auroc_draws(test, classes, task) for test in tests]
-    return mean_of_seeds(tests, len(classes), aurocs)
+    return compare.mean_of_seeds(tests, len(classes), aurocs)

@@ -1,4 +1,4 @@
-"""Scores of the variants: dots with intervals, which is best, and whether it beats the majority baseline."""
+"""Scores of the variants: dots with intervals, and whether they beat the majority baseline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.format import article, listing, metric, missing, percent, plural, with_interval, word
+from labkit.evaluation.compare import verdict
+from labkit.format import article, listing, metric, percent, plural, signed_difference, with_interval
 from labkit.reporting.frames import floats, known, mean, only, parts
 from labkit.reporting.labels import wrap
+from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.reporting.style import GREY, Palette, new_figure, row_axis, styled, value_axis
 from labkit.reporting.tables import BASELINE
 
-NEARLY = 0.005  # half a point of accuracy: what "nearly the majority class" means
 CONSTANT = 0.98  # share of equal predictions from which a model is nearly constant
+TOO_SMALL = "too few images or patients for a verdict"
+VERDICTS = {"higher": "more than noise", "lower": "more than noise", "noise": "within noise", "too few": TOO_SMALL}
+BESIDE = {  # a verdict against the baseline -> what it says of one variant, and of several
+    "constant": ("does no better: it predicts just this for every image", "do no better: each predicts just this"),
+    "equal": ("does no better: it is right on the same images", "do no better: each is right on the same images"),
+    "higher": ("is above it", "are above it"),
+    "noise": ("cannot be told apart from it", "cannot be told apart from it"),
+    "too few": (f"has {TOO_SMALL}", f"have {TOO_SMALL}"),
+    "lower": ("is below it", "are below it"),
+}
 
 
 @styled
@@ -98,83 +109,49 @@ def _value(ax: Axes, row: int, text: str, color: str) -> None:
     ax.text(1.03, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5, color=color)
 
 
-def best_variant_sentence(results: pd.DataFrame, score: str, baseline: float | None = None) -> str:
-    """Which variant is best on the test images by one score, and how that compares with the majority baseline.
+def chosen_sentence(results: StudyResults, score: str) -> str:
+    """The test score of the variant that the report talks about, and what may be said of it against the baseline."""
+    named, mine = metric(score), results.of(results.chosen)
+    row, ends = results.against_majority[results.chosen].loc[score], intervals_over_seeds(mine).loc[score]
+    value = with_interval(score, row["b"], ends["low"], ends["high"])
+    if len(mine) > 1:
+        value += f" (mean of {plural(len(mine), 'seed')})"
+    text = f"{results.of_chosen.removeprefix(' of ')} has {article(named.name)} of {value} on the test images"
+    return f"{text}, {against_baseline(score, row)}."
 
-    `results`: as `tables.estimates`; an unknown estimate (NaN) is never compared.
+
+def against_baseline(score: str, row: pd.Series) -> str:
+    """'+7.5 points [+1.3 to +14.4] against the majority baseline (73.1 %): more than noise'.
+
+    `row`: of `compare.against_constant`.
     """
-    named, where = metric(score), "on the test images"
-    of_run = seed_means(results, score)
-    if not of_run:
-        return f"No variant has a known {named.name} {where}."
-    values = [found.estimate for found in of_run.values()]
-    best = named.text(max(values) if named.higher_is_better else min(values))
-    # Compared as printed: two variants with the same digits are a tie.
-    winners = [run for run, found in of_run.items() if named.text(found.estimate) == best]
-    first = of_run[winners[0]]
-    value = with_interval(score, first.estimate, first.low, first.high)
-    if first.seeds > 1:
-        value += f" (mean of {plural(first.seeds, 'seed')})"
-    superlative = "highest" if named.higher_is_better else "lowest"
-    if len(of_run) == 1:
-        some = f" with a known {named.name}" if len(parts(results, "run")) > 1 else ""
-        text = f"The only variant{some}, {winners[0]}, has {article(named.name)} of {value} {where}"
-    elif len(winners) == len(of_run):
-        text = f"{_all(winners, winners)} have the same {named.name} {where}, {best}"
-    elif len(winners) > 1:
-        text = f"{listing(winners)} share the {superlative} {named.name} {where}, {best}"
-    else:
-        text = f"{winners[0]} has the {superlative} {named.name} {where}, {value}"
-    if baseline is None or missing(baseline):
-        return f"{text}."
-    level = f"the majority baseline ({named.text(baseline)})"
-    if best == named.text(baseline):
-        return f"{text}, the same as {level}."
-    difference = first.estimate - baseline
-    text += f", {named.difference(difference)} {'above' if difference > 0 else 'below'} {level}"
-    if len(winners) == 1 and first.low <= baseline <= first.high:
-        text += ", which lies inside its 95 % interval: within noise"
-    return f"{text}."
+    level = f"the majority baseline ({metric(score).text(row['a'])})"
+    if verdict(row) == "equal":
+        return f"the same as {level}"
+    return f"{_difference(score, row)} against {level}: {VERDICTS[verdict(row)]}"
 
 
-def majority_sentence(
-    results: pd.DataFrame, majority_class: str, baseline: float, n: int, shares: Mapping[str, float]
-) -> str:
-    """What always predicting the majority class scores, and which variants do no better than that.
+def majority_sentence(against: Mapping[str, pd.DataFrame], majority_class: str, n: int) -> str:
+    """What always predicting the majority class scores, and what may be said of each variant against it, on accuracy.
 
-    `baseline`: its accuracy (fraction); `n`: test images; `shares`: run -> share of its most frequent prediction (1: a
-    constant model, which may also have chosen another class; its accuracy is then another one).
+    `against`: `compare.against_constant` of each variant; `n`: test images.
     """
-    of_run = seed_means(results, "accuracy")
-    names = list(of_run)
-    groups: dict[str, list[str]] = {"constant": [], "above": [], "noise": [], "not above": []}
-    for name, found in of_run.items():
-        if shares[name] >= CONSTANT and abs(found.estimate - baseline) <= 1 - CONSTANT + NEARLY:
-            groups["constant"].append(name)
-        else:
-            side = "not above" if found.estimate <= baseline else "noise" if found.low <= baseline else "above"
-            groups[side].append(name)
-    said = [
-        f"Always predicting “{majority_class}” scores {percent(baseline)} accuracy on the {plural(n, 'test image')}."
-    ]
-    if constant := groups["constant"]:
-        verb, each = ("does", "it") if len(constant) == 1 else ("do", "each")
-        said.append(f"{_all(constant, names)} {verb} no better: {each} predicts just this for (nearly) every image.")
-    for words, group in (("above it", groups["above"]), ("above it only within noise", groups["noise"])):
-        if group:
-            said.append(f"{_all(group, names)} {'is' if len(group) == 1 else 'are'} {words}.")
-    if below := groups["not above"]:
-        verb = f"{listing(below)} {'is' if len(below) == 1 else 'are'} not"
-        if len(below) == len(names) > 1:
-            verb = f"{'Neither' if len(names) == 2 else 'No'} variant is"
-        said.append(f"{verb} above it.")
+    rows = {name: table.loc["accuracy"] for name, table in against.items()}
+    level = percent(next(iter(rows.values()))["a"])
+    said = [f"Always predicting “{majority_class}” scores {level} accuracy on the {plural(n, 'test image')}."]
+    found: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        key = verdict(row) if sum(against[name]["differing"]) else "constant"
+        text = name if verdict(row) == "equal" else f"{name} ({_difference('accuracy', row)})"
+        found.setdefault(key, []).append(text)
+    said += [f"{listing(found[key])} {words[len(found[key]) > 1]}." for key, words in BESIDE.items() if key in found]
+    if len(rows) > 1:
+        said.append("The 95 % interval is that of each difference by itself.")
     return " ".join(said)
 
 
-def _all(some: Sequence[str], names: Sequence[str]) -> str:
-    if len(some) < len(names) or len(names) == 1:
-        return listing(list(some))
-    return "Both variants" if len(names) == 2 else f"All {word(len(names))} variants"
+def _difference(score: str, row: pd.Series) -> str:
+    return signed_difference(score, row["difference"], row["low"], row["high"])
 
 
 @dataclass(frozen=True)

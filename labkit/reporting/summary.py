@@ -1,20 +1,25 @@
 """The box at the head of a report: at most five sentences, all written from the numbers."""
 
 from labkit.data.source import PHANTOMS
-from labkit.evaluation.compare import paired_difference
+from labkit.evaluation.compare import verdict
 from labkit.format import listing, metric, percent, plural, whole, word
 from labkit.reporting.results import StudyResults
-from labkit.reporting.scores import CONSTANT, best_variant_sentence
-from labkit.reporting.tables import estimates
+from labkit.reporting.scores import CONSTANT, against_baseline, chosen_sentence
+
+APART = {
+    "higher": "is better than {} by more than noise",
+    "lower": "is worse than {} by more than noise",
+    "noise": "cannot be told apart from {}",
+    "equal": "predicts the same as {}",
+    "too few": "is not compared with {} (too few differing images or patients)",
+}
 
 
 def summary(results: StudyResults) -> list[str]:
-    """What was done; which variant is best; the majority baseline; what the best is better than; and whether the
-    numbers can be trusted."""
-    found = estimates(results.runs)
+    """What was done; the variant chosen; the majority baseline; what it is better than; what the numbers are worth."""
     said = [
         _what(results),
-        best_variant_sentence(found, results.score, results.baseline[results.score]),
+        chosen_sentence(results, results.score),
         _without_a_model(results),
         _told_apart(results),
         _how_sound(results),
@@ -35,10 +40,11 @@ def _what(results: StudyResults) -> str:
 
 
 def _without_a_model(results: StudyResults) -> str:
-    accuracy = metric("accuracy").text
-    best = max(results.tests, key=lambda name: results.mean(name, "accuracy"))
     text = f"Always predicting “{results.majority_class}” is right in {percent(results.baseline['accuracy'])}"
-    text += f" of the test images, the most accurate variant, {best}, in {accuracy(results.mean(best, 'accuracy'))}"
+    text += " of the test images"
+    if results.score != "accuracy":
+        row = results.against_majority[results.chosen].loc["accuracy"]
+        text += f", {results.chosen} in {percent(row['b'])}, {against_baseline('accuracy', row)}"
     blind = [name for name in results.tests if results.mean(name, "majority_share") >= CONSTANT]
     if blind:
         text += f"; {listing(blind)} {'gives' if len(blind) == 1 else 'give'} (nearly) always the same prediction"
@@ -46,20 +52,14 @@ def _without_a_model(results: StudyResults) -> str:
 
 
 def _told_apart(results: StudyResults) -> str:
-    """The best variant against every other, with paired intervals."""
-    if len(results.tests) < 2:
-        return ""
-    best = results.chosen
-    beaten, close = [], []
+    """The chosen variant against every other, with intervals that hold for all pairs of the study together."""
+    found: dict[str, list[str]] = {}
     for name in results.tests:
-        if name != best:
-            row = paired_difference(results.seeds(name), results.seeds(best), len(results.classes)).loc[results.score]
-            (beaten if row["low"] > 0 else close).append(name)
-    where = f"On {metric(results.score).name}, {best} is"
-    if not beaten:
-        return f"{where} not better than {_of(close)} by more than noise."
-    apart = f", and cannot be told apart from {_of(close)}" if close else ""
-    return f"{where} better than {_of(beaten)} by more than noise{apart}."
+        if name != results.chosen:
+            row = results.differences.loc[(name, results.chosen, results.score)]
+            found.setdefault(verdict(row), []).append(name)
+    said = [words.format(_of(found[key])) for key, words in APART.items() if key in found]
+    return f"On {metric(results.score).name}, {results.chosen} {listing(said)}." if said else ""
 
 
 def _of(names: list[str]) -> str:

@@ -6,7 +6,16 @@ import pytest
 from made_tables import clustered
 from scipy.stats import binom
 
-from labkit.evaluation.compare import holm, mcnemar, mean_of_seeds, paired_difference, unpaired_difference
+from labkit.evaluation.compare import (
+    against_constant,
+    holm,
+    mcnemar,
+    mean_of_seeds,
+    paired_difference,
+    simultaneous_differences,
+    unpaired_difference,
+    verdict,
+)
 from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.ranking import auroc_draws
 
@@ -56,7 +65,7 @@ def test_seeds_that_answer_alike_add_nothing_and_seeds_that_differ_widen_the_int
     perfect = predicted(labels, labels, groups)
     mixed = mean_of_seeds([predicted(labels, predictions, groups), perfect, perfect], 3).loc["accuracy"]
     single = one.loc["accuracy"]
-    assert single["low"] < mixed["low"] < single["high"] and mixed["high"] == 1  # one seed in all three places
+    assert mixed["low"] < single["low"] and mixed["high"] == 1  # a share ends at 1, however far the seeds are apart
     means = paired_difference([perfect] * 2, [predicted(labels, predictions, groups), perfect], 3).loc["accuracy"]
     assert means["difference"] == pytest.approx((single["estimate"] - 1) / 2)
 
@@ -84,6 +93,95 @@ def test_between_different_images_nothing_is_paired():
     found = unpaired_difference([a], [b], 3).loc["accuracy"]
     assert found["difference"] == 0 and found["low"] < 0 < found["high"]
     assert (compare(labels, predictions, predictions, groups).loc["accuracy", ["low", "high"]] == 0).all()
+
+
+def beside_constant(groups: int, each: int, lost: int, won: int) -> pd.DataFrame:
+    """Images of `groups` patients: a model that is right on `won` images of class 1, wrong on `lost` of the others."""
+    labels = np.zeros(groups * each, int)
+    ill = round(0.279 * len(labels))
+    labels[:ill] = 1
+    predictions = np.zeros_like(labels)
+    predictions[:won] = predictions[ill : ill + lost] = 1
+    patients = np.arange(len(labels))
+    if each == 2:  # of five patients both eyes are won
+        patients = np.where(patients < 10, patients // 2, 5 + (patients - 10) % (groups - 5))
+    return predicted(labels, predictions, patients)
+
+
+@pytest.mark.parametrize(
+    ("table", "difference", "low", "high", "said"),
+    [
+        (beside_constant(80, 2, 3, 15), 7.5, 1.3, 14.4, "higher"),
+        (beside_constant(1353, 1, 4, 31), 2.0, 1.2, 2.9, "higher"),
+        (beside_constant(1353, 1, 0, 1), 0.1, 0.0, 0.2, "noise"),
+        (beside_constant(1353, 1, 0, 4), 0.3, 0.1, 0.6, "too few"),  # p = 0.125 by McNemar
+        (beside_constant(29, 2, 0, 15), 25.9, 12.1, 39.7, "too few"),
+        (beside_constant(80, 2, 30, 5), -15.6, -22.5, -8.1, "lower"),
+        (beside_constant(80, 2, 0, 0), 0, 0, 0, "equal"),
+    ],
+)
+def test_a_model_is_compared_with_a_constant_answer_on_the_same_images(table, difference, low, high, said):
+    row = against_constant([table], 0, 3).loc["accuracy"]
+    assert 100 * row["difference"] == pytest.approx(difference, abs=0.06)
+    assert 100 * row[["low", "high"]].to_numpy(float) == pytest.approx([low, high], abs=0.7)
+    assert verdict(row) == said
+
+
+def test_other_predictions_of_which_as_many_are_right_are_equal_for_accuracy_only():
+    labels = np.repeat([0, 1, 2], 40)
+    a, b = (np.where(labels == 2, wrong, labels) for wrong in (0, 1))
+    rows = compare(labels, a, b, None)
+    assert verdict(rows.loc["accuracy"]) == "equal" and rows.loc["qwk", "differing"] == 40
+
+
+def equally_good(generator, n_variants: int, n_groups: int = 80) -> dict[str, list[pd.DataFrame]]:
+    """Variants of one accuracy that agree on most images, patient by patient; two images a patient."""
+    groups = np.repeat(np.arange(n_groups), 2)
+    labels = generator.choice(3, n_groups, p=[0.7, 0.2, 0.1])[groups]
+    easy = (generator.random(n_groups) < 0.75)[groups]
+    variants = {}
+    for number in range(n_variants):
+        right = np.where(generator.random(len(groups)) < 0.7, easy, (generator.random(n_groups) < 0.75)[groups])
+        answers = np.where(right, labels, (labels + generator.integers(1, 3, len(groups))) % 3)
+        variants[f"v{number}"] = [predicted(labels, answers, groups)]
+    return variants
+
+
+@pytest.mark.parametrize(("n_variants", "studies"), [(2, 120), (4, 100), (7, 40), (12, 20)])
+def test_of_equally_good_variants_one_study_in_twenty_claims_a_difference(n_variants, studies):
+    generator, false = np.random.default_rng(10 + n_variants), 0
+    for _ in range(studies):
+        found = simultaneous_differences(equally_good(generator, n_variants), ["qwk", "accuracy"], 3, draws=400)
+        false += any(verdict(row) in ("higher", "lower") for row in found.to_dict("records"))
+    assert false / studies <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / studies)
+
+
+def test_simultaneous_intervals_are_mirrored_wider_and_still_find_what_is_there():
+    variants = equally_good(np.random.default_rng(3), 3)
+    (first,) = variants["v0"]
+    variants |= {"same": [first], "right": [first.assign(prediction=first["label"])]}
+    found = simultaneous_differences(variants, ["accuracy"], 3)
+    forth, back = found.loc[("v0", "right", "accuracy")], found.loc[("right", "v0", "accuracy")]
+    assert (verdict(forth), verdict(back)) == ("higher", "lower") and forth["low"] == pytest.approx(-back["high"])
+    alone = paired_difference(variants["v0"], variants["v1"], 3).loc["accuracy"]
+    joint = found.loc[("v0", "v1", "accuracy")]
+    assert joint["difference"] == alone["difference"] and joint["high"] - joint["low"] > alone["high"] - alone["low"]
+    same = found.loc[("v0", "same", "accuracy")]
+    assert verdict(same) == "equal" and same["low"] == same["high"] == 0
+    few = simultaneous_differences({name: [of[0].head(40)] for name, of in variants.items()}, ["accuracy"], 3)
+    assert verdict(few.loc[("v0", "right", "accuracy")]) == "too few"
+
+
+def test_an_interval_over_three_seeds_covers_their_noise():
+    generator, labels = np.random.default_rng(3), np.zeros(400, int)
+    covered = 0
+    for number in range(200):  # one patient's images are like another's: only seeds differ, by 10 points
+        right = np.clip(generator.normal(0.5, 0.1, 3), 0, 1)
+        answers = [np.tile(np.arange(20) >= round(20 * share), 20).astype(int) for share in right]
+        tests = [predicted(labels, answer, np.repeat(np.arange(20), 20)) for answer in answers]
+        ends = mean_of_seeds(tests, 2, draws=300, seed=number).loc["accuracy"]
+        covered += ends["low"] - 1e-9 <= 0.5 <= ends["high"] + 1e-9
+    assert covered / 200 >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def pair(b: int, c: int) -> float:

@@ -10,7 +10,8 @@ from labkit.reporting.comparisons import compare_sentence
 from labkit.reporting.confusion import confusion_sentence
 from labkit.reporting.cost import cost_sentence
 from labkit.reporting.learning import curves_sentence
-from labkit.reporting.scores import best_variant_sentence, majority_sentence
+from labkit.reporting.results import Comparison
+from labkit.reporting.scores import against_baseline, majority_sentence
 
 NAN = float("nan")
 BASELINE = 0.7336
@@ -22,60 +23,36 @@ def plain(text: str) -> str:
     return text.replace(numbers.NBSP, " ")
 
 
-def scores(metric: str = "accuracy", **runs: tuple[float, float, float]) -> pd.DataFrame:
-    rows = [(run, metric, *values) for run, values in runs.items()]
-    return pd.DataFrame(rows, columns=["run", "metric", "estimate", "low", "high"])
+def beside(difference: float, low: float, high: float, groups: int = 80, differing: int = 20) -> pd.DataFrame:
+    """As `compare.against_constant`, of which the sentences read one row."""
+    row = {"a": BASELINE, "b": BASELINE + difference, "difference": difference, "low": low, "high": high}
+    return pd.DataFrame([row | {"groups": groups, "differing": differing}], ["accuracy"])
 
 
-def best(table: pd.DataFrame, baseline: float | None = BASELINE, score: str = "accuracy") -> str:
-    return plain(best_variant_sentence(table, score, baseline))
+ABOVE, NOISE = beside(0.075, 0.013, 0.144), beside(0.006, -0.01, 0.02)
+ALIKE, BELOW, FEW = beside(0, 0, 0, differing=0), beside(-0.1, -0.2, -0.05), beside(0.003, 0.001, 0.006, 1353, 4)
 
 
-def test_best_variant_above_the_baseline():
-    assert best(scores(r50=(0.823, 0.814, 0.832), r18=(0.819, 0.81, 0.828))) == (
-        "r50 has the highest accuracy on the test images, 82.3 % [81.4–83.2], "
-        "8.9 points above the majority baseline (73.4 %)."
-    )
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (ABOVE, "+7.5 points [+1.3 to +14.4] against the majority baseline (73.4 %): more than noise"),
+        (NOISE, "+0.6 points [−1.0 to +2.0] against the majority baseline (73.4 %): within noise"),
+        (ALIKE, "the same as the majority baseline (73.4 %)"),
+        (BELOW, "−10.0 points [−20.0 to −5.0] against the majority baseline (73.4 %): more than noise"),
+        (
+            FEW,
+            "+0.3 points [+0.1 to +0.6] against the majority baseline (73.4 %): "
+            "too few images or patients for a verdict",
+        ),
+    ],
+)
+def test_what_may_be_said_against_the_baseline(table, words):
+    assert plain(against_baseline("accuracy", table.loc["accuracy"])) == words
 
 
-def test_best_variant_below_the_baseline():
-    text = best(scores(r50=(0.70, 0.69, 0.71), r18=(0.65, 0.6, 0.69)))
-    assert text.endswith("70.0 % [69.0–71.0], 3.4 points below the majority baseline (73.4 %).")
-
-
-def test_best_variant_whose_interval_holds_the_baseline_is_within_noise():
-    assert "0.6 points above the majority baseline (73.4 %), which lies inside" in best(scores(r50=(0.74, 0.73, 0.75)))
-
-
-def test_variants_that_print_alike_share_the_first_place():
-    table = scores(a=(0.8, 0.7, 0.9), b=(0.8002, 0.7, 0.9), c=(0.7, 0.6, 0.8))
-    assert best(table, None) == "a and b share the highest accuracy on the test images, 80.0 %."
-    equal = scores(a=(BASELINE, 0.7, 0.8), b=(BASELINE, 0.7, 0.8))
-    assert best(equal) == (
-        "Both variants have the same accuracy on the test images, 73.4 %, the same as the majority baseline (73.4 %)."
-    )
-
-
-def test_one_variant_is_not_called_the_best_of_several():
-    assert best(scores(a=(0.75, NAN, NAN)), None) == (
-        "The only variant, a, has an accuracy of 75.0 % on the test images."
-    )
-    assert "The only variant with a known accuracy, a," in best(scores(a=(0.75, NAN, NAN), b=(NAN, NAN, NAN)))
-
-
-def test_unknown_results_are_called_unknown():
-    assert best(scores(a=(NAN, NAN, NAN))) == "No variant has a known accuracy on the test images."
-
-
-def test_seeds_are_averaged_and_named():
-    table = pd.concat([scores(a=(0.80, 0.7, 0.9)), scores(a=(0.82, 0.7, 0.9))])
-    assert "81.0 % (mean of 2 seeds)" in best(table)
-
-
-def test_a_metric_where_less_is_better_is_won_by_the_lowest():
-    assert best(scores("ece", a=(0.2, NAN, NAN), b=(0.1, NAN, NAN)), None, score="ece") == (
-        "b has the lowest expected calibration error on the test images, 0.100."
-    )
+def pair(metric: str, difference: float, low: float = NAN, high: float = NAN, **counts: int) -> str:
+    return plain(compare_sentence(Comparison("a", "b", "arch", metric, difference, low, high, **counts)))
 
 
 @pytest.mark.parametrize(
@@ -85,58 +62,49 @@ def test_a_metric_where_less_is_better_is_won_by_the_lowest():
         (-0.012, -0.02, -0.004, "is 1.2 points lower than that of a"),
     ],
 )
-def test_a_difference_beyond_noise_names_the_better_variant(difference, low, high, ending):
-    text = plain(compare_sentence("a", "b", "accuracy", difference, low, high))
+def test_a_difference_beyond_noise_names_the_better_of_two_networks(difference, low, high, ending):
+    text = pair("accuracy", difference, low, high)
     assert text.startswith(f"The accuracy of b {ending}")
-    assert text.endswith(f": more than noise, {'b' if difference > 0 else 'a'} is better.")
-
-
-def test_the_better_of_two_calibration_errors_is_the_lower():
-    assert compare_sentence("a", "b", "ece", -0.02, -0.03, -0.01).endswith("b is better.")
+    better = "b" if difference > 0 else "a"
+    assert text.endswith(f": more than noise, {better} is the better of these two networks (one seed each).")
+    assert pair("accuracy", difference, low, high, seeds=3).endswith(f"noise, {better} is better over three seeds.")
+    assert "better" not in pair("accuracy", difference, low, high, groups=29)
 
 
 @pytest.mark.parametrize("difference", [0.004, -0.004])
 def test_an_interval_that_holds_zero_is_noise(difference):
-    text = compare_sentence("a", "b", "qwk", difference, -0.005, 0.013)
-    assert text.endswith("(95 % interval of the difference −0.005 to 0.013): the difference is within noise.")
-    assert "better" not in text
+    text = pair("qwk", difference, -0.005, 0.013)
+    assert text.endswith("(95 % interval of the difference −0.005 to 0.013): within noise.") and "better" not in text
 
 
 def test_equal_unknown_and_unmeasured_differences_claim_nothing():
-    assert "have the same accuracy" in compare_sentence("a", "b", "accuracy", 0.0, -0.01, 0.01)
-    assert "cannot be compared" in compare_sentence("a", "b", "accuracy", NAN)
-    assert "without an interval it is open" in compare_sentence("a", "b", "accuracy", 0.01)
+    assert pair("accuracy", 0.0, -0.01, 0.01).endswith("no difference is seen.")
+    assert pair("qwk", 0.0, 0.0, 0.0, differing=0).endswith("same quadratic weighted kappa: equal predictions.")
+    assert "cannot be compared" in pair("accuracy", NAN)
+    assert "without an interval it is open" in pair("accuracy", 0.01)
 
 
-def majority(table: pd.DataFrame, shares: dict[str, float], n: int = 7026) -> str:
-    return plain(majority_sentence(table, "No DR", BASELINE, n, shares))
+def majority(n: int = 7026, **against: pd.DataFrame) -> str:
+    return plain(majority_sentence(against, "No DR", n))
 
 
 def test_constant_models_are_called_so_in_so_many_words():
-    table = scores(a=(BASELINE, 0.72, 0.75), b=(0.7333, 0.72, 0.75))
-    assert majority(table, {"a": 1.0, "b": 0.999}) == (
+    assert majority(a=ALIKE, b=ALIKE).startswith(
         "Always predicting “No DR” scores 73.4 % accuracy on the 7,026 test images. "
-        "Both variants do no better: each predicts just this for (nearly) every image."
+        "a and b do no better: each predicts just this."
     )
-
-
-def test_a_model_with_the_baselines_accuracy_but_other_predictions_is_not_called_constant():
-    assert majority(scores(a=(0.735, 0.72, 0.75)), {"a": 0.8}).endswith("a is above it only within noise.")
-
-
-def test_a_constant_model_of_another_class_is_below_not_majority():
-    assert majority(scores(a=(0.02, 0.01, 0.03)), {"a": 1.0}).endswith("a is not above it.")
 
 
 def test_each_variant_lands_on_its_side_of_the_baseline():
-    table = scores(a=(0.736, 0.72, 0.75), b=(0.82, 0.81, 0.83), c=(0.745, 0.73, 0.76), d=(0.6, 0.5, 0.7))
-    text = majority(table, {"a": 0.99, "b": 0.8, "c": 0.8, "d": 0.4}, n=1)
-    assert "on the 1 test image. a does no better" in text
-    assert text.endswith("b is above it. c is above it only within noise. d is not above it.")
-    assert majority(scores(a=(0.6, 0, 1), b=(0.5, 0, 1)), {"a": 0.5, "b": 0.5}).endswith("Neither variant is above it.")
-    assert majority(scores(a=(0.8, 0.79, 0.9), b=(0.9, 0.8, 1)), {"a": 0.5, "b": 0.5}).endswith(
-        "Both variants are above it."
+    other = pd.concat([ALIKE, beside(0.1, 0, 0.2).set_axis(["qwk"])])  # others of the wrong images
+    text = majority(1, a=other, b=ABOVE, c=NOISE, d=BELOW, e=ALIKE, f=FEW)
+    assert "on the 1 test image. e does no better: it predicts just this for every image." in text
+    assert "a does no better: it is right on the same images. b (+7.5 points [+1.3 to +14.4]) is above it. c (" in text
+    assert "cannot be told apart from it. f (+0.3 points [+0.1 to +0.6]) has too few images or patients" in text
+    assert text.endswith(
+        "d (−10.0 points [−20.0 to −5.0]) is below it. The 95 % interval is that of each difference by itself."
     )
+    assert majority(a=ABOVE, b=ABOVE).count("are above it.") == 1 and "by itself" not in majority(a=ABOVE)
 
 
 def curves(train: list[float], val: list[float], run: str = "a") -> pd.DataFrame:

@@ -8,9 +8,7 @@ from labkit.reporting import results as collect_room
 from labkit.reporting.checklist import checklist
 from labkit.reporting.references import references
 from labkit.reporting.results import study_results
-from labkit.reporting.scores import best_variant_sentence
 from labkit.reporting.summary import summary
-from labkit.reporting.tables import estimates
 from labkit.reporting.worth import worth
 from labkit.studies.file import Study
 
@@ -29,7 +27,8 @@ def said() -> list[str]:
 def test_a_single_variant_that_always_answers_alike_is_called_so(study):
     what, best, without, sound = said()
     assert what == "One network was trained on 100 synthetic images and tested on 60 others of 30 patients."
-    assert "0.000" in best and "blind gives (nearly) always the same prediction" in without
+    assert best.startswith("blind has a quadratic weighted kappa of 0.000") and "the same as the majority" in best
+    assert "blind gives (nearly) always the same prediction" in without
     assert sound.startswith("No patient is on both sides of the split") and "another seed" in sound
 
 
@@ -39,8 +38,14 @@ def test_the_best_is_told_apart_from_those_it_beats_and_not_from_its_like(study)
     make_run("good", labels(), val=labels())
     make_run("alike", almost, val=almost)
     told = said()[3]
-    assert "good is better than blind by more than noise, and cannot be told apart from alike." in told
+    assert "good is better than blind by more than noise and cannot be told apart from alike." in told
     assert len(said()) == 5 and "Three variants" in said()[0]
+    make_run("good", labels()[::-1].copy(), val=labels())  # chosen on validation, and worse than chance on test
+    assert (
+        "good (best on validation)" in said()[1]
+        and "against the majority baseline (0.000): more than noise" in said()[1]
+    )
+    assert "good is worse than blind and alike by more than noise." in said()[3]
 
 
 def test_a_leak_is_left_to_its_warning_and_never_called_sound(study):
@@ -49,10 +54,13 @@ def test_a_leak_is_left_to_its_warning_and_never_called_sound(study):
 
 
 def test_several_seeds_are_averaged(study):
-    make_run("good", labels())
-    make_run("good", np.zeros(60, int), seed=1)
+    make_run("good", labels(), val=labels())
+    make_run("good", np.zeros(60, int), val=labels(), seed=1)
     what, best, *_ = said()
-    assert "up to two times each" in what and "good has the highest" in best and "0.500" in best
+    assert "up to two times each" in what and "good (best on validation) has" in best
+    assert "(mean of 2 seeds) on the test images, +0.500 [−" in best and best.endswith(
+        "baseline (0.000): within noise."
+    )
 
 
 def test_the_variant_told_of_is_the_best_mean_on_validation_whatever_test_says(study):
@@ -68,9 +76,7 @@ def test_the_variant_told_of_is_the_best_mean_on_validation_whatever_test_says(s
     assert results.chosen == "good" and results.n_seeds.replace("\u00a0", " ") == "2 seeds"
     assert results.of_chosen == " of good (best on validation)"
     ends = results.over_seeds()["alike"].loc["qwk"]
-    assert ends["low"] == 0 and ends["high"] == 1
-    told = estimates(results.runs, ["qwk"], results.over_seeds())
-    assert "0.500 [0.000–1.000]" in best_variant_sentence(told.query("run == 'alike'"), "qwk")
+    assert ends["low"] == -1 and ends["high"] == 1  # two seeds this far apart say nothing
 
 
 def test_without_validation_images_the_first_row_is_told_of_and_stamped(study):
