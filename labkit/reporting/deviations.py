@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.format import DASH, NBSP, fixed, interval, metric, missing, percent, plural, signed, signed_difference
+from labkit.format import DASH, NBSP, fixed, metric, missing, percent, signed_difference
 from labkit.models.build import DEVIATIONS, RESNETS
 from labkit.reporting.cost import COST
 from labkit.reporting.frames import means
@@ -66,12 +66,9 @@ def deviation_table(rows: Sequence[Row]) -> pd.DataFrame:
 
 def _changed(key: str, values: Sequence[float]) -> str:
     """'82.3 % → 80.1 %: −2.2 points [−3.1 to −1.3]'."""
-    proper, deviating, difference, low, high = values
+    proper, deviating, *change = values
     text = f"{metric(key).text(proper)} → {metric(key).text(deviating)}"
-    if missing(difference):
-        return text
-    size = plural(signed(100 * difference, 1), "point") if metric(key).percent else signed(difference, 3)
-    return f"{text}: {size} {interval(key, low, high).replace(' ', NBSP)}".strip()
+    return text if missing(change[0]) else f"{text}: {signed_difference(key, *change).replace(' ', NBSP)}"
 
 
 def degradation_sentence(results: StudyResults) -> str:

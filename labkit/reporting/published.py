@@ -9,19 +9,7 @@ import pandas as pd
 
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import unpaired_difference
-from labkit.format import (
-    DASH,
-    NBSP,
-    interval,
-    listing,
-    metric,
-    missing,
-    percent,
-    plural,
-    signed_difference,
-    whole,
-    word,
-)
+from labkit.format import DASH, NBSP, interval, listing, metric, missing, percent, plural, signed_difference, whole
 from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.studies.file import Published
 
@@ -138,12 +126,10 @@ def _text(cell: Row | None, column: str, score: str) -> str:
 def protocol_sentence(rows: Sequence[Row], score: str) -> str:
     """How far the score as the data came is above that with patients kept apart, and what may not be concluded."""
     both = [row for row in rows if row["course"] and row["honest"]]
-    gaps = {row["run"]: row["course"]["estimate"] - row["honest"]["estimate"] for row in both}
-    if not gaps:
+    if not both:
         return f"No variant's {metric(score).name} is known under both protocols, so they cannot be compared."
-    text = _protocols(gaps, score)
-    if ends := [_with_ends(row["run"], row["gap"], score) for row in both if row["gap"]]:
-        text += f" With 95 % intervals: {'; '.join(ends)}."
+    gaps = {row["run"]: _apart(row, score) for row in both}
+    text = f"{metric(score).title} as the data came minus that with patients kept apart: {'; '.join(gaps.values())}."
     if without := [row["run"] for row in rows if row["run"] not in gaps]:
         text += f" Of {listing(without)} it is not known under both."
     return text + (
@@ -152,41 +138,13 @@ def protocol_sentence(rows: Sequence[Row], score: str) -> str:
     )
 
 
-def _protocols(gaps: Mapping[str, float], score: str) -> str:
-    """For how many variants the data as it came gives more, for how many less and for how many the same, as printed."""
-    named = metric(score)
-    sides: dict[str, list[str]] = {"higher": [], "lower": [], "the same": []}
-    for gap in gaps.values():
-        size = named.difference(gap)
-        sides["the same" if size == named.difference(0.0) else "higher" if gap > 0 else "lower"].append(size)
-    clauses = []
-    for side, sizes in sides.items():
-        if sizes:
-            by = "" if side == "the same" else f", by {_range(sizes)}"
-            clauses.append(f"{side} for {word(len(sizes)) if clauses else _of(len(sizes), len(gaps))}{by}")
-    return f"The {named.name} as the data came, against that with patients kept apart, is {'; '.join(clauses)}."
-
-
-def _of(some: int, total: int) -> str:
-    if total == 1:
-        return "the one variant that has both"
-    if some == total:
-        return "both variants" if total == 2 else f"all {word(total)} variants"
-    return f"{word(some)} of {word(total)} variants"
-
-
-def _range(sizes: Sequence[str]) -> str:
-    """'1.2 points', or '1.2 to 3.4 points'."""
-    low, high = (end(sizes, key=lambda size: float(size.split(NBSP)[0])) for end in (min, max))
-    return high if low == high else f"{low.split(NBSP)[0]} to {high}"
-
-
-def _with_ends(run: str, gap: Sequence[float], score: str) -> str:
+def _apart(row: Row, score: str) -> str:
     """'lite0 +0.050 [−0.010 to +0.110], which includes zero'."""
-    text = f"{run} {signed_difference(score, *gap)}"
-    if missing(gap[1]):
-        return f"{text} (one group only, no interval)"
-    return f"{text}, {'above zero' if gap[1] > 0 else 'below zero' if gap[2] < 0 else 'which includes zero'}"
+    difference, low, high = row["gap"] or (row["course"]["estimate"] - row["honest"]["estimate"], *[float("nan")] * 2)
+    text = f"{row['run']} {signed_difference(score, difference, low, high)}"
+    if missing(low):
+        return f"{text} (no interval)"
+    return f"{text}, {'above zero' if low > 0 else 'below zero' if high < 0 else 'which includes zero'}"
 
 
 def published_sentence(rows: Sequence[Row], score: str) -> str:
