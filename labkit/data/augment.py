@@ -3,7 +3,6 @@
 Draws are keyed by (seed, epoch, image): a result does not depend on workers, prefetching or on where a run was resumed.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +11,6 @@ from typing import Self
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional
 
 from labkit.params import ExploreParams, RunParams
 
@@ -32,7 +30,7 @@ DRAWS = 5
 
 @dataclass(frozen=True)
 class Augment:
-    """What happens to a training image; ``rotate_batches`` leaves the rotation to :func:`rotate` on a GPU.
+    """What happens to a training image: one affine map for each, by Pillow here or by :func:`warp` on a GPU.
 
     ``rotation`` in degrees, as torchvision's RandomRotation takes it: a number for ± that many, or [from, to].
     """
@@ -42,13 +40,12 @@ class Augment:
     vertical_flip: bool = False
     rotation: float | Sequence[float] = 0.0
     seed: int = 0
-    rotate_batches: bool = False
 
     @classmethod
-    def of(cls, params: RunParams | ExploreParams, *, rotate_batches: bool = False) -> Self:
+    def of(cls, params: RunParams | ExploreParams) -> Self:
         """As the parameters of the same names say; what these parameters do not have stays as it is by default."""
         named = {name: getattr(params, name) for name in cls.__dataclass_fields__ if hasattr(params, name)}
-        return cls(**(named | {"crop_size": params.crop_size or params.image_size, "rotate_batches": rotate_batches}))
+        return cls(**{**named, "crop_size": params.crop_size or params.image_size})
 
     def in_words(self) -> str:
         """`mirrored, turned upside down or rotated by up to 20° at random`: what training does to an image."""
@@ -66,26 +63,48 @@ class Augment:
         return _epoch_draws(self.seed, epoch, count)[rows]
 
     def angles(self, draws: np.ndarray) -> np.ndarray:
-        """Degrees (n,) float32, uniform in ± ``rotation`` or from its first number to its second."""
-        if isinstance(self.rotation, Sequence):
-            low, high = self.rotation
-            return (low + draws[:, 4] * (high - low)).astype(np.float32)
-        return ((2 * draws[:, 4] - 1) * self.rotation).astype(np.float32)
+        """Degrees (n,), uniform in ± ``rotation`` or from its first number to its second."""
+        low, high = self.rotation if isinstance(self.rotation, Sequence) else (-self.rotation, self.rotation)
+        return low + draws[:, 4] * (high - low)
+
+    def _corners_and_flips(self, draws: np.ndarray, height: int, width: int) -> tuple[np.ndarray, ...]:
+        """Row and column (n,) where the crops begin, and which of them are turned upside down and mirrored."""
+        top, left = (draws[:, :2] * (np.array([height, width]) - self.crop_size + 1)).astype(np.int64).T
+        return top, left, (draws[:, 3] < 0.5) & self.vertical_flip, (draws[:, 2] < 0.5) & self.horizontal_flip
+
+    def maps(self, draws: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Affine maps (n, 6) from a place (x, y) in the crop to its place in the image (H, W), as Pillow takes them.
+
+        In them the image is rotated about its middle, cropped, turned upside down and mirrored, in this order: places
+        of the crop (a b c; d e f) lie at (a x + b y + c, d x + e y + f). Rounded as Pillow's ``rotate`` rounds.
+        """
+        top, left, turned, mirrored = self._corners_and_flips(draws, height, width)
+        radians = -np.deg2rad(self.angles(draws) % 360)
+        cos, sin = np.cos(radians).round(15), np.sin(radians).round(15)
+        across = left + self.crop_size * mirrored - width / 2  # of the crop's first corner, from the middle
+        down = top + self.crop_size * turned - height / 2
+        x, y = 1 - 2 * mirrored, 1 - 2 * turned
+        place = cos * across + sin * down + width / 2, cos * down - sin * across + height / 2
+        return np.stack([cos * x, sin * y, place[0], -sin * x, cos * y, place[1]], axis=1)
 
     def __call__(self, images: list[np.ndarray], draws: np.ndarray) -> np.ndarray:
-        """(B, crop, crop, 3) uint8 from B images (H, W, 3) uint8."""
-        crop = self.crop_size
-        batch = np.empty((len(images), crop, crop, 3), np.uint8)
-        for out, image, draw, angle in zip(batch, images, draws, self.angles(draws), strict=True):
-            top, left, mirror, turn = draw[:4]
-            y = int(top * (image.shape[0] - crop + 1))
-            x = int(left * (image.shape[1] - crop + 1))
-            if self.rotation and not self.rotate_batches:
-                window = rotated_window(image, float(angle), y, x, crop)
-            else:
-                window = image[y : y + crop, x : x + crop]
-            out[...] = window[::-1] if self.vertical_flip and turn < 0.5 else window
-            if self.horizontal_flip and mirror < 0.5:
+        """(B, crop, crop, 3) uint8 from B images of one size (H, W, 3) uint8.
+
+        Each pixel is the nearest one, as torchvision's RandomRotation takes it by default and the reports did: a fifth
+        of the time of interpolating. Black is what lies outside.
+        """
+        size = self.crop_size, self.crop_size
+        height, width = images[0].shape[:2] if images else size
+        batch = np.empty((len(images), *size, 3), np.uint8)
+        if self.rotation:
+            for out, image, matrix in zip(batch, images, self.maps(draws, height, width).tolist(), strict=True):
+                out[...] = np.asarray(Image.fromarray(image).transform(size, Image.Transform.AFFINE, matrix))
+            return batch
+        placed = zip(*self._corners_and_flips(draws, height, width), strict=True)
+        for out, image, (y, x, turned, mirrored) in zip(batch, images, placed, strict=True):
+            window = image[y : y + size[0], x : x + size[1]]
+            out[...] = window[::-1] if turned else window
+            if mirrored:
                 pixels = torch.from_numpy(out)  # NumPy mirrors pixel by pixel, fifteen times as slowly
                 pixels.copy_(pixels.flip(1))
         return batch
@@ -102,22 +121,6 @@ def centre_crop(images: np.ndarray, crop: int) -> np.ndarray:
     """(B, crop, crop, 3) from (B, H, W, 3), the middle."""
     top, left = (images.shape[1] - crop) // 2, (images.shape[2] - crop) // 2
     return images[:, top : top + crop, left : left + crop]
-
-
-def rotated_window(image: np.ndarray, angle: float, y: int, x: int, crop: int) -> np.ndarray:
-    """(crop, crop, 3) of an image (H, W, 3) uint8 rotated by degrees as Pillow does, from row y and column x.
-
-    The pixels of rotating the whole image and cropping it, but only these are computed. Each is the nearest one, as
-    torchvision's RandomRotation takes it by default and the reports did: a fifth of the time of interpolating.
-    """
-    height, width = image.shape[:2]
-    radians = -math.radians(angle % 360)
-    cos, sin = round(math.cos(radians), 15), round(math.sin(radians), 15)  # rounded as Pillow rounds them
-    across, down = x - width / 2, y - height / 2  # of the window's corner, from the centre of rotation
-    matrix = (cos, sin, cos * across + sin * down + width / 2, -sin, cos, cos * down - sin * across + height / 2)
-    whole = Image.fromarray(image)
-    turned = whole.transform((crop, crop), Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST)
-    return np.asarray(turned)
 
 
 def to_float(images: torch.Tensor, normalize: str) -> torch.Tensor:
@@ -138,15 +141,23 @@ def _statistics_of_a_row(normalize: str, width: int, device: torch.device) -> tu
         return mean.repeat(width), std.repeat(width)
 
 
-def rotate(images: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Rotate uint8 (B, H, W, 3) by degrees (B,), counter-clockwise as Pillow does, to the nearest pixel; for a GPU.
+def fixed_point(maps: np.ndarray) -> np.ndarray:
+    """Affine maps (n, 6) int32 in 65,536ths of a pixel, from the middle of the first pixel, as Pillow makes them."""
+    maps = maps.copy()
+    maps[:, 2::3] += maps[:, 0::3] * 0.5 + maps[:, 1::3] * 0.5
+    return np.floor(maps * 65536 + 0.5).astype(np.int32)
 
-    On a CPU Pillow is many times as fast, which is why Augment rotates there itself.
+
+def warp(images: torch.Tensor, maps: torch.Tensor, crop: int) -> torch.Tensor:
+    """(B, crop, crop, 3) of whole images (B, H, W, 3) uint8 by maps from `fixed_point`; for a GPU.
+
+    In whole numbers, so the pixels are those of Pillow, on every device. On a CPU Pillow is many times as fast.
     """
-    radians = torch.deg2rad(angles)
-    cos, sin, zero = torch.cos(radians), torch.sin(radians), torch.zeros_like(radians)
-    matrix = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
-    planes = images.permute(0, 3, 1, 2).to(torch.float32)
-    grid = functional.affine_grid(matrix, list(planes.shape), align_corners=False)
-    turned = functional.grid_sample(planes, grid, mode="nearest", padding_mode="zeros", align_corners=False)
-    return turned.to(torch.uint8).permute(0, 2, 3, 1)
+    height, width = images.shape[1:3]
+    x = torch.arange(crop, dtype=torch.int32, device=images.device)
+    y, (a, b, c, d, e, f) = x[:, None], maps[:, :, None, None].unbind(1)
+    column, row = (a * x + b * y + c) >> 16, (d * x + e * y + f) >> 16
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    place = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).flatten(1).to(torch.int64)
+    pixels = images.flatten(1, 2).gather(1, place[:, :, None].expand(-1, -1, 3))
+    return pixels.view(*inside.shape, 3) * inside[..., None]

@@ -10,23 +10,27 @@ import pandas as pd
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from labkit.data.augment import Augment, centre_crop
+from labkit.data.augment import Augment, centre_crop, fixed_point
 from labkit.data.store import Store
 from labkit.params import RunParams
 
-# images (B, H, W, 3) uint8, labels (B,) int64 (-1: none), index (B,) int64, angles (B,) float32
+# images (B, H, W, 3) uint8, labels (B,) int64 (-1: none), index (B,) int64; of images that the device is to warp,
+# maps (B, 6) int32
 Batch = dict[str, torch.Tensor]
 
 
 class StoreDataset(Dataset):
     """Images of one split. Its keys are (epoch, index) pairs, so that draws need no state in the workers."""
 
-    def __init__(self, table: pd.DataFrame, store: Store, crop_size: int, augment: Augment | None = None):
+    def __init__(
+        self, table: pd.DataFrame, store: Store, crop_size: int, augment: Augment | None = None, whole: bool = False
+    ):
         self.store = store
         self.rows = np.array([store.rows[name] for name in table["image_id"]], np.int64)
         self.labels = table["label"].fillna(-1).to_numpy(np.int64)
         self.crop_size = crop_size
         self.augment = augment
+        self.whole = whole  # images with the maps that augment them, to be warped by the device
         self._images: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -45,19 +49,16 @@ class StoreDataset(Dataset):
             self._images = np.asarray(self.store.images)  # the same map, without memmap's dear indexing
         index = np.array([key[1] for key in keys], np.int64)
         rows = self.rows[index]
-        angles = np.zeros(len(index), np.float32)
-        if self.augment is None or not len(index):
+        batch = {"labels": self.labels[index], "index": index}
+        if self.augment is None:
             images = centre_crop(self._images, self.crop_size)[rows]
         else:
-            draws = self.augment.draws(keys[0][0], len(self), index)
-            angles = self.augment.angles(draws)
-            images = self.augment([self._images[row] for row in rows], draws)
-        return {
-            "images": torch.from_numpy(np.ascontiguousarray(images)),
-            "labels": torch.from_numpy(self.labels[index]),
-            "index": torch.from_numpy(index),
-            "angles": torch.from_numpy(angles),
-        }
+            draws = self.augment.draws(keys[0][0] if keys else 0, len(self), index)
+            images = self._images[rows] if self.whole else self.augment([self._images[row] for row in rows], draws)
+            if self.whole:
+                batch["maps"] = fixed_point(self.augment.maps(draws, *images.shape[1:3]))
+        batch["images"] = np.ascontiguousarray(images)
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
 
 
 class EpochSampler(Sampler):
@@ -163,12 +164,12 @@ def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: s
     loaders = {}
     for split, part in table.groupby("split", sort=False):
         train = split == "train"
-        # Batches to predict on are not rotated on the device.
-        augment = Augment.of(params, rotate_batches=train and device != "cpu")
         part = part.reset_index(drop=True)
         if train and params.sampling == "oversample":
             part = oversampled(part, params.seed)
-        dataset = StoreDataset(part, store, params.input_size, augment if train or params.augment_test else None)
+        augment = Augment.of(params) if train or params.augment_test else None
+        on_device = train and device != "cpu" and bool(params.rotation)  # crops and flips alone are a gather of bytes
+        dataset = StoreDataset(part, store, params.input_size, augment, on_device)
         loaders[str(split)] = EpochLoader(
             dataset,
             batch_size=params.batch_size if train else evaluation_batch(params, device),

@@ -16,7 +16,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from labkit.data.augment import rotate, to_float
+from labkit.data.augment import to_float, warp
 from labkit.data.loaders import Batch
 from labkit.params import ParameterError, RunParams
 from labkit.training.loss import predicted_classes, weight_of
@@ -138,10 +138,10 @@ class TrainStep:
 
 
 def to_device(batch: Batch, params: RunParams, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Normalised images and labels on the device; rotated there in one warp unless it is a CPU."""
+    """Normalised images and labels on the device; augmented there where the batch has their maps."""
     images = batch["images"].to(device, non_blocking=True)
-    if params.rotation and device.type != "cpu":
-        images = rotate(images, batch["angles"].to(device, non_blocking=True))
+    if "maps" in batch:
+        images = warp(images, batch["maps"].to(device, non_blocking=True), params.input_size)
     return to_float(images, params.normalize), batch["labels"].to(device, non_blocking=True)
 
 

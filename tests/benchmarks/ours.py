@@ -98,7 +98,7 @@ def train(task: Steps) -> Pass:
     images, labels = task.batches[0]
     params = params_for(images.shape[1], len(labels), device=task.device.type, precision=task.precision)
     training = Training(task.arch, params)
-    batches: list[Batch] = [{"images": x, "labels": y, "angles": torch.zeros(len(y))} for x, y in task.batches]
+    batches: list[Batch] = [{"images": x, "labels": y} for x, y in task.batches]
     return lambda: training.epoch(batches)
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from labkit.data import store as store_room
-from labkit.data.augment import IMAGENET_MEAN, IMAGENET_STD, Augment, centre_crop, rotate, rotated_window, to_float
+from labkit.data.augment import IMAGENET_MEAN, IMAGENET_STD, Augment, centre_crop, fixed_point, to_float, warp
 from labkit.data.hashes import file_hashes
 from labkit.data.loaders import make_loaders, oversampled
 from labkit.data.readers import read
@@ -17,6 +17,7 @@ from labkit.data.splits import assign_splits
 from labkit.data.store import UnreadableImages, build_store, to_square
 from labkit.params import ExploreParams, RunParams
 from labkit.reporting.images import augmentation_sentence, on_augmented_images
+from labkit.training.step import to_device
 
 
 @pytest.fixture
@@ -180,26 +181,49 @@ def test_flips_are_flips_and_nothing_else():
     assert np.array_equal(plain([image], plain.draws(0, 1, np.array([0])))[0], image)
 
 
-def test_the_batched_warp_turns_as_pillow_does():
-    rng = np.random.default_rng(0)
-    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((64, 64), Image.Resampling.BICUBIC)
-    angles = np.array([0, 17, -60, 90], np.float32)
-    expected = np.stack([np.asarray(coarse.rotate(float(a))) for a in angles])
-    images = torch.from_numpy(np.stack([np.asarray(coarse)] * 4))
-    turned = rotate(images, torch.from_numpy(angles)).numpy()
-    inner = np.abs(turned.astype(int) - expected)[:, 8:-8, 8:-8]
-    assert inner.mean() < 1.5 and inner[0].max() <= 1
+@pytest.mark.parametrize("rotation", [30.0, [0, 90], [-180, 180], [180, 180], [90, 90]])
+@pytest.mark.parametrize("size", [96, 63])
+def test_a_device_makes_the_pixels_of_the_cpu(rotation, size):
+    """From the same draws, to the last bit: rotated, cropped, turned and mirrored, black corners included."""
+    images = np.random.default_rng(0).integers(1, 256, (64, size, size, 3), np.uint8)
+    augment = Augment(48, horizontal_flip=True, vertical_flip=True, rotation=rotation)
+    draws = augment.draws(1, 64, np.arange(64))
+    on_cpu = augment(list(images), draws)
+    maps = torch.from_numpy(fixed_point(augment.maps(draws, size, size)))
+    assert np.array_equal(warp(torch.from_numpy(images), maps, 48).numpy(), on_cpu)
+    if rotation == 30.0 and size == 96:  # of whole images only corners are black, and few of them reach a crop
+        assert (on_cpu == 0).all(axis=3).mean() < 0.01
 
 
-def test_a_rotated_crop_is_the_crop_of_the_rotated_image():
-    """Pillow, rotating the whole image, is the oracle; a pixel in two hundred may be rounded to its neighbour."""
+def test_a_crop_of_a_rotated_and_flipped_image_is_what_pillow_makes_of_the_whole():
+    """Pillow's own rotate, then crop and flips; a pixel in two hundred may be rounded to its neighbour."""
     rng = np.random.default_rng(0)
     for shape in ((64, 64), (50, 70)):
         image = rng.integers(0, 256, (*shape, 3), np.uint8)
         for angle in (0.0, 17.25, -60.5, 90.0, 180.0, 359.0):
             whole = np.asarray(Image.fromarray(image).rotate(angle))
-            other = (rotated_window(image, angle, 3, 11, 40) != whole[3:43, 11:51]).any(axis=2)
-            assert other.mean() < 0.005, (shape, angle)
+            for mirror, turn in ((1, 1), (0, 1), (1, 0), (0, 0)):
+                augment = Augment(40, horizontal_flip=True, vertical_flip=True, rotation=[angle, angle])
+                place = [3.5 / (shape[0] - 39), 11.5 / (shape[1] - 39)]
+                made = augment([image], np.array([[*place, mirror, turn, 0.3]]))[0]
+                wanted = whole[3:43, 11:51][:: 1 if turn else -1, :: 1 if mirror else -1]
+                assert (made != wanted).any(axis=2).mean() < 0.005, (shape, angle, mirror, turn)
+
+
+def test_batches_for_a_device_are_warped_to_those_of_a_cpu(eyes, tmp_path):
+    """In rotation's place on a GPU, and not where images are to be predicted."""
+    table, hashes = eyes
+    store = build_store(table, hashes, 24, tmp_path)
+    params = RunParams(image_size=24, crop_size=20, rotation=[0, 90], augment_test=True)
+    here, there = (make_loaders(split(table), store, params, device) for device in ("cpu", "cuda"))
+    for loader in (here["train"], there["train"]):
+        loader.set_epoch(2)
+    for one, other in zip(here["train"], there["train"], strict=True):
+        assert "maps" in other and other["images"].shape[1] == 24
+        images = [to_device(batch, params, torch.device("cpu"))[0] for batch in (one, other)]
+        assert torch.equal(*images) and images[0].shape[2] == 20
+    for loaders in (here, make_loaders(split(table), store, params.model_copy(update={"rotation": 0.0}), "cuda")):
+        assert all("maps" not in next(iter(loader)) for loader in loaders.values())
 
 
 def test_rotation_is_plus_minus_a_number_or_from_one_to_another():
@@ -299,7 +323,7 @@ def test_augmented_at_test_time_only_where_it_is_asked_for(eyes, tmp_path):
         first = images(1)
         assert np.array_equal(images(1), first) and not np.array_equal(images(2), first)
         augment = test.dataset.augment
-        assert augment is not None and not augment.rotate_batches
+        assert augment is not None and not test.dataset.whole
         original = [store.images[row] for row in test.dataset.rows]
         draws = augment.draws(1, len(test.dataset), np.arange(len(test.dataset)))
         assert np.array_equal(augment(original, draws), first)

@@ -67,7 +67,6 @@ def a_batch(count: int = 16) -> dict[str, torch.Tensor]:
         "images": torch.from_numpy(rng.integers(0, 256, (count, 16, 16, 3), np.uint8)),
         "labels": torch.from_numpy(rng.integers(0, 3, count)),
         "index": torch.arange(count),
-        "angles": torch.zeros(count),
     }
 
 
