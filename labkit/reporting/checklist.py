@@ -82,7 +82,8 @@ def _model(results: StudyResults) -> Rows:
     run = results.runs[0]
     sizes = {r["params"].arch: f"{r['params'].arch} ({millions(r['parameters'])} parameters)" for r in results.runs}
     software = [f"{name} {run['versions'][name]}" for name in ("python", "torch") if name in run.get("versions", {})]
-    software += [str(run[key]) for key in ("device", "precision") if run.get(key)]
+    machines = [", ".join(str(r[key]) for key in ("device", "precision") if r.get(key)) for r in results.runs]
+    software += [" or ".join(dict.fromkeys(filter(None, machines)))] if any(machines) else []
     keys = ("loss", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay", "rotation")
     training = ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys)
     imbalance = f"class weights {_all(results, 'class_weights')}, sampling {_all(results, 'sampling')}"

@@ -36,7 +36,7 @@ def data_fingerprint(table: pd.DataFrame, hashes: pd.Series) -> str:
 
 
 def code_fingerprint(*names: str, words: bool = True) -> str:
-    """SHA-256 of the syntax trees of files and folders of labkit, with or without what they say (`_Wordless`)."""
+    """SHA-256 of the syntax trees of files and folders of labkit, with or without what they say (`_Code`)."""
     digest = hashlib.sha256()
     for name in names:
         path = PROJECT / "labkit" / name
@@ -56,47 +56,37 @@ def code_of(source: str, words: bool = False) -> str:
     What is no Python (a cell with a magic command) is returned as it is.
     """
     try:
-        tree = ast.parse(source)
-        # The text is the same in every version of Python, the dump is quicker.
-        return ast.dump(_Undocumented().visit(tree)) if words else ast.unparse(_Wordless().visit(tree))
+        tree = _Code(words).visit(ast.parse(source))
     except SyntaxError:
         return source
+    return ast.dump(tree) if words else ast.unparse(tree)  # the text is the same in every version of Python
 
 
-class _Undocumented(ast.NodeTransformer):
-    """Removes docstrings and other expressions that do nothing."""
+class _Code(ast.NodeTransformer):
+    """Removes expressions that do nothing, such as docstrings, and without ``words`` what is only said.
 
-    def generic_visit(self, node: ast.AST) -> ast.AST:
+    That are calls of SAYING and of LOGS, texts of errors, descriptions of parameters, and readers' notes.
+    """
+
+    def __init__(self, words: bool) -> None:
+        self.words = words
+
+    def generic_visit(self, node: Any) -> Any:
         super().generic_visit(node)
-        if getattr(node, "body", None) == []:
-            node.body = [ast.Pass()]  # pyright: ignore[reportAttributeAccessIssue]
-        return node
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and not self.words:
+            node.exc = node.exc.func
+        elif isinstance(node, ast.Assert) and not self.words:
+            node.msg = None
+        elif getattr(node, "body", None) == []:
+            vars(node)["body"] = [ast.Pass()]
+        return None if isinstance(node, ast.keyword) and node.arg == "description" and not self.words else node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        acts = ast.Call | ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom
-        return node if any(isinstance(part, acts) for part in ast.walk(node.value)) else None
-
-
-class _Wordless(_Undocumented):
-    """Removes what is only said, too: calls of SAYING and of logs, texts of errors, descriptions, readers' notes."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        call = node.value.func if isinstance(node.value, ast.Call) else None
-        path = ast.unparse(call).replace("['", ".").replace("']", "").split(".") if call else [""]
-        said = path[-1] in SAYING or path[0] in LOGS or (path[-1] in {"append", "extend"} and path[-2:-1] == ["notes"])
-        assigns = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node))
-        return None if said and not assigns else super().visit_Expr(node)
-
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        node.exc = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-        return node
-
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        node.msg = None
-        return node
-
-    def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
-        return None if node.arg in {"description", "desc"} else self.generic_visit(node)
+        path = ast.unparse(node.value.func).split(".") if isinstance(node.value, ast.Call) else [""]
+        noted = path[-1] in {"append", "extend"} and path[-2:-1] in (["notes"], ["attrs['notes']"])
+        said = not self.words and (path[-1] in SAYING or path[0] in LOGS or noted)
+        acts = {ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom} | (set() if said else {ast.Call})
+        return self.generic_visit(node) if acts & {type(part) for part in ast.walk(node.value)} else None
 
 
 def run_inputs(params: RunParams, data: str) -> dict[str, Any]:

@@ -48,9 +48,8 @@ def cache_root() -> Path:
 def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
     """Why a run has to be (re-)run, in words; None if its folder is up to date with these inputs.
 
-    A device that the inputs leave open (`auto`) is the one it was trained with, so a machine without a GPU does not ask
-    for another training; one that they name must be the same. If only the learning-rate range test is missing, the
-    notebook is executed again without training.
+    A device that they leave open (`auto`) is the one it was trained on, wherever this is asked; one that they name must
+    be the same. If only the learning-rate range test is missing, the notebook is executed again without training.
     """
     manifest = read_json(folder / "run.json")
     if not manifest:
@@ -184,22 +183,17 @@ def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] 
         inputs, fingerprint = here, fingerprint_of(here)
         manifest = _new_manifest(folder, params, inputs)
     elif manifest.get("status") != "finished":
-        _refuse_other_device(folder, inputs, here)
+        for name in ("device", "precision"):  # not threads: `fit` takes those of the beginning
+            if inputs.get(name) != here.get(name):
+                raise ParameterError(
+                    f"{name}: got auto, here {here[name]}, but {folder} was begun with {inputs[name]}; continue it "
+                    f"where that is available, or set {name} to {here[name]} to begin anew"
+                )
     run = Run(folder, params, fingerprint, _open[folder], manifest, manifest.get("seconds", 0.0))
     if manifest.get("status") != "finished":
         run.record(status="running", attempts=manifest.get("attempts", 0) + 1, error=None, **environment())
         write_text(folder / "params.yaml", yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True))
     return run
-
-
-def _refuse_other_device(folder: Path, begun: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """A run is trained on one kind of device; threads alone are no reason, since `fit` takes those of its beginning."""
-    for name in ("device", "precision"):
-        if begun.get(name) != here.get(name):
-            raise ParameterError(
-                f"{name}: got auto, here {here[name]}, but {folder} was begun with {begun[name]}; continue "
-                f"it where that is available, or set {name} to {here[name]} to begin anew"
-            )
 
 
 def _new_manifest(folder: Path, params: RunParams, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,12 @@ def test_a_fact_that_the_manifest_lacks_is_not_reported(results):
     assert reported(checklist(results, {}))["code"] == NOT_REPORTED
 
 
+def test_the_devices_of_all_runs_are_named(results):
+    first = results.runs[0] | {"device": "cpu", "precision": "fp32"}
+    results.runs[:] = [first, first, first | {"device": "NVIDIA H200", "precision": "bf16"}]
+    assert reported(checklist(results, {}))["software and machine"].endswith("cpu, fp32 or NVIDIA H200, bf16")
+
+
 def test_a_leak_stands_in_the_checklist(results):
     table = pd.DataFrame({"image_id": ["a", "b", "c"], "group": ["1", "2", "1"], "label": [0, 1, 0], "side": None})
     table["split"] = ["train", "train", "test"]
