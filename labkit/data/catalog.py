@@ -13,8 +13,8 @@ BLOOD_CELLS += ("lymphocyte", "monocyte", "neutrophil", "platelet")
 class DatasetFacts:
     """What is known of a data set before its files are opened.
 
-    `counts` holds the images per class of the full release, by split, in the order of `classes`; `totals` the
-    images per split, also where the classes are unknown (unlabelled images, releases we could not count).
+    `counts` holds the images per class of the full release, by split, in the order of `classes`; `uncounted` the
+    images of splits whose classes are unknown (unlabelled images, releases we could not count).
     """
 
     name: str
@@ -25,20 +25,15 @@ class DatasetFacts:
     group_name: str = "group"  # what one group is: a patient, a subject
     group_pattern: str | None = None  # on the file stem; named groups `group` and, if there is one, `side`
     counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    totals: dict[str, int] = field(default_factory=dict)
+    uncounted: dict[str, int] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)  # other spellings of a class, in lower case
     licence: str = "not verified; see the data set's own page"
     source: str = ""
     course_split_note: str = ""
 
 
-def _facts(**known) -> DatasetFacts:
-    totals = {split: sum(counts) for split, counts in known.get("counts", {}).items()}
-    return DatasetFacts(**{**known, "totals": totals | known.get("totals", {})})
-
-
 CATALOG: dict[str, DatasetFacts] = {
-    "retinopathy": _facts(
+    "retinopathy": DatasetFacts(
         name="retinopathy",
         title="Diabetic retinopathy grades (EyePACS fundus photographs, Kaggle 2015)",
         task="grades",
@@ -53,7 +48,7 @@ CATALOG: dict[str, DatasetFacts] = {
         course_split_note="The course splits by image: 5,618 of its 7,026 test images (80.0 %) "
         "show a patient whose other eye is in train.",
     ),
-    "leukemia": _facts(
+    "leukemia": DatasetFacts(
         name="leukemia",
         title="Leukemia cells (C-NMC 2019: ALL against normal)",
         task="classes",
@@ -63,13 +58,13 @@ CATALOG: dict[str, DatasetFacts] = {
         # 36 files of the release spell UID_h3_…, so the reader matches any case and upper-cases the subject
         group_pattern=r"^UID_(?P<group>H?\d+)_\d+_\d+_(?:all|hem)$",
         counts={"train": (2542, 5453), "val": (508, 1091)},
-        totals={"unlabeled": 1067},
+        uncounted={"unlabeled": 1067},
         aliases={"normal": "HEM"},
         source="C-NMC 2019, the training set of the ISBI 2019 challenge",
         course_split_note="The course's 7,995 + 1,599 + 1,067 images are C-NMC's 10,661 labelled training images, "
         "split again by image and renamed, which hides the subject; each subject has one label only.",
     ),
-    "retinamnist": _facts(
+    "retinamnist": DatasetFacts(
         name="retinamnist",
         title="RetinaMNIST (diabetic retinopathy grades, 28 × 28 pixels)",
         task="grades",
@@ -81,14 +76,14 @@ CATALOG: dict[str, DatasetFacts] = {
         licence="CC BY 4.0",
         source="MedMNIST v2, https://github.com/MedMNIST/MedMNIST/",
     ),
-    "bloodmnist": _facts(
+    "bloodmnist": DatasetFacts(
         name="bloodmnist",
         title="BloodMNIST (eight kinds of blood cell, 28 × 28 pixels)",
         task="classes",
         classes=BLOOD_CELLS,
         score="macro_f1",
         group_name="patient",
-        totals={"train": 11959, "val": 1712, "test": 3421},
+        uncounted={"train": 11959, "val": 1712, "test": 3421},
         licence="CC BY 4.0",
         source="MedMNIST v2, https://github.com/MedMNIST/MedMNIST/",
     ),

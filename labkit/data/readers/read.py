@@ -194,13 +194,14 @@ def unknown_groups(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
 
 def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
     """How the counts differ from the full release's."""
-    if not known.totals:
+    totals = {split: sum(counts) for split, counts in known.counts.items()} | known.uncounted
+    if not totals:
         return []
     if set(table["split"].dropna()) <= {"unlabeled"}:  # no split of its own
-        total = sum(known.totals.values())
+        total = sum(totals.values())
         return [] if len(table) == total else [f"{len(table):,} images here, {RELEASE} has {total:,}"]
     notes = []
-    for split, total in known.totals.items():
+    for split, total in totals.items():
         part = table.loc[table["split"] == split, "label"]
         if len(part) != total:
             notes.append(f"{len(part):,} {split} images here, {RELEASE} has {total:,}")
