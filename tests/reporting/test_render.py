@@ -21,7 +21,8 @@ from PIL import Image
 
 from labkit.reporting.page import browser
 from labkit.reporting.page.cells import assignments, collapse
-from labkit.reporting.page.render import RenderError, render_pdf, render_report
+from labkit.reporting.page.pdf import render_pdf
+from labkit.reporting.page.render import RenderError, render_report
 
 
 def needs_browser(test):

@@ -86,12 +86,9 @@ class ReportExporter(HTMLExporter):
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
     ) -> tuple[str, dict[str, Any]]:
         """HTML of the notebook, and nbconvert's resources."""
-        resources = dict(resources or {})
-        name = resources.get("metadata", {}).get("name", "Lab report")
+        resources = resources or {}
         script = (HERE / "template" / "report.js").read_text(encoding="utf-8")
-        report = {"title": name, "script": script, "script_hash": script_hash(script), "parts": 1}
-        report |= resources.get("report", {})
-        resources["report"] = report
-        nb = clean(copy.deepcopy(nb))
-        html, resources = super().from_notebook_node(nb, resources, **kw)
+        report = {"title": resources.get("metadata", {}).get("name", "Lab report"), "parts": 1}
+        report |= {"script": script, "script_hash": script_hash(script)} | resources.get("report", {})
+        html, resources = super().from_notebook_node(clean(copy.deepcopy(nb)), resources | {"report": report}, **kw)
         return finish(html, parts=report["parts"]), resources

@@ -5,8 +5,10 @@ import concurrent.futures
 import html as html_escapes
 import os
 import re
+from pathlib import Path
 
 from labkit.reporting.page.browser import BrowserMissing, install_hint, require_browser
+from labkit.runs.files import write_whole
 
 PAGE_ADDRESS = "http://report.invalid/report.html"  # served from memory; .invalid never resolves (RFC 2606)
 BROWSER_ARGS = (
@@ -23,13 +25,18 @@ HEADER = (
 PAGE_NUMBERS = '<span><span class="pageNumber"></span> / <span class="totalPages"></span></span>'
 
 
-def print_page(html: str, paper: str) -> bytes:
-    """The finished page as a PDF with tags, an outline and page numbers; BrowserMissing without a browser that starts.
+def render_pdf(html: Path, pdf: Path, paper: str = "A4") -> Path:
+    """Print a page that render_report wrote, with tags, outline and page numbers; returns `pdf`.
 
-    In a thread of its own, since the caller may be a kernel whose event loop is already running.
+    `paper` is a size that CSS knows; tables and figures are sized for A4's width. BrowserMissing without a browser that
+    starts.
     """
+    browser, text = str(require_browser()), html.read_text(encoding="utf-8")
+    # In a thread of its own, since the caller may be a kernel whose event loop is already running.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, _print(html, paper, str(require_browser()))).result()
+        printed = pool.submit(asyncio.run, _print(text, paper, browser)).result()
+    write_whole(pdf, lambda beside: beside.write_bytes(printed))
+    return pdf
 
 
 async def _print(html: str, paper: str, executable: str) -> bytes:

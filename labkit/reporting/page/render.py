@@ -1,4 +1,4 @@
-"""Executed notebooks to one self-contained HTML page, and that page to PDF."""
+"""Executed notebooks to one self-contained HTML page."""
 
 from pathlib import Path
 
@@ -37,16 +37,3 @@ def render_report(
     sweep(Path(html).parent, Path(html).name)  # of a call that was killed: one works on a study's pages at a time
     write_whole(Path(html), lambda beside: beside.write_bytes(page.encode("utf-8")))
     return Path(html)
-
-
-def render_pdf(html: Path, pdf: Path, paper: str = "A4") -> Path:
-    """Print a page that render_report wrote, with tags, outline and page numbers; returns `pdf`.
-
-    `paper` is a size that CSS knows; tables and figures are sized for A4's width. BrowserMissing
-    (labkit.reporting.page.browser) says what to install when there is no browser.
-    """
-    from labkit.reporting.page.pdf import print_page
-
-    printed = print_page(Path(html).read_text(encoding="utf-8"), paper)
-    write_whole(Path(pdf), lambda beside: beside.write_bytes(printed))
-    return Path(pdf)
