@@ -6,7 +6,6 @@ the network learns, on draws that no epoch has, and every random state is put ba
 """
 
 import math
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -109,12 +108,10 @@ def _endless(batches: EpochLoader, params: RunParams, device: torch.device) -> I
 
 @contextmanager
 def _as_if_nothing_happened(batches: EpochLoader) -> Iterator[None]:
-    """Random states (Python, NumPy, torch on every device) and the loader's epoch are those of before."""
-    python, numpy, epoch = random.getstate(), np.random.get_state(), batches.epoch_sampler.epoch  # noqa: NPY002
+    """torch's random states and the loader's epoch are those of before; nothing here draws from Python's or NumPy's."""
+    epoch = batches.epoch_sampler.epoch
     try:
         with torch.random.fork_rng():
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
         batches.set_epoch(epoch)
