@@ -39,11 +39,15 @@ def find_labels(places: list[Path]) -> tuple[pd.DataFrame, str] | None:
     return dealt.loc[dealt["split"].isin(list(COURSE_LISTS))], how
 
 
-def write_lists(folder: Path, labels: pd.DataFrame, names: Collection[str]) -> dict[str, int]:
+def write_lists(folder: Path, known: tuple[pd.DataFrame, str] | None, names: Collection[str]) -> list[str]:
     """The four header-less CSV files, with the images whose names are among `names`, in the labels' order.
 
-    Rows by split. DataError where there are images and none has a label.
+    `known` is what `find_labels` found. Returns what is to be said of the lists. DataError where there are images and
+    none has a label.
     """
+    if known is None:
+        return ["no labels were found, so there are no lists; --labels names the folder of trainLabels.csv"]
+    labels, how = known
     here = labels.loc[labels["image_id"].isin(list(names))]
     if names and here.empty:
         first = labels["image_id"].iloc[0]
@@ -51,8 +55,13 @@ def write_lists(folder: Path, labels: pd.DataFrame, names: Collection[str]) -> d
     rows = {}
     for split, (image_list, label_list) in COURSE_LISTS.items():
         part = here.loc[here["split"] == split]
-        rows[split] = len(part)
+        rows[split] = f"{len(part):,}"
         for name, column in ((image_list, "image_id"), (label_list, "label")):
             listed = part[[column]]
             write_whole(folder / name, partial(listed.to_csv, header=False, index=False, lineterminator="\n"))
-    return rows
+    said = [f"train_img.csv has {rows['train']} rows, test_img.csv {rows['test']}: {how}"]
+    if extra := len(names) - len(here):
+        said.append(f"{extra:,} crops have no label and stand in no list")
+    if absent := len(labels) - len(here):
+        said.append(f"{absent:,} of {len(labels):,} labelled images have no crop and stand in no list")
+    return said

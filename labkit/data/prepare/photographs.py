@@ -86,7 +86,8 @@ def prepare(
         (target / FAILURES).unlink(missing_ok=True)
         if done.failed:
             write_csv(target / FAILURES, pd.DataFrame(sorted(done.failed.items()), columns=["file", "reason"]))
-        done.said = [_in_words(done, size, target), *_write_lists(target, known)]
+        crops = {path.stem for path in (target / "images").glob("*.jpeg")}  # those of earlier calls, too
+        done.said = [_in_words(done, size, target), *write_lists(target, known, crops)]
         write_text(target / LEDGER, "\n".join(done.said) + "\n")
     return done
 
@@ -201,20 +202,4 @@ def _in_words(done: Prepared, size: int, target: Path) -> str:
     if done.failed:
         file, reason = min(done.failed.items())
         said += f"; {len(done.failed):,} photographs failed, listed in {FAILURES} (the first: {file}: {reason})"
-    return said
-
-
-def _write_lists(target: Path, known: tuple[pd.DataFrame, str] | None) -> list[str]:
-    """The lists of all crops there are, those of earlier calls too, and what is to be said of them."""
-    if known is None:
-        return ["no labels were found, so there are no lists; --labels names the folder of trainLabels.csv"]
-    table, how = known
-    crops = {path.stem for path in (target / "images").glob("*.jpeg")}
-    labelled = set(table["image_id"])
-    rows = write_lists(target, table, crops)
-    said = [f"train_img.csv has {rows['train']:,} rows, test_img.csv {rows['test']:,}: {how}"]
-    if extra := len(crops - labelled):
-        said.append(f"{extra:,} crops have no label and stand in no list")
-    if absent := len(labelled - crops):
-        said.append(f"{absent:,} of {len(labelled):,} labelled images have no crop and stand in no list")
     return said
