@@ -1,7 +1,7 @@
 """The command line: finds the verb in `labkit.commands` and reports errors, Ctrl-C and SIGTERM in one line.
 
 Exit codes: 0 done; 1 a run or an image failed, a result differs, or the data leaks (each verb says which); 2 wrong use
-or an error; 3 the report is there but its PDF is not; 130 Ctrl-C; 143 SIGTERM.
+or an error; 3 the report is there but its PDF is not; 130 Ctrl-C; 141 the reader of its lines has gone; 143 SIGTERM.
 """
 
 import argparse

@@ -21,6 +21,11 @@ Row = dict[str, Any]
 NAN = float("nan")
 
 
+def clocks() -> tuple[float, float]:
+    """Seconds of the wall's clock, and of this process on all cores."""
+    return time.perf_counter(), time.process_time()
+
+
 @dataclass(frozen=True)
 class Bench:
     """What every group of rows is given: a folder for its files, the rounds, the device.
@@ -32,6 +37,7 @@ class Bench:
     rounds: int = 5
     device: Literal["cpu", "cuda"] = "cpu"
     quick: bool = False
+    clocks: Callable[[], tuple[float, float]] = clocks
 
     def size(self, full: int, quick: int) -> int:
         """The full number of images or steps, or the quick one."""
@@ -41,60 +47,42 @@ class Bench:
         """Progress, on stderr: stdout holds the table alone."""
         print(f"benchmark: {text}", file=sys.stderr, flush=True)
 
-    def times(self, what: str, contestants: Mapping[str, Pass], **options: Any) -> dict[str, Times]:
-        """`in_turn` in this setting."""
-        self.tell(f"{what}: {', '.join(contestants)} …")
-        return in_turn(contestants, self.rounds, wait=self.wait, **options)
-
     def wait(self) -> None:
         """Until the device has done all that it was given."""
         if self.device == "cuda":
             torch.cuda.synchronize()
 
+    def times(
+        self, what: str, contestants: Mapping[str, Pass], warm: bool = True, fill: float = 0.0
+    ) -> dict[str, Times]:
+        """Seconds of one pass of each contestant in each round, in turn.
 
-def clocks() -> tuple[float, float]:
-    """Seconds of the wall's clock, and of this process on all cores."""
-    return time.perf_counter(), time.process_time()
+        ``warm``: each makes one pass before that is not counted. ``fill``: a contestant whose pass takes less than
+        these seconds repeats it until they are filled, and the mean counts.
+        """
+        self.tell(f"{what}: {', '.join(contestants)} …")
+        passes = dict.fromkeys(contestants, 1)
+        for name, once in contestants.items() if warm else ():
+            self.seconds(once, 1)
+            if fill:
+                wall, _ = self.seconds(once, 1)
+                passes[name] = math.ceil(fill / wall) if 0 < wall < fill else 1
+        times: dict[str, Times] = {name: {"wall": [], "cpu": []} for name in contestants}
+        for _ in range(self.rounds):
+            for name, once in contestants.items():
+                for clock, taken in zip(("wall", "cpu"), self.seconds(once, passes[name]), strict=True):
+                    times[name][clock].append(taken)
+        return times
 
-
-def in_turn(
-    contestants: Mapping[str, Pass],
-    rounds: int,
-    warm: bool = True,
-    fill: float = 0.0,
-    wait: Callable[[], Any] = lambda: None,
-    clocks: Callable[[], tuple[float, float]] = clocks,
-) -> dict[str, Times]:
-    """Seconds of one pass of each contestant in each round.
-
-    ``warm``: each makes one pass before that is not counted. ``fill``: a contestant whose pass takes less than these
-    seconds repeats it until they are filled, and the mean counts. ``wait`` is called before a clock is read, because a
-    GPU is still at work when the call returns.
-    """
-
-    def seconds(once: Pass, passes: int) -> tuple[float, float]:
+    def seconds(self, once: Pass, passes: int) -> list[float]:
+        """Seconds of a pass, by both clocks, which are read when a GPU has ended, too."""
         gc.collect()  # the garbage of one contestant is not collected in the time of the next
-        wait()
-        before = clocks()
+        self.wait()
+        before = self.clocks()
         for _ in range(passes):
             once()
-        wait()
-        wall, cpu = (after - start for after, start in zip(clocks(), before, strict=True))
-        return wall / passes, cpu / passes
-
-    passes = dict.fromkeys(contestants, 1)
-    for name, once in contestants.items() if warm else ():
-        seconds(once, 1)
-        if fill:
-            wall, _ = seconds(once, 1)
-            passes[name] = math.ceil(fill / wall) if 0 < wall < fill else 1
-    times: dict[str, Times] = {name: {"wall": [], "cpu": []} for name in contestants}
-    for _ in range(rounds):
-        for name, once in contestants.items():
-            wall, cpu = seconds(once, passes[name])
-            times[name]["wall"].append(wall)
-            times[name]["cpu"].append(cpu)
-    return times
+        self.wait()
+        return [(after - start) / passes for after, start in zip(self.clocks(), before, strict=True)]
 
 
 def row(what: str, setting: str, unit: str, ours: float = NAN, peer: str = "", theirs: float = NAN, **more: Any) -> Row:

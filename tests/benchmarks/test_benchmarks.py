@@ -10,7 +10,7 @@ import pytest
 import run
 import tasks
 import torch
-from measuring import Bench, compared, in_turn, met, row
+from measuring import Bench, compared, met, row
 
 
 class FakeClock:
@@ -41,26 +41,28 @@ def seconds(*wall: float) -> measuring.Times:
 
 
 def test_contestants_are_warmed_up_and_then_take_turns(fake):
-    times = in_turn({"a": fake.works("a", 1), "b": fake.works("b", 2)}, 3, clocks=fake.clocks)
+    times = Bench(Path(), 3, clocks=fake.clocks).times("", {"a": fake.works("a", 1), "b": fake.works("b", 2)})
     assert "".join(fake.log) == "ab" + "ababab"
     assert times["a"] == {"wall": [1, 1, 1], "cpu": [2, 2, 2]} and times["b"]["cpu"] == [4, 4, 4]
 
 
 def test_short_passes_are_repeated_until_they_fill_a_round(fake):
-    times = in_turn({"short": fake.works("s", 0.25), "long": fake.works("l", 2)}, 1, fill=1, clocks=fake.clocks)
+    both = {"short": fake.works("s", 0.25), "long": fake.works("l", 2)}
+    times = Bench(Path(), 1, clocks=fake.clocks).times("", both, fill=1)
     assert "".join(fake.log) == "ss" + "ll" + "ssss" + "l"
     assert times["short"]["wall"] == [0.25]  # of one pass
 
 
-def test_a_device_is_waited_for_before_the_clock_is_read(fake):
+def test_a_device_is_waited_for_before_the_clock_is_read(fake, monkeypatch):
     """What a GPU still has to do when the loop ends belongs to the pass."""
     behind = []
 
-    def wait() -> None:
+    def wait(_: Bench) -> None:
         fake.now += len(behind)
         behind.clear()
 
-    times = in_turn({"gpu": lambda: behind.append(1)}, 2, warm=False, wait=wait, clocks=fake.clocks)
+    monkeypatch.setattr(Bench, "wait", wait)
+    times = Bench(Path(), 2, clocks=fake.clocks).times("", {"gpu": lambda: behind.append(1)}, warm=False)
     assert times["gpu"]["wall"] == [1, 1]
 
 
