@@ -1,6 +1,9 @@
 """Every verb: `--help` ends in an example that its own parser takes; `labkit studies` lists what can be run."""
 
+import os
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -53,3 +56,12 @@ def test_a_study_file_that_is_not_valid_is_named_and_the_others_are_listed(tmp_p
     said = capsys.readouterr()
     assert said.out == "good    1 run   t\n"
     assert said.err.startswith("labkit: params/bad.yaml, line 2") and said.err.count("\n") == 1
+
+
+def test_a_reader_of_the_lines_that_goes_is_no_error():
+    """As `head` does."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "labkit.cli", "studies"]
+    done = subprocess.run(command, cwd=PROJECT, stdout=writer, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (141, "")
