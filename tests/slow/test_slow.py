@@ -130,9 +130,8 @@ def test_papermill_stops_at_a_wrong_parameter(name, value, word, tmp_path):
 
 
 @pytest.fixture
-def trained(finished, monkeypatch, tmp_path, own_reports):
+def trained(tmp_path, own_reports):
     """Trains by Papermill's command, with these parameters; the folder of the finished run, and the notebook's text."""
-    monkeypatch.setenv("LABKIT_CACHE", str(finished / "cache"))
 
     def train(**params) -> tuple[Path, str]:
         given = [word for name, value in params.items() for word in ("-p", name, str(value))]
