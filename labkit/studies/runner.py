@@ -117,12 +117,9 @@ class StudyRunner:
         names = {name for name in table if any(fnmatch(name, pattern) for pattern in self.only)}
         if not names:
             raise ParameterError(f"no run is called {' or '.join(self.only)}; there are {', '.join(table)}")
-        todo = list(names)
-        while todo:
-            parent = parent_of(table[todo.pop()].get("weights"))
-            if parent in table and parent not in names:
-                names.add(parent)
-                todo.append(parent)
+        for name in list(names):
+            while (name := parent_of(table[name].get("weights"))) in table and name not in names:
+                names.add(name)
         return names
 
     def plan(self, params: RunParams) -> Job:
