@@ -1,7 +1,7 @@
 """Is the data sound? Leaks from train to test, duplicates, broken files, and what could be scored without looking.
 
-`audit` takes the image table with its splits and the files' hashes alone; `full_audit` also reads the files and the
-stored pixels. Neither needs a model.
+`audit` takes the image table with its splits, the files' hashes and the store's near duplicates; `full_audit` also
+reads the files and the stored pixels. Neither needs a model.
 """
 
 from labkit.audit.findings import Findings, audit, full_audit, in_caption, stamps

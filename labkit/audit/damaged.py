@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
-from labkit.data.duplicates import BLANK
+from labkit.data.hashes import BLANK
 from labkit.data.images import ARRAY_PATH, array_image
 from labkit.data.store import Store
 

@@ -1,7 +1,8 @@
 """All findings in one object, with their sentences, the stamps for tables and figures, and whether there is a leak."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -39,8 +40,12 @@ class Findings:
     @property
     def leak(self) -> bool:
         """Whether test shares a group or a picture with what the model learns from or is chosen by."""
-        near = self.near.n_test_touched if self.near else 0
-        return self.groups.n_shared > 0 or self.duplicates.n_test_touched > 0 or near > 0
+        return self.groups.n_shared > 0 or bool(self.copies)
+
+    @property
+    def copies(self) -> list[str]:
+        """The test images of which train or val holds a copy: the same bytes, or a near duplicate."""
+        return sorted({*self.duplicates.test_touched, *(self.near.test_touched if self.near else [])})
 
     def by_heading(self) -> dict[str, list[str]]:
         """Plain words with the numbers, one finding each, also where nothing was found or could not be looked for."""
@@ -58,11 +63,12 @@ class Findings:
         """The sentences of all headings, in their order."""
         return [sentence for said in self.by_heading().values() for sentence in said]
 
-    def facts(self) -> dict[str, str]:
-        """What a run's manifest keeps: `groups` and `duplicates`, a sentence or more each."""
+    def facts(self) -> dict[str, Any]:
+        """What a run's manifest keeps: `groups` and `duplicates`, a sentence or more each, and `copies`."""
         return {
             "groups": " ".join(group_sentences(self.groups, self.group_name)),
-            "duplicates": " ".join(duplicate_sentences(self.duplicates)),
+            "duplicates": " ".join(self.by_heading()["Duplicates"]),
+            "copies": self.copies,
         }
 
     def tables(self, classes: Sequence[str], rows: int = 20) -> dict[str, pd.DataFrame]:
@@ -93,10 +99,17 @@ def _named(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     return table.assign(**named).reset_index(drop=True)
 
 
-def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str], group_name: str = "group") -> Findings:
+def audit(
+    table: pd.DataFrame,
+    hashes: pd.Series | None,
+    classes: Sequence[str],
+    group_name: str = "group",
+    store: Store | None = None,
+) -> Findings:
     """Looks through an image table whose `split` is filled; `hashes` is sha256 by image_id (None: not looked at).
 
-    `group_name` is what the sentences call a group ('patient', 'subject'; 's' makes it plural).
+    Near duplicates are those that the `store` found when it was made, at no cost here. `group_name` is what the
+    sentences call a group ('patient', 'subject'; 's' makes it plural).
     Raises ValueError on rows without a split, repeated image ids and images without a hash.
     """
     repeated = table.loc[table["image_id"].duplicated(), "image_id"].tolist()
@@ -110,6 +123,7 @@ def audit(table: pd.DataFrame, hashes: pd.Series | None, classes: Sequence[str],
         duplicates=Duplicates(checked=False) if hashes is None else exact_duplicates(table, hashes),
         fellow_eye=fellow_eye_baseline(table, classes),
         group_name=group_name,
+        near=None if store is None else near_duplicates(table, store),
     )
 
 
@@ -120,24 +134,17 @@ def full_audit(
     classes: Sequence[str],
     group_name: str = "group",
     score: str = "macro_f1",
-    least: int | None = None,
-    tell: Callable[[str], None] = lambda step: None,
 ) -> Findings:
-    """`audit`, and what the files and the stored pixels show: near duplicates, odd files, the shortcut baseline.
+    """`audit`, and what the files and the stored pixels show: odd files, the shortcut baseline.
 
-    `score` is the data set's own (`facts.score`), for the shortcut baseline; images with fewer than `least` pixels
-    (default: the store's size) on their shorter side are called tiny. `tell` is called with each step's name before it.
-    Raises ValueError as `audit` does.
+    `score` is the data set's own (`facts.score`), for the shortcut baseline; images with fewer pixels on their shorter
+    side than the store's are called tiny. Raises ValueError as `audit` does.
     """
-    tell("groups and exact duplicates")
-    found = audit(table, hashes, classes, group_name)
-    tell("near duplicates")
-    near = near_duplicates(table, store)
-    tell("file headers")
-    files = odd_files(table, store, store.size if least is None else least)
-    tell("the shortcut baseline")
-    shortcut = shortcut_baseline(table, store, classes, score)
-    return replace(found, near=near, files=files, shortcut=shortcut)
+    return replace(
+        audit(table, hashes, classes, group_name, store),
+        files=odd_files(table, store, store.size),
+        shortcut=shortcut_baseline(table, store, classes, score),
+    )
 
 
 def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test: bool = False) -> list[str]:
@@ -153,11 +160,11 @@ def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test:
     if not groups.checked:
         found.append(f"{name}s are unknown: whether test shares them with training cannot be checked")
     if groups.n_shared:
-        found.append(f"{percent(groups.share_touched)} of the test images share a {name} with the training images")
+        found.append(f"{percent(groups.share_touched)} of the test images share a {name} with train or validation")
     if duplicates.n_test_touched:
-        found.append(f"{are(duplicates.n_test_touched, 'test image')} in the training images, too, byte for byte")
+        found.append(f"{are(duplicates.n_test_touched, 'test image')} in train or validation, too, byte for byte")
     if findings.near is not None and findings.near.n_test_touched:
-        found.append(f"{are(findings.near.n_test_touched, 'test image')} nearly the same as a training image")
+        found.append(f"{are(findings.near.n_test_touched, 'test image')} nearly the same as one in train or validation")
     if inherited:
         share = inherited / groups.n_test_images
         found.append(f"the weights it starts from have met {percent(share)} of the test images or their {name}s")

@@ -3,16 +3,21 @@
 Also what a leak is worth: the same model on the leaked and on the clean part of its test set.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
 
 from labkit.data.duplicates import LEARNT_FROM, Duplicates, NearDuplicates
-from labkit.data.hashes import SMALLEST
+from labkit.data.hashes import MAX_DISTANCE, SMALLEST
 from labkit.evaluation.compare import unpaired_difference
 from labkit.evaluation.decide import decide
 from labkit.format import metric, percent, signed_difference
 
+MISSED = (  # measured in `near_duplicates`
+    "This comparison misses most copies that were cropped, shifted, rotated by 2° or more, or made much brighter or "
+    "richer in contrast."
+)
 UNSPLIT = "unsplit"  # the `split` of data without a split of its own
 
 
@@ -113,22 +118,25 @@ def duplicate_sentences(duplicates: Duplicates) -> list[str]:
 
 
 def near_sentences(near: NearDuplicates) -> list[str]:
-    """What near duplicates mean, a sentence each, with how alike two images must be to count."""
-    if not near.checked:
-        return [f"Near duplicates were not looked for: images below {SMALLEST} px show too little."]
-    bits = f"{near.max_distance} of 256 bits"
-    if near.pairs.empty:
-        return [f"No two different files look alike (perceptual hashes within {bits})."]
+    """What near duplicates mean, a sentence each, with how alike two images must be to count, and what is missed."""
+    bits = f"perceptual hashes within {MAX_DISTANCE} of 256 bits, also mirrored or turned by quarters"
     found = []
+    if near.pairs.empty:
+        found.append(f"No two different files were found to look alike ({bits}).")
     if near.n_test_touched:
         found.append(f"Leak: {are(near.n_test_touched, 'test image')} nearly the same as one in train or validation.")
     least = "" if near.complete else "at least "
     across = f", {near.n_across:,} of them across splits" if near.n_across else ""
     pairs = "pair of files looks" if len(near.pairs) == 1 else "pairs of files look"
-    found.append(f"{least}{len(near.pairs):,} {pairs} alike (perceptual hashes within {bits}){across}.".capitalize())
+    if len(near.pairs):
+        found.append(f"{least}{len(near.pairs):,} {pairs} alike ({bits}){across}.".capitalize())
+    if turned := near.pairs["turned"].tolist().count(True):
+        found.append(f"In {turned:,} of these pairs one image is mirrored or turned.")
     if near.n_conflicting:
         found.append(f"{near.n_conflicting:,} of these pairs bear two different labels.")
-    return found
+    if near.n_unseen:
+        found.append(f"{are(near.n_unseen, 'image')} blank or below {SMALLEST} px, and not compared.")
+    return [*found, MISSED]
 
 
 def learnt_from(table: pd.DataFrame, hashes: pd.Series, source: str, before: pd.DataFrame) -> pd.DataFrame:
@@ -162,17 +170,16 @@ class LeakEffect:
     scores: pd.DataFrame
 
 
-def leaked(table: pd.DataFrame, hashes: pd.Series | None) -> pd.Series:
-    """Whether train or val holds the group or the bytes of a test image: boolean, by image_id.
+def leaked(table: pd.DataFrame, copies: Collection[str]) -> pd.Series:
+    """Whether train or val holds the group or a copy of a test image: boolean, by image_id.
 
-    `table` has its `split` filled; `hashes`: SHA-256 by image_id (None: by group alone). Images of a test set without
-    known groups count as clean unless their bytes say otherwise, so look at `shared_groups(table).checked` first.
+    `table` has its `split` filled; `copies`: the test images of which train or val holds a copy (`Findings.copies`).
+    Images of a test set without known groups count as clean unless they are copies, so look at
+    `shared_groups(table).checked` first.
     """
     test, learnt = table.loc[table["split"] == "test"], table.loc[table["split"].isin(LEARNT_FROM)]
     touched = test["group"].isin(list(learnt["group"].dropna().unique())).to_numpy(bool)
-    if hashes is not None:
-        met = learnt["image_id"].map(hashes).dropna()
-        touched = touched | test["image_id"].map(hashes).isin(list(met)).to_numpy(bool)
+    touched = touched | test["image_id"].isin(list(copies)).to_numpy(bool)
     return pd.Series(touched, index=pd.Index(test["image_id"], name="image_id"), name="leaked")
 
 

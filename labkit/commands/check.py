@@ -18,6 +18,7 @@ import pandas as pd
 
 from labkit.audit import Findings, audit, full_audit
 from labkit.audit.leaks import UNSPLIT
+from labkit.data.hashes import SIDE
 from labkit.data.readers import DataError, ImageData, read
 from labkit.data.source import as_parameters, open_data
 from labkit.data.splits import PARTS, Split, assign_splits
@@ -25,7 +26,6 @@ from labkit.data.store import build_store
 from labkit.runs.folder import cache_root
 
 EXAMPLE = "labkit check demo --dataset retinopathy --split group"
-SIZE = 64  # pixels per side at which near duplicates, blank images and colours are looked for
 VAL_FRACTION, TEST_FRACTION = 0.15, 0.2  # of a split that is drawn here, as in the notebooks
 
 
@@ -61,15 +61,17 @@ def check(
     tell("reading the tables and hashing the files")
     data, folder, chosen = as_parameters(data, dataset)
     images, hashes = _open(chosen, data, folder)
-    table, how = _with_split(images, hashes, split)
-    classes, facts = list(images.facts.classes), images.facts
-    if hashes is None:
+    classes, facts, store = list(images.facts.classes), images.facts, None
+    if hashes is not None:
+        tell(f"decoding {len(images.table):,} images to {SIDE} px, unless that was done before")
+        with contextlib.redirect_stdout(sys.stderr):  # the store prints what it decodes
+            store = build_store(images.table, hashes, SIDE, cache_root())
+    table, how = _with_split(images, split, hashes=hashes, store=store)
+    if store is None:
         found = audit(table, None, classes, facts.group_name)
     else:
-        tell(f"decoding {len(table):,} images to {SIZE} px, unless that was done before")
-        with contextlib.redirect_stdout(sys.stderr):  # the store prints what it decodes
-            store = build_store(table, hashes, SIZE, cache_root())
-        found = full_audit(table, hashes, store, classes, facts.group_name, facts.score, SIZE, tell)
+        tell("comparing files, headers and colours")
+        found = full_audit(table, hashes, store, classes, facts.group_name, facts.score)
     said = found.by_heading()
     if how is None:
         cure = f"--split group splits it by {facts.group_name}."
@@ -90,7 +92,7 @@ def check(
         "checked": {
             "groups": found.groups.checked and how is not None,
             "exact_duplicates": found.duplicates.checked,
-            "near_duplicates": bool(found.near and found.near.checked),
+            "near_duplicates": found.near is not None,
             "files": found.files is not None,
         },
         "findings": _plain(found),
@@ -121,7 +123,7 @@ def _verdict(report: dict[str, Any]) -> str:
         return "No split, so no leak was looked for."
     if not report["checked"]["groups"]:
         return f"No leak was found, but whether {report['group_name']}s are shared cannot be checked."
-    return "SOUND: no leak was found."
+    return "No leak was found; which copies are missed is said under Duplicates."
 
 
 def _open(dataset: str, data: str, folder: Path) -> tuple[ImageData, pd.Series | None]:
@@ -137,7 +139,7 @@ def _open(dataset: str, data: str, folder: Path) -> tuple[ImageData, pd.Series |
         return images, None
 
 
-def _with_split(images: ImageData, hashes: pd.Series | None, split: Split | None) -> tuple[pd.DataFrame, str | None]:
+def _with_split(images: ImageData, split: Split | None, **copies: Any) -> tuple[pd.DataFrame, str | None]:
     """The table with its split filled in, and how it was split; None if it has no split and none was asked for."""
     table = images.table
     own = set(table.loc[table["label"].notna(), "split"].fillna(""))
@@ -145,7 +147,7 @@ def _with_split(images: ImageData, hashes: pd.Series | None, split: Split | None
     if how is None:
         return table.assign(split=table["split"].where(table["split"] == "unlabeled", UNSPLIT)), None
     rule = {"split": how, "split_seed": 0, "val_fraction": VAL_FRACTION, "test_fraction": TEST_FRACTION}
-    return assign_splits(table, hashes=hashes, select_on="last", **rule), how  # last: a given split stays as it is
+    return assign_splits(table, select_on="last", **copies, **rule), how  # last: a given split stays as it is
 
 
 def _counts(table: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]]:

@@ -18,12 +18,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from labkit.audit import audit, stamps
 from labkit.commands import short
 from labkit.data.catalog import CUSTOM
+from labkit.data.duplicates import with_copies
+from labkit.data.hashes import SIDE
 from labkit.data.images import ARRAY_PATH, load_image
 from labkit.data.readers import ImageData
 from labkit.data.source import as_parameters, open_data
 from labkit.data.splits import PARTS, Split, assign_splits
+from labkit.data.store import build_store
 from labkit.params import ParameterError, RunParams
 from labkit.runs.folder import cache_root
 from labkit.studies.file import load_study, study_file
@@ -116,19 +120,24 @@ class Draft:
 def look(data: str, dataset: str | None = None) -> Draft:
     """Read the images and choose. ValueError (DataError) if they cannot be read or split, or are of one class."""
     data, place, chosen = as_parameters(data, dataset)
-    with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line
+    with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line, and so does decoding
         images, hashes = open_data(chosen, data, cache_root())
+        store = build_store(images.table, hashes, SIDE, cache_root())
     held = images.table["label"].dropna().unique()
     if len(held) < 2:
         raise ValueError(f"{place}: its images are of {len(held)} class(es); a classifier needs two or more")
-    split, why = _split(images)
-    table = assign_splits(images.table, hashes=hashes, **RunParams.of({"split": split}).split_rule)  # as in the runs
+    copies = with_copies(images.table.assign(group=pd.NA), hashes, store).notna().any()
+    split, why = _split(images, bool(copies))
+    rule = RunParams.of({"split": split}).split_rule
+    table = assign_splits(images.table, hashes=hashes, store=store, **rule)  # as in the runs
+    group_name = images.facts.group_name
+    table.attrs["stamps"] = stamps(audit(table, hashes, images.facts.classes, group_name, store), rule["select_on"])
     side = _shorter_side(images.table["path"].tolist())
     return Draft(chosen, data, images, table, split, why, side, _size(side, images.facts.task))
 
 
-def _split(images: ImageData) -> tuple[Split, str]:
-    """`split`, and why."""
+def _split(images: ImageData, copies: bool) -> tuple[Split, str]:
+    """`split`, and why; `copies`: whether an image is there twice."""
     table, group = images.table, images.facts.group_name
     labelled = table.loc[table["label"].notna()]
     unknown = np.count_nonzero(labelled["group"].isna())
@@ -149,7 +158,7 @@ def _split(images: ImageData) -> tuple[Split, str]:
         words = f"the data's own split ({', '.join(parts)}); its {group}s are unknown, so leaks cannot be ruled out"
         return "given", words
     words = f"by image, since no {group} is known and the data has no split of its own; images of one {group} may leak"
-    return "image", words
+    return ("group", f"{words}, but copies of an image stay together") if copies else ("image", words)
 
 
 def _shorter_side(paths: list[str]) -> int:
@@ -209,7 +218,8 @@ def _seen(draft: Draft) -> list[str]:
     words = [f"always predicting {shown['images'].idxmax()} is right for {share} of images: the baseline to beat"]
     if unlabelled := np.count_nonzero(table["label"].isna()):
         words.append(f"{unlabelled:,} images have no label; each run predicts them, to be handed in")
-    words += [*draft.images.notes, *table.attrs.get("notes", [])]
+    words += [*draft.images.notes, *table.attrs["notes"]]
+    words += [f"every figure will be stamped: {stamp}" for stamp in table.attrs["stamps"]]
     heading = f"Written by `labkit new` for {len(table):,} images, {draft.images.layout}; edit it as you like."
     return [
         *_wrapped(heading, "# "),

@@ -68,7 +68,7 @@ def train(folder: Path) -> None:
     if manifest["fingerprint"] != fingerprint_of(inputs):
         raise ParameterError(f"{folder}: its images or labkit's code have changed since; run the notebook again")
     store = build_store(images.table, hashes, params.image_size, cache_root())
-    table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
+    table = assign_splits(store.keep_readable(images.table), hashes=hashes, store=store, **params.split_rule)
     loaders = make_loaders(table, store, params, accelerator.device.type)
     n_classes, design = len(images.facts.classes), {"deviation": params.deviation, "image_size": params.input_size}
     weights, _ = load_weights(params.weights, params.arch, **design)

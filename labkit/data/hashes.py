@@ -1,13 +1,14 @@
-"""Two hashes of an image: SHA-256 of its file's bytes, and a perceptual hash of its pixels.
+"""Two hashes of an image: SHA-256 of its file's bytes, and a perceptual hash of its pixels in all eight orientations.
 
 The perceptual hash has 256 bits; a re-compressed, resized or recoloured copy keeps nearly all of them. Each bit says
 whether one of the 16 × 16 lowest frequencies of the luminance's discrete cosine transform is above their median (the
 constant row and column are left out), as in PDQ (Facebook, "The TMK+PDQF video-hashing algorithm and the PDQ
-image-hashing algorithm", 2019). The store's resizing takes the place of PDQ's.
+image-hashing algorithm", 2019). Mirroring an image changes the signs of its odd frequencies and a quarter turn also
+swaps rows and columns, so one transform gives the hashes of all eight orientations.
 
 Why 256 bits: all fundus photographs have a black border and a round bright spot, so a 64-bit hash is too short. Of the
 22.7 million pairs of 6,742 EyePACS eyes, 8,172 have the same 64-bit difference hash, and 37 differ in at most two bits
-of the 64-bit DCT hash. With the 256 bits used here the two most similar eyes differ in 22 bits.
+of the 64-bit DCT hash. With the 256 bits used here the two most similar eyes differ in 22 bits, in any orientation.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 from labkit.data.images import ARRAY_PATH, array_image
 from labkit.runs.files import sha256, write_whole
@@ -25,11 +27,15 @@ from labkit.runs.files import sha256, write_whole
 CACHE_NAME = "file-hashes.csv"
 COLUMNS: dict = {"path": object, "size": "int64", "mtime_ns": "int64", "sha256": object}
 
-BITS = 256
-FREQUENCIES = np.arange(1, 17)
 SMALLEST = 24  # pixels a side that hold 16 frequencies with some room
-LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
-BATCH = 256
+SIDE = 64  # pixels a side at which images are compared, whatever the size that a network is given
+BLANK = 1.0  # standard deviation of the luminance (0 to 127.5): no picture in it, so nothing to compare
+FREQUENCIES = np.arange(1, 17)
+# Whole numbers: all sums stay below 2^53, so they are exact and no hash depends on the processor.
+COSINES = np.rint(2**12 * np.cos(np.pi * np.outer(FREQUENCIES, np.arange(SIDE) + 0.5) / SIDE))
+MIRRORED = 1 - 2 * (FREQUENCIES % 2)  # the sign that mirroring gives each frequency
+MAX_DISTANCE = 16  # of 256 bits; copies saved as JPEG at quality 20, halved or turned gray differ in at most 10
+MOST_PAIRS = 1_000_000  # more tell nothing new, and would fill the memory: the frames of a film
 
 Codes = NDArray[np.uint64]
 
@@ -82,23 +88,38 @@ def _remembered(cache: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
 
 
-def perceptual_hashes(images: np.ndarray, rows: np.ndarray) -> tuple[Codes, NDArray[np.float32]]:
-    """Hashes (n, 4) uint64 of the given rows of (N, size, size, 3) uint8, and each one's contrast: the standard
-    deviation of its luminance, 0 to 127.5. Raises ValueError below 24 pixels a side."""
-    size = images.shape[1]
-    if size < SMALLEST:
-        raise ValueError(f"images of {size} px are too small for a perceptual hash; {SMALLEST} px are needed")
-    cosines = np.cos(np.pi * np.outer(FREQUENCIES, np.arange(size) + 0.5) / size).astype(np.float32)
-    codes = np.empty((len(rows), BITS // 64), dtype=np.uint64)
-    contrast = np.empty(len(rows), dtype=np.float32)
-    for start in range(0, len(rows), BATCH):
-        here = slice(start, start + BATCH)
-        luminance = images[rows[here]] @ LUMINANCE
-        contrast[here] = luminance.std(axis=(1, 2))
-        spectrum = (cosines @ luminance @ cosines.T).reshape(len(luminance), BITS)
-        bits = spectrum > np.median(spectrum, axis=1, keepdims=True)
-        codes[here] = np.packbits(bits, axis=1).view(np.uint64)
-    return codes, contrast
+def perceptual_hashes(image: Image.Image) -> Codes:
+    """Hashes (8, 4) uint64 of an image's middle square: as it is, mirrored and turned; 0 if blank or below 24 px."""
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    box = (left, top, left + side, top + side)
+    if side > 4 * SIDE:  # a pixel in so many: of ten million all would take longer than all the rest
+        image, box = image.resize((4 * SIDE, 4 * SIDE), Image.Resampling.NEAREST, box), None
+    square = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
+    luminance = np.asarray(square, dtype=np.float64)
+    if side < SMALLEST or luminance.std() < BLANK:
+        return np.zeros((8, 4), dtype=np.uint64)
+    spectrum = COSINES @ luminance @ COSINES.T
+    upright = np.stack([spectrum, spectrum * MIRRORED])
+    four = np.concatenate([upright, upright * MIRRORED[:, None]])
+    eight = np.concatenate([four, four.swapaxes(1, 2)]).reshape(8, -1)
+    middle = np.partition(eight, (127, 128), axis=1)[:, 127:129].mean(axis=1, keepdims=True)  # quicker than np.median
+    return np.packbits(eight > middle, axis=1).view(np.uint64)
+
+
+def compare(codes: Codes) -> dict[str, np.ndarray]:
+    """Which of n images look alike, from their `perceptual_hashes` (n, 8, 4).
+
+    `look` (n,): the number of an image's hash, equal for equal hashes, -1 for a blank one. `pairs` (k, 2): looks within
+    MAX_DISTANCE of each other; `distance` (k,): their bits; `turned` (k,): nearest when one is mirrored or turned.
+    `complete`: whether the search went through (see MOST_PAIRS).
+    """
+    look = np.full(len(codes), -1)
+    seen = np.flatnonzero(codes.any(axis=(1, 2)))
+    _, first, number = np.unique(codes[seen, 0], axis=0, return_index=True, return_inverse=True)
+    look[seen] = number.ravel()
+    pairs, distance, turn, complete = pairs_within(codes[seen[first]], MAX_DISTANCE, MOST_PAIRS)
+    return {"look": look, "pairs": pairs, "distance": distance, "turned": turn > 0, "complete": np.array(complete)}
 
 
 def distances(a: Codes, b: Codes) -> NDArray[np.int64]:
@@ -106,34 +127,44 @@ def distances(a: Codes, b: Codes) -> NDArray[np.int64]:
     return _ones(a ^ b).sum(axis=1)
 
 
-def pairs_within(codes: Codes, distance: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
-    """Rows (k, 2) of all pairs of codes that differ in at most `distance` bits, the distances (k,), and whether these
-    are all: the search stops after `most` pairs.
+def pairs_within(codes: Codes, distance: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    """Rows (k, 2) of all pairs of images that differ in at most `distance` bits, the distances (k,), the orientation of
+    the second that is nearest to the first (k,), and whether these are all: the search stops after `most` pairs.
 
-    Multi-index hashing (Norouzi, Punjani, Fleet 2012): of `distance` + 1 bands of bits at least one is equal in such a
-    pair, so only codes that agree in a band are compared. Memory grows only with the codes and the pairs found.
+    `codes` (n, orientations, 4), the first as it is. Multi-index hashing (Norouzi, Punjani, Fleet 2012): of `distance`
+    + 1 bands of bits at least one is equal in such a pair, so only codes that agree in a band are compared. Memory
+    grows only with the codes and the pairs found.
     """
-    bits = np.unpackbits(codes.view(np.uint8), axis=1)
     bands = max(distance + 1, 8)  # at most 32 bits a band
     found: dict[int, int] = {}
-    for band in range(bands):
-        columns = bits[:, band::bands].astype(np.int64)  # every band mixes high and low frequencies
-        key = columns @ (1 << np.arange(columns.shape[1], dtype=np.int64))
-        order = np.argsort(key, kind="stable")
-        key, sorted_codes = key[order], codes[order]
-        first, step = np.arange(len(key)), 0
-        while len(first) and len(found) <= most:  # neighbours, then next but one …, as long as the band is equal
-            step += 1
-            first = first[: np.searchsorted(first, len(key) - step)]
-            first = first[key[first] == key[first + step]]
-            near = first[_ones(sorted_codes[first, 0] ^ sorted_codes[first + step, 0]) <= distance]
-            apart = distances(sorted_codes[near], sorted_codes[near + step])
-            near, apart = near[apart <= distance], apart[apart <= distance]
-            ends = np.sort(np.stack([order[near], order[near + step]], axis=1), axis=1)
-            found.update(zip((ends[:, 0] * len(codes) + ends[:, 1]).tolist(), apart.tolist(), strict=True))
+    upright = np.ascontiguousarray(codes[:, 0])
+    index = [(order := np.argsort(key, kind="stable"), key[order]) for key in _bands(upright, bands)]
+    for turn in range(codes.shape[1]):
+        asked = np.ascontiguousarray(codes[:, turn])
+        for (order, known), key in zip(index, _bands(asked, bands), strict=True):
+            place, end = np.searchsorted(known, key), np.searchsorted(known, key, "right")
+            row = np.arange(len(codes))
+            while len(found) <= most and len(row := row[place[row] < end[row]]):
+                other = order[place[row]]
+                place[row] += 1
+                once = other < row
+                a, b = other[once], row[once]
+                near = _ones(upright[a, 0] ^ asked[b, 0]) <= distance
+                a, b = a[near], b[near]
+                apart = distances(upright[a], asked[b])
+                pair, value = a * len(codes) + b, apart * codes.shape[1] + turn
+                for at, new in zip(pair[apart <= distance].tolist(), value[apart <= distance].tolist(), strict=True):
+                    found[at] = min(new, found.get(at, new))
     pairs = np.array(sorted(found.items()), dtype=np.int64).reshape(-1, 2)
     rows = np.stack(np.divmod(pairs[:, 0], max(1, len(codes))), axis=1)
-    return rows, pairs[:, 1], len(found) <= most
+    return rows, *np.divmod(pairs[:, 1], codes.shape[1]), len(found) <= most
+
+
+def _bands(codes: Codes, bands: int) -> list[NDArray[np.int64]]:
+    """The bits (n,) of each band as a number; every band mixes high and low frequencies."""
+    bits = np.unpackbits(codes.view(np.uint8), axis=1)
+    parts = [bits[:, band::bands].astype(np.int64) for band in range(bands)]
+    return [part @ (1 << np.arange(part.shape[1], dtype=np.int64)) for part in parts]
 
 
 def _ones(words: Codes) -> NDArray[np.int64]:

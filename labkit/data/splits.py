@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.deal import deal
-from labkit.data.duplicates import with_copies
+from labkit.data.duplicates import group_names, with_copies
+from labkit.data.store import Store
 
 PARTS = ("train", "val", "test")
 Split = Literal["group", "image", "given"]
@@ -16,6 +17,7 @@ def assign_splits(
     table: pd.DataFrame,
     *,
     hashes: pd.Series | None = None,
+    store: Store | None = None,
     split: Split,
     split_seed: int,
     val_fraction: float,
@@ -29,7 +31,8 @@ def assign_splits(
     `test_fraction` of the images, every class alike; an image without a group is a group of its own. `select_on` does
     not matter here, so that all ways of selecting are judged by the same test part.
 
-    `hashes` (SHA-256 by image_id): images with the same bytes are dealt as one group, whoever they are said to be of.
+    `hashes` (SHA-256 by image_id) and `store`: images with the same bytes, or that look alike, are dealt as one group,
+    whoever they are said to be of. `store` sees the same at every image size, so that all sizes share one test part.
 
     `image`: dealt in the same proportions, but every image by itself, whoever it is of and whatever it is a copy of.
 
@@ -51,7 +54,7 @@ def assign_splits(
     done.loc[table["label"].isna(), "split"] = "unlabeled"
     labelled = table["label"].notna().to_numpy(bool)
     if split == "given":
-        done["group"] = table["group"] if hashes is None else with_copies(table, hashes)
+        done["group"] = table["group"] if hashes is None else with_copies(table, hashes, store)
         _keep_given(done, labelled, split_seed, val_fraction, select_on, train_on)
         done["group"] = table["group"]
     else:
@@ -59,7 +62,11 @@ def assign_splits(
             table = table.assign(group=pd.array([pd.NA] * len(table), dtype="string"))
             done.attrs["notes"].append("every image is dealt by itself, also where others show the same person")
         elif hashes is not None:
-            table = table.assign(group=with_copies(table, hashes))
+            table = table.assign(group=with_copies(table, hashes, store), own=group_names(table))
+            held = table.loc[table["group"].notna()].drop_duplicates(["own", "group"])
+            if joined := np.count_nonzero(held.duplicated("group", keep=False)):
+                text = "groups (or images without one) share copies of images and stay together"
+                done.attrs["notes"].append(f"{joined:,} {text}")
         fractions = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
         done.loc[labelled, "split"] = deal(table.loc[labelled], fractions, split_seed)
         if train_on == "train+val":

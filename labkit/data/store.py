@@ -18,10 +18,11 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from labkit.data.hashes import compare, perceptual_hashes
 from labkit.data.images import try_load
 from labkit.runs.files import alone, read_json, write_json
 
-VERSION = 2  # of the geometry below; a change makes every store anew
+VERSION = 3  # of what is below and of the perceptual hash; a change makes every store anew
 MAX_UNREADABLE = 0.01
 LONG = 4  # times as long as wide: of a longer picture the ends are cut off before it is resized, not after
 
@@ -43,6 +44,12 @@ class Store:
     def images(self) -> np.ndarray:
         """The memory-mapped array; cheap to open, so it is opened where it is used (a pickle would copy it)."""
         return np.load(self.path, mmap_mode="r")
+
+    @property
+    def alike(self) -> dict[str, np.ndarray]:
+        """Which rows look alike (`hashes.compare`), found when they were decoded; the same at every size."""
+        with np.load(self.path.with_name("alike.npz")) as arrays:
+            return dict(arrays)
 
     def keep_readable(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table without its unreadable images; raises UnreadableImages if those are over 1 %."""
@@ -106,6 +113,7 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> dict[str, Any]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, (count, size, size, 3))
+        looks = np.zeros((count, 8, 4), np.uint64)
         unreadable: dict[str, str] = {}
 
         def decode(row: int) -> None:
@@ -114,11 +122,14 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> dict[str, Any]:
                 unreadable[str(unique["sha256"][row])] = image
             else:
                 images[row] = to_square(image, size)
+                looks[row] = perceptual_hashes(image)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside Python's lock
             for _ in tqdm(pool.map(decode, range(count)), total=count, disable=None, desc="decoding"):
                 pass
         images.flush()
+        alike: Any = compare(looks)
+        np.savez(temporary / "alike.npz", **alike)
         index = {"sha256": unique["sha256"].tolist(), "unreadable": dict(sorted(unreadable.items()))}
         write_json(temporary / "index.json", index)
         temporary.replace(folder)

@@ -299,6 +299,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     # Whether the run has learnt from a test image's group, its parents' training included.
     met = read_csv(folder / "learnt_from.csv", dtype="string")["group"].dropna()
     touched = (manifest["source"] + "/" + test["group"]).isin(met).astype(bool)
+    touched |= test["image_id"].isin(manifest.get("audit", {}).get("copies", []))
     seconds = manifest["epoch_seconds"]
     answer = int(np.argmax(manifest["train_counts"]))
     labelled = decided.dropna(subset=["label"])

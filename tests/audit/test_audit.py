@@ -215,7 +215,7 @@ def test_the_courses_own_split_leaks_four_in_five_test_images():
 
 def test_stamps_name_a_leak_and_a_selection_on_test_and_nothing_on_an_honest_protocol():
     leaky = audit(eyes("1_left train 0\n2_left train 1\n1_right test 0\n3_left test 1"), None, GRADES, "patient")
-    assert stamps(leaky, "val") == ["50.0\u00a0% of the test images share a patient with the training images"]
+    assert stamps(leaky, "val") == ["50.0\u00a0% of the test images share a patient with train or validation"]
     sound = audit(eyes("1_left train 0\n2_left train 1\n3_right test 0\n4_left test 1"), None, GRADES, "patient")
     assert stamps(sound, "val") == []
     assert stamps(sound, "test") == ["the epoch was chosen on the test images"]

@@ -180,4 +180,5 @@ def test_real_fundus_photographs_train_and_say_what_they_are_worth(trained):
     folder, notebook = trained(data=data, image_size=32)
     manifest = read_json(folder / "run.json")
     assert sum(manifest["n_images"].values()) == 6742 and manifest["stamps"] == []
+    assert "No two different files were found to look alike" in manifest["audit"]["duplicates"]
     assert "majority class" in notebook
