@@ -29,8 +29,8 @@ def ablation_figure(
 
     `pairs`: columns a, b, metric, difference, low, high (fractions), a row for accuracy and one for `score`; unknown
     ends are NaN. `histories`: columns run, epoch, train_accuracy, and val_accuracy or test_accuracy, [seed].
-    `sensitivities`: columns run, class, sensitivity (fraction), [seed]. Of several seeds the first is drawn, as the
-    differences are those of first seeds. Raises ValueError for no pair or more than four.
+    `sensitivities`: columns run, class, sensitivity (fraction), [seed]. Of several seeds the first is drawn, while
+    differences are those of means. Raises ValueError for no pair or more than four.
     """
     names: list[Pair] = list(dict.fromkeys(zip(pairs["a"], pairs["b"], strict=True)))
     if not 1 <= len(names) <= MOST:

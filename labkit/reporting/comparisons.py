@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit.format import DASH, NBSP, fixed, listing, metric, missing, plural, signed, word
+from labkit.format import DASH, NBSP, fixed, listing, metric, missing, plural, signed, signed_difference, word
 from labkit.reporting.ablation import MOST, SPLITS, solid_column
 from labkit.reporting.learning import OVERFIT
 from labkit.reporting.results import Comparison, StudyResults
@@ -137,23 +137,18 @@ def compare_sentence(one: Comparison) -> str:
     text += f" (95 % interval of the difference {ends})"
     if one.verdict in ("noise", "too few"):
         return f"{text}: {'no difference is seen' if same else VERDICTS[one.verdict]}."
-    of_seeds = "the better of these two networks (one seed each)"
-    if one.seeds > 1:
-        of_seeds = f"better over {word(int(one.seeds))} seeds"
-    return f"{text}: more than noise, {b if one.verdict == 'higher' else a} is {of_seeds}."
+    how = "the better of these two networks (one seed each)" if one.seeds == 1 else f"better over {one.seeds:.0f} seeds"
+    return f"{text}: more than noise, {b if one.verdict == 'higher' else a} is {how}."
 
 
 def comparison_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
     """Paired differences, with intervals that hold for all pairs of the study together, and p values."""
     rows = []
     for one in comparisons:
-        named = metric(one.metric)
-        scale, digits, unit = (100, 1, " points") if named.percent else (1, 3, "")
-        value, low, high = (signed(scale * end, digits) for end in (one.difference, one.low, one.high))
-        row = {"variant": one.b, "against": one.a, "metric": named.name}
-        row["difference"] = DASH if value == DASH else value + unit
-        row["95 % interval"] = DASH if DASH in (low, high) else f"{low} to {high}"
-        rows.append(row | {"p": p_value(one.p), "p (Holm)": p_value(one.p_holm)})
+        text = signed_difference(one.metric, one.difference, one.low, one.high).removesuffix("]")
+        difference, _, ends = text.partition(" [")
+        row = {"variant": one.b, "against": one.a, "metric": metric(one.metric).name, "difference": difference}
+        rows.append(row | {"95 % interval": ends or DASH, "p": p_value(one.p), "p (Holm)": p_value(one.p_holm)})
     return pd.DataFrame(rows)
 
 

@@ -43,10 +43,7 @@ UNLABELLED = "the test images have no labels: scored are those of validation, by
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two variants that differ in one thing: ``b - a`` of one metric on the same test images.
-
-    The interval is one of those that hold together for all pairs of the study (`compare.simultaneous_differences`).
-    """
+    """Two variants that differ in one thing: ``b - a`` of one metric, a row of `compare.simultaneous_differences`."""
 
     a: str
     b: str
@@ -180,10 +177,8 @@ class StudyResults:
     @cached_property
     def differences(self) -> pd.DataFrame:
         """`compare.simultaneous_differences` of all variants, on the score and on accuracy."""
-        variants = {name: self.seeds(name) for name in self.tests}
-        return compare.simultaneous_differences(
-            variants, list(dict.fromkeys((self.score, "accuracy"))), len(self.classes)
-        )
+        metrics, variants = {self.score: 0, "accuracy": 0}, {name: self.seeds(name) for name in self.tests}
+        return compare.simultaneous_differences(variants, list(metrics), len(self.classes))
 
     def leak_effects(self) -> dict[str, LeakEffect]:
         """Of each run of which a part of test is leaked: that part against the clean one, means over seeds."""
@@ -222,7 +217,7 @@ class StudyResults:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
                 p = compare.mcnemar(self.tests[a], self.tests[b])
                 for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
-                    row = self.differences.loc[(a, b, metric)].drop(["a", "b"])
+                    row = self.differences.loc[(a, b, metric)]
                     yield Comparison(a, b, factors[0], metric, also=also, p=p_value, **row)
 
 

@@ -17,6 +17,7 @@ from labkit.reporting.style import GREY, Palette, new_figure, row_axis, styled, 
 from labkit.reporting.tables import BASELINE
 
 CONSTANT = 0.98  # share of equal predictions from which a model is nearly constant
+ENDS = ["difference", "low", "high"]
 TOO_SMALL = "too few images or patients for a verdict"
 VERDICTS = {"higher": "more than noise", "lower": "more than noise", "noise": "within noise", "too few": TOO_SMALL}
 BESIDE = {  # a verdict against the baseline -> what it says of one variant, and of several
@@ -121,37 +122,27 @@ def chosen_sentence(results: StudyResults, score: str) -> str:
 
 
 def against_baseline(score: str, row: pd.Series) -> str:
-    """'+7.5 points [+1.3 to +14.4] against the majority baseline (73.1 %): more than noise'.
-
-    `row`: of `compare.against_constant`.
-    """
+    """'+7.5 points [+1.3 to +14.4] against the majority baseline (73.1 %)…'; `row`: of `compare.against_constant`."""
     level = f"the majority baseline ({metric(score).text(row['a'])})"
     if verdict(row) == "equal":
         return f"the same as {level}"
-    return f"{_difference(score, row)} against {level}: {VERDICTS[verdict(row)]}"
+    return f"{signed_difference(score, *row[ENDS])} against {level}: {VERDICTS[verdict(row)]}"
 
 
 def majority_sentence(against: Mapping[str, pd.DataFrame], majority_class: str, n: int) -> str:
-    """What always predicting the majority class scores, and what may be said of each variant against it, on accuracy.
-
-    `against`: `compare.against_constant` of each variant; `n`: test images.
-    """
+    """What the majority baseline scores on `n` images, and each variant beside it; `against`: `against_constant`s."""
     rows = {name: table.loc["accuracy"] for name, table in against.items()}
     level = percent(next(iter(rows.values()))["a"])
     said = [f"Always predicting “{majority_class}” scores {level} accuracy on the {plural(n, 'test image')}."]
     found: dict[str, list[str]] = {}
     for name, row in rows.items():
         key = verdict(row) if sum(against[name]["differing"]) else "constant"
-        text = name if verdict(row) == "equal" else f"{name} ({_difference('accuracy', row)})"
+        text = name if verdict(row) == "equal" else f"{name} ({signed_difference('accuracy', *row[ENDS])})"
         found.setdefault(key, []).append(text)
     said += [f"{listing(found[key])} {words[len(found[key]) > 1]}." for key, words in BESIDE.items() if key in found]
     if len(rows) > 1:
         said.append("The 95 % interval is that of each difference by itself.")
     return " ".join(said)
-
-
-def _difference(score: str, row: pd.Series) -> str:
-    return signed_difference(score, row["difference"], row["low"], row["high"])
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_a_difference_beyond_noise_names_the_better_of_two_networks(difference, 
     assert text.startswith(f"The accuracy of b {ending}")
     better = "b" if difference > 0 else "a"
     assert text.endswith(f": more than noise, {better} is the better of these two networks (one seed each).")
-    assert pair("accuracy", difference, low, high, seeds=3).endswith(f"noise, {better} is better over three seeds.")
+    assert pair("accuracy", difference, low, high, seeds=3).endswith(f"noise, {better} is better over 3 seeds.")
     assert "better" not in pair("accuracy", difference, low, high, groups=29)
 
 
