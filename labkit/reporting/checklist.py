@@ -1,11 +1,12 @@
 """A page for the reviewer: what the reporting guidelines ask for, filled from the runs' manifests and the audit.
 
-CLAIM (Mongan, Moy, Kahn 2020, Radiology: Artificial Intelligence 2(2)), STARD-AI (2025) and TRIPOD+AI (Collins et al.
-2024, BMJ 385:e078378) are named without their items' numbers, which differ by edition. What is not
-known here is called not reported: a checklist that fills itself must not fill in what was never written down.
+The guidelines (`references.CLAIM` and those beside it) are named without their items' numbers, which differ by
+edition. What is not known here is called not reported: a checklist that fills itself must not fill in what was never
+written down.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -15,8 +16,15 @@ from labkit.format import listing, metric, millions, plural, whole, with_interva
 from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.reporting.tables import parameter_text
 
+Run = Mapping[str, Any]
+
 NOT_REPORTED = "not reported"
-CHOICE = {"val": "validation images", "test": "test images, which are no longer unseen"}
+AUDITED = ("groups", "duplicates")  # keys of a run's audit
+CHOICE = {
+    "val": "of the epoch with the best {} on the validation images",
+    "test": "of the epoch with the best {} on the test images, which are no longer unseen",
+    "last": "of the last epoch, since none is chosen",
+}
 SPLIT = {"group": "by {group}", "image": "by image, whichever {group} it is of", "given": "as the data came"}
 
 
@@ -41,24 +49,49 @@ def checklist_sentence(table: pd.DataFrame) -> str:
     return f"{said}. Not reported: {'; '.join(lacking)}." if lacking else f"{said}."
 
 
+def by_variant(results: StudyResults, of_run: Callable[[Run], object]) -> str:
+    """What is said of all runs; where they differ 'this (a and b); that (c)', and '' where it is unknown (None)."""
+    said: dict[str, list[str]] = {}
+    for run in results.runs:
+        if (text := of_run(run)) is not None:
+            said.setdefault(str(text), []).append(run["run"])
+    if len(said) == 1:
+        return next(iter(said))
+    return "; ".join(f"{text} ({listing(list(dict.fromkeys(runs)))})" for text, runs in said.items())
+
+
+def choice_sentence(results: StudyResults) -> str:
+    """Which epoch's weights were tested, and what they were chosen by."""
+    by = metric(results.score).name
+    return f"The weights are those {by_variant(results, lambda run: CHOICE[run['params'].select_on].format(by))}."
+
+
+def machine_sentence(results: StudyResults) -> str:
+    """On what the runs were trained, and in which precision."""
+
+    def of_run(run: Run) -> str:
+        return f"{run['device']} in {run['precision']} with {plural(run['threads'], 'thread')}"
+
+    return f"Trained on {by_variant(results, of_run)}."
+
+
 Rows = list[tuple[str, str, str | None]]
 
 
 def _data(results: StudyResults) -> Rows:
     run, group = results.runs[0], results.group_name
-    params, audit = run["params"], run.get("audit", {})
+    params = run["params"]
     known = CATALOG.get(params.dataset)
     source = f"{known.source}; licence: {known.licence}" if known and known.source else None
     if params.data in PHANTOMS:
         source = f"{PHANTOMS[params.data]}, drawn by labkit; they depict nobody"
-    crop, unreadable = _all(results, "crop_size"), run.get("unreadable")
+    crop, unreadable = _all(results, "crop_size"), by_variant(results, lambda run: run.get("unreadable"))
     cut = "" if crop == "none" else f", cropped to {crop} px"
     preprocessing = f"square of {_all(results, 'image_size')} px{cut}; normalised: {_all(results, 'normalize')}"
-    left_out = f"images that cannot be decoded and are left out: {whole(unreadable)}"
-    sizes = run["n_images"]
-    parts = [f"{part} {plural(sizes[part], 'image')}" for part in ("train", "val", "test") if part in sizes]
+    left_out = f"images that cannot be decoded and are left out: {unreadable}"
     of = f"; test shows {plural(run['n_groups'], group)}" if run["n_groups"] else ""
     split = SPLIT[params.split].format(group=group if run["n_groups"] else "image")
+    groups, duplicates = (by_variant(results, lambda run, key=key: run.get("audit", {}).get(key)) for key in AUDITED)
     of_patients = ("share a", "are unknown", "have met")  # in the stamps' own words (labkit.audit.stamps)
     stamped = "; ".join(stamp for stamp in results.stamps if any(words in stamp for words in of_patients))
     return [
@@ -67,43 +100,45 @@ def _data(results: StudyResults) -> Rows:
         ("data source", "CLAIM; TRIPOD+AI", source),
         ("eligibility of patients", "CLAIM; STARD-AI; TRIPOD+AI", None),
         ("preprocessing", "CLAIM; TRIPOD+AI", preprocessing),
-        ("unreadable or missing data", "CLAIM; TRIPOD+AI", None if unreadable is None else left_out),
+        ("unreadable or missing data", "CLAIM; TRIPOD+AI", left_out if unreadable else None),
         ("reference standard", "CLAIM; STARD-AI", None),
         ("annotators and their agreement", "CLAIM; TRIPOD+AI", None),
         ("sample size calculation", "CLAIM; STARD-AI; TRIPOD+AI", None),
-        ("partitions", "CLAIM; STARD-AI", f"{', '.join(parts)}, split {split}{of}"),
-        ("disjoint patients", "CLAIM; STARD-AI", audit.get("groups") or stamped),
-        ("duplicate images", "CLAIM", audit.get("duplicates")),
+        ("partitions", "CLAIM; STARD-AI", f"{by_variant(results, _parts)}, split {split}{of}"),
+        ("disjoint patients", "CLAIM; STARD-AI", groups or stamped),
+        ("duplicate images", "CLAIM", duplicates),
         ("age, sex and other characteristics", "CLAIM; STARD-AI; TRIPOD+AI", None),
     ]
 
 
+def _parts(run: Run) -> str:
+    sizes = run["n_images"]
+    return ", ".join(f"{part} {plural(sizes[part], 'image')}" for part in ("train", "val", "test") if part in sizes)
+
+
 def _model(results: StudyResults) -> Rows:
-    run = results.runs[0]
     sizes = {r["params"].arch: f"{r['params'].arch} ({millions(r['parameters'])} parameters)" for r in results.runs}
-    software = [f"{name} {run['versions'][name]}" for name in ("python", "torch") if name in run.get("versions", {})]
-    machines = [", ".join(str(r[key]) for key in ("device", "precision") if r.get(key)) for r in results.runs]
-    software += [" or ".join(dict.fromkeys(filter(None, machines)))] if any(machines) else []
+    software = [by_variant(results, lambda run, name=name: _version(run, name)) for name in ("python", "torch")]
+    software += [by_variant(results, lambda run, key=key: run.get(key)) for key in ("device", "precision")]
     keys = ("loss", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay", "rotation")
     training = ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys)
     imbalance = f"class weights {_all(results, 'class_weights')}, sampling {_all(results, 'sampling')}"
-    select_on = listing(list(dict.fromkeys(r["params"].select_on for r in results.runs)))
-    choice = f"the epoch with the best {metric(results.score).name} on the {CHOICE.get(select_on, select_on)}"
     looks = sorted({r["test_predictions"] for r in results.runs if "test_predictions" in r})
     looked = f"test was predicted {listing([plural(count, 'time') for count in looks], 'or')} per run"
     return [
         ("network", "CLAIM; TRIPOD+AI", listing(list(sizes.values()))),
-        ("software and machine", "CLAIM", ", ".join(software)),
+        ("software and machine", "CLAIM", ", ".join(filter(None, software))),
         ("initial weights", "CLAIM", listing(list(dict.fromkeys(r["start"] for r in results.runs)))),
         ("training", "CLAIM; TRIPOD+AI", training),
         ("class imbalance", "TRIPOD+AI", imbalance),
-        ("choice of the final model", "CLAIM", "the last epoch" if select_on == "last" else choice),
+        ("choice of the final model", "CLAIM", choice_sentence(results)),
         ("looks at the test images", "STARD-AI", looked if looks else None),
     ]
 
 
 def _results(results: StudyResults) -> Rows:
-    score, commit = metric(results.score).name, results.runs[0].get("git_commit")
+    score = metric(results.score).name
+    commit = by_variant(results, lambda run: run.get("git_commit"))
     ends = intervals_over_seeds(results.of(results.chosen)).loc[results.score, ["low", "high"]]
     value = with_interval(results.score, results.mean(results.chosen, results.score), *ends)
     measures = f"accuracy, {score} and others, beside always predicting {results.majority_class}"
@@ -118,10 +153,15 @@ def _results(results: StudyResults) -> Rows:
         ("subgroups", "CLAIM; STARD-AI; TRIPOD+AI", None),
         ("explanation", "CLAIM", None),
         ("failure analysis", "CLAIM", None),
-        ("external test", "CLAIM; TRIPOD+AI", "none: internal test only"),
+        ("external test", "CLAIM; TRIPOD+AI", "none: the test images are of the data set of training"),
         ("code", "CLAIM; TRIPOD+AI", code if commit else None),
         ("registration, ethics and funding", "CLAIM; STARD-AI; TRIPOD+AI", None),
     ]
+
+
+def _version(run: Run, name: str) -> str | None:
+    version = run.get("versions", {}).get(name)
+    return version and f"{name} {version}"
 
 
 def _all(results: StudyResults, key: str) -> str:

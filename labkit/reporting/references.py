@@ -21,6 +21,18 @@ HOLM = "S. Holm. A simple sequentially rejective multiple test procedure. Scandi
 CALIBRATION = "C. Guo, G. Pleiss, Y. Sun, K. Weinberger. On calibration of modern neural networks. ICML 2017."
 GRADCAM = "R. Selvaraju et al. Grad-CAM: visual explanations from deep networks. ICCV 2017."
 SANITY = "J. Adebayo et al. Sanity checks for saliency maps. NeurIPS 2018."
+CLAIM = (
+    "A. Tejani et al. Checklist for artificial intelligence in medical imaging (CLAIM): 2024 update. "
+    "Radiology: Artificial Intelligence 6(4), 2024, e240300."
+)
+STARD_AI = (
+    "V. Sounderajah et al. The STARD-AI reporting guideline for diagnostic accuracy studies using artificial "
+    "intelligence. Nature Medicine 31, 2025."
+)
+TRIPOD_AI = (
+    "G. Collins et al. TRIPOD+AI statement: updated guidance for reporting clinical prediction models that use "
+    "regression or machine learning methods. BMJ 385, 2024, e078378."
+)
 MEDMNIST = "J. Yang et al. MedMNIST v2: a large-scale lightweight benchmark. Scientific Data 10, 2023."
 
 
@@ -38,8 +50,7 @@ def references(results: StudyResults, found: Worth) -> list[str]:
         MCNEMAR: compared,
         HOLM: compared,
         CALIBRATION: bool(found.calibrations),
-        GRADCAM: True,
-        SANITY: True,
+        **dict.fromkeys((GRADCAM, SANITY, CLAIM, STARD_AI, TRIPOD_AI), True),  # every report's figure and checklist
         MEDMNIST: dataset.endswith("mnist"),
     }
     listed = sorted(text for text, is_used in used.items() if is_used)

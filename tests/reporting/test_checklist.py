@@ -6,7 +6,7 @@ from made_runs import labels, make_run
 
 from labkit.audit import audit
 from labkit.reporting import results as collect_room
-from labkit.reporting.checklist import NOT_REPORTED, checklist, checklist_sentence
+from labkit.reporting.checklist import NOT_REPORTED, checklist, checklist_sentence, choice_sentence, machine_sentence
 from labkit.reporting.results import study_results
 from labkit.runs.folder import reports_root
 from labkit.studies.file import Study
@@ -29,7 +29,7 @@ def test_what_the_manifest_knows_is_reported_and_the_rest_is_not(results):
     assert said["objective"] == "Does it help?"
     assert "train 100 images" in said["partitions"] and "test shows 30 patients" in said["partitions"]
     assert "drawn by patient; 1 seed" in said["uncertainty"]
-    assert said["external test"] == "none: internal test only"
+    assert said["external test"].startswith("none: ")
     for item in ("eligibility of patients", "reference standard", "sample size calculation", "calibration"):
         assert said[item] == NOT_REPORTED
 
@@ -69,6 +69,21 @@ def test_the_notebook_adds_what_it_shows_and_no_other_item(results):
     assert checklist_sentence(table).replace("\u00a0", " ").startswith(f"{len(table) - lacking} of {len(table)} items")
     with pytest.raises(ValueError, match="no item failures"):
         checklist(results, also={"failures": "x"})
+
+
+def test_what_runs_do_not_share_is_said_of_each(results):
+    first = results.runs[0] | {"device": "cuda", "precision": "bf16", "threads": 4}
+    first["params"] = first["params"].model_copy(update={"select_on": "last"})
+    results.runs[0] |= {"precision": "fp32", "threads": 1}
+    assert choice_sentence(results).endswith("those of the epoch with the best quadratic weighted kappa on the "
+                                             "validation images.")  # fmt: skip
+    results.runs.append(first | {"run": "b", "n_images": {"train": 120, "test": 60}})
+    assert choice_sentence(results).endswith(" images (a); of the last epoch, since none is chosen (b).")
+    machines = machine_sentence(results).replace("\u00a0", " ")
+    assert machines == "Trained on cpu in fp32 with 1 thread (a); cuda in bf16 with 4 threads (b)."
+    said = reported(checklist(results, {}))
+    assert "(a); of the last epoch" in said["choice of the final model"] and "cuda (b)" in said["software and machine"]
+    assert "val 20 images, test 60 images (a); train 120 images, test 60 images (b)" in said["partitions"]
 
 
 def test_numbers_of_guidelines_are_of_claim_alone(results):

@@ -93,5 +93,6 @@ def test_only_what_a_report_uses_is_referred_to(study):
     results = study_results("s")
     listed = references(results, worth(results))
     assert any("residual learning" in line for line in listed) and any("McNemar" in line for line in listed)
+    assert any("(CLAIM): 2024 update" in line and "e240300" in line for line in listed)
     assert not any("EfficientNet" in line or "benchmarks" in line for line in listed)
     assert listed[-1].startswith("Data: ") == (results.runs[0]["params"].data == "somewhere/eyes")
