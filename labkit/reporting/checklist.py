@@ -85,9 +85,7 @@ def _data(results: StudyResults) -> Rows:
     source = f"{known.source}; licence: {known.licence}" if known and known.source else None
     if params.data in PHANTOMS:
         source = f"{PHANTOMS[params.data]}, drawn by labkit; they depict nobody"
-    crop, unreadable = _all(results, "crop_size"), by_variant(results, lambda run: run.get("unreadable"))
-    cut = "" if crop == "none" else f", cropped to {crop} px"
-    preprocessing = f"square of {_all(results, 'image_size')} px{cut}; normalised: {_all(results, 'normalize')}"
+    unreadable = by_variant(results, lambda run: run.get("unreadable"))
     left_out = f"images that cannot be decoded and are left out: {unreadable}"
     of = f"; test shows {plural(run['n_groups'], group)}" if run["n_groups"] else ""
     split = SPLIT[params.split].format(group=group if run["n_groups"] else "image")
@@ -99,7 +97,7 @@ def _data(results: StudyResults) -> Rows:
         ("intended use", "CLAIM; STARD-AI; TRIPOD+AI", "none: a lab report, not a medical device"),
         ("data source", "CLAIM; TRIPOD+AI", source),
         ("eligibility of patients", "CLAIM; STARD-AI; TRIPOD+AI", None),
-        ("preprocessing", "CLAIM; TRIPOD+AI", preprocessing),
+        ("preprocessing", "CLAIM; TRIPOD+AI", by_variant(results, _preprocessing)),
         ("unreadable or missing data", "CLAIM; TRIPOD+AI", left_out if unreadable else None),
         ("reference standard", "CLAIM; STARD-AI", None),
         ("annotators and their agreement", "CLAIM; TRIPOD+AI", None),
@@ -109,6 +107,12 @@ def _data(results: StudyResults) -> Rows:
         ("duplicate images", "CLAIM", duplicates),
         ("age, sex and other characteristics", "CLAIM; STARD-AI; TRIPOD+AI", None),
     ]
+
+
+def _preprocessing(run: Run) -> str:
+    params = run["params"]
+    cut = f", cropped to {params.crop_size} px" if params.crop_size else ""
+    return f"square of {params.image_size} px{cut}; normalised: {params.normalize}"
 
 
 def _parts(run: Run) -> str:

@@ -170,13 +170,15 @@ def confusion_sentence(matrix: np.ndarray, classes: Sequence[str], name: str = "
     constant = ""
     if len(predicted_at_all) == 1 and total > 1:
         constant = f"{who} predicts “{classes[predicted_at_all[0]]}” for every image. "
-    true, predicted = (int(place) for place in np.unravel_index(wrong.argmax(), wrong.shape))
-    rows = matrix.sum(axis=1)
+    rows, count = matrix.sum(axis=1), int(wrong.max())
     whose = f" of {name}" if name and not constant else ""
-    pair = f"The most frequent error{whose} is {classes[true]} taken for {classes[predicted]}"
-    count, images = int(wrong[true, predicted]), int(rows[true])
-    share = f"{whole(count)} of {plural(images, 'image')} ({percent(count / images)})"
-    return f"{constant}{pair}: {share}; {_hardest(np.diag(matrix), rows, classes)}."
+    pairs = [
+        f"{classes[true]} taken for {classes[predicted]}: {whole(count)} of {plural(rows[true], 'image')} "
+        f"({percent(count / rows[true])})"
+        for true, predicted in np.argwhere(wrong == count).tolist()
+    ]
+    errors = f"The most frequent error{whose} is" if len(pairs) == 1 else f"The most frequent errors{whose} are"
+    return f"{constant}{errors} {'; '.join(pairs)}; {_hardest(np.diag(matrix), rows, classes)}."
 
 
 def _hardest(found: np.ndarray, rows: np.ndarray, classes: Sequence[str]) -> str:

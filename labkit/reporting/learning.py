@@ -171,11 +171,13 @@ def _gaps_sentence(table: pd.DataFrame) -> str:
         others = [run for run in over if run != widest]
         rest = f"; so {'does' if len(others) == 1 else 'do'} {listing(others)}" if others else ""
         return f"{text} ({numbers}){rest}."
-    who = widest if len(gaps) == 1 else f"all variants (the widest gap is that of {widest})"
+    printed = {metric("accuracy").difference(gap) for gap in gaps.values()}
+    who = widest if len(gaps) == 1 else "all variants"
+    who += f" (the widest gap is that of {widest})" if len(printed) > 1 else ""
     split = listing([word for column, word in SPLITS.items() if column in {beside[run] for run in gaps}], "or")
-    if points == metric("accuracy").difference(0.0):
+    if printed == {metric("accuracy").difference(0.0)}:
         return f"At the last epoch training and {split} accuracy agree for {who}: {numbers}, no over-fitting."
-    side = "above" if gaps[widest] > 0 else "below"
+    side = "above" if gaps[widest] >= 0 else "below"
     return (
         f"At the last epoch the training accuracy is not far above the {split} accuracy for {who}: "
         f"{numbers}, {points} {side}, no over-fitting to speak of."

@@ -69,11 +69,12 @@ def found_sentence(sensitivity: pd.DataFrame) -> str:
     found = {name: value for name, value in means(sensitivity, "class", "sensitivity").items() if not missing(value)}
     if len(found) < 2:
         return "The sensitivity of fewer than two classes is known."
-    best, worst = max(found, key=found.__getitem__), min(found, key=found.__getitem__)
-    return (
-        f"On average over the variants {best} is found most often ({percent(found[best])}), "
-        f"{worst} least often ({percent(found[worst])})."
-    )
+    best, worst = (percent(end(found.values())) for end in (max, min))
+    if best == worst:
+        return f"On average over the variants all classes are found equally often ({best})."
+    most, least = ([name for name, value in found.items() if percent(value) == end] for end in (best, worst))
+    who = f"{listing(most)} {'is' if len(most) == 1 else 'are'} found most often ({best})"
+    return f"On average over the variants {who}, {listing(least)} least often ({worst})."
 
 
 def trust_sentence(shares: pd.DataFrame, run: str) -> str:

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from labkit.format import DASH, metric, whole, with_interval
+from labkit.format import DASH, listing, metric, whole, with_interval
 from labkit.reporting.frames import floats, parts
 from labkit.reporting.style import COLORS, WIDTH, new_figure, row_axis, styled, value_axis
 
@@ -58,6 +58,8 @@ def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
     if not gaps:
         return "There are no subgroups to compare."
     factor, best, worst = max(gaps, key=lambda gap: gap[1]["estimate"] - gap[2]["estimate"])
+    if metric(score).text(best["estimate"]) == metric(score).text(worst["estimate"]):
+        return f"{metric(score).name.capitalize()} does not differ by {listing([factor for factor, *_ in gaps], 'or')}."
     noun = "eyes" if factor == "eye" else "images"
     high, low = (
         f"{with_interval(score, row['estimate'], row['low'], row['high'])} on {row['part']} {noun}"

@@ -138,6 +138,8 @@ def variants_sentence(variants: pd.DataFrame) -> str:
     number = word(len(variants)).capitalize()
     if len(variants) == 1:
         return "There is one variant only, so nothing is compared."
+    if not differing:
+        return f"{number} variants do not differ in any parameter."
     return f"{number} variants differ in {listing(differing)}."
 
 

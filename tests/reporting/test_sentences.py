@@ -12,6 +12,8 @@ from labkit.reporting.cost import cost_sentence
 from labkit.reporting.learning import curves_sentence
 from labkit.reporting.results import Comparison
 from labkit.reporting.scores import against_baseline, majority_sentence
+from labkit.reporting.sensitivity import found_sentence
+from labkit.reporting.tables import variants_sentence
 
 NAN = float("nan")
 BASELINE = 0.7336
@@ -145,6 +147,20 @@ def test_one_epoch_and_missing_validation_are_not_over_read():
     assert "its training accuracy is 15.0 points above the test one (90.0 % against 75.0 %)" in tested
     both = pd.concat([curves([0.7, 0.72], [0.7, 0.71], "b"), alone.assign(test_accuracy=[0.9, 0.9])])
     assert "not far above the validation or test accuracy for all variants" in curves_sentence(both)
+
+
+def test_equal_ones_are_all_named():
+    assert plain(confusion_sentence(np.array([[8, 2, 0], [2, 8, 0], [0, 0, 9]]), GRADES)).startswith(
+        "The most frequent errors are No DR taken for Mild: 2 of 10 images (20.0 %); Mild taken for No DR: 2 of 10"
+    )
+    found = pd.DataFrame({"class": ["a", "b", "c"], "sensitivity": [0.9, 0.0, 0.0]})
+    assert plain(found_sentence(found)).endswith("a is found most often (90.0 %), b and c least often (0.0 %).")
+    assert "all classes are found equally often" in found_sentence(found.assign(sensitivity=0.5))
+    same = pd.concat([curves([0.7, 0.72], [0.7, 0.71], run) for run in "ab"])
+    assert "widest gap" not in curves_sentence(same) and "1.0 points above" in plain(curves_sentence(same))
+    level = pd.concat([curves([0.7, 0.7], [0.6, 0.7]), curves([0.7, 0.7], [0.7, 0.9], "b")])
+    assert "agree" not in curves_sentence(level)  # b is 20 points below
+    assert variants_sentence(pd.DataFrame({"variant": ["a", "b"]})) == "Two variants do not differ in any parameter."
 
 
 def test_confusion_names_the_pair_and_the_hardest_class():
