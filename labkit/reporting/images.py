@@ -96,7 +96,7 @@ def image_grid(
     titles = [wrap(title, per_line) for title in titles] if titles else None
     title_height = 0.17 * max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
     fig = new_figure(len(lines) * (cell + title_height) + (0.1 if titles else 0), cell * width + (0.9 if rows else 0))
-    _tight(fig)
+    fig.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01))
     axes = fig.subplots(len(lines), width, squeeze=False)
     for (name, line), row in zip(lines, axes, strict=True):
         for ax in row[len(line) :]:
@@ -106,31 +106,6 @@ def image_grid(
         if name:
             row[0].set_ylabel(wrap(name, 13), rotation=0, ha="right", va="center", labelpad=5)
     return fig
-
-
-@styled
-def augmentation_grid(originals: np.ndarray, augmented: np.ndarray) -> Figure:
-    """Each original (first column) beside k augmented versions of it.
-
-    `originals`: uint8 (N, H, W, 3); `augmented`: uint8 (N, K, H', W', 3).
-    """
-    if len(originals) != len(augmented):
-        raise ValueError(f"{len(originals)} originals but augmented versions of {len(augmented)}")
-    number, versions = np.shape(augmented)[:2]
-    cell = min(WIDTH / (versions + 1.15), 1.5)
-    fig = new_figure(number * cell * 0.94 + 0.2, cell * (versions + 1.15))
-    _tight(fig)
-    axes = fig.subplots(number, versions + 2, squeeze=False, width_ratios=[1, 0.15, *[1] * versions])
-    for row, line in enumerate(axes):
-        _picture(line[0], _checked(originals[row]), "original" if row == 0 else "", bold=True)
-        line[1].set_axis_off()
-        for k, ax in enumerate(line[2:]):
-            _picture(ax, _checked(augmented[row][k]), "augmented" if row == 0 and k == 0 else "")
-    return fig
-
-
-def _tight(fig: Figure) -> None:
-    fig.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01))
 
 
 def _lines(rows: Sequence[str], columns: int) -> list[tuple[str, list[int]]]:
@@ -150,11 +125,11 @@ def _checked(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _picture(ax: Axes, image: np.ndarray, title: str, bold: bool = False) -> None:
+def _picture(ax: Axes, image: np.ndarray, title: str) -> None:
     ax.imshow(image, interpolation="nearest" if image.shape[0] < 64 else "antialiased")
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
     if title:
-        ax.set_title(title, fontsize=8.5, fontweight="bold" if bold else "normal", loc="center", pad=2)
+        ax.set_title(title, fontsize=8.5, fontweight="normal", loc="center", pad=2)

@@ -13,14 +13,9 @@ from labkit.reporting.frames import floats
 from labkit.reporting.images import Pixels, image_grid
 
 
-def mistakes_gallery(wrong: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
-    """Each row of `evaluation.decide.mistakes` as an image with its file name, class, prediction and confidence."""
-    return image_grid(pixels.of(wrong["image_id"].tolist()), mistake_titles(wrong, classes))
-
-
-def losses_gallery(costly: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
-    """Each row of `evaluation.decide.top_losses` as an image with its file name, class, prediction and loss."""
-    return image_grid(pixels.of(costly["image_id"].tolist()), loss_titles(costly, classes))
+def mistakes_gallery(rows: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
+    """Each row of `evaluation.decide.mistakes` or `top_losses` as an image with its `mistake_titles`."""
+    return image_grid(pixels.of(rows["image_id"].tolist()), mistake_titles(rows, classes))
 
 
 def confused_pairs(wrong: pd.DataFrame, most: int = 3) -> list[tuple[int, int, int]]:
@@ -40,30 +35,17 @@ def pairs_gallery(wrong: pd.DataFrame, pixels: Pixels, classes: Sequence[str], e
     return image_grid(pixels.of(names), names, rows, columns=each)
 
 
-def missed_gallery(wrong: pd.DataFrame, pixels: Pixels, classes: Sequence[str], label: int, most: int = 10) -> Figure:
-    """Images of one class that were taken for another, the most confident mistakes first."""
-    return mistakes_gallery(wrong.loc[wrong["label"] == label].head(most), pixels, classes)
-
-
-def mistake_titles(wrong: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """For rows of `evaluation.decide.mistakes`: file name, true class, the prediction and its confidence."""
-    if is_ordinal(wrong):
-        confidence = [f"grade {fixed(grade, 1)}" for grade in wrong["grade"]]
+def mistake_titles(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """File name, true class, the prediction, and its loss where that is known, else its grade or its confidence."""
+    if "loss" in rows:
+        said = [f"loss {fixed(loss, 2)}" for loss in rows["loss"]]
+    elif is_ordinal(rows):
+        said = [f"grade {fixed(grade, 1)}" for grade in rows["grade"]]
     else:
-        confidence = [f"confidence {percent(value, 0)}" for value in wrong["confidence"]]
-    return [f"{title}\n{said}" for title, said in zip(_titles(wrong, classes), confidence, strict=True)]
-
-
-def loss_titles(costly: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """For rows of `evaluation.decide.top_losses`: file name, true class, the prediction and the loss."""
-    losses = [f"loss {fixed(loss, 2)}" for loss in costly["loss"]]
-    return [f"{title}\n{loss}" for title, loss in zip(_titles(costly, classes), losses, strict=True)]
-
-
-def _titles(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+        said = [f"confidence {percent(value, 0)}" for value in rows["confidence"]]
     return [
-        f"{row['image_id']}\n{classes[row['label']]}\nas {classes[row['prediction']]}"
-        for row in rows.to_dict("records")
+        f"{row['image_id']}\n{classes[row['label']]}\nas {classes[row['prediction']]}\n{text}"
+        for row, text in zip(rows.to_dict("records"), said, strict=True)
     ]
 
 

@@ -17,9 +17,8 @@ from labkit.params import RunParams
 from labkit.reporting.images import open_pixels
 from labkit.reporting.mistakes import (
     confused_pairs,
-    loss_titles,
-    missed_gallery,
     missed_sentence,
+    mistake_titles,
     mistakes_gallery,
     mistakes_sentence,
     pairs_gallery,
@@ -213,7 +212,6 @@ def test_galleries_of_a_finished_run(image_folder, loss):
         saliency_gallery(rows, maps, pixels, classes),
         mistakes_gallery(wrong.head(3), pixels, classes),
         pairs_gallery(wrong, pixels, classes),
-        missed_gallery(wrong, pixels, classes, int(wrong["label"].iloc[0])),
     ):
         assert figure.axes
     quality = pixels.quality(test["image_id"].tolist())
@@ -231,7 +229,7 @@ def test_top_losses_are_the_losses_that_training_knows_the_costliest_first(predi
     said = top_losses_sentence(costly, ["a", "b", "c"])
     assert said.startswith(f"{costly['image_id'].iloc[0]} has the highest loss, ")
     assert "the 3 images with the highest loss of 30 test images" in said.replace("\xa0", " ")
-    title = loss_titles(costly.head(1), ["a", "b", "c"])[0].splitlines()
+    title = mistake_titles(costly.head(1), ["a", "b", "c"])[0].splitlines()
     assert title[0] == costly["image_id"].iloc[0] and title[3] == f"loss {costly['loss'].iloc[0]:.2f}"
 
 

@@ -24,7 +24,7 @@ from labkit.reporting.calibration import reliability_diagrams
 from labkit.reporting.classes import class_histogram
 from labkit.reporting.confusion import confusion_matrices, confusion_matrix, matrix_pages, row_shares
 from labkit.reporting.cost import cost_figure
-from labkit.reporting.images import augmentation_grid, image_grid
+from labkit.reporting.images import image_grid
 from labkit.reporting.labels import spread, wrap
 from labkit.reporting.learning import learning_curves, score_curves
 from labkit.reporting.roc import precision_recall_curves, roc_curves
@@ -126,7 +126,7 @@ FIGURES = {
         PIXELS, titles=[f"{number}_left" for number in range(23)], rows=[GRADES[k // 5] for k in range(23)]
     ),
     "mistakes": lambda: image_grid(PIXELS[:8], ["true Proliferative DR, said No DR (97 %)"] * 8, columns=4),
-    "augmentation": lambda: augmentation_grid(PIXELS[:3], PIXELS[:15].reshape(3, 5, 32, 32, 3)),
+    "augmentation": lambda: image_grid(PIXELS[:18], ["original", *["augmented"] * 5] * 3, columns=6),
     "curves of 6": lambda: learning_curves(history(RUNS[:6], 12), baseline={"train": 0.7336, "val": 0.7336}),
     "curves of 8 with test": lambda: learning_curves(history(RUNS, 30, test=True), baseline={"test": 0.73}),
     "curves of 1 epoch": lambda: learning_curves(history(RUNS[:3], 1), baseline={"train": 0.7336, "val": 0.7336}),
