@@ -123,7 +123,7 @@ def _parts(run: Run) -> str:
 def _model(results: StudyResults) -> Rows:
     sizes = {r["params"].arch: f"{r['params'].arch} ({millions(r['parameters'])} parameters)" for r in results.runs}
     software = [by_variant(results, lambda run, name=name: _version(run, name)) for name in ("python", "torch")]
-    software += [by_variant(results, lambda run, key=key: run.get(key)) for key in ("device", "precision")]
+    software.append(by_variant(results, _machine))
     keys = ("loss", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay", "rotation")
     training = ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys)
     imbalance = f"class weights {_all(results, 'class_weights')}, sampling {_all(results, 'sampling')}"
@@ -161,6 +161,10 @@ def _results(results: StudyResults) -> Rows:
         ("code", "CLAIM; TRIPOD+AI", code if commit else None),
         ("registration, ethics and funding", "CLAIM; STARD-AI; TRIPOD+AI", None),
     ]
+
+
+def _machine(run: Run) -> str | None:
+    return ", ".join(str(run[key]) for key in ("device", "precision") if run.get(key)) or None
 
 
 def _version(run: Run, name: str) -> str | None:
