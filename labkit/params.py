@@ -210,7 +210,9 @@ class RunParams(ExploreParams):
         "or one number per class",
     )
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, MPS or CPU")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="auto: CUDA, MPS or CPU; a finished run keeps the one it was trained on"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, else fp32")
     compile: bool = Field(
         False, description="torch.compile of the training step: takes minutes at the start; needs a C compiler"
