@@ -10,7 +10,6 @@ from labkit.reporting.ablation import SPLITS
 from labkit.reporting.frames import floats, joined, known, parts
 
 PLATEAU, FALL = 0.005, 0.01  # of accuracy: what counts as no better, and what counts as worse
-LEAST = 4  # epochs in which a plateau or a fall can be seen
 POINTS = metric("accuracy").difference
 
 
@@ -22,14 +21,11 @@ def phase_sentences(history: pd.DataFrame) -> list[str]:
     """
     lines = []
     for run, rows in parts(joined(history), "run").items():
-        column = next((name for name in SPLITS if len(known(rows, name))), None)
-        seeds = list(parts(known(rows, column), "seed").values()) if column else []
-        if not column or len(seeds[0]) < 2:
-            continue
-        curves = np.array([floats(seed, column) for seed in seeds])
-        clauses = [*_jump(seeds[0], curves), *_swings(seeds[0], curves), *_end(seeds[0], curves.mean(axis=0))]
-        if clauses:
-            lines.append(f"{run}: {SPLITS[column]} accuracy {'; it '.join(clauses)}.")
+        for column in [name for name in SPLITS if len(known(rows, name))][:1]:
+            first, *others = parts(known(rows, column), "seed").values()
+            curves = np.array([floats(seed, column) for seed in (first, *others)])
+            if clauses := [*_jump(first, curves), *_swings(first, curves), *_end(first, curves.mean(axis=0))]:
+                lines.append(f"{run}: {SPLITS[column]} accuracy {'; it '.join(clauses)}.")
     return lines
 
 
@@ -43,7 +39,7 @@ def _jump(rows: pd.DataFrame, curves: np.ndarray) -> Iterator[str]:
 
 
 def _swings(rows: pd.DataFrame, curves: np.ndarray) -> Iterator[str]:
-    """Before and after the first drop of a rate that is otherwise constant, with two changes or more on either side."""
+    """Before and after the first drop of a constant rate, with two changes or more on either side."""
     rates = floats(rows, "learning_rate").tolist()
     drops = [epoch for epoch in range(1, len(rates)) if rates[epoch] < rates[epoch - 1]]
     if drops:
@@ -59,7 +55,7 @@ def _swings(rows: pd.DataFrame, curves: np.ndarray) -> Iterator[str]:
 def _end(rows: pd.DataFrame, curve: np.ndarray) -> Iterator[str]:
     """Whether nothing is gained in the second half, and how far the last epoch lies below the best."""
     epochs, best = floats(rows, "epoch").astype(int), int(curve.argmax())
-    if len(curve) < LEAST:
+    if len(curve) < 4:
         return
     early = int(np.flatnonzero(curve >= curve[best] - PLATEAU)[0])
     if 2 * (early + 1) <= len(curve):

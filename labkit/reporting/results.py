@@ -269,10 +269,7 @@ def study_results(study_name: str) -> StudyResults:
 
 
 def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    """A run's facts and scores, its decided test predictions, and its history.
-
-    Validation images are scored, and stamped, where the data has no labelled test image.
-    """
+    """A run's facts and scores, its decided test predictions (of validation if test has no labels), and its history."""
     manifest, params = read_json(folder / "run.json"), read_params(folder)
     decided = decide(read_predictions(folder), len(manifest["classes"]))
     if "val" in set(decided["split"]) and "test" not in set(decided["split"]):

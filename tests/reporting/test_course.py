@@ -88,14 +88,11 @@ def test_a_deviation_is_told_as_proper_to_deviating_whichever_comes_first(study,
 
 
 def test_training_accuracy_by_depth_is_told_with_shortcuts_and_without(study):
-    reached = {"a": ("resnet18", "none", 0.90), "b": ("resnet34", "none", 0.93)}
-    reached |= {"c": ("resnet18", "no_shortcut", 0.88), "d": ("resnet34", "no_shortcut", 0.81)}
-    for name, (arch, deviation, _) in reached.items():
-        make_run(name, labels(), arch=arch, deviation=deviation)
+    made = {"a": ("18", "none"), "b": ("34", "none"), "c": ("18", "no_shortcut"), "d": ("34", "no_shortcut")}
+    for name, (depth, deviation) in made.items():
+        make_run(name, labels(), arch=f"resnet{depth}", deviation=deviation)
     results = study_results("s")
-    for name, (*_, accuracy) in reached.items():
-        last = (results.history["run"] == name) & (results.history["epoch"] == 2)
-        results.history.loc[last, "train_accuracy"] = accuracy
+    results.history.loc[results.history["epoch"] == 2, "train_accuracy"] = [0.90, 0.93, 0.88, 0.81]
     assert degradation_sentence(results).replace("\u00a0", " ") == (
         "Training accuracy of the last epoch, resnet34 against resnet18: +3.0 points with shortcuts "
         "(90.0 % a, 93.0 % b) and −7.0 points without (88.0 % c, 81.0 % d)."
@@ -104,30 +101,22 @@ def test_training_accuracy_by_depth_is_told_with_shortcuts_and_without(study):
     assert degradation_sentence(results) == ""
 
 
-@pytest.mark.parametrize(
-    ("accuracy", "changes", "said"),
-    [
-        (
-            [0.5, 0.6, 0.5, 0.6, 0.7, 0.71, 0.72, 0.73],
-            {"learning_rate": [5e-3] * 4 + [1e-3] * 4},
-            ["changes by 10.0 points from epoch to epoch at a rate of 0.005 and by 1.0 points at 0.001"],
-        ),
-        (
-            [0.5, 0.52, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65],
-            {"phase": ["head"] * 2 + ["all"] * 6},
-            ["goes from 52.0 % to 60.0 % (+8.0 points) in the first epoch after the frozen phase"],
-        ),
-        (
-            [0.5, 0.73, 0.731, 0.73, 0.732, 0.73, 0.73, 0.70],
-            {"learning_rate": [1e-3 * (8 - epoch) for epoch in range(8)]},  # no drop of a constant rate
-            ["gains at most 0.2 points after epoch 2 of 8", "it ends 3.2 points below its best, 73.2 % in epoch 5"],
-        ),
-        ([0.5, 0.55, 0.6, 0.65, 0.7, 0.72, 0.74, 0.76], {}, []),
-        ([0.7, 0.5], {}, []),  # two epochs are no plateau and no fall
-    ],
-)
+CURVES = [
+    ("50 60 50 60 70 71 72 73", {"learning_rate": [5e-3] * 4 + [1e-3] * 4},
+     "changes by 10.0 points from epoch to epoch at a rate of 0.005 and by 1.0 points at 0.001."),
+    ("50 52 60 61 62 63 64 65", {"phase": ["head"] * 2 + ["all"] * 6},
+     "goes from 52.0 % to 60.0 % (+8.0 points) in the first epoch after the frozen phase."),
+    ("50 73 73.1 73 73.2 73 73 70", {"learning_rate": np.linspace(1, 0, 8)},  # no drop of a constant rate
+     "gains at most 0.2 points after epoch 2 of 8; it ends 3.2 points below its best, 73.2 % in epoch 5."),
+    ("50 55 60 65 70 72 74 76", {}, None),
+    ("70 50", {}, None),  # two epochs are no plateau and no fall
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("accuracy", "changes", "said"), CURVES)
 def test_a_curve_is_told_by_its_swings_its_jump_its_plateau_and_its_fall(accuracy, changes, said):
-    base = {"run": "r", "epoch": range(1, len(accuracy) + 1), "learning_rate": 1e-3, "phase": "all"}
-    history = pd.DataFrame(base | {"test_accuracy": accuracy} | changes)
-    wanted = [f"r: test accuracy {'; '.join(said)}."] if said else []
-    assert [line.replace("\u00a0", " ") for line in phase_sentences(history)] == wanted
+    values = np.array(accuracy.split(), float) / 100
+    base = {"run": "r", "epoch": range(1, len(values) + 1), "learning_rate": 1e-3, "phase": "all"}
+    history = pd.DataFrame(base | {"test_accuracy": values} | changes)
+    lines = [line.replace("\u00a0", " ") for line in phase_sentences(history)]
+    assert lines == ([f"r: test accuracy {said}"] if said else [])
