@@ -131,9 +131,13 @@ def interval(key: str, low: float | None, high: float | None) -> str:
     return f"[{low_text}{joint}{high_text}]"
 
 
-def with_interval(key: str, estimate: float | None, low: float | None = None, high: float | None = None) -> str:
-    """'82.3 % [81.4-83.2]', or without brackets when there is no interval."""
-    return f"{metric(key).text(estimate)} {interval(key, low, high)}".strip()
+def with_interval(key: str, estimate: float | None, *ends: float | None, spread: float | None = None) -> str:
+    """'82.3 % ± 0.4 [81.4-83.2]' of estimate, low, high and `spread` over seeds, without what is not known."""
+    named = metric(key)
+    if named is METRICS["qwk"] and {estimate, *ends} == {0} and ends:  # as `bootstrap_by_group` leaves it
+        return "0 (constant predictions)"
+    text = named.text(estimate) + ("" if missing(spread) else f" ± {named.text(spread, unit=False)}")
+    return f"{text} {interval(key, *ends) if ends else ''}".strip()
 
 
 def plural(number: int | float | str, noun: str, many: str = "") -> str:

@@ -163,7 +163,7 @@ def _named(groups: pd.Series, source: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class LeakEffect:
-    """`scores`: a row a metric with clean, leaked, difference (leaked - clean), low, high (95 %)."""
+    """`scores`, at one class mix: a row a metric with clean, leaked, difference (leaked - clean), low, high (95 %)."""
 
     n_leaked: int
     n_clean: int
@@ -191,12 +191,13 @@ def leak_effect(
     draws: int = 2000,
     seed: int = 0,
 ) -> LeakEffect | None:
-    """Scores on the leaked against the clean part of test, with a bootstrap by group; None where a part is empty.
+    """Scores on the leaked against the clean part of test, with a bootstrap by group; None without a common class.
 
-    `predictions`: a predictions table, decided or with logits (other splits than test and unlabelled rows are left
-    out); `others`: those of the model's other seeds, of the same images in the same order: scores are means over seeds
-    then. `touched`: what `leaked` says. The parts hold other patients, so a difference may also mean that one part is
-    harder than the other. Raises ValueError on test images that `touched` does not know.
+    Both parts are weighted to the class mix of the whole test set (`unpaired_difference`); else a constant model would
+    differ between them. `predictions`: a predictions table, decided or with logits (other splits than test and
+    unlabelled rows are left out); `others`: those of the model's other seeds, of the same images in the same order:
+    scores are means over seeds then. `touched`: what `leaked` says. The parts hold other patients, so a difference may
+    also mean that one part is harder than the other. Raises ValueError on test images that `touched` does not know.
     """
     test = _labelled_test(predictions)
     known = touched.reindex(test["image_id"])
@@ -207,7 +208,7 @@ def leak_effect(
             f"predictions: {len(unknown)} test images are not in the audited table, the first is {first!r}"
         )
     flags = known.to_numpy(bool)
-    if not flags.any() or flags.all():
+    if not set(test.loc[flags, "label"]) & set(test.loc[~flags, "label"]):
         return None
     tests = [one if "prediction" in one else decide(one) for one in (test, *map(_labelled_test, others))]
     clean, met = ([one.loc[part] for one in tests] for part in (~flags, flags))
@@ -221,7 +222,7 @@ def _labelled_test(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def leak_effect_sentence(effect: LeakEffect, score: str = "qwk") -> str:
-    """Accuracy, and `score` beside it, on either part and how far they are apart."""
+    """Accuracy, and `score` beside it, on either part at one class mix, and how far they are apart."""
     found = []
     for name in dict.fromkeys(("accuracy", score)):
         row = effect.scores.loc[name]
@@ -232,5 +233,6 @@ def leak_effect_sentence(effect: LeakEffect, score: str = "qwk") -> str:
     said = ", ".join(found)
     return (
         f"On the {effect.n_leaked:,} leaked test images against the {effect.n_clean:,} clean ones of the same model, "
-        f"{said}; 95 % intervals by group."
+        "both weighted to the class mix of the whole test set in the classes that both have (accuracy and kappa depend "
+        f"on prevalence), {said}; 95 % intervals by group."
     )

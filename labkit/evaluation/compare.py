@@ -27,7 +27,7 @@ from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
 from labkit.evaluation.decide import Floats, as_labels
-from labkit.evaluation.intervals import LEVEL, METRICS, draw_groups, group_numbers, middle
+from labkit.evaluation.intervals import LEVEL, METRICS, draw_groups, group_numbers, middle, one_class_mix
 
 Tests = Sequence[pd.DataFrame]  # one decided predictions table per seed: image_id, label, prediction, [group]
 Verdict = Literal["equal", "too few", "noise", "higher", "lower"]
@@ -148,11 +148,18 @@ def unpaired_difference(
 ) -> pd.DataFrame:
     """As `paired_difference`, but on different images, such as two test sets: all draws of a and b are independent.
 
-    `same_seeds`: a and b are predictions of the same networks, so the same seeds are drawn for both.
+    Both are weighted to the class mix of all their images (`one_class_mix`). `same_seeds`: a and b are predictions of
+    the same networks, so the same seeds are drawn for both. Without spread low and high are NaN.
     """
     drawn = [_drawn(tests, n_classes, draws, 2 * seed + number) for number, tests in enumerate((a, b))]
-    parts = [(found, whole) for found, whole, _ in drawn]
-    return _differences(parts, min(n_groups for *_, n_groups in drawn), seed, same_seeds)
+    of_draws, wholes, n_groups = zip(*drawn, strict=True)
+    mix = np.sum([whole[0].sum(axis=-1) for whole in wholes], axis=0)
+    wholes, of_draws = one_class_mix(wholes, mix), one_class_mix(of_draws, mix)
+    shared = of_draws[0].any(axis=(1, 2, 3))  # a draw without a class in common has no difference
+    parts = [(found[shared], whole) for found, whole in zip(of_draws, wholes, strict=True)]
+    rows = _differences(parts, min(n_groups), seed, same_seeds).round(12)  # weighted, 0 may be 1e-17
+    rows.loc[rows["low"] == rows["high"], ["low", "high"]] = np.nan  # of constant predictions, say
+    return rows
 
 
 def _differences(parts: list[tuple[Floats, Floats]], n_groups: int, seed: int, same_seeds: bool) -> pd.DataFrame:

@@ -35,21 +35,27 @@ def thirds(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def by_subgroup(test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metric: str) -> pd.DataFrame:
-    """A row per part of the test images: columns factor, part, n, n_groups, range, estimate, low, high.
+    """A row per part of the test images: columns factor, part, n, groups, range, share, estimate, low, high.
 
     `test`: decided, labelled predictions; `quality`: columns brightness and sharpness, indexed by image_id. Factors
     with a single part (one eye side, unknown sides) are left out. `metric`: one of `intervals.METRICS`, with 95 %
-    intervals by bootstrap over groups. `range`: of the measured values. Raises ValueError on an unknown metric.
+    intervals by bootstrap over groups. `range`: of the measured values; `share`: of the most frequent class of all
+    images, on which a score depends. Raises ValueError on an unknown metric.
     """
     if metric not in METRICS:
         raise ValueError(f"metric: {metric!r} is not one of {', '.join(METRICS)}")
-    rows = []
+    rows, most = [], test["label"].mode().iloc[0]
     for factor, part, span, of_part in _parts(test, quality):
         scores = bootstrap_by_group(of_part["label"], of_part["prediction"], of_part["group"], n_classes)
-        known = of_part["group"].dropna()
-        row = {"factor": factor, "part": part, "n": len(of_part), "n_groups": known.nunique(), "range": span}
+        row = {
+            "factor": factor,
+            "part": part,
+            "n": len(of_part),
+            "range": span,
+            "share": of_part["label"].eq(most).mean(),
+        }
         rows.append(row | scores.loc[metric].to_dict())
-    return pd.DataFrame(rows, columns=["factor", "part", "n", "n_groups", "range", "estimate", "low", "high"])
+    return pd.DataFrame(rows, columns=["factor", "part", "n", "groups", "range", "share", "estimate", "low", "high"])
 
 
 def _parts(test: pd.DataFrame, quality: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:

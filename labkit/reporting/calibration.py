@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.evaluation.calibration import Calibration
+from labkit.evaluation.intervals import TOO_FEW
 from labkit.format import DASH, fixed, percent, plural, whole, word
 from labkit.reporting.frames import floats, only, parts
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import GREY, Palette, VariantStyle, new_figure, styled
-from labkit.reporting.tables import TOO_FEW
 
 COLUMNS = 3
 CLOSE = 0.01  # a mean confidence within one point of the accuracy is neither over- nor underconfident

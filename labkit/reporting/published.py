@@ -9,7 +9,19 @@ import pandas as pd
 
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import unpaired_difference
-from labkit.format import DASH, NBSP, interval, listing, metric, missing, percent, plural, signed_difference, whole
+from labkit.format import (
+    DASH,
+    NBSP,
+    interval,
+    listing,
+    metric,
+    missing,
+    percent,
+    plural,
+    signed_difference,
+    whole,
+    with_interval,
+)
 from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.studies.file import Published
 
@@ -23,9 +35,9 @@ def protocol_rows(results: StudyResults, published: Published | None) -> list[Ro
     """One row per variant of the study, for the table and the sentences of this file.
 
     `run`; `published`, `course`, `honest`: a cell (`estimate`, `low`, `high`, `n`, `majority`, `data`, …) or None;
-    `gap`: course minus honest (difference, low, high) or None; `same_data`: whether the published number is of our test
-    images. The metric is the published one, else the study's score. A run that keeps patients apart and does not choose
-    on test is honest itself, whatever its name.
+    `gap`: course minus honest at one class mix (difference, low, high) or None; `same_data`: whether the published
+    number is of our test images. The metric is the published one, else the study's score. A run that keeps patients
+    apart and does not choose on test is honest itself, whatever its name.
     """
     score = published.metric if published else results.score
     rows = []
@@ -70,7 +82,7 @@ def _cell(mine: Sequence[Run], score: str) -> Row | None:
 
 
 def _gap(honest: Sequence[Run], mine: Sequence[Run], score: str) -> tuple[float, float, float] | None:
-    """How much more the course protocol gives, with its interval; None for a metric of probabilities."""
+    """How much more the course protocol gives at one class mix, with interval; None for a metric of probabilities."""
     tests = [[run["test"] for run in one] for one in (honest, mine)]
     found = unpaired_difference(*tests, n_classes=len(mine[0]["classes"]))
     if score not in found.index:
@@ -113,10 +125,7 @@ def _text(cell: Row | None, column: str, score: str) -> str:
         return DASH if column == "published" else "not run"
     if missing(cell["estimate"]):
         return "left open"
-    text = metric(score).text(cell["estimate"])
-    if cell.get("spread") is not None:
-        text += f" ± {metric(score).text(cell['spread'], unit=False)}"
-    text = f"{text} {interval(score, cell.get('low'), cell.get('high'))}".rstrip()
+    text = with_interval(score, cell["estimate"], cell.get("low"), cell.get("high"), spread=cell.get("spread"))
     if cell.get("seeds", 1) > 1:
         text += f", mean of {plural(cell['seeds'], 'seed')}"
     majority = "" if cell["majority"] is None else f", majority{NBSP}{percent(cell['majority'])}"
@@ -130,6 +139,8 @@ def protocol_sentence(rows: Sequence[Row], score: str) -> str:
         return f"No variant's {metric(score).name} is known under both protocols, so they cannot be compared."
     gaps = {row["run"]: _apart(row, score) for row in both}
     text = f"{metric(score).title} as the data came minus that with patients kept apart: {'; '.join(gaps.values())}."
+    if any(row["gap"] for row in both):
+        text += " Differences with an interval are at one class mix."
     if without := [row["run"] for row in rows if row["run"] not in gaps]:
         text += f" Of {listing(without)} it is not known under both."
     return text + (

@@ -6,11 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from labkit.evaluation.intervals import TOO_FEW
 from labkit.format import fixed, listing, percent, plural
 from labkit.reporting.frames import floats, mean, means, only, parts
 from labkit.reporting.labels import POINTS, named_glyph, wrap
 from labkit.reporting.style import GREY, WIDTH, Palette, new_figure, styled
-from labkit.reporting.tables import TOO_FEW
 
 LINE = 0.17  # inches: a line of the list of names
 STEPS = {"roc": "default", "pr": "steps-post"}  # between two points precision is not a straight line

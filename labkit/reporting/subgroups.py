@@ -3,9 +3,11 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from labkit.format import DASH, listing, metric, whole, with_interval
+from labkit.evaluation.intervals import too_few
+from labkit.format import DASH, listing, metric, percent, whole, with_interval
 from labkit.reporting.frames import floats, parts
 from labkit.reporting.style import COLORS, WIDTH, new_figure, row_axis, styled, value_axis
+from labkit.reporting.tables import counted
 
 
 @styled
@@ -26,7 +28,8 @@ def subgroup_dots(table: pd.DataFrame, score: str, overall: float) -> Figure:
             text = with_interval(score, value, start, end)
             ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5)
         ax.axvline(overall, color="#666666", linestyle=(0, (4, 3)), linewidth=1, zorder=1)
-        row_axis(ax, [f"{name} (n = {whole(n)})" for name, n in zip(part["part"], part["n"], strict=True)])
+        counts = zip(part["part"], part["n"], part["groups"], strict=True)
+        row_axis(ax, [f"{name} (n = {counted(n, groups)})" for name, n, groups in counts])
         ax.set_title(factor)
     value_axis(axes[-1].xaxis, metric(score).percent)
     axes[-1].set_xlabel(metric(score).name)
@@ -41,22 +44,23 @@ def subgroup_table(table: pd.DataFrame, score: str) -> pd.DataFrame:
             "factor": table["factor"],
             "part": table["part"],
             "measured": [span or DASH for span in table["range"]],
-            "images": [whole(n) for n in table["n"]],
-            "groups": [whole(n) for n in table["n_groups"]],
+            "images": [counted(*pair) for pair in zip(table["n"], table["groups"], strict=True)],
+            "groups": [whole(n) for n in table["groups"]],
             metric(score).short: cells,
         }
     )
 
 
 def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
-    """The widest gap among the parts of one factor, and whether their intervals leave room for none."""
+    """The widest gap among the parts of one factor that are not too few, and whether anything else may explain it."""
+    enough = [not too_few(*counts) for counts in zip(table["n"], table["groups"], strict=True)]
     gaps = []
-    for factor, part in parts(table.dropna(subset=["estimate"]), "factor").items():
+    for factor, part in parts(table.loc[enough].dropna(subset=["estimate"]), "factor").items():
         if len(part) > 1:
             ordered = part.sort_values("estimate")
             gaps.append((factor, ordered.iloc[-1].to_dict(), ordered.iloc[0].to_dict()))
     if not gaps:
-        return "There are no subgroups to compare."
+        return "There are no two subgroups with enough images to compare."
     factor, best, worst = max(gaps, key=lambda gap: gap[1]["estimate"] - gap[2]["estimate"])
     if metric(score).text(best["estimate"]) == metric(score).text(worst["estimate"]):
         return f"{metric(score).name.capitalize()} does not differ by {listing([factor for factor, *_ in gaps], 'or')}."
@@ -65,6 +69,10 @@ def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
         f"{with_interval(score, row['estimate'], row['low'], row['high'])} on {row['part']} {noun}"
         for row in (best, worst)
     )
-    apart = best["low"] > worst["high"]
-    verdict = "the intervals do not overlap" if apart else "the intervals overlap, so this may be random variation"
-    return f"{metric(score).name.capitalize()} differs most by {factor}: {high} against {low}; {verdict}."
+    verdict = "the intervals overlap, so this may be random variation"
+    if best["low"] > worst["high"]:
+        verdict = "the intervals do not overlap, but this is the widest gap of several, and the class mix matters, too"
+        verdict += f" (most frequent class: {percent(best['share'])} against {percent(worst['share'])})"
+    if best["estimate"] == worst["estimate"]:
+        return f"{metric(score).title} is the same in all subgroups with enough images."
+    return f"{metric(score).title} differs most by {factor}: {high} against {low}; {verdict}."

@@ -10,13 +10,19 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.format import DASH, METRICS, interval, listing, metric, missing, plural, whole, word
+from labkit.evaluation.intervals import too_few
+from labkit.format import DASH, METRICS, listing, metric, missing, plural, whole, with_interval, word
 from labkit.reporting.frames import floats
 
 RESULT_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "qwk", "macro_auroc")
 BASELINE = "majority class"
-TOO_FEW = 30  # images: a share of fewer says little
+NAN = float("nan")
 Run = Mapping[str, Any]
+
+
+def counted(images: float, groups: float = float("inf")) -> str:
+    """'7,026', or '11, too few'."""
+    return whole(images) + (", too few" if too_few(images, groups) else "")
 
 
 def estimates(
@@ -64,27 +70,29 @@ def results_table(
     rows = []
     for name in names:
         mine = [run for run in runs if str(run["run"]) == name]
-        row = {"variant": name, "n": whole(mine[0].get("n"))} | ({"seeds": str(len(mine))} if several else {})
+        n, known, alone = (mine[0].get(key, NAN) for key in ("n", "n_groups", "n_without_group"))
+        row = {"variant": name, "n": counted(n, known + alone)} | ({"seeds": str(len(mine))} if several else {})
         for key in metrics:
             row[metric(key).short] = _estimate(estimates(mine, [key], over_seeds), key, key in with_intervals)
         rows.append(row)
     if baseline is not None:
         row = {"variant": BASELINE, "n": whole(baseline.get("n"))} | ({"seeds": ""} if several else {})
-        rows.append(row | {metric(key).short: metric(key).text(baseline.get(key)) for key in metrics})
+        scores = {key: baseline.get(key) for key in metrics}  # of constant predictions: a kappa of 0, without spread
+        rows.append(
+            row | {metric(key).short: with_interval(key, of, *[0] * 2 * (of == 0)) for key, of in scores.items()}
+        )
     return pd.DataFrame(rows)
 
 
-def _estimate(table: pd.DataFrame, key: str, with_interval: bool) -> str:
+def _estimate(table: pd.DataFrame, key: str, shown: bool) -> str:
     """'82.3 % [81.4–83.2]'; of several seeds '82.3 % ± 0.4 [81.4–83.2]'."""
     if table.empty:
         return DASH
-    values, ends = floats(table, "estimate"), ("low", "high")
-    text = metric(key).text(values.mean())
+    values, names, spread = floats(table, "estimate"), ("low", "high"), None
     if len(values) > 1:
-        text += f" ± {metric(key).text(values.std(ddof=1), unit=False)}"
-        ends = ("mean_low", "mean_high")
-    low, high = (floats(table, end)[0] if with_interval else None for end in ends)
-    return f"{text} {interval(key, low, high)}".strip()
+        names, spread = ("mean_low", "mean_high"), values.std(ddof=1)
+    ends = [floats(table, name)[0] for name in names]
+    return with_interval(key, values.mean(), *(ends if shown or ends == [0, 0] else ()), spread=spread)
 
 
 def variants_table(runs: Mapping[str, Run], ignore: Sequence[str] = ()) -> pd.DataFrame:

@@ -15,13 +15,12 @@ from labkit.data.catalog import facts
 from labkit.evaluation.calibration import Calibration, calibration
 from labkit.evaluation.decide import NotFitted
 from labkit.evaluation.eyes import join_eyes
-from labkit.evaluation.intervals import bootstrap_by_group
+from labkit.evaluation.intervals import TOO_FEW, bootstrap_by_group
 from labkit.evaluation.metrics import evaluate
 from labkit.evaluation.ranking import curves
 from labkit.evaluation.thresholds import RULES, WANTED, Question, operating_points, question
 from labkit.format import NBSP, fixed, listing, metric, percent, signed_difference, whole, with_interval
 from labkit.reporting.results import StudyResults
-from labkit.reporting.tables import TOO_FEW
 
 BOTH_EYES = " + both eyes"
 # Beside the scores of `tables.RESULT_METRICS`, in a second table: one of ten columns does not fit a page.

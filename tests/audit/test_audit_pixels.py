@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
+from sklearn import metrics as sk
 
 from labkit.audit import full_audit, leak_effect, leak_effect_sentence, leaked, stamps
 from labkit.audit.baselines import colour_statistics, shortcut_baseline, shortcut_sentence
@@ -20,7 +22,6 @@ from labkit.data.duplicates import near_duplicates
 from labkit.data.hashes import MAX_DISTANCE, distances, file_hashes, pairs_within, perceptual_hashes
 from labkit.data.images import load_image
 from labkit.data.store import Store, build_store
-from labkit.evaluation import metrics
 from labkit.params import PROJECT, RunParams
 from labkit.runs.files import read_json
 
@@ -360,19 +361,33 @@ def test_the_effect_of_a_leak_is_the_difference_of_the_two_parts_with_an_interva
     table, touched = judged()
     effect = leak_effect(table, touched, 3)
     assert effect is not None and (effect.n_leaked, effect.n_clean) == (200, 200)
-    for name, score in (("accuracy", metrics.accuracy), ("qwk", metrics.qwk)):
+    quadratic = partial(sk.cohen_kappa_score, weights="quadratic")
+    for name, score in (("accuracy", sk.accuracy_score), ("qwk", quadratic)):
         row = effect.scores.loc[name]
-        clean, leaky = table[~touched.to_numpy()], table[touched.to_numpy()]
-        assert row["clean"] == pytest.approx(score(clean["label"].to_numpy(), clean["prediction"].to_numpy(), 3))
-        assert row["leaked"] == pytest.approx(score(leaky["label"].to_numpy(), leaky["prediction"].to_numpy(), 3))
+        for part, where in (("clean", ~touched.to_numpy()), ("leaked", touched.to_numpy())):
+            one, shares = table[where], table["label"].value_counts() / table.loc[where, "label"].value_counts()
+            weighted = score(one["label"], one["prediction"], sample_weight=one["label"].map(shares))
+            assert row[part] == pytest.approx(weighted)
         assert row["low"] < row["difference"] < row["high"]
         assert row["difference"] == pytest.approx(row["leaked"] - row["clean"])
     accuracy = effect.scores.loc["accuracy"]
     error = np.sqrt(sum(p * (1 - p) / 200 for p in (accuracy["clean"], accuracy["leaked"])))
     assert (accuracy["high"] - accuracy["low"]) / (2 * 1.96 * error) == pytest.approx(1, abs=0.2)
-    assert "points [+" in leak_effect_sentence(effect) and "kappa" in leak_effect_sentence(effect, "qwk")
+    said = leak_effect_sentence(effect)
+    assert "points [+" in said and "quadratic weighted kappa" in said and "the class mix of the whole test set" in said
     again = leak_effect(table, touched, 3)
     assert again is not None and again.scores.equals(effect.scores)
+
+
+def test_a_constant_model_gains_nothing_by_a_leak_whatever_the_share_of_ill_images():
+    table, touched = judged(2000)
+    ill = np.arange(2000) % 100 < np.where(touched, 45, 25)
+    for answer in (0, 1):
+        effect = leak_effect(table.assign(label=ill.astype(int), prediction=answer), touched, 2)
+        assert effect is not None and (effect.scores["difference"] == 0).all()
+        assert "0.0\u00a0points)" in leak_effect_sentence(effect)  # 20 points at the parts' own class mix
+    apart = table.assign(label=np.where(touched, 0, 1))
+    assert leak_effect(apart, touched, 2) is None  # no class in common, so nothing to compare
 
 
 def test_without_a_leaked_or_a_clean_part_there_is_no_effect_and_unknown_images_are_refused():

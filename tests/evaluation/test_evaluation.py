@@ -23,6 +23,7 @@ from labkit.evaluation.metrics import (
     per_class_table,
     score,
 )
+from labkit.format import with_interval
 
 GRADES = ["none", "mild", "severe"]
 
@@ -263,16 +264,31 @@ def test_intervals_repeat_with_their_seed_and_not_with_the_memory_they_use(monke
     pd.testing.assert_frame_equal(first, bootstrap_by_group(labels, predicted, groups, 3, seed=1))
 
 
-def test_a_perfect_and_a_constant_model_have_intervals_without_nan():
+@pytest.mark.parametrize(("n", "highest"), [(40, 0.088), (11, 0.285), (3, 0.708), (1, 0.975)])
+def test_a_share_of_0_or_1_has_an_exact_interval_with_groups_for_trials(n, highest):
+    found = bootstrap_by_group([1] * n, [0] * n, None, 2, metrics={"found": intervals.sensitivity(1)}).loc["found"]
+    assert found["low"] == 0 and found["high"] == pytest.approx(highest, abs=5e-4)
+    pairs = bootstrap_by_group([1] * 2 * n, [1] * 2 * n, list(range(n)) * 2, 2).loc["accuracy"]
+    assert pairs["high"] == 1 and pairs["low"] == pytest.approx(1 - highest, abs=5e-4) and pairs["groups"] == n
+
+
+def test_an_interval_near_1_holds_the_truth():
+    generator, held = np.random.default_rng(0), 0
+    for repetition in range(200):
+        right = generator.random(40) < 0.97
+        found = bootstrap_by_group(np.ones(40), right.astype(int), None, 2, draws=300, seed=repetition)
+        held += found.loc["accuracy", "low"] <= 0.97 <= found.loc["accuracy", "high"]
+    assert held >= 190  # without the exact end 138
+
+
+def test_a_score_that_is_equal_in_all_draws_has_no_interval_and_a_constant_model_says_so():
     labels = np.array([0] * 30 + [1] * 5)
     perfect = bootstrap_by_group(labels, labels, None, 3)
-    assert (perfect.loc["accuracy"] == 1).all()
-    constant = bootstrap_by_group(labels, np.zeros(35), None, 3)
-    assert (constant.loc["qwk"] == 0).all()
-    assert not constant.isna().any(axis=None)
-    one_class_only = bootstrap_by_group(np.ones(35), np.ones(35), None, 3)
-    assert (one_class_only.loc["accuracy"] == 1).all()
-    assert (one_class_only.loc["qwk"] == 0).all()  # as evaluate has it
+    assert perfect.loc[["macro_f1", "qwk"], ["low", "high"]].isna().all(axis=None)
+    constant = bootstrap_by_group(labels, np.zeros(35), None, 3).loc["qwk", ["estimate", "low", "high"]]
+    assert with_interval("qwk", *constant) == "0 (constant predictions)"
+    one_class_only = bootstrap_by_group(np.ones(35), np.arange(35) % 2, None, 3).loc["qwk"]
+    assert one_class_only["estimate"] == 0 and np.isnan(one_class_only["low"])  # as evaluate has it
 
 
 def test_unlabelled_rows_and_unequal_lengths_have_no_interval():

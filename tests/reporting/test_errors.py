@@ -158,7 +158,13 @@ def test_a_score_by_subgroup_is_that_of_its_images():
     assert found["estimate"].tolist() == pytest.approx([2 / 3, 2 / 3, 0, 1, 1])
     assert found["n"].tolist() == [30, 30, 20, 20, 20] and found["range"].tolist()[2] == "0 to 19"
     said = subgroup_sentence(found, "accuracy").replace("\u00a0", " ")
-    assert "by brightness" in said and "100.0 %" in said and "do not overlap" in said
+    assert found["groups"].tolist() == [30, 30, 10, 10, 10]  # thirds of ten groups are too few to speak of
+    assert said == "Accuracy is the same in all subgroups with enough images."
+    large = pd.concat([table.assign(image_id=table["image_id"] + x, group=table["group"] + x) for x in "abc"])
+    bright = pd.concat([quality.set_axis(quality.index + x) for x in "abc"])
+    said = subgroup_sentence(by_subgroup(large, bright, 2, "accuracy"), "accuracy").replace("\u00a0", " ")
+    assert "by brightness: 100.0 % [88.4–100.0] on bright images against 0.0 % [0.0–11.6] on dark images" in said
+    assert "do not overlap" in said and "(most frequent class: 50.0 % against 50.0 %)" in said
     assert subgroup_table(found, "accuracy")["measured"].tolist()[:3] == ["–", "–", "0 to 19"]
     assert len(subgroup_dots(found, "accuracy", 2 / 3).axes) == 2
     with pytest.raises(ValueError, match="'loss' is not one of"):
@@ -168,7 +174,7 @@ def test_a_score_by_subgroup_is_that_of_its_images():
 def test_without_sides_and_with_equal_images_there_is_nothing_to_compare():
     table, quality = subgroup_data()
     found = by_subgroup(table.assign(side=pd.NA), quality.assign(brightness=1.0), 2, "qwk")
-    assert found.empty and "no subgroups" in subgroup_sentence(found, "qwk")
+    assert found.empty and "no two subgroups" in subgroup_sentence(found, "qwk")
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------

@@ -34,12 +34,19 @@ def test_classes_are_found_most_and_least_often_on_average():
     table = pd.DataFrame({"class": ["a", "b"] * 2, "sensitivity": [0.9, 0.1, 0.7, 0.3]})
     said = found_sentence(table).replace("\u00a0", " ")
     assert said == "On average over the variants a is found most often (80.0 %), b least often (20.0 %)."
+    few = pd.DataFrame({"class": ["c"], "sensitivity": [1.0], "images": [3], "groups": [2]})
+    said = found_sentence(pd.concat([table.assign(images=40, groups=20), few]))
+    assert "a is found most often" in said and said.endswith("fewer than 30 test images or 20 groups: c.")
 
 
 def test_the_least_reliable_answer_and_those_never_given_are_named():
-    columns = {"variant": "r", "class": ["a", "b", "c"], "ppv": [0.9, 0.25, None], "predicted": [10, 4, 0]}
+    columns = {"variant": "r", "class": list("abcd"), "ppv": [0.9, 0.25, None, 0.0], "predicted": [90, 40, 0, 1]}
     said = trust_sentence(pd.DataFrame(columns), "r").replace("\u00a0", " ")
-    assert said == "The least reliable prediction of r is b: right in 25.0 % of 4 predictions; it never predicts c."
+    assert said == (
+        "Of the classes that r predicts at least 30 times, b is the least reliable: right in 25.0 % of 40 predictions; "
+        "it never predicts c."
+    )
+    assert "too few" in trust_sentence(pd.DataFrame(columns).assign(predicted=1), "r")
 
 
 def test_a_second_look_at_test_is_told():

@@ -69,8 +69,16 @@ def test_results_table_has_intervals_for_one_seed_and_deviations_for_several():
     assert rows == [
         {"variant": "r18", "n": "7,026", "seeds": "1", "Accuracy": "81.9 % [81.0–82.8]", "QWK": "0.740"},
         {"variant": "r50", "n": "7,026", "seeds": "2", "Accuracy": "82.5 % ± 0.7", "QWK": "0.755 ± 0.007"},
-        {"variant": "majority class", "n": "7,026", "seeds": "", "Accuracy": "73.4 %", "QWK": "0.000"},
+        {
+            "variant": "majority class",
+            "n": "7,026",
+            "seeds": "",
+            "Accuracy": "73.4 %",
+            "QWK": "0 (constant predictions)",
+        },
     ]
+    few = tables.results_table([RUNS[0] | {"n": 36, "n_groups": 18, "n_without_group": 0}], metrics=["accuracy"])
+    assert few["n"].tolist() == ["36, too few"]  # as are 29 images, whatever their groups
 
 
 def test_results_table_of_single_seeds_has_no_column_for_seeds_and_a_dash_for_unknowns():
