@@ -64,9 +64,13 @@ def fit_temperature(predictions: pd.DataFrame) -> float:
     logits = logits_of(val)
     softmax(logits)  # refuses NaN
     labels = as_labels(val["label"], logits.shape[1])
-    # As a function of 1 / T the likelihood has a single maximum; the logarithm keeps T positive.
-    found: float = minimize_scalar(lambda t: nll(logits / np.exp(t), labels), bounds=LOG_T, method="bounded").x
-    return float(np.exp(found))
+
+    def loss(t: float) -> float:
+        return nll(logits / np.exp(t), labels)
+
+    # As a function of 1 / T the likelihood has a single maximum; the logarithm keeps T positive. Where it is flat, as
+    # without an error on validation, the search stops anywhere, and the end of the range is as good.
+    return float(np.exp(min(*LOG_T, minimize_scalar(loss, bounds=LOG_T, method="bounded").x, key=loss)))
 
 
 def with_temperature(predictions: pd.DataFrame, temperature: float) -> pd.DataFrame:

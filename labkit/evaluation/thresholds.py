@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from labkit.evaluation.decide import Floats, NotFitted, as_labels, labelled_test, severity, validation_of
-from labkit.evaluation.intervals import Column, bootstrap_by_group, sensitivity
+from labkit.evaluation.intervals import Column, bootstrap_by_group, group_numbers, middle, sensitivity
 
 REFERABLE_FROM = 2  # the lowest grade that is referred
 WANTED = 0.90  # sensitivity
+AS_WANTED = "specificity at the wanted sensitivity"
 RULES = (f"sensitivity ≥ {WANTED:.2f}", "Youden")
 _OF_POSITIVE, _OF_NEGATIVE = sensitivity(1), sensitivity(0)
 TWO_BY_TWO = {
@@ -69,38 +71,64 @@ def choose_threshold(truth: NDArray[np.bool_], scores: Floats, rule: str) -> flo
         kind = "negative" if truth.all() else "positive"
         raise NotFitted(f"no {kind} image among the {len(truth)} of the validation split")
     false, found, thresholds = (part[1:] for part in roc_curve(truth, scores, drop_intermediate=False))  # [0] is inf
-    place = np.argmax(found >= WANTED) if rule == RULES[0] else np.argmax(found - false)
-    return float(thresholds[place])
+    if rule == RULES[0]:
+        return float(thresholds[np.argmax(found >= WANTED)])
+    n, negative = truth.sum(), (~truth).sum()  # compared as whole numbers: shares would part equals by rounding
+    return float(thresholds[np.argmax(np.rint(found * n) * negative - np.rint(false * negative) * n)])
 
 
 def at_threshold(
     truth: NDArray[np.bool_], scores: Floats, threshold: float, groups: Column | None = None, **options: int
 ) -> pd.DataFrame:
-    """A row per metric: estimate, low, high (bootstrap over groups; `options`: draws, seed) and n, its denominator.
+    """A row per metric: estimate, low, high, groups (`bootstrap_by_group` at a given threshold) and n, its denominator.
 
     Sensitivity and specificity are shares of the truly positive and negative images, ppv and npv of those predicted
-    so. NaN where n is 0.
+    so. NaN where n is 0. `options`: draws, seed.
     """
     predicted = scores >= threshold
     rows = bootstrap_by_group(truth, predicted, groups, 2, metrics=TWO_BY_TWO, **options)
     return rows.assign(n=[truth.sum(), (~truth).sum(), predicted.sum(), (~predicted).sum()])
 
 
+def specificity_as_wanted(
+    truth: NDArray[np.bool_], scores: Floats, groups: Column | None = None, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Specificity at the highest threshold of these images that finds 90 % of the positive ones, and its interval.
+
+    To compare models at one sensitivity; a random score has 10 %. The threshold is chosen anew in every draw of groups,
+    so its uncertainty is in the interval. NaN without both positives and negatives.
+    """
+    order = np.argsort(-scores, kind="stable")
+    numbers = group_numbers(groups, len(scores))[order]
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # the last image at each threshold
+    n_groups, generator = int(numbers.max()) + 1, np.random.default_rng(seed)
+
+    def specificity(weights: NDArray[Any]) -> float:
+        found, false = (np.cumsum(weights[numbers] * of)[last] for of in (truth[order], ~truth[order]))
+        if not found[-1] or not false[-1]:
+            return float("nan")
+        return float(1 - false[np.argmax(found >= WANTED * found[-1] - 1e-9)] / false[-1])
+
+    counts = (np.bincount(generator.integers(0, n_groups, n_groups), minlength=n_groups) for _ in range(draws))
+    return specificity(np.ones(n_groups)), *middle(np.array([specificity(one) for one in counts]), n_groups)
+
+
 def operating_points(decided: pd.DataFrame, question: Question, **options: int) -> pd.DataFrame:
     """Both rules' thresholds, chosen on the `val` rows of a decided predictions table, applied to its `test` rows.
 
-    Columns rule, threshold, metric, validation (the metric there), estimate, low, high, n; four rows per rule. Raises
-    NotFitted if there is nothing to choose on.
+    Columns rule, threshold, metric, validation (the metric there), estimate, low, high, groups, n; four rows per rule
+    after one of the metric AS_WANTED, `specificity_as_wanted` of test. NotFitted if there is nothing to choose on.
     """
     truth, scores = question.of(validation_of(decided))
     test = labelled_test(decided)
-    tables = []
+    fair = specificity_as_wanted(*question.of(test), test["group"], **options)
+    tables = [pd.DataFrame([fair], columns=["estimate", "low", "high"]).assign(rule=RULES[0], metric=AS_WANTED)]
     for rule in RULES:
         threshold = choose_threshold(truth, scores, rule)
         on_validation = at_threshold(truth, scores, threshold, draws=1)["estimate"]
         table = at_threshold(*question.of(test), threshold, test["group"], **options)
         tables.append(table.assign(rule=rule, threshold=threshold, validation=on_validation).reset_index())
-    columns = ["rule", "threshold", "metric", "validation", "estimate", "low", "high", "n"]
+    columns = ["rule", "threshold", "metric", "validation", "estimate", "low", "high", "groups", "n"]
     return pd.concat(tables, ignore_index=True).loc[:, columns]
 
 

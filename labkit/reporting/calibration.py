@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from labkit.evaluation.calibration import Calibration
+from labkit.evaluation.calibration import LOG_T, Calibration
 from labkit.evaluation.intervals import TOO_FEW
 from labkit.format import DASH, fixed, percent, plural, whole, word
 from labkit.reporting.frames import floats, only, parts
@@ -16,7 +16,7 @@ from labkit.reporting.labels import wrap
 from labkit.reporting.style import GREY, Palette, VariantStyle, new_figure, styled
 
 COLUMNS = 3
-CLOSE = 0.01  # a mean confidence within one point of the accuracy is neither over- nor underconfident
+CLOSE = 0.01  # a mean confidence this near the accuracy is neither over- nor underconfident, nor is one within chance
 
 
 @styled
@@ -68,7 +68,7 @@ def _diagram(ax: Axes, one: Calibration, style: VariantStyle) -> None:
             dots = {"color": style.color, "markersize": size, "markerfacecolor": face, "zorder": 3}
             ax.plot(said[some], true[some], "o", **dots)
     text = " → ".join(fixed(score, 3) for score in one.scores["ece"])
-    temperature = f"\nT = {fixed(one.temperature, 2)}" if one.temperature else ""
+    temperature = f"\nT = {_temperature(one)}" if one.temperature else ""
     # In the corner that the dots leave free: below the diagonal where the model is right more often than it says.
     above = np.nansum(floats(one.bins, "n") * (floats(one.bins, "accuracy") - floats(one.bins, "confidence"))) > 0
     x, y, side, height = (0.97, 0.04, "right", "bottom") if above else (0.03, 0.98, "left", "top")
@@ -93,10 +93,10 @@ def calibration_sentence(name: str, found: Calibration) -> str:
     table = only(found.bins, "when", "before")
     n, said, true = (floats(table, column) for column in ("n", "confidence", "accuracy"))
     confidence, accuracy = (float(np.nansum(column * n) / n.sum()) for column in (said, true))
-    gap = confidence - accuracy
-    verdict = (
-        "overconfident" if gap > CLOSE else "underconfident" if gap < -CLOSE else "neither over- nor underconfident"
-    )
+    gap, random = confidence - accuracy, 1.96 * np.sqrt(np.nansum(n * said * (1 - said))) / n.sum()
+    verdict = f"{'over' if gap > 0 else 'under'}confident"
+    if abs(gap) <= max(CLOSE, random):
+        verdict = "neither clearly over- nor underconfident"
     before = _scores(found, "before")
     text = f"{name} has a mean confidence of {percent(confidence)} and is right in {percent(accuracy)} of "
     text += f"{plural(found.n, 'image')} ({verdict}); its ECE over {word(len(table))} bins is "
@@ -109,8 +109,14 @@ def calibration_sentence(name: str, found: Calibration) -> str:
     moved = f"{'lowers' if after['ece'] < before['ece'] else 'raises'} it to {new}"
     if old == new:
         moved = f"leaves it at {new}"
-    text += f" A temperature of {fixed(found.temperature, 2)}, fitted on validation, {moved}: {_against_random(after)}"
+    fitted = "where none fits best" if "bound" in _temperature(found) else "fitted"
+    text += f" A temperature of {_temperature(found)}, {fitted} on validation, {moved}: {_against_random(after)}"
     return f"{text}; Brier score {fixed(before['brier'], 3)} before and {fixed(after['brier'], 3)} after."
+
+
+def _temperature(one: Calibration) -> str:
+    at_bound = one.temperature is not None and abs(np.log(one.temperature)) > LOG_T[1] - 1e-6
+    return fixed(one.temperature, 2) + (" (bound)" if at_bound else "")
 
 
 def _scores(found: Calibration, when: str) -> dict[str, float]:
@@ -126,7 +132,7 @@ def calibration_table(found: Mapping[str, Calibration]) -> pd.DataFrame:
     """One row per variant: temperature, Brier score, ECE and that of a perfectly calibrated model, before and after."""
     rows = []
     for name, one in found.items():
-        row = {"variant": name, "n": whole(one.n), "temperature": fixed(one.temperature, 2)}
+        row = {"variant": name, "n": whole(one.n), "temperature": _temperature(one)}
         for key, head in (("brier", "Brier"), ("ece", "ECE"), ("reference", "ECE if perfect")):
             both = [fixed(float(value), 3) for value in one.scores[key]]
             row[f"{head}, before"], row[f"{head}, after"] = both[0], both[1] if len(both) > 1 else DASH

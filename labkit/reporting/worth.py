@@ -15,12 +15,13 @@ from labkit.data.catalog import facts
 from labkit.evaluation.calibration import Calibration, calibration
 from labkit.evaluation.decide import NotFitted
 from labkit.evaluation.eyes import join_eyes
-from labkit.evaluation.intervals import TOO_FEW, bootstrap_by_group
+from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import evaluate
 from labkit.evaluation.ranking import curves
-from labkit.evaluation.thresholds import RULES, WANTED, Question, operating_points, question
+from labkit.evaluation.thresholds import AS_WANTED, RULES, WANTED, Question, operating_points, question
 from labkit.format import NBSP, fixed, listing, metric, percent, signed_difference, whole, with_interval
 from labkit.reporting.results import StudyResults
+from labkit.reporting.tables import counted
 
 BOTH_EYES = " + both eyes"
 # Beside the scores of `tables.RESULT_METRICS`, in a second table: one of ten columns does not fit a page.
@@ -86,36 +87,41 @@ def points_table(points: pd.DataFrame) -> pd.DataFrame:
     too few.
     """
     rows = []
-    for _, part in points.groupby(["run", "rule"], sort=False):
+    for _, part in points.loc[points["metric"] != AS_WANTED].groupby(["run", "rule"], sort=False):
         first = next(one for one in part.to_dict("records") if one["metric"] == "sensitivity")
         row = {"variant": first["run"], "rule": first["rule"], "threshold": fixed(first["threshold"], 3)}
         row["on validation"] = percent(first["validation"])
         for one in part.to_dict("records"):
-            name, few = metric(one["metric"]).short, ", too few" if one["n"] < TOO_FEW else ""
-            n = f" (n{NBSP}={NBSP}{whole(one['n'])}{few})"
+            name, n = metric(one["metric"]).short, f" (n{NBSP}={NBSP}{counted(one['n'], one['groups'])})"
             text = with_interval(one["metric"], one["estimate"], one["low"], one["high"])
             if one["metric"] in ("sensitivity", "specificity"):
                 row[name + n] = text
             else:
-                row[name] = text + (n if few else "")
+                row[name] = text + (n if "few" in n else "")
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def points_sentence(points: pd.DataFrame, question: Question) -> str:
-    """Whether the sensitivity asked for on validation is reached on test, and the best specificity there."""
-    found = points.loc[points["rule"] == RULES[0]].pivot(index="run", columns="metric", values="estimate")
-    found = found.loc[points["run"].unique()]
-    reached = [str(run) for run in found.index[found["sensitivity"] > WANTED - 1e-9]]
-    ends = [percent(end) for end in (found["sensitivity"].min(), found["sensitivity"].max())]
-    who = f"none reaches it on test ({' to '.join(dict.fromkeys(ends))})"
-    if reached:
-        verb = "reaches" if len(reached) == 1 else "reach"
-        who = f"{len(reached)} of {len(found)} variants {verb} it on test ({listing(reached)})"
-    best = found["specificity"].idxmax()
-    text = f"At thresholds set for {percent(WANTED, 0)} sensitivity to {question.name} on validation, {who}"
-    text += f"; the highest specificity is {percent(found.loc[best, 'specificity'])}, of {best}, "
-    return f"{text}whose sensitivity is {percent(found.loc[best, 'sensitivity'])}."
+    """Whether the sensitivity asked for on validation is kept on test, and how the variants compare at it."""
+    rows = points.loc[points["rule"] == RULES[0]].set_index("run")
+    found, fair = (rows.loc[rows["metric"] == name] for name in ("sensitivity", AS_WANTED))
+    wanted, random = percent(WANTED, 0), percent(1 - WANTED, 0)
+    if fair["estimate"].isna().any():
+        return f"Test images of one kind only cannot show sensitivity to {question.name} beside specificity."
+    ends = dict.fromkeys(percent(end) for end in (found["estimate"].min(), found["estimate"].max()))
+    missed = listing([str(run) for run in found.index[found["high"] < WANTED]])
+    fair = fair.sort_values("estimate", ascending=False, kind="stable")
+    each = zip(fair.index, fair["estimate"], fair["low"], fair["high"], strict=True)
+    each = listing([f"{run} {with_interval('specificity', *share)}" for run, *share in each])
+    useless = [str(run) for run in fair.index[fair["low"] <= 1 - WANTED]]
+    return (
+        f"At thresholds set for {wanted} sensitivity to {question.name} on validation, sensitivity on test is "
+        f"{' to '.join(ends)} (with an interval below {wanted}: {missed}); these intervals leave out that thresholds "
+        f"are estimates. Compared at {wanted} sensitivity on test, with thresholds chosen there anew in each draw, "
+        f"specificity is: {each}; a random score has {random}"
+        + (f", and {listing(useless)} cannot be told apart from that." if useless else ".")
+    )
 
 
 def joined_sentence(joined: list[dict[str, Any]], results: StudyResults) -> str:

@@ -18,7 +18,7 @@ from labkit.evaluation.calibration import (
 )
 from labkit.evaluation.decide import NotFitted, decide
 from labkit.format import NBSP
-from labkit.reporting.calibration import calibration_sentence
+from labkit.reporting.calibration import calibration_sentence, calibration_table
 
 
 def sharpened(sharper=1.0, patients=600) -> pd.DataFrame:
@@ -107,7 +107,11 @@ def test_a_class_missing_everywhere_and_logits_that_are_not_numbers():
     labels = [0, 1, 0, 1]
     table = pd.concat([table_of(labels, 2.0 * np.eye(3)[labels], split=split) for split in ("val", "test")])
     found = calibration(decide(table))
-    assert found.scores["ece"].notna().all() and found.temperature < 0.1  # the end of the range
+    assert found.scores["ece"].notna().all() and found.temperature < 0.1
+    assert "A temperature of 0.05 (bound), where none fits best on validation" in calibration_sentence("a", found)
+    assert calibration_table({"a": found})["temperature"].tolist() == ["0.05 (bound)"]
+    wrong = decide(pd.concat([table_of([1, 0] * 9, 9.0 * np.eye(2)[[0, 1] * 9], split=s) for s in ("val", "test")]))
+    assert calibration_table({"a": calibration(wrong)})["temperature"].tolist() == ["20.09 (bound)"]
     table.iloc[0, table.columns.get_loc("logit_0")] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
         fit_temperature(table)
@@ -130,8 +134,10 @@ def test_calibration_says_whether_its_error_is_more_than_chance():
     )
     assert "no more than random variation; Brier score 0.300 before and 0.300 after." in text
     text = calibration_sentence("a", calibrated(0.02, sure=0.8))
-    assert "(neither over- nor underconfident)" in text and text.endswith(
+    assert "(neither clearly over- nor underconfident)" in text and text.endswith(
         "No temperature is fitted: there is no validation split."
     )
-    assert "underconfident" in calibration_sentence("a", calibrated(0.02, 0.02, sure=0.7))
+    assert "(underconfident)" in calibration_sentence("a", calibrated(0.02, 0.02, sure=0.7, right=0.9))
+    noise = calibration_sentence("a", calibrated(0.02, 0.02, sure=0.7))  # 4 of 40 images: within random variation
+    assert "(neither clearly over- nor underconfident)" in noise
     assert "leaves it at 0.020" in calibration_sentence("a", calibrated(0.02, 0.02))

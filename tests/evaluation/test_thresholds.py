@@ -4,9 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_tables import CELLS, GRADES, both, table_of
+from sklearn import metrics as sk
 
 from labkit.evaluation.decide import NotFitted, decide
-from labkit.evaluation.thresholds import RULES, at_threshold, choose_threshold, operating_points, question
+from labkit.evaluation.thresholds import (
+    RULES,
+    at_threshold,
+    choose_threshold,
+    operating_points,
+    question,
+    specificity_as_wanted,
+)
 
 TRUTH = np.array([0, 0, 0, 0, 0, 0, 1, 0, 1, 1], dtype=bool)
 SCORES = np.array([0.1, 0.1, 0.2, 0.3, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9])
@@ -19,6 +27,8 @@ def test_the_highest_threshold_that_finds_enough_is_chosen():
     many = np.repeat(TRUTH, 4)
     scores = np.repeat(SCORES, 4) + np.tile([0, 0.01, 0.02, 0.03], 10)
     assert choose_threshold(many, scores, RULES[0]) == 0.51  # eleven of twelve
+    truth, scores = np.array([0, 0, 1, 0, 1, 1], dtype=bool), np.array([0.7, 0.3, 0.4, 0.1, 1, 0.9])
+    assert choose_threshold(truth, scores, RULES[1]) == 0.9  # 2/3 + 3/3 - 1 is 3/3 + 2/3 - 1, but not as floats
 
 
 def test_a_known_table_at_a_threshold():
@@ -46,15 +56,27 @@ def test_a_threshold_depends_on_validation_alone():
     is_test = changed["split"] == "test"
     changed.loc[is_test, "label"] = changed.loc[is_test, "label"].to_numpy()[::-1]
     again = operating_points(changed, REFERABLE)
-    assert list(found["rule"]) == [RULES[0]] * 4 + [RULES[1]] * 4
-    assert (found["threshold"] == again["threshold"]).all()
-    assert (found["validation"] == again["validation"]).all()
+    assert list(found["rule"]) == [RULES[0]] * 5 + [RULES[1]] * 4
+    assert found["threshold"].equals(again["threshold"]) and found["validation"].equals(again["validation"])
     assert (found["estimate"] != again["estimate"]).any()
     first = found.set_index(["rule", "metric"]).loc[(RULES[0], "sensitivity")]
     assert 0.9 <= first["validation"] < 0.93
     truth, scores = REFERABLE.of(table[is_test])
     assert first["estimate"] == pytest.approx((scores[truth] >= first["threshold"]).mean())
     assert first["low"] < first["estimate"] < first["high"]
+
+
+def test_specificity_is_compared_at_the_wanted_sensitivity():
+    table = both(300)
+    test = table[table["split"] == "test"]
+    truth, scores = REFERABLE.of(test)
+    estimate, low, high = specificity_as_wanted(truth, scores, test["group"])
+    false, found, _ = sk.roc_curve(truth, scores, drop_intermediate=False)
+    assert estimate == pytest.approx(1 - false[np.argmax(found >= 0.9)]) and low < estimate < high
+    given = at_threshold(truth, scores, choose_threshold(truth, scores, RULES[0]), test["group"]).loc["specificity"]
+    assert high - low > given["high"] - given["low"]  # the threshold's own uncertainty is in it
+    assert specificity_as_wanted(truth, np.zeros(len(truth)))[0] == 0
+    assert np.isnan(specificity_as_wanted(np.ones(9, dtype=bool), np.arange(9.0))).all()
 
 
 def test_two_classes_are_asked_for_the_second():

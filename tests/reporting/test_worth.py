@@ -6,6 +6,7 @@ import pytest
 from made_runs import labels, make_run
 from made_tables import eyes
 
+from labkit.evaluation.thresholds import operating_points, question
 from labkit.format import NBSP
 from labkit.params import RunParams
 from labkit.reporting import results as collect_room
@@ -49,6 +50,25 @@ def test_every_part_is_there_for_every_variant(study):
     assert "good 0." in joined_sentence(found.joined, results).replace(NBSP, " ")
 
 
+def test_a_model_that_leaves_nearly_everybody_alone_is_not_praised():
+    """The first finds 3 of 10 and leaves 97 of 100 alone, the second 91 and 80; both were set for 90 % sensitivity."""
+    asked = question(["healthy", "ill"], "classes")
+    val = [(0, 0.1)] * 50 + [(1, 0.9)] * 50
+    blind = val + [(1, 0.95)] * 30 + [(1, 0.2)] * 70 + [(0, 0.95)] * 3 + [(0, 0.3)] * 97
+    useful = val + [(1, 0.95)] * 91 + [(1, 0.2)] * 9 + [(0, 0.95)] * 20 + [(0, 0.1)] * 80
+    tables = []
+    for run, rows in (("blind", blind), ("useful", useful)):
+        label, p = np.array(rows).T
+        table = pd.DataFrame({"label": label.astype(int), "p_0": 1 - p, "p_1": p, "group": pd.NA})
+        table["split"] = np.where(np.arange(300) < 100, "val", "test")
+        tables.append(operating_points(table, asked).assign(run=run))
+    said = points_sentence(pd.concat(tables), asked).replace(NBSP, " ")
+    assert "30.0 % to 91.0 % (with an interval below 90 %: blind)" in said and "97.0 %" not in said
+    assert "specificity is: useful 80.0 % [" in said and "blind 0.0 % [" in said
+    assert said.endswith("a random score has 10 %, and blind cannot be told apart from that.")
+    assert "leave out that thresholds are estimates" in said
+
+
 def test_one_changed_prediction_moves_them(study):
     before = worth(study_results("s"))
     table = pd.read_csv(path("good"))
@@ -58,7 +78,7 @@ def test_one_changed_prediction_moves_them(study):
     after = worth(study_results("s"))
     assert not after.calibrations["good"].scores.equals(before.calibrations["good"].scores)
     assert after.points["estimate"][0] != before.points["estimate"][0]
-    assert (after.points["threshold"] == before.points["threshold"]).all()
+    assert after.points["threshold"].equals(before.points["threshold"])
     assert after.curves["area"].tolist() != before.curves["area"].tolist()
 
 
