@@ -102,10 +102,10 @@ def curves(tests: Mapping[str, pd.DataFrame], classes: Sequence[str], question: 
 def auroc_intervals(
     decided: pd.DataFrame, classes: Sequence[str], task: str = "classes", draws: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Rows macro_auroc and, for grades, referable_auroc: low and high, from a decided predictions table."""
+    """Rows macro_auroc and, for grades, referable_auroc: low and high of a decided table; NaN where no draw differs."""
     found = auroc_draws(decided, classes, task, draws, seed)
     n_groups = int(group_numbers(decided["group"], len(decided)).max()) + 1
-    ends = {name: middle(values, n_groups) for name, values in found.items()}
+    ends = {name: middle(of, n_groups if pd.Series(of).nunique() > 1 else 0) for name, of in found.items()}
     return pd.DataFrame.from_dict(ends, orient="index", columns=["low", "high"]).rename_axis("metric")
 
 

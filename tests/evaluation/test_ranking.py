@@ -117,7 +117,8 @@ def test_a_class_that_does_not_occur_has_no_curve_and_is_named():
     found = curves({"a": table}, ["x", "y", "z"])
     assert set(found["of"]) == {"x", "y"}
     text = class_curves_sentence(found, ["x", "y", "z"])
-    assert text.endswith("z cannot be drawn: all images are, or none is, of this kind.")
+    assert text.startswith("z cannot be drawn: all images are, or none is, of this kind.")
+    assert text.endswith("Not ranked, for fewer than 30 test images: x and y.")
     one_kind = curves({"a": table[table["label"] == 0]}, ["x", "y", "z"])
     assert one_kind.empty and "all of one kind" in question_sentence(one_kind, "x")
     with pytest.raises(ValueError, match="no curve to draw"):
@@ -136,7 +137,9 @@ def test_curves_of_a_perfect_and_a_constant_model():
 
 def test_the_sentence_names_the_best_and_the_hardest_class(some):
     found = curves({"a": decide(some)}, GRADES, REFERABLE)
-    areas = found[(found["kind"] == "roc") & found["of"].isin(GRADES)].groupby("of")["area"].first()
+    often = found[(found["kind"] == "roc") & found["of"].isin(GRADES) & (found["images"] >= 30)]
+    areas = often.groupby("of")["area"].first()
+    assert len(areas) == 2  # at 2 % a class of 400 images has about eight
     text = class_curves_sentence(found, GRADES)
     assert f"{areas.idxmax()} is told from the other classes best" in text and f"{areas.idxmin()} worst" in text
 
@@ -163,9 +166,9 @@ def test_intervals_of_a_perfect_and_a_constant_model_and_a_single_group():
     logits = [f"logit_{k}" for k in range(5)]
     labels = table["label"].to_numpy(int)
     perfect = decide(table.assign(**dict(zip(logits, np.eye(5)[labels].T, strict=True))))
-    assert (auroc_intervals(perfect, GRADES, "grades", draws=50) == 1).all(axis=None)
+    assert auroc_intervals(perfect, GRADES, "grades", draws=50).isna().all(axis=None)  # equal in all draws
     constant = decide(table.assign(**dict.fromkeys(logits, 0.0)))
-    assert (auroc_intervals(constant, GRADES, draws=50) == 0.5).all(axis=None)
+    assert auroc_intervals(constant, GRADES, draws=50).isna().all(axis=None)
     assert auroc_intervals(perfect.assign(group="a"), GRADES, draws=50).isna().all(axis=None)
 
 
