@@ -154,7 +154,7 @@ def unpaired_difference(
     drawn = [_drawn(tests, n_classes, draws, 2 * seed + number) for number, tests in enumerate((a, b))]
     of_draws, wholes, n_groups = zip(*drawn, strict=True)
     mix = np.sum([whole[0].sum(axis=-1) for whole in wholes], axis=0)
-    wholes, of_draws = one_class_mix(wholes, mix), one_class_mix(of_draws, mix)
+    of_draws, wholes = one_class_mix(of_draws, mix), one_class_mix(wholes, mix)
     shared = of_draws[0].any(axis=(1, 2, 3))  # a draw without a class in common has no difference
     parts = [(found[shared], whole) for found, whole in zip(of_draws, wholes, strict=True)]
     rows = _differences(parts, min(n_groups), seed, same_seeds).round(12)  # weighted, 0 may be 1e-17

@@ -7,10 +7,9 @@ These metrics depend on the confusion matrix only. So each group is replaced by 
 counted (for most patients both eyes are healthy and predicted so), and drawing G of G groups becomes one multinomial
 draw over the distinct matrices: the same distribution in a fraction of the time.
 
-Near 0 and 1 a bootstrap fails: of 40 images without a hit no draw has one, and its interval would be [0, 0]. A share
-whose draws reach 0 or 1, or are all equal, gets Clopper and Pearson's exact interval with groups for trials (Korn and
-Graubard 1998, Survey Methodology 24), which is too wide rather than too narrow. Percentile intervals are too narrow
-for few groups: those of an accuracy cover 87, 92 and 94 % at 8, 15 and 24 groups.
+Of 40 images without a hit no draw has one. So a share whose draws reach 0 or 1, or are all equal, gets Clopper and
+Pearson's interval with groups for trials (Korn and Graubard 1998, Survey Methodology 24), rather too wide than too
+narrow. Percentile intervals of few groups are too narrow: they cover 87, 92 and 94 % at 8, 15 and 24 groups.
 """
 
 from __future__ import annotations
@@ -92,14 +91,12 @@ def bootstrap_by_group(
     """A row per metric: estimate, low, high (a 95 % interval from the draws in which the metric is defined), groups.
 
     `metrics`: functions of confusion matrices (…, C, C), NaN if undefined. An image without a group is its own group
-    (all images if `groups` is None); `groups` of a row: how many have an image in the metric's denominator. With a
-    single group, or a score other than a share that is equal in all draws, low and high are NaN; the kappa of constant
-    predictions keeps 0 and 0, by which `format.with_interval` knows it. Raises ValueError on unlabelled rows and
-    unequal lengths.
+    (all images if `groups` is None); `groups` of a row: those in the metric's denominator. Ends are NaN with a single
+    group, and if all draws of a score other than a share are equal; but 0 and 0 say a kappa of constant predictions
+    (`format.with_interval`). Raises ValueError on unlabelled rows and unequal lengths.
     """
     drawn, whole, n_groups = draw_groups([(labels, predicted)], groups, n_classes, draws, seed)
     each = _group_matrices(labels, predicted, groups, n_classes).reshape(-1, n_classes, n_classes)
-    several_classes = np.count_nonzero(whole[0].sum(axis=1)) > 1
     rows = {}
     for name, metric in metrics.items():
         estimate, of = float(metric(whole[0])), n_groups
@@ -109,7 +106,7 @@ def bootstrap_by_group(
             if of and (estimate in (0, 1) or low <= 0 or high >= 1 or low == high):
                 ends: Any = proportion_confint(estimate * of, of, 1 - LEVEL, method="beta")
                 low, high = map(float, ends)
-        elif low == high and not (metric is qwk and estimate == 0 and several_classes):
+        elif low == high and (metric is not qwk or estimate or np.count_nonzero(whole[0].sum(axis=1)) < 2):
             low = high = float("nan")
         rows[name] = {"estimate": estimate, "low": low, "high": high, "groups": of}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
@@ -159,8 +156,7 @@ def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:
 def one_class_mix(parts: Sequence[Floats], mix: Floats) -> list[Floats]:
     """Confusion matrices of different images, reweighted to one class mix, in the classes that all parts have.
 
-    `parts`: arrays (…, S, C, C) of S networks on the same images each; `mix` (C,): images of each class. Without this
-    a constant model differs between parts of which one has more ill images (direct standardisation).
+    `parts`: arrays (…, S, C, C) of S networks on the same images each; `mix` (C,): images of each class.
     """
     rows = [part[..., :1, :, :].sum(axis=-1) for part in parts]
     shared = np.where(np.all([of > 0 for of in rows], axis=0), mix, 0.0)

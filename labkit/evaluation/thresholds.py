@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,7 +72,7 @@ def choose_threshold(truth: NDArray[np.bool_], scores: Floats, rule: str) -> flo
     false, found, thresholds = (part[1:] for part in roc_curve(truth, scores, drop_intermediate=False))  # [0] is inf
     if rule == RULES[0]:
         return float(thresholds[np.argmax(found >= WANTED)])
-    n, negative = truth.sum(), (~truth).sum()  # compared as whole numbers: shares would part equals by rounding
+    n, negative = truth.sum(), (~truth).sum()  # whole numbers: shares would part equals by rounding
     return float(thresholds[np.argmax(np.rint(found * n) * negative - np.rint(false * negative) * n)])
 
 
@@ -99,18 +98,15 @@ def specificity_as_wanted(
     so its uncertainty is in the interval. NaN without both positives and negatives.
     """
     order = np.argsort(-scores, kind="stable")
-    numbers = group_numbers(groups, len(scores))[order]
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # the last image at each threshold
-    n_groups, generator = int(numbers.max()) + 1, np.random.default_rng(seed)
-
-    def specificity(weights: NDArray[Any]) -> float:
-        found, false = (np.cumsum(weights[numbers] * of)[last] for of in (truth[order], ~truth[order]))
-        if not found[-1] or not false[-1]:
-            return float("nan")
-        return float(1 - false[np.argmax(found >= WANTED * found[-1] - 1e-9)] / false[-1])
-
-    counts = (np.bincount(generator.integers(0, n_groups, n_groups), minlength=n_groups) for _ in range(draws))
-    return specificity(np.ones(n_groups)), *middle(np.array([specificity(one) for one in counts]), n_groups)
+    kinds, numbers = np.stack([truth, ~truth])[:, order], group_numbers(groups, len(scores))[order]
+    last = np.append(np.diff(scores[order]) != 0, True)  # the last image at each threshold
+    n_groups, generator, values = int(numbers.max()) + 1, np.random.default_rng(seed), []
+    for draw in range(draws + 1):
+        drawn = generator.integers(0, n_groups, n_groups) if draw else np.arange(n_groups)  # the first: all images
+        found, false = np.cumsum(kinds * np.bincount(drawn, minlength=n_groups)[numbers], axis=1)[:, last]
+        place = np.argmax(found >= WANTED * found[-1] - 1e-9)
+        values.append(1 - false[place] / false[-1] if found[-1] and false[-1] else np.nan)
+    return float(values[0]), *middle(np.array(values[1:]), n_groups)
 
 
 def operating_points(decided: pd.DataFrame, question: Question, **options: int) -> pd.DataFrame:

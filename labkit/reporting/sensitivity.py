@@ -68,12 +68,9 @@ def _counts(of_class: pd.DataFrame) -> list[float]:
 
 def found_sentence(sensitivity: pd.DataFrame) -> str:
     """Which class is found most and least often, on average over the variants, of those with enough images."""
-    found, few = {}, []
-    for name, part in parts(sensitivity.dropna(subset=["sensitivity"]), "class").items():
-        if too_few(*_counts(part)):
-            few.append(name)
-        else:
-            found[name] = mean(floats(part, "sensitivity"))
+    of_class = parts(sensitivity.dropna(subset=["sensitivity"]), "class")
+    few = [name for name, part in of_class.items() if too_few(*_counts(part))]
+    found = {name: mean(floats(part, "sensitivity")) for name, part in of_class.items() if name not in few}
     left = f" Not ranked, for fewer than {TOO_FEW} test images or {FEW_GROUPS} groups: {listing(few)}." if few else ""
     if len(found) < 2:
         return f"Fewer than two classes have enough test images to rank their sensitivity.{left}"

@@ -64,11 +64,8 @@ def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
     factor, best, worst = max(gaps, key=lambda gap: gap[1]["estimate"] - gap[2]["estimate"])
     if metric(score).text(best["estimate"]) == metric(score).text(worst["estimate"]):
         return f"{metric(score).name.capitalize()} does not differ by {listing([factor for factor, *_ in gaps], 'or')}."
-    noun = "eyes" if factor == "eye" else "images"
-    high, low = (
-        f"{with_interval(score, row['estimate'], row['low'], row['high'])} on {row['part']} {noun}"
-        for row in (best, worst)
-    )
+    noun, keys = "eyes" if factor == "eye" else "images", ("estimate", "low", "high")
+    high, low = (f"{with_interval(score, *map(row.get, keys))} on {row['part']} {noun}" for row in (best, worst))
     verdict = "the intervals overlap, so this may be random variation"
     if best["low"] > worst["high"]:
         verdict = "the intervals do not overlap, but this is the widest gap of several, and the class mix matters, too"
