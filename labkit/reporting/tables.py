@@ -79,7 +79,11 @@ def results_table(
         row = {"variant": BASELINE, "n": whole(baseline.get("n"))} | ({"seeds": ""} if several else {})
         scores = {key: baseline.get(key) for key in metrics}  # of constant predictions: a kappa of 0, without spread
         rows.append(
-            row | {metric(key).short: with_interval(key, of, *[0] * 2 * (of == 0)) for key, of in scores.items()}
+            row
+            | {
+                metric(key).short: with_interval(key, of, *[0] * 2 * (of == 0 and key == "qwk"))
+                for key, of in scores.items()
+            }
         )
     return pd.DataFrame(rows)
 

@@ -77,6 +77,8 @@ def test_results_table_has_intervals_for_one_seed_and_deviations_for_several():
             "QWK": "0 (constant predictions)",
         },
     ]
+    wrong = tables.results_table(RUNS[:1], {"n": 1, "accuracy": 0.0}, ["accuracy"])
+    assert plain(wrong)[1]["Accuracy"] == "0.0 %"
     few = tables.results_table([RUNS[0] | {"n": 36, "n_groups": 18, "n_without_group": 0}], metrics=["accuracy"])
     assert few["n"].tolist() == ["36, too few"]  # as are 29 images, whatever their groups
 
