@@ -85,7 +85,7 @@ def test_without_validation_images_the_first_row_is_told_of_and_stamped(study):
     results = study_results("s")
     assert results.chosen == "blind"
     assert results.of_chosen == " of blind (first row of the table, not chosen by validation)"
-    assert f"kappa{results.of_chosen}: 0.000" in " ".join(checklist(results, {})["reported"])
+    assert f"kappa{results.of_chosen}: 0 (constant predictions)" in " ".join(checklist(results, {})["reported"])
 
 
 def test_only_what_a_report_uses_is_referred_to(study):
