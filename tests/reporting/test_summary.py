@@ -27,7 +27,10 @@ def said() -> list[str]:
 def test_a_single_variant_that_always_answers_alike_is_called_so(study):
     what, best, without, sound = said()
     assert what == "One network was trained on 100 synthetic images and tested on 60 others of 30 patients."
-    assert best.startswith("blind has a quadratic weighted kappa of 0.000") and "the same as the majority" in best
+    assert (
+        best.startswith("blind has a quadratic weighted kappa of 0 (constant predictions)")
+        and "the same as the majority" in best
+    )
     assert "blind gives (nearly) always the same prediction" in without
     assert sound.startswith("No patient is on both sides of the split") and "another seed" in sound
 
