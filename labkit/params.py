@@ -185,6 +185,9 @@ class RunParams(ExploreParams):
     parent: str | None = Field(None, description="fingerprint of the run that weights come from (set by the study)")
     head: Literal["new", "keep"] = Field("new", description="classifier of loaded weights: a new one, or keep theirs")
     freeze_epochs: int = Field(0, ge=0, le=10_000, description="train only the head in the first epochs")
+    select_by: Literal["accuracy", "balanced_accuracy", "macro_f1", "qwk", "loss"] | None = Field(
+        None, description="metric that chooses the epoch; None: qwk for grades, else macro_f1; ties: the lower loss"
+    )
 
     epochs: int = Field(1, ge=1, le=10_000, description="passes over the training images")
     batch_size: int = Field(32, ge=2, le=8192, description="images per step")
@@ -255,6 +258,10 @@ class RunParams(ExploreParams):
     def input_size(self) -> int:
         """Pixels per side of the network's input."""
         return self.crop_size or self.image_size
+
+    def chosen_by(self, score: str) -> str:
+        """The column of history.csv that chooses the epoch; ``last_…`` is none. `score`: the data set's own metric."""
+        return f"{self.select_on}_{self.select_by or score}"
 
     def outputs(self, n_classes: int) -> int:
         """Number of outputs of the network: one logit per class, or only the grade."""

@@ -29,7 +29,7 @@ HEADINGS = (
     "Is the data sound?",
     "After augmentation",
     "Results",
-    "Accuracy during training",
+    "Learning curves",
     "Confusion matrices",
     "Cost",
     "Discussion",

@@ -13,7 +13,7 @@ from labkit.reporting.page.compare import render_compare
 from labkit.reporting.page.render import render_report
 
 HOSTILE = "<img src=x onerror=\"window.harmed=1\"></script><script>alert('x')</script>"
-CURVES = {"resnet18-seed0": [0.1, 0.5, 0.4], "resnet50-seed0": [0.2, 0.3, 0.3], "r01-seed0": [0.2]}
+CURVES = {"resnet18-seed0": [0.1, 0.5, 0.4], "resnet50-seed0": [0.2, 0.3, 0.3], "r01-seed0": [0.2, 0.2]}
 
 
 def outputs_of(display: Any) -> list[Any]:

@@ -83,6 +83,6 @@ def trained_run(data: Path, **changes) -> Path:
     n_images = table["split"].value_counts().to_dict()
     run.finish(
         **machine_facts(accelerator), classes=classes, n_images=n_images, start="untrained", score="qwk", stamps=[],
-        test_predictions=1,
+        test_predictions=1, best_epoch=1,
     )  # fmt: skip
     return run.folder

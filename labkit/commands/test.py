@@ -19,7 +19,6 @@ from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation.decide import decide
-from labkit.evaluation.ordinal import grade_cuts
 from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_json
@@ -104,20 +103,21 @@ def retest(study: str, only: Sequence[str] = ("*",), split: str = "test", data: 
         small = "" if run_folders(study + SMALL).empty else f"; its small form is the study {study + SMALL}"
         raise ParameterError(f"study {study}: no run{which} is finished, so there is nothing to test{small}")
     for folder in finished["folder"]:
-        kept = decide(read_predictions(folder), len(read_json(folder / "run.json")["classes"]))
-        kept = kept.loc[(kept["split"] == split) & kept["label"].notna()]
-        if kept.empty:
+        kept = read_predictions(folder)
+        if split not in set(kept.dropna(subset=["label"])["split"]):
             print(f"{folder.name}: it has no labelled {split} image", flush=True)
         else:
             yield _retest(folder, kept, split, data)
 
 
-def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> Retest:
+def _retest(folder: Path, predictions: pd.DataFrame, split: str, data: str | None) -> Retest:
     params = read_params(folder).model_copy(update={"data": data} if data else {})
     manifest = read_json(folder / "run.json")
-    n_classes = len(manifest["classes"])
     accelerator = set_up(params.model_copy(update={"num_processes": 1}))
     loader, ids = _loader(params, split, accelerator.device.type)
+    loader.set_epoch(manifest.get("best_epoch", 0))  # as the run predicted; matters under augment_test only
+    wanted = (predictions["split"] == split) & predictions["label"].notna()
+    kept = decide(predictions, len(manifest["classes"])).loc[wanted].reset_index(drop=True)
     if ids != kept["image_id"].tolist():
         raise ParameterError(
             f"{folder.name} was tested on {len(kept):,} images; {params.data} now has {len(ids):,}, not the same ones"
@@ -127,14 +127,14 @@ def _retest(folder: Path, kept: pd.DataFrame, split: str, data: str | None) -> R
     bar = tqdm(loader, desc=folder.name, unit="batch", leave=False, disable=not interactive())
     outputs = output_columns(predict(model, bar, params.normalize))
     seconds = time.monotonic() - started
-    now = kept.reset_index(drop=True)
-    now[outputs.columns] = outputs
-    cuts = grade_cuts(read_predictions(folder), n_classes) if params.loss == "ordinal" else None
+    now = predictions.copy()
+    now.loc[wanted, outputs.columns] = outputs.to_numpy(np.float64)
+    now = decide(now, len(manifest["classes"])).loc[wanted].reset_index(drop=True)
     return Retest(
         name=folder.name,
         split=split,
-        now=decide(now, cuts=cuts),
-        kept=kept.reset_index(drop=True),
+        now=now,
+        kept=kept,
         outputs=list(outputs.columns),
         tolerance=TOLERANCE[manifest["precision"]],
         seconds=seconds,
@@ -149,6 +149,4 @@ def _loader(params: RunParams, split: str, device: str) -> tuple[EpochLoader, li
     table = table.loc[table["split"] == split]
     if table.empty:
         raise ParameterError(f"{params.data} has no {split} image")
-    loader = make_loaders(table, store, params, device)[split]
-    loader.set_epoch(0)  # as the run predicted; matters under augment_test only
-    return loader, table["image_id"].tolist()
+    return make_loaders(table, store, params, device)[split], table["image_id"].tolist()

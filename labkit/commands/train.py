@@ -75,8 +75,7 @@ def train(folder: Path) -> None:
     model = build_model(params.arch, params.outputs(n_classes), weights, params.head, params.seed, **design)
     lock = FileLock(folder / ".lock")  # held by the notebook
     run = Run(folder, params, manifest["fingerprint"], lock, manifest, manifest.get("seconds", 0.0))
-    score = images.facts.score
-    fit(model, loaders, params, accelerator, run, metrics.score(score), score, n_classes)
+    fit(model, loaders, params, accelerator, run, metrics.EpochScore(table, n_classes, images.facts.score))
     accelerator.wait_for_everyone()
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from labkit.evaluation.ordinal import Cuts, Floats, grade_cuts
+from labkit.evaluation.ordinal import Cuts, Floats, graded
 
 Labels = NDArray[np.int64]
 
@@ -83,15 +83,14 @@ def decide(predictions: pd.DataFrame, n_classes: int | None = None, cuts: Cuts |
     """A copy of the predictions table with `prediction`, and with the probabilities `p_0 … p_{C-1}` if it has logits.
 
     Logits predict the most probable class, the first one if several are equal. The `grade` of an ordinal run is turned
-    into a class by `cuts`; by default they are fitted on the table's validation rows (labkit.evaluation.ordinal), for
-    `n_classes` grades or as many as the labels have. Raises ValueError on missing or NaN outputs.
+    into a class by `cuts`; by default those of the table's validation rows (`ordinal.graded`), for `n_classes` grades
+    or as many as the labels have. Raises ValueError on missing or NaN outputs.
     """
     if is_ordinal(predictions):
-        grades = predictions["grade"].to_numpy(np.float64)
-        if cuts is None:
-            labels = predictions["label"].dropna().to_numpy(np.int64)
-            cuts = grade_cuts(predictions, n_classes or int(labels.max()) + 1)
-        return predictions.assign(prediction=cuts.predict(grades))
+        if cuts is not None:
+            return predictions.assign(prediction=cuts.predict(predictions["grade"].to_numpy(np.float64)))
+        n_classes = n_classes or int(predictions["label"].dropna().to_numpy(np.int64).max()) + 1
+        return predictions.assign(prediction=graded(predictions, n_classes))
     logits = logits_of(predictions)
     columns = {f"p_{number}": column for number, column in enumerate(softmax(logits).T)}
     # From the logits: two different ones can round to the same probability.

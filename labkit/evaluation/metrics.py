@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn import metrics as sk
 
-from labkit.evaluation.decide import Labels, as_labels, decide, softmax
+from labkit.evaluation.decide import Labels, as_labels, decide
 from labkit.evaluation.ranking import ranking_scores, referable_scores
 
 PER_CLASS = ("sensitivity", "specificity", "ppv", "npv")
@@ -69,7 +70,7 @@ def mcc(labels: Labels, predicted: Labels, n_classes: int) -> float:
     return float(sk.matthews_corrcoef(labels, predicted))
 
 
-# The table of scores: `evaluate` gives all of them, and each can select the epoch.
+# The table of scores: `evaluate` gives all of them.
 SCORES: dict[str, Callable[[Labels, Labels, int], float]] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
@@ -80,21 +81,32 @@ SCORES: dict[str, Callable[[Labels, Labels, int], float]] = {
 }
 
 
-def score(name: str) -> Callable[[ArrayLike, ArrayLike], float]:
-    """A function (labels (n,), logits (n, C)) -> number, larger is better; it selects the epoch.
+OF_EPOCHS = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "qwk",
+)  # the columns of history.csv; each can choose the epoch
 
-    Raises ValueError on an unknown name; the function raises it on missing labels and NaN logits.
-    """
-    if name not in SCORES:
-        raise ValueError(f"score: {name!r} is not one of {', '.join(SCORES)}")
 
-    def scorer(labels: ArrayLike, logits: ArrayLike) -> float:
-        probabilities = softmax(logits)  # refuses NaN, which argmax would turn into a prediction
-        n, n_classes = probabilities.shape
-        predicted = np.asarray(logits).argmax(axis=1).astype(np.int64)
-        return SCORES[name](as_labels(labels, n_classes, n), predicted, n_classes)
+@dataclass
+class EpochScore:
+    """How an epoch is scored: as its predictions.csv would be, so that curves and tables can be compared."""
 
-    return scorer
+    table: pd.DataFrame  # the image table
+    n_classes: int
+    name: str  # the data set's own metric, which chooses the epoch if `select_by` names none
+
+    def __call__(self, outputs: dict[str, NDArray[np.float32]]) -> dict[str, float]:
+        """``<split>_<metric>`` of OF_EPOCHS for outputs (n, C) or (n, 1) by split, each in the order of the table."""
+        from labkit.training.predict import predictions_table  # with torch, which no table from elsewhere needs
+
+        parts, row = {split: self.table.loc[self.table["split"] == split] for split in outputs}, {}
+        decided = decide(predictions_table(parts, outputs), self.n_classes)
+        for split in outputs:
+            labels, predicted = _columns(decided.loc[decided["split"] == split], self.n_classes)
+            row |= {f"{split}_{name}": SCORES[name](labels, predicted, self.n_classes) for name in OF_EPOCHS}
+        return row
 
 
 def evaluate(predictions: pd.DataFrame, classes: Sequence[str], task: str = "classes") -> dict[str, Any]:

@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+FOLDS = 5  # of the validation groups
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,33 @@ def grade_cuts(predictions: pd.DataFrame, n_classes: int) -> Cuts:
     if len(set(labels)) < 2:
         return Cuts(half_way(n_classes), len(rows), "all validation images have the same grade")
     return Cuts(best_cuts(rows["grade"].to_numpy(np.float64), labels, n_classes), len(rows))
+
+
+def graded(predictions: pd.DataFrame, n_classes: int) -> NDArray[np.int64]:
+    """Class numbers (n,) of a predictions table with `grade`: the rule by which epochs, runs and test are all scored.
+
+    The cuts are those of `grade_cuts`, but for labelled validation images those of the other folds: scored with cuts
+    that were fitted on them, validation would look better than test.
+    """
+    grades = predictions["grade"].to_numpy(np.float64)
+    predicted = grade_cuts(predictions, n_classes).predict(grades)
+    places = np.flatnonzero((predictions["split"] == "val") & predictions["label"].notna())
+    val = predictions.iloc[places]
+    fold = _folds(val)
+    for number in range(FOLDS):
+        part = fold == number
+        predicted[places[part]] = grade_cuts(val.loc[~part], n_classes).predict(grades[places[part]])
+    return predicted
+
+
+def _folds(rows: pd.DataFrame) -> NDArray[np.int64]:
+    """The fold (n,) of each row: groups (else images) by worst grade and name, dealt in turn; rows in any order."""
+    groups = [str(image if pd.isna(group) else group) for group, image in rows[["group", "image_id"]].to_numpy()]
+    worst: dict[str, int] = {}
+    for name, label in zip(groups, rows["label"].to_numpy(np.int64), strict=True):
+        worst[name] = max(worst.get(name, 0), int(label))
+    turn = {name: place % FOLDS for place, name in enumerate(sorted(worst, key=lambda name: (worst[name], name)))}
+    return np.array([turn[name] for name in groups], np.int64)
 
 
 def best_cuts(grades: Floats, labels: NDArray[np.int64], n_classes: int) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ import pandas as pd
 from labkit.data.catalog import CATALOG
 from labkit.data.source import PHANTOMS
 from labkit.format import listing, metric, millions, plural, whole, with_interval
+from labkit.reporting.learning import choice_in_words
 from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.reporting.tables import parameter_text
 
@@ -20,11 +21,6 @@ Run = Mapping[str, Any]
 
 NOT_REPORTED = "not reported"
 AUDITED = ("groups", "duplicates")  # keys of a run's audit
-CHOICE = {
-    "val": "of the epoch with the best {} on the validation images",
-    "test": "of the epoch with the best {} on the test images, which are no longer unseen",
-    "last": "of the last epoch, since none is chosen",
-}
 SPLIT = {"group": "by {group}", "image": "by image, whichever {group} it is of", "given": "as the data came"}
 
 
@@ -62,8 +58,11 @@ def by_variant(results: StudyResults, of_run: Callable[[Run], object]) -> str:
 
 def choice_sentence(results: StudyResults) -> str:
     """Which epoch's weights were tested, and what they were chosen by."""
-    by = metric(results.score).name
-    return f"The weights are those {by_variant(results, lambda run: CHOICE[run['params'].select_on].format(by))}."
+
+    def of_run(run: Run) -> str:
+        return choice_in_words([run["params"].chosen_by(results.score)])
+
+    return f"The weights are those of {by_variant(results, of_run)}."
 
 
 def machine_sentence(results: StudyResults) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from labkit.format import DASH, NBSP, fixed, listing, metric, missing, plural, signed, signed_difference, word
 from labkit.reporting.ablation import MOST, SPLITS, solid_column
+from labkit.reporting.frames import known
 from labkit.reporting.learning import OVERFIT
 from labkit.reporting.results import Comparison, StudyResults
 from labkit.reporting.scores import VERDICTS
@@ -95,7 +96,7 @@ def _over_fitting(a: str, b: str, histories: Mapping[str, pd.DataFrame]) -> str:
     gaps, splits, epochs = {}, {}, {}
     for run in (a, b):
         last = histories[run].sort_values("epoch").tail(1)
-        if column := solid_column(last):
+        if (column := solid_column(last)) and len(known(last, "train_accuracy")):  # which ordinal runs do not have
             gaps[run] = (last["train_accuracy"] - last[column]).item()
             splits[run], epochs[run] = SPLITS[column], last["epoch"].item()
     if not gaps:

@@ -1,6 +1,6 @@
 """Learning curves, and how the training was done."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from labkit.format import listing, metric, missing, percent, whole
+from labkit.format import fixed, listing, metric, missing, percent, whole
 from labkit.reporting.ablation import SPLITS, solid_column
 from labkit.reporting.frames import floats, joined, known, mean, only, parts
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
@@ -32,29 +32,14 @@ def learning_curves(
     """Training | validation (| test) curves of all variants on one scale, labelled at their ends.
 
     `history`: columns run, epoch, [seed], [chosen] and `<split>_<quantity>` for the splits train, val, test (fractions
-    for 'accuracy'; 'loss' works too); a panel for each of these that holds numbers. `baseline`: accuracy of the
-    majority class by split, drawn dashed grey. The chosen epoch gets a ring. Several seeds of a run are thin lines.
+    for 'accuracy'); a panel for each of these that holds numbers. `baseline`: accuracy of the majority class by split,
+    drawn dashed grey beside accuracy. The chosen epoch gets a ring. Several seeds of a run are thin lines.
     """
     columns = {f"{split}_{quantity}": title for split, title in PANELS.items()}
     columns = {name: title for name, title in columns.items() if len(known(history, name))}
+    baseline = baseline if baseline and quantity == "accuracy" else {}
     if not columns:
         raise ValueError(f"the history has no column train_{quantity}, val_{quantity} or test_{quantity} with numbers")
-    return _curves(history, palette, columns, quantity, baseline or {})
-
-
-@styled
-def score_curves(history: pd.DataFrame, palette: Palette | None = None, *, score: str) -> Figure:
-    """One panel: the column `score` (that the epoch was chosen by) against the epoch; columns as `learning_curves`."""
-    return _curves(history, palette, {score: PANELS[score.split("_")[0]]}, score, {})
-
-
-def _curves(
-    history: pd.DataFrame,
-    palette: Palette | None,
-    columns: Mapping[str, str],
-    quantity: str,
-    baseline: Mapping[str, float],
-) -> Figure:
     history = joined(history)
     palette = palette or Palette(history["run"])
     of_run = parts(history, "run")
@@ -121,23 +106,39 @@ def _end(run: pd.DataFrame, column: str) -> float:
     return mean(floats(seed, column)[-1] for seed in seeds)
 
 
-def live_curve(run: str, quantity: str = "accuracy") -> Callable[[pd.DataFrame], None] | None:
-    """A function for `fit(watch=…)`: one figure, drawn again after every epoch. None where nobody watches.
+def curve_quantities(history: pd.DataFrame, chosen_by: Iterable[str]) -> list[str]:
+    """What curves show: accuracy, what the epochs are chosen by, and the loss where no training accuracy is known."""
+    named = ["accuracy", *(column.partition("_")[2] for column in chosen_by)]
+    named += ["loss"] * (not len(known(history, "train_accuracy")))
+    return [name for name in dict.fromkeys(named) if any(len(known(history, f"{split}_{name}")) for split in PANELS)]
 
-    An executed notebook then holds the epochs' lines alone, and its curve in the cell that follows the training.
+
+def choice_in_words(chosen_by: Iterable[str]) -> str:
+    """'the epoch with the highest accuracy on test': of all runs, one part for each rule (`RunParams.chosen_by`)."""
+    words = []
+    for split, of in dict.fromkeys((column.partition("_")[0], metric(column)) for column in chosen_by):
+        best = f"the epoch with the {'highest' if of.higher_is_better else 'lowest'} {of.name} on"
+        words.append("the last epoch" if split == "last" else f"{best} {PANELS[split]}")
+    return listing(list(dict.fromkeys(words)), "or")
+
+
+def live_curve(run: str, chosen_by: str) -> Callable[[pd.DataFrame], None] | None:
+    """A function for `fit(watch=…)`: figures, drawn again after every epoch. None where nobody watches.
+
+    An executed notebook then holds the epochs' lines alone, and its curves in the cell that follows the training.
     """
     if not in_browser():
         return None
-    handle = None
+    handles = {}
 
     def draw(history: pd.DataFrame) -> None:
-        nonlocal handle
-        figure = learning_curves(history.assign(run=run), quantity=quantity)
-        output = figure_output(figure, f"{quantity} of {run} after {len(history)} epochs")
-        if handle is None:
-            handle = display(output.pop("data"), **output, display_id=True)
-        else:
-            handle.update(output.pop("data"), **output)
+        for quantity in curve_quantities(history, [chosen_by]):
+            figure = learning_curves(history.assign(run=run), quantity=quantity)
+            output = figure_output(figure, f"{quantity} of {run} after {len(history)} epochs")
+            if quantity in handles:
+                handles[quantity].update(output.pop("data"), **output)
+            else:
+                handles[quantity] = display(output.pop("data"), **output, display_id=True)
 
     return draw
 
@@ -150,7 +151,19 @@ def curves_sentence(history: pd.DataFrame) -> str:
     table = joined(history)
     if len(set(floats(table, "epoch"))) == 1:
         return "There is one epoch only, so no trend can be read from it."
-    return f"{_gaps_sentence(table)}{_chosen_sentence(table)}"
+    of_run = parts(table, "run").items()
+    graded = {run: part for run, part in of_run if not len(known(part, "train_accuracy"))}
+    others = table.loc[~table["run"].isin(list(graded))]
+    gaps = [_gaps_sentence(others)] if len(others) else []
+    return f"{' '.join([*gaps, *map(_losses_sentence, graded, graded.values())])}{_chosen_sentence(table)}"
+
+
+def _losses_sentence(run: str, part: pd.DataFrame) -> str:
+    """Of an ordinal run: why it has no training accuracy, and its losses in the last epoch."""
+    losses = {split: _end(part, f"{split}_loss") for split in PANELS}
+    told = [f"{fixed(loss, 3)} ({PANELS[split]})" for split, loss in losses.items() if not missing(loss)]
+    text = f"{run} has no training accuracy, since cuts between grades are fitted on validation images"
+    return f"{text}; its loss in the last epoch is {listing(told)}."
 
 
 def _gaps_sentence(table: pd.DataFrame) -> str:

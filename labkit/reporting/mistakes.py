@@ -55,7 +55,8 @@ def cuts_sentence(cuts: Cuts, classes: Sequence[str]) -> str:
     how = (
         f"the cuts lie half-way between the grades, since {cuts.reason}"
         if cuts.reason
-        else f"the cuts have the best quadratic weighted kappa on {plural(cuts.n, 'validation image')}"
+        else f"the cuts have the best quadratic weighted kappa on {plural(cuts.n, 'validation image')}, each of which "
+        "is itself scored with cuts fitted on other groups"
     )
     return f"The network predicts a number: {listing(places)}, below that {classes[0]}; {how}."
 

@@ -31,14 +31,16 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
     """One row a run and seed that the study's last call planned, sources and honest runs among them.
 
     Columns: ``run, seed, status`` (finished, failed, interrupted, running, out of date, not run), ``error``; the scores
-    on test (``test_accuracy`` …, from ``predictions.csv``) and the best validation score (``val_qwk``); ``best_epoch,
-    epochs_done, seconds`` (summed over attempts), ``test_images``, ``notebook`` (relative to the study's folder),
+    on test (``test_accuracy`` …, from ``predictions.csv``) and that of the chosen epoch on validation (``val_qwk``: the
+    metric that chooses, or the data set's score where runs differ in it); ``best_epoch, epochs_done, seconds`` (summed
+    over attempts), ``test_images``, ``notebook`` (relative to the study's folder),
     ``fingerprint, git_commit``; then every parameter (``none`` where it is None). What is not known is missing.
     ``failed``: name-seed -> error, of runs that were refused before they had a folder (`StudyRunner.failed`).
     """
     planned = _planned(study)
     there = current_runs(study)[["folder", "state"]].to_numpy().tolist()
-    rows = [_row(folder, state) for folder, state in there if not planned or folder.name in planned]
+    mine = [(folder, state) for folder, state in there if not planned or folder.name in planned]
+    rows = [_row(folder, state, _metric([folder for folder, _ in mine])) for folder, state in mine]
     have = {f"{row['run']}-seed{row['seed']}" for row in rows}
     for name in [name for name in planned if name not in have]:
         run, _, seed = name.rpartition("-seed")
@@ -51,15 +53,12 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
 
 
 def validation_curves(study: str) -> dict[str, list[float]]:
-    """The score on validation by epoch, by ``name-seed``; runs without one (none was held out) are left out."""
-    curves, planned = {}, _planned(study)
-    for folder in run_folders(study)["folder"]:
-        if planned and folder.name not in planned:
-            continue  # left from another version of the study, or of labkit
-        values = _validation(folder)
-        if len(values):
-            curves[folder.name] = values
-    return curves
+    """The metric that epochs are chosen by, on validation, by epoch, by ``name-seed``; runs without it are left out."""
+    planned = _planned(study)
+    # Others are left from another version of the study, or of labkit.
+    mine = [folder for folder in run_folders(study)["folder"] if not planned or folder.name in planned]
+    curves = {folder.name: _validation(folder, _metric(mine)) for folder in mine}
+    return {name: values for name, values in curves.items() if values}
 
 
 def _planned(study: str) -> dict[str, Any]:
@@ -67,15 +66,15 @@ def _planned(study: str) -> dict[str, Any]:
     return read_json(reports_root() / study / "report.json").get("runs") or {}
 
 
-def _row(folder: Path, state: str) -> dict[str, Any]:
+def _row(folder: Path, state: str, metric: str) -> dict[str, Any]:
     manifest = read_json(folder / "run.json")
     row = {"run": manifest["run"], "seed": manifest["seed"], "status": state, "error": manifest.get("error") or ""}
     row |= {name: manifest[name] for name in ("best_epoch", "seconds", "fingerprint", "git_commit") if name in manifest}
     row["epochs_done"] = len(manifest.get("epoch_seconds", [])) or None
     row["notebook"] = f"runs/{folder.name}/train.html" if (folder / "train.html").is_file() else None
     row |= _parameters(folder, manifest)
-    if validation := _validation(folder):
-        row[VAL + _score(folder)] = max(validation)
+    if "best_epoch" in row and (validation := _validation(folder, metric)):
+        row[VAL + metric] = validation[row["best_epoch"] - 1]
     if state == "finished":
         row |= _test_scores(folder, manifest)
     return row
@@ -103,18 +102,18 @@ def _test_scores(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return numbers | {"test_images": scores["n"]}
 
 
-def _score(folder: Path) -> str:
-    """The score that epochs are chosen by: the data set's."""
-    return facts(read_params(folder).dataset).score
+def _metric(folders: list[Path]) -> str:
+    """What epochs are chosen by: the runs' metric if it is the same in all of them, else the data set's score."""
+    runs = [read_params(folder) for folder in folders if (folder / "params.yaml").is_file()]
+    scores = [facts(run.dataset).score for run in runs]
+    named = {run.chosen_by(score).partition("_")[2] for run, score in zip(runs, scores, strict=True)}
+    return named.pop() if len(named) == 1 else next(iter(scores), "")
 
 
-def _validation(folder: Path) -> list[float]:
+def _validation(folder: Path, metric: str) -> list[float]:
     history = folder / "history.csv"
-    if not history.is_file() or not (folder / "params.yaml").is_file():
-        return []
-    table = read_csv(history)
-    column = VAL + _score(folder)
-    return table[column].dropna().tolist() if column in table else []
+    table = read_csv(history) if history.is_file() else pd.DataFrame()
+    return table[VAL + metric].tolist() if VAL + metric in table else []
 
 
 def unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:

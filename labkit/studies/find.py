@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import mean
 
 import pandas as pd
 
@@ -44,20 +45,26 @@ def current_runs(study: str) -> pd.DataFrame:
 
 
 def best_on_validation(study: str) -> Path:
-    """Folder of the compared run with the best validation score; the test score plays no part."""
+    """Folder of the run with the best validation score among those of the variant with the best mean over its seeds.
+
+    Scores are those of the chosen epoch; test plays no part. Of equal variants the first is taken, as in the report.
+    """
     folders = current_runs(study)
     chosen = folders.loc[(folders["state"] == "finished") & folders["run"].isin(load_study(study).runs)]
     if chosen.empty:
         raise ParameterError(f"study: got {study!r}, but no run of it is finished; first: make report STUDY={study}")
-    reached: dict[Path, float] = {}
-    for folder in chosen["folder"]:
-        history, column = read_csv(folder / "history.csv"), f"val_{read_json(folder / 'run.json')['score']}"
-        if column in history:
-            reached[folder] = max(history[column].tolist())
-    if not reached:  # select_on: test or last
+    reached: dict[str, dict[Path, float]] = {name: {} for name in load_study(study).runs}
+    for run, folder in zip(chosen["run"], chosen["folder"], strict=True):
+        manifest, history = read_json(folder / "run.json"), read_csv(folder / "history.csv")
+        kept = history.loc[history["epoch"] == manifest["best_epoch"]]
+        if (column := f"val_{manifest['score']}") in kept:
+            reached[run][folder] = kept[column].item()
+    reached = {run: scores for run, scores in reached.items() if scores}
+    if not reached:  # no validation images
         names = ", ".join(chosen["name"])
         raise ParameterError(f"run: no run of {study!r} was evaluated on validation images; name one of {names}")
-    return max(reached, key=lambda folder: reached[folder])
+    best = reached[max(reached, key=lambda run: mean(reached[run].values()))]
+    return max(best, key=best.__getitem__)
 
 
 def find_run(study: str | None = None, run: str | None = None) -> Path:

@@ -17,7 +17,7 @@ CONTENT = {"fingerprint", "progress", "model", "optimizer", "scaler"}  # of a ch
 
 @dataclass
 class Progress:
-    """How far a run is: a history row and the seconds of every epoch, and the best epoch's score and weights so far.
+    """How far a run is: a history row and the seconds of every epoch, and the best epoch and its weights so far.
 
     ``micro_batch``: images that memory was found to hold in training at a time; 0 before the first step. Of an epoch
     that was left in its middle: the ``steps`` done, the ``sums`` of their losses, correct predictions and images, and
@@ -27,7 +27,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     best_epoch: int = 0
-    best_score: float = float("-inf")
+    best: tuple[float, float] = (-math.inf, -math.inf)  # score and negative loss of the best epoch
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     micro_batch: int = 0
     steps: int = 0
@@ -40,10 +40,11 @@ class Progress:
         self.seconds.append(round(seconds, 2))
         self.steps, self.sums, self.spent = 0, [0.0, 0.0, 0.0], 0.0
 
-    def consider(self, epoch: int, score: float, model: nn.Module) -> None:
-        """Keep a copy of the weights if this epoch is better; of two equal epochs the earlier stays."""
-        if not self.best_epoch or score > self.best_score or math.isnan(self.best_score):
-            self.best_epoch, self.best_score = epoch, score
+    def consider(self, epoch: int, score: float, loss: float, model: nn.Module) -> None:
+        """Keep a copy of the weights if the score is higher, or equal (0 if one class is predicted) with less loss."""
+        reached = -math.inf if math.isnan(score) else score, -math.inf if math.isnan(loss) else -loss
+        if not self.best_epoch or reached > self.best:
+            self.best_epoch, self.best = epoch, reached
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 

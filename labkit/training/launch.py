@@ -29,7 +29,7 @@ from labkit.training.progress import Stopped, StopRequest, stop_requests
 NOT_INHERITED = r"(ACCELERATE|PET|TORCHELASTIC|PMI|OMPI_COMM|MV2_COMM|MASTER|JPY)_\w+|(\w+_)?(RANK|WORLD_SIZE)"
 # Hashes of the cells of train.ipynb tagged `training`: what labkit.commands.train does.
 TRAINING_CELLS = ("a6aab9ebe0c6", "06c3c060db85", "5b5ffd064ba5", "4c0fa5c51e48")
-TRAINING_CELLS += ("3b19dc24b2d2", "74454db9d486", "dcd1069a6f87")
+TRAINING_CELLS += ("3b19dc24b2d2", "74454db9d486", "4ca4be66ea87")
 
 
 class ProcessFailed(RuntimeError):

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from labkit.data.loaders import Batch, EpochLoader
+from labkit.format import metric
 from labkit.models.build import num_classes, synchronized, train_mode
 from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_csv
@@ -26,7 +27,7 @@ from labkit.training.loss import make_criterion
 from labkit.training.optim import build_optimizer, learning_rate_at
 from labkit.training.predict import predict_together, prepare
 from labkit.training.progress import Bar, Stopped, StopRequest, how_far, stop_requests
-from labkit.training.recorder import Recorder, Score, evaluate
+from labkit.training.recorder import Recorder, Score, mean_loss
 from labkit.training.step import TrainStep
 
 
@@ -37,19 +38,16 @@ def fit(
     accelerator: Accelerator,
     run: Run,
     score: Score,
-    score_name: str,
-    n_classes: int | None = None,
     watch: Callable[[pd.DataFrame], None] | None = None,
 ) -> pd.DataFrame:
     """Train, leave the chosen epoch's weights in ``model`` and in the run folder, and return the history.
 
     The history has one row per epoch: ``epoch, phase, learning_rate, train_loss, train_accuracy`` and, for every split
-    that is watched, ``<split>_loss, <split>_accuracy, <split>_<score_name>``. Watched are val, where there is one, and
-    test only under ``select_on: test``. Training loss and accuracy are those of the augmented images while the epoch
-    runs. The epoch with the best ``score(labels, logits)`` on ``params.select_on`` is chosen, the earlier of two equal
-    ones; under ``select_on: last`` it is the last. Under ``loss: ordinal`` the network has one output and
-    ``n_classes``, the number of grades, must be given; accuracy and score are then those of the nearest grade.
-    ``watch`` is called with the history after every epoch, to draw it.
+    that is watched, ``<split>_loss`` and what ``score`` gives. Watched are val, where there is one, and test only under
+    ``select_on: test``. Training loss and accuracy are those of the augmented images while the epoch runs; an ordinal
+    run has no training accuracy, since its cuts belong to validation. The epoch with the best ``select_by`` on
+    ``select_on`` is chosen, of equal ones that with the lower loss, then the earlier; under ``select_on: last`` it is
+    the last. ``watch`` is called with the history after every epoch, to draw it.
 
     A killed run continues after its last full epoch, one that was asked to stop (SIGTERM) after its last step; a
     finished one is replayed from its folder. Raises Stopped where it was asked to stop, FloatingPointError when the
@@ -61,15 +59,15 @@ def fit(
         return load_training(model, run)
     if threads := run.manifest["inputs"].get("threads"):  # those it was begun with, where another machine continues it
         torch.set_num_threads(threads)
-    if params.outputs(2) != min(num_classes(model), 2) or (params.loss == "ordinal" and n_classes is None):
-        raise ValueError(f"loss: {params.loss} does not fit {num_classes(model)} outputs and n_classes {n_classes}")
+    if params.outputs(score.n_classes) != num_classes(model):
+        raise ValueError(f"loss: {params.loss} of {score.n_classes} classes does not fit {num_classes(model)} outputs")
     if params.num_processes > accelerator.num_processes:
         launch(run, accelerator.device.type == "cuda", watch)
         return load_training(prepare(accelerator, model), run)
-    n_classes, train, first = n_classes or num_classes(model), loaders["train"], accelerator.is_main_process
+    train, first, chosen_by = loaders["train"], accelerator.is_main_process, params.chosen_by(score.name)
     watched = [split for split in ("val", "test") if split in loaders and (split == "val" or params.select_on == split)]
-    weights = class_weights(train.labels, params.class_weights, n_classes)
-    recorder = Recorder(run, params, score_name, watch, first)
+    weights = class_weights(train.labels, params.class_weights, score.n_classes)
+    recorder = Recorder(run, params, chosen_by.partition("_")[2], watch, first)
     for loader in loaders.values():
         loader.batch_sampler.process, loader.batch_sampler.count = accelerator.process_index, accelerator.num_processes
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
@@ -79,7 +77,7 @@ def fit(
         saved = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
         progress = Progress(**saved["progress"]) if saved else Progress()
         network = prepare(accelerator, model)
-        phase = partial(make_step, network, params, accelerator, n_classes, weights)
+        phase = partial(make_step, network, params, accelerator, weights)
         # The phase that the checkpoint was written in; the next one begins with an optimizer of its own.
         step = phase(max(len(progress.history) + (progress.steps > 0), 1), progress.micro_batch)
         if saved:
@@ -102,21 +100,26 @@ def fit(
             batches = bar.epoch(train, epoch, progress.steps, len(train)) if first else train
             try:
                 row |= train_one_epoch(step, until_asked(batches, stop, group), len(train), epoch, progress)
+                outputs = {}
                 for split in watched:
                     if split == "test":
                         recorder.count_test_prediction()
                     loaders[split].set_epoch(epoch)  # matters under augment_test only
                     images = until_asked(loaders[split], stop, group)
-                    outputs = predict_together(network, images, params.normalize, accelerator)
-                    row |= evaluate(split, loaders[split].labels, outputs, weights, score, score_name, n_classes)
+                    outputs[split] = predict_together(network, images, params.normalize, accelerator)
+                    row[f"{split}_loss"] = mean_loss(loaders[split].labels, outputs[split], weights)
+                row |= score(outputs) if outputs else {}
             except Stopped:
                 if progress.steps:  # else the checkpoint of the epoch before holds everything
                     progress.spent = time.monotonic() - started
                     recorder.save(step, progress)
                 place = how_far(epoch, progress.steps, len(train))
                 raise Stopped(f"stopped as asked; saved {place}, and the same command goes on from there") from None
-            reached = epoch if params.select_on == "last" else row[f"{params.select_on}_{score_name}"]
-            progress.consider(epoch, reached, network)
+            if params.select_on == "last":
+                progress.consider(epoch, epoch, 0, network)
+            else:
+                sign = 1 if metric(chosen_by).higher_is_better else -1
+                progress.consider(epoch, sign * row[chosen_by], row[f"{params.select_on}_loss"], network)
             progress.end_epoch(row, time.monotonic() - started)
             recorder.end_epoch(step, progress)
         network.load_state_dict(progress.best_weights)
@@ -129,7 +132,7 @@ def fit(
 def train_one_epoch(
     step: TrainStep, batches: Iterable[Batch], step_count: int, epoch: int, progress: Progress | None = None
 ) -> dict[str, float]:
-    """One pass; gives ``train_loss`` (mean per image) and ``train_accuracy``; the loop copies nothing to the host.
+    """One pass: its ``train_loss`` (mean per image) and, of classes, ``train_accuracy``; copies nothing to the host.
 
     ``progress`` says which of the epoch's ``step_count`` steps were done before, and afterwards, also where the batches
     end in Stopped, which are done now.
@@ -153,7 +156,8 @@ def train_one_epoch(
             f"epoch {epoch}: the training loss is no longer a number; "
             f"lower learning_rate (it is {params.learning_rate:g})"
         )
-    return {"train_loss": loss / images, "train_accuracy": correct / images}
+    accuracy = {} if params.loss == "ordinal" else {"train_accuracy": correct / images}
+    return {"train_loss": loss / images} | accuracy
 
 
 def until_asked(batches: Iterable[Batch], stop: StopRequest, group: Any) -> Iterator[Batch]:
@@ -171,7 +175,6 @@ def make_step(
     network: nn.Module,
     params: RunParams,
     accelerator: Accelerator,
-    n_classes: int,
     weights: Sequence[float] | None,
     epoch: int,
     micro_batch: int,
@@ -184,7 +187,7 @@ def make_step(
         device_ids = [accelerator.local_process_index] if accelerator.device.type == "cuda" else None
         # Else it rearranges its sums after the first step, and three processes would resume to other last bits.
         network = DistributedDataParallel(network, device_ids, find_unused_parameters=True)
-    return TrainStep(network, criterion, optimizer, params, accelerator, n_classes, micro_batch)
+    return TrainStep(network, criterion, optimizer, params, accelerator, micro_batch)
 
 
 def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: int) -> list[float] | None:

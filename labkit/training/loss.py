@@ -2,8 +2,7 @@
 
 Ordinal: the head has one output, trained towards the grade as a number. An error of two grades then costs four times
 one of one, as in quadratic weighted kappa (an absolute or a Huber loss draws towards the median grade, which is 0 where
-most eyes are healthy). During training, and for the choice of the epoch, an output is rounded to the nearest grade.
-Afterwards the cuts between grades are fitted on validation (labkit.evaluation.ordinal).
+most eyes are healthy). The cuts between grades are fitted on validation (labkit.evaluation.ordinal), in each epoch.
 """
 
 import math
@@ -25,12 +24,13 @@ TOLERANCE = 2.0
 
 
 def refuse_unordered(params: RunParams, facts: DatasetFacts) -> None:
-    """Raises ParameterError where a run would learn grades from classes that have no order."""
-    if params.loss == "ordinal" and facts.task != "grades":
-        raise ParameterError(
-            f"loss: got 'ordinal', but the classes of {facts.name} ({', '.join(facts.classes)}) have no order; "
-            "allowed here: cross_entropy"
-        )
+    """Raises ParameterError where a run would learn grades, or be chosen by kappa, and the classes have no order."""
+    for name, value, instead in (("loss", "ordinal", "cross_entropy"), ("select_by", "qwk", "macro_f1")):
+        if getattr(params, name) == value and facts.task != "grades":
+            raise ParameterError(
+                f"{name}: got {value!r}, but the classes of {facts.name} ({', '.join(facts.classes)}) have no order; "
+                f"allowed here: {instead}"
+            )
 
 
 class SquaredError(nn.Module):
@@ -64,13 +64,6 @@ def weight_of(criterion: nn.Module, labels: Tensor) -> Tensor:
     return torch.full((), float(len(labels)), device=labels.device) if weights is None else weights[labels].sum()
 
 
-def predicted_classes(outputs: Tensor, n_classes: int) -> Tensor:
-    """Class of each image (N,): the largest logit of (N, C), or the grade nearest to an output (N, 1)."""
-    if outputs.shape[1] > 1:
-        return outputs.argmax(1)
-    return (outputs.squeeze(1) + 0.5).floor().clamp(0, n_classes - 1).long()
-
-
 def losses(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The loss of each image (n,) float64, before any weight: cross entropy of (n, C), squared error of (n, 1)."""
     outputs = outputs.astype(np.float64)
@@ -78,14 +71,6 @@ def losses(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return (outputs[:, 0] - labels) ** 2
     shifted = outputs - outputs.max(axis=1, keepdims=True)
     return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
-
-
-def as_logits(outputs: np.ndarray, n_classes: int) -> np.ndarray:
-    """(n, C) whose largest entry is the answer, as a score of an epoch takes them; NaN stays NaN, to be refused."""
-    if outputs.shape[1] > 1:
-        return outputs
-    chosen = np.eye(n_classes)[predicted_classes(torch.from_numpy(np.nan_to_num(outputs)), n_classes).numpy()]
-    return np.where(np.isfinite(outputs), chosen, np.nan)
 
 
 @torch.no_grad()

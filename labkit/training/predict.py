@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from accelerate.utils import broadcast, gather_object
 from torch import nn
 
 from labkit.data.augment import to_float
-from labkit.data.loaders import Batch
+from labkit.data.loaders import Batch, EpochLoader
 from labkit.training.step import free_memory, is_out_of_memory
 
 
@@ -22,6 +22,15 @@ def predict(model: nn.Module, batches: Iterable[Batch], normalize: str) -> np.nd
     They are logits or, under `loss: ordinal`, one column of grades.
     """
     return _numbers(_run(model, (batch["images"] for batch in batches), normalize))
+
+
+def predict_chosen(model: nn.Module, loaders: dict[str, EpochLoader], normalize: str, epoch: int) -> dict[str, Any]:
+    """Outputs of every split but train; under `augment_test` with the draws of ``epoch``, which was chosen for them."""
+    outputs = {}
+    for split in sorted(loaders.keys() - {"train"}):
+        loaders[split].set_epoch(epoch)
+        outputs[split] = predict(model, loaders[split], normalize)
+    return outputs
 
 
 def predict_together(

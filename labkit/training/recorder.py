@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,17 @@ from labkit.params import RunParams
 from labkit.runs.files import write_csv
 from labkit.runs.folder import Run
 from labkit.training.checkpoint import Progress, save_checkpoint, save_weights
-from labkit.training.loss import as_logits, losses
+from labkit.training.loss import losses
 from labkit.training.step import TrainStep
 
-Score = Callable[[np.ndarray, np.ndarray], float]
+
+class Score(Protocol):
+    """How an epoch is scored: `labkit.evaluation.metrics.EpochScore`, which the notebook hands over."""
+
+    name: str
+    n_classes: int
+
+    def __call__(self, outputs: dict[str, np.ndarray]) -> dict[str, float]: ...  # noqa: D102
 
 
 @dataclass
@@ -24,7 +31,7 @@ class Recorder:
 
     run: Run
     params: RunParams
-    score_name: str
+    metric: str  # that epochs are compared by
     watch: Callable[[pd.DataFrame], None] | None
     first: bool  # whether this is the first process
 
@@ -51,7 +58,7 @@ class Recorder:
         self.run.record(epoch_seconds=progress.seconds, micro_batch=progress.micro_batch)
         if self.watch is not None:
             self.watch(history)
-        print(epoch_line(progress.history[-1], self.params.epochs, self.score_name, progress.seconds[-1]), flush=True)
+        print(epoch_line(progress.history[-1], self.params.epochs, self.metric, progress.seconds[-1]), flush=True)
 
     def finish(self, progress: Progress, **facts: Any) -> None:
         """Write the weights of the best epoch, and what the manifest says about the training."""
@@ -61,35 +68,17 @@ class Recorder:
             self.run.record(best_epoch=progress.best_epoch, **facts)
 
 
-def evaluate(
-    split: str,
-    labels: np.ndarray,
-    outputs: np.ndarray,
-    weights: Sequence[float] | None,
-    score: Score,
-    score_name: str,
-    n_classes: int | None = None,
-) -> dict[str, float]:
-    """Loss (the training criterion's), accuracy and score of one split, over all of its images at once.
-
-    ``outputs``: logits (n, C), or grades (n, 1) of ``n_classes``.
-    """
+def mean_loss(labels: np.ndarray, outputs: np.ndarray, weights: Sequence[float] | None) -> float:
+    """The training criterion of all images at once; outputs: logits (n, C), or grades (n, 1)."""
     of_image = np.ones(len(labels)) if weights is None else np.array(weights)[labels]
-    mean = float((losses(outputs, labels) * of_image).sum() / of_image.sum()) if of_image.any() else math.nan
-    logits = as_logits(outputs, n_classes or outputs.shape[1])
-    return {
-        f"{split}_loss": mean,
-        f"{split}_accuracy": float((logits.argmax(axis=1) == labels).mean()),
-        f"{split}_{score_name}": float(score(labels, logits)),
-    }
+    return float((losses(outputs, labels) * of_image).sum() / of_image.sum()) if of_image.any() else math.nan
 
 
-def epoch_line(row: dict[str, Any], epochs: int, score_name: str, seconds: float) -> str:
-    """``epoch  3/15  train loss 0.812 accuracy 0.734  val loss …``: one line, no carriage return."""
+def epoch_line(row: dict[str, Any], epochs: int, metric: str, seconds: float) -> str:
+    """``epoch  3/15  |  train loss 0.812 accuracy 0.734  |  val loss …``: one line, no carriage return."""
     parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
-    parts.append(f"train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}")
-    for split in ("val", "test"):
-        if f"{split}_loss" in row:
-            values = [row[f"{split}_{name}"] for name in ("loss", "accuracy", score_name)]
-            parts.append("{} loss {:.3f} accuracy {:.3f} {} {:.3f}".format(split, *values[:2], score_name, values[2]))
+    for split in ("train", "val", "test"):
+        names = [name for name in dict.fromkeys(("loss", "accuracy", metric)) if f"{split}_{name}" in row]
+        if names:
+            parts.append(" ".join([split, *(f"{name} {row[f'{split}_{name}']:.3f}" for name in names)]))
     return "  |  ".join([*parts, f"{seconds:.0f} s"])

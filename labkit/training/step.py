@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from labkit.data.augment import to_float, warp
 from labkit.data.loaders import Batch
 from labkit.params import ParameterError, RunParams
-from labkit.training.loss import predicted_classes, weight_of
+from labkit.training.loss import weight_of
 
 APART = 0x9E37_79B9_7F4A_7C15  # between the seeds of two processes: 2**64 over the golden ratio, as in SplitMix
 # What libraries say that ask the driver for memory themselves; Accelerate knows what torch says.
@@ -40,7 +40,6 @@ class TrainStep:
     optimizer: torch.optim.Optimizer
     params: RunParams
     accelerator: Accelerator
-    n_classes: int
     micro_batch: int = 0  # 0: the whole batch
 
     def __post_init__(self) -> None:
@@ -51,7 +50,7 @@ class TrainStep:
         self._kept = [buffer.clone() for buffer in self._statistics]
 
     def __call__(self, batch: Batch, seed: int) -> Tensor:
-        """(3,) on the device: mean loss times images, correct predictions, images of the batch; ``seed``: of dropout.
+        """(3,) on the device: mean loss times images, correct classes (not of grades), images; ``seed``: of dropout.
 
         Raises ParameterError where memory does not hold the least that can be trained on at a time.
         """
@@ -85,7 +84,7 @@ class TrainStep:
             loss = self.criterion(outputs, labels)
             self.accelerator.backward(loss * (share * self._processes))
             loss_sum += loss.detach() * share
-            correct += (predicted_classes(outputs.detach(), self.n_classes) == labels).sum()
+            correct += (outputs.detach().argmax(1) == labels).sum()
         self._update()
         sums = self._total(torch.stack([loss_sum, correct, torch.full_like(correct, count)]))
         sums[0] *= sums[2]

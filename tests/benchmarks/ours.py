@@ -81,7 +81,7 @@ class Training:
             self.model: nn.Module = accelerator.prepare_model(model)
             optimizer = accelerator.prepare_optimizer(build_optimizer(model, params, frozen))
             criterion = make_criterion(params, None).to(accelerator.device)
-            self.step = TrainStep(self.model, criterion, optimizer, params, accelerator, CLASSES)
+            self.step = TrainStep(self.model, criterion, optimizer, params, accelerator)
 
     def epoch(self, batches: EpochLoader | list[Batch]) -> dict[str, float]:
         """Train on these batches, in the loader's next epoch."""

@@ -25,9 +25,9 @@ from labkit.runs.folder import open_run, read_predictions
 from labkit.training import recorder
 from labkit.training.device import set_up
 from labkit.training.loop import fit
-from labkit.training.loss import make_criterion, predicted_classes, refuse_unordered
-from labkit.training.predict import predict, predictions_table
-from labkit.training.recorder import evaluate
+from labkit.training.loss import make_criterion, refuse_unordered
+from labkit.training.predict import predict_chosen, predictions_table
+from labkit.training.recorder import mean_loss
 
 TINY = {"image_size": 24, "batch_size": 16, "epochs": 12, "threads": 1, "device": "cpu", "learning_rate": 1e-3}
 BASE = RunParams(study="t", run="o", loss="ordinal", **TINY)
@@ -46,9 +46,9 @@ def train(data, params=BASE):
     run = open_run(params, run_inputs(params, "d"))
     model = build_model(params.arch, params.outputs(5), seed=params.seed)
     loaders = make_loaders(table, store, params)
-    history = fit(model, loaders, params, accelerator, run, metrics.score("qwk"), "qwk", 5)
+    history = fit(model, loaders, params, accelerator, run, metrics.EpochScore(table, 5, "qwk"))
     parts = {name: table[table["split"] == name] for name in ("val", "test")}
-    outputs = {name: predict(model, loaders[name], params.normalize) for name in parts}
+    outputs = predict_chosen(model, loaders, params.normalize, run.manifest["best_epoch"])
     write_csv(run.path("predictions.csv"), predictions_table(parts, outputs))
     return run, history
 
@@ -65,6 +65,11 @@ def test_an_ordinal_run_learns_an_order_and_leaves_grades(data):
     run, history = train(data)
     assert history["val_qwk"].max() > 0.5  # always answering one grade, and chance, give 0
     kept = read_predictions(run.folder)
+    chosen, val = history.iloc[run.manifest["best_epoch"] - 1], decide(kept, 5).query("split == 'val'")
+    assert "train_accuracy" not in history  # there are no cuts of training images to measure it by
+    for name in metrics.OF_EPOCHS:  # the curve is scored by the rule of the table
+        ours = metrics.SCORES[name](val["label"].to_numpy(np.int64), val["prediction"].to_numpy(), 5)
+        assert chosen[f"val_{name}"] == pytest.approx(ours, abs=1e-9), name
     assert "grade" in kept and not [name for name in kept if name.startswith("logit_")]
     test = decide(kept, 5).query("split == 'test'")
     results = metrics.evaluate(test, list("abcde"))
@@ -107,13 +112,16 @@ def test_a_data_set_without_an_order_is_refused():
         refuse_unordered(BASE, facts("leukemia"))
     refuse_unordered(BASE, facts("retinopathy"))
     refuse_unordered(BASE.model_copy(update={"loss": "cross_entropy"}), facts("leukemia"))
+    with pytest.raises(ParameterError, match=r"select_by: got 'qwk'.*no order.*macro_f1"):
+        refuse_unordered(RunParams(select_by="qwk"), facts("leukemia"))
 
 
 def test_a_network_of_the_other_kind_is_refused_before_it_is_trained(data):
     table, store = data
     run = open_run(BASE, {"x": 1})
-    with pytest.raises(ValueError, match="ordinal does not fit 5 outputs"):
-        fit(build_model("resnet18", 5), make_loaders(table, store, BASE), BASE, set_up(BASE), run, None, "qwk", 5)
+    with pytest.raises(ValueError, match="ordinal of 5 classes does not fit 5 outputs"):
+        score = metrics.EpochScore(table, 5, "qwk")
+        fit(build_model("resnet18", 5), make_loaders(table, store, BASE), BASE, set_up(BASE), run, score)
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]])
@@ -122,15 +130,19 @@ def test_the_loss_is_the_weighted_squared_error(weights):
     of_image = np.array(weights or [1.0] * 3)
     expected = (np.array([0.04, 0.25, 0.0]) * of_image).sum() / of_image.sum()
     assert float(make_criterion(BASE, weights)(outputs, labels)) == pytest.approx(expected)
-    row = evaluate("val", labels.numpy(), outputs.numpy(), weights, metrics.score("qwk"), "qwk", 3)
-    assert row["val_loss"] == pytest.approx(expected) and row["val_accuracy"] == pytest.approx(2 / 3)
+    assert mean_loss(labels.numpy(), outputs.numpy(), weights) == pytest.approx(expected)
 
 
-def test_while_it_trains_an_output_counts_as_the_nearest_grade():
-    outputs = torch.tensor([[-3.0], [0.49], [0.5], [2.4], [9.0]])
-    assert predicted_classes(outputs, 4).tolist() == [0, 0, 1, 2, 3]
+def test_an_epoch_is_scored_by_cuts_and_not_by_rounding():
+    val = made(np.zeros(20), [0] * 10 + [1] * 10).assign(group=list("abcdefghijklmnopqrst"), side=None)
+    test = made(np.zeros(4), [0, 0, 1, 1], "test").assign(side=None)
+    score = metrics.EpochScore(pd.concat([val, test], ignore_index=True), 3, "qwk")
+    outputs = np.r_[np.linspace(0.0, 0.2, 10), np.linspace(0.3, 0.4, 10)][:, None]  # all nearest to grade 0
+    row = score({"val": outputs, "test": np.array([[0.1], [0.28], [0.28], [0.3]])})
+    assert row["val_accuracy"] == row["val_qwk"] == 1.0 and row["test_accuracy"] == 0.75
+    assert score({"test": outputs[8:12]})["test_accuracy"] == 0.5  # nothing to fit cuts on: rounded
     with pytest.raises(ValueError, match="NaN"):
-        evaluate("val", np.array([0]), np.array([[np.nan]]), None, metrics.score("qwk"), "qwk", 3)
+        score({"val": np.full((20, 1), np.nan)})
 
 
 # --- cuts -------------------------------------------------------------------------------------------------------------
@@ -164,7 +176,19 @@ def test_cuts_are_fitted_on_validation_alone():
     for labels in ([0, 0], [1, 1]):
         cuts = grade_cuts(pd.concat([val, made([0.22, 0.28], labels, "test")]), 2)
         assert cuts.values == pytest.approx((0.25,)) and cuts.n == 4 and cuts.reason is None
-    assert decide(pd.concat([val, made([0.22, 0.28], [1, 0], "test")]))["prediction"].tolist() == [0, 0, 1, 1, 0, 1]
+    assert decide(pd.concat([val, made([0.22, 0.28], [1, 0], "test")]))["prediction"].tolist()[4:] == [0, 1]
+
+
+def test_a_validation_image_is_cut_by_the_patients_of_other_folds():
+    """Two images of grade 0 at 0.9: only their own patient puts the cut above them."""
+    grades, labels = [0.1, 0.2, 0.3, 0.4, 0.9, 0.9, 1.0, 1.1, 1.2, 1.3], [0] * 6 + [1] * 4
+    val = made(grades, labels).assign(group=["a", "b", "c", "d", "e", "e", "f", "g", "h", None])
+    assert (grade_cuts(val, 2).predict(np.array(grades)) == labels).all()
+    wrong = decide(val, 2)["prediction"].to_numpy() != labels
+    assert wrong.tolist() == [False] * 4 + [True] * 2 + [False] * 4
+    mixed = val.sample(frac=1, random_state=0)
+    assert decide(mixed, 2)["prediction"].sort_index().tolist() == decide(val, 2)["prediction"].tolist()
+    assert decide(val.assign(group="a"), 2)["prediction"].tolist() == [0] * 4 + [1] * 6  # one patient: half-way
 
 
 def test_without_validation_images_the_cuts_lie_half_way_and_say_why():

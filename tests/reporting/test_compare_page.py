@@ -68,6 +68,13 @@ def test_curves_are_the_validation_score_by_epoch(study):
     assert validation_curves("s") == {"good-seed0": [0.1, 0.3], "constant-seed0": [0.1, 0.3]}
 
 
+def test_curves_and_scores_are_of_the_metric_that_chooses_the_epoch(own_reports):
+    make_run("a", labels(), select_by="accuracy")
+    assert validation_curves("s") == {"a-seed0": [0.5, 0.7]} and runs_table("s")["val_accuracy"].tolist() == [0.7]
+    make_run("b", labels())  # by another metric: then the data set's, in which both can be compared
+    assert validation_curves("s") == {"a-seed0": [0.1, 0.3], "b-seed0": [0.1, 0.3]}
+
+
 def test_the_page_of_a_study_names_its_failed_runs_and_what_differs(study, tmp_path):
     table, curves = runs_table("s"), validation_curves("s")
     page = render_compare(table, tmp_path / "compare.html", title="All runs", curves=curves)
@@ -98,12 +105,13 @@ def test_a_study_without_a_finished_run_has_a_page_too(tmp_path):
 
 def test_small_curves_share_one_scale():
     low, high = 0.0, 1.0
-    one = BeautifulSoup(sparkline(CURVES["resnet18-seed0"], 5, low, high, "score"), "html.parser")
+    one = BeautifulSoup(sparkline(CURVES["resnet18-seed0"], 5, low, high, "score", 3), "html.parser")
     points = [tuple(map(float, pair.split(","))) for pair in one.polyline["points"].split()]
     assert points == [(4.0, 23.8), (35.0, 15.0), (66.0, 17.2)]  # half the height at 0.5, half the width of five epochs
-    assert (one.circle["cx"], one.circle["cy"]) == ("35.0", "15.0")
-    assert one.svg["aria-label"] == "score by epoch: from 0.100 to 0.400, highest 0.500 in epoch 2"
-    assert "polyline" in sparkline([0.3], 1, 0.3, 0.3, "score")  # one epoch, one value: a dot
+    assert (one.circle["cx"], one.circle["cy"]) == ("66.0", "17.2")  # the chosen one, be it the highest or not
+    assert one.svg["aria-label"] == "score by epoch: from 0.100 to 0.400, 0.400 in the chosen epoch 3"
+    assert "circle" in sparkline([0.3], 1, 0.3, 0.3, "score", 1)  # one epoch, one value: a dot
+    assert "circle" not in sparkline([0.3], 1, 0.3, 0.3, "score")  # none is chosen yet
 
 
 def test_parameters_that_are_lists_are_shown_and_runs_left_from_before_are_not(study):

@@ -26,7 +26,7 @@ from labkit.reporting.confusion import confusion_matrices, confusion_matrix, mat
 from labkit.reporting.cost import cost_figure
 from labkit.reporting.images import image_grid
 from labkit.reporting.labels import spread, wrap
-from labkit.reporting.learning import learning_curves, score_curves
+from labkit.reporting.learning import learning_curves
 from labkit.reporting.roc import precision_recall_curves, roc_curves
 from labkit.reporting.scores import result_dots
 from labkit.reporting.sensitivity import sensitivity_dots
@@ -132,7 +132,7 @@ FIGURES = {
     "curves of 1 epoch": lambda: learning_curves(history(RUNS[:3], 1), baseline={"train": 0.7336, "val": 0.7336}),
     "curves of 3 seeds": lambda: learning_curves(history(RUNS[:3], 9, seeds=3)),
     "losses": lambda: learning_curves(history(RUNS[:6], 12), quantity="loss"),
-    "score": lambda: score_curves(history(RUNS[:6], 12), score="val_qwk"),
+    "score": lambda: learning_curves(history(RUNS[:6], 12), quantity="qwk"),
     "results of 6": lambda: dots(results(RUNS[:6], ["accuracy", "qwk"]), baseline=BASELINE),
     "results of 8, 3 seeds": lambda: dots(results(RUNS, ["accuracy", "qwk"], seeds=3), baseline=BASELINE),
     "results in 3 metrics": lambda: dots(

@@ -9,7 +9,7 @@ from labkit.reporting.classes import imbalance_sentence
 from labkit.reporting.comparisons import compare_sentence
 from labkit.reporting.confusion import confusion_sentence
 from labkit.reporting.cost import cost_sentence
-from labkit.reporting.learning import curves_sentence
+from labkit.reporting.learning import choice_in_words, curve_quantities, curves_sentence
 from labkit.reporting.results import Comparison
 from labkit.reporting.scores import against_baseline, majority_sentence
 from labkit.reporting.sensitivity import found_sentence
@@ -161,6 +161,29 @@ def test_equal_ones_are_all_named():
     level = pd.concat([curves([0.7, 0.7], [0.6, 0.7]), curves([0.7, 0.7], [0.7, 0.9], "b")])
     assert "agree" not in curves_sentence(level)  # b is 20 points below
     assert variants_sentence(pd.DataFrame({"variant": ["a", "b"]})) == "Two variants do not differ in any parameter."
+
+
+def test_a_run_that_predicts_grades_has_no_training_accuracy_and_says_why():
+    losses = {"train_loss": [0.9, 0.5], "val_loss": [0.8, 0.6]}
+    ordinal = curves([NAN, NAN], [0.7, 0.8], "o").assign(**losses)
+    text = plain(curves_sentence(ordinal.drop(columns="train_accuracy")))
+    assert text == (
+        "o has no training accuracy, since cuts between grades are fitted on validation images; its loss in the last "
+        "epoch is 0.500 (training) and 0.600 (validation). The chosen epoch is 2 of 2."
+    )
+    both = plain(curves_sentence(pd.concat([curves([0.7, 0.95], [0.7, 0.8]), ordinal])))
+    assert both.startswith("a over-fits: ") and "o has no training accuracy" in both
+    assert curve_quantities(ordinal, ["val_qwk"]) == ["accuracy", "loss"]  # there is no kappa in this history
+    assert curve_quantities(curves([0.5], [0.5]).assign(val_qwk=0.1), ["val_qwk", "last_qwk"]) == ["accuracy", "qwk"]
+
+
+def test_how_the_epoch_was_chosen_is_said_of_all_runs():
+    assert choice_in_words(["val_qwk", "val_qwk"]) == (
+        "the epoch with the highest quadratic weighted kappa on validation"
+    )
+    assert choice_in_words(["test_accuracy", "val_loss", "last_qwk", "last_macro_f1"]) == (
+        "the epoch with the highest accuracy on test, the epoch with the lowest loss on validation or the last epoch"
+    )
 
 
 def test_confusion_names_the_pair_and_the_hardest_class():

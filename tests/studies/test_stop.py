@@ -36,7 +36,7 @@ def data(image_folder, tmp_path):
 def train(data, params):
     run, accelerator = runs.open_run(params, run_inputs(params, "d")), set_up(params)
     model = build_model("resnet18", 5, seed=params.seed)
-    fit(model, make_loaders(*data, params), params, accelerator, run, metrics.score("qwk"), "qwk")
+    fit(model, make_loaders(*data, params), params, accelerator, run, metrics.EpochScore(data[0], 5, "qwk"))
     return run
 
 

@@ -49,7 +49,7 @@ def train(data, params, test_first=False, watch=None):
     model = build_model(params.arch, 5, seed=params.seed)
     loaders = make_loaders(*data, params)
     tested = range_test(model, loaders["train"], params, accelerator, 5) if test_first else None
-    fit(model, loaders, params, accelerator, run, metrics.score("qwk"), "qwk", 5, watch)
+    fit(model, loaders, params, accelerator, run, metrics.EpochScore(data[0], 5, "qwk"), watch)
     return run, tested
 
 
@@ -209,7 +209,7 @@ def test_what_the_first_loss_should_be_is_said_for_every_kind_of_run():
 
 
 def test_the_live_curve_is_drawn_after_every_epoch_where_a_person_watches(data, monkeypatch):
-    assert live_curve("r") is None  # nobody watches a test
+    assert live_curve("r", "val_qwk") is None  # nobody watches a test
     monkeypatch.setenv("JPY_SESSION_NAME", "train.ipynb")
     shown: list = []
 
@@ -222,5 +222,7 @@ def test_the_live_curve_is_drawn_after_every_epoch_where_a_person_watches(data, 
         return Handle()
 
     monkeypatch.setattr("labkit.reporting.learning.display", display)
-    train(data, BASE.model_copy(update={"epochs": 3}), watch=live_curve("r"))
-    assert [text.split("after ")[1] for text in shown] == ["1 epochs]", "2 epochs]", "3 epochs]"]
+    train(data, BASE.model_copy(update={"epochs": 3}), watch=live_curve("r", "val_qwk"))
+    told = [text.removesuffix(" epochs]").split(" of r after ") for text in shown]
+    assert [number for _, number in told] == list("112233")  # accuracy, and what chooses the epoch
+    assert [what.rpartition(" ")[2].strip("[") for what, _ in told] == ["accuracy", "qwk"] * 3

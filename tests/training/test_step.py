@@ -76,7 +76,7 @@ def a_step(model, params=BASE, weights=None, micro_batch=0):
     kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[params.optimizer]
     optimizer = accelerator.prepare_optimizer(kind(model.parameters(), lr=params.learning_rate, fused=True))
     criterion = make_criterion(params, weights).to(accelerator.device)
-    return TrainStep(model, criterion, optimizer, params, accelerator, 3, micro_batch)
+    return TrainStep(model, criterion, optimizer, params, accelerator, micro_batch)
 
 
 def learnt(step) -> list[torch.Tensor]:
@@ -189,7 +189,7 @@ def train(data, name, most=99, **changes):
     if most < 99:
         limit = Holds(most)
         model.layer1.register_forward_pre_hook(lambda module, x: limit(x[0]) if module.training else None)
-    fit(model, make_loaders(*data, params), params, accelerator, run, metrics.score("qwk"), "qwk")
+    fit(model, make_loaders(*data, params), params, accelerator, run, metrics.EpochScore(data[0], 5, "qwk"))
     return run
 
 
@@ -258,7 +258,7 @@ def test_a_step_does_not_wait_for_the_device_and_sends_it_no_constants(changes, 
     model = accelerator.prepare_model(build_model("resnet18", params.outputs(3)))
     optimizer = accelerator.prepare_optimizer(build_optimizer(model, params, frozen=False))
     criterion = make_criterion(params, [1.0, 2.0, 3.0]).to(accelerator.device)
-    step = TrainStep(model, criterion, optimizer, params, accelerator, 3)
+    step = TrainStep(model, criterion, optimizer, params, accelerator)
     batch = {name: values.pin_memory() if device == "cuda" else values for name, values in a_batch().items()}
     step(batch, 0)  # the first one makes what is kept
 

@@ -20,8 +20,8 @@ from labkit.training import loop, recorder
 from labkit.training.device import choose_device, set_up
 from labkit.training.loop import class_weights, fit
 from labkit.training.optim import learning_rate_at
-from labkit.training.predict import predict, predictions_table
-from labkit.training.recorder import evaluate
+from labkit.training.predict import predict, predict_chosen, predictions_table
+from labkit.training.recorder import mean_loss
 
 BASE = RunParams(
     study="t", run="r", image_size=24, batch_size=16, epochs=3, threads=1, device="cpu", learning_rate=1e-3
@@ -36,13 +36,13 @@ def data(image_folder, tmp_path):
     return table, store
 
 
-def train(data, params=BASE, inputs=None):
+def train(data, params=BASE, inputs=None, score=None):
     table, store = data
     accelerator = set_up(params)
     run = open_run(params, inputs or run_inputs(params, "d"))
     model = build_model(params.arch, 5, seed=params.seed)
     loaders = make_loaders(table, store, params)
-    history = fit(model, loaders, params, accelerator, run, metrics.score("qwk"), "qwk")
+    history = fit(model, loaders, params, accelerator, run, score or metrics.EpochScore(table, 5, "qwk"))
     return run, model, history, loaders
 
 
@@ -62,9 +62,59 @@ def test_the_chosen_epoch_is_the_best_on_validation_and_its_weights_are_kept(dat
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, saved[name]), name
     logits = predict(model, loaders["val"], BASE.normalize)
-    again = evaluate("val", loaders["val"].dataset.labels, logits, None, metrics.score("qwk"), "qwk")
+    again = metrics.EpochScore(data[0], 5, "qwk")({"val": logits})
     assert again["val_qwk"] == pytest.approx(history["val_qwk"].max())
-    assert again["val_loss"] == pytest.approx(history.loc[best - 1, "val_loss"], rel=1e-5)
+    loss = mean_loss(loaders["val"].dataset.labels, logits, None)
+    assert loss == pytest.approx(history.loc[best - 1, "val_loss"], rel=1e-5)
+
+
+class Made:
+    """A score that says what a test has written down."""
+
+    name, n_classes = "qwk", 5
+
+    def __init__(self, **columns):
+        self.rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+
+    def __call__(self, outputs):
+        return next(self.rows)
+
+
+@pytest.mark.parametrize(("by", "epoch"), [(None, 1), ("qwk", 1), ("accuracy", 2), ("macro_f1", 3)])
+def test_the_metric_that_chooses_the_epoch_is_a_parameter(data, by, epoch):
+    score = Made(val_accuracy=[0.7, 0.8, 0.6], val_qwk=[0.5, 0.3, 0.1], val_macro_f1=[0.1, 0.2, 0.3])
+    run, *_ = train(data, BASE.model_copy(update={"select_by": by}), score=score)
+    assert run.manifest["best_epoch"] == epoch
+
+
+def test_of_equal_epochs_the_one_with_the_lower_loss_is_chosen(data):
+    """A network that predicts one class has kappa 0 in every epoch."""
+    tied, _, history, _ = train(data, score=Made(val_accuracy=[0.7] * 3, val_qwk=[0.0] * 3))
+    lowest = int(history["val_loss"].idxmin()) + 1
+    assert tied.manifest["best_epoch"] == lowest > 1
+    by_loss = BASE.model_copy(update={"run": "loss", "select_by": "loss"})
+    run, *_ = train(data, by_loss, score=Made(val_accuracy=[0.7, 0.1, 0.1]))
+    assert run.manifest["best_epoch"] == lowest
+
+
+@pytest.mark.parametrize("select_on", ["val", "test"])
+def test_under_augment_test_the_final_score_is_that_of_the_chosen_epoch(data, select_on):
+    changes = {
+        "run": select_on,
+        "select_on": select_on,
+        "augment_test": True,
+        "rotation": 40.0,
+        "select_by": "accuracy",
+    }
+    run, model, history, loaders = train(data, BASE.model_copy(update=changes))
+    outputs = predict_chosen(model, loaders, BASE.normalize, run.manifest["best_epoch"])
+    final = metrics.EpochScore(data[0], 5, "qwk")(outputs)
+    chosen = history.iloc[run.manifest["best_epoch"] - 1]
+    assert chosen[f"{select_on}_accuracy"] == history[f"{select_on}_accuracy"].max()
+    for name in metrics.OF_EPOCHS:
+        assert final[f"{select_on}_{name}"] == pytest.approx(chosen[f"{select_on}_{name}"])
+    other = predict_chosen(model, loaders, BASE.normalize, 0)
+    assert np.abs(other[select_on] - outputs[select_on]).max() > 1e-3  # other draws, other outputs
 
 
 def test_test_images_are_not_looked_at_while_training_under_the_honest_protocol(data):
@@ -76,7 +126,8 @@ def test_test_images_are_not_looked_at_while_training_under_the_honest_protocol(
 def test_selection_on_test_shows_a_test_curve_and_counts_every_look(data):
     run, _, history, _ = train(data, BASE.model_copy(update={"run": "course", "select_on": "test"}))
     assert run.manifest["test_predictions"] == 3
-    assert run.manifest["best_epoch"] == int(history.loc[history["test_qwk"].idxmax(), "epoch"])
+    best = history.sort_values(["test_qwk", "test_loss"], ascending=[False, True])["epoch"].iloc[0]
+    assert run.manifest["best_epoch"] == best
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
@@ -214,7 +265,7 @@ def test_the_loss_of_a_split_equals_torchs_cross_entropy():
     rng = np.random.default_rng(0)
     logits, labels, weights = rng.normal(size=(50, 4)).astype(np.float32), rng.integers(0, 4, 50), [1.0, 2.0, 0.5, 3.0]
     for weight in (None, weights):
-        ours = evaluate("val", labels, logits, weight, metrics.score("qwk"), "qwk")["val_loss"]
+        ours = mean_loss(labels, logits, weight)
         tensor = None if weight is None else torch.tensor(weight)
         theirs = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(labels), tensor)
         assert ours == pytest.approx(float(theirs), rel=1e-5)

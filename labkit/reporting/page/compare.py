@@ -35,7 +35,7 @@ def render_compare(
 ) -> Path:
     """Write the page; returns ``html``. The same rows give the same bytes.
 
-    ``table``: as `runs_table` makes it, one row a run and seed. ``curves``: the validation score by epoch, by
+    ``table``: as `runs_table` makes it, one row a run and seed. ``curves``: as `validation_curves` gives them, by
     ``name-seed``; all are drawn on one scale. ``links``: label -> address relative to the page. A parameter that is the
     same in all runs stands below the table.
     """
@@ -60,23 +60,22 @@ def render_compare(
     return Path(html)
 
 
-def sparkline(values: Sequence[float], epochs: int, low: float, high: float, what: str) -> Markup:
-    """A small curve as SVG: ``values`` by epoch, drawn for ``epochs`` epochs between ``low`` and ``high``."""
+def sparkline(values: Sequence[float], epochs: int, low: float, high: float, what: str, chosen: int = 0) -> Markup:
+    """``values`` by epoch as SVG, of ``epochs`` epochs between ``low`` and ``high``; a dot marks the ``chosen`` one."""
     span = (high - low) or 1.0
-    best = max(range(len(values)), key=lambda place: values[place])
 
     def point(place: int) -> tuple[float, float]:
         x = EDGE + (WIDTH - 2 * EDGE) * (place / (epochs - 1) if epochs > 1 else 0.5)
         return round(x, 1), round(HEIGHT - EDGE - (HEIGHT - 2 * EDGE) * (values[place] - low) / span, 1)
 
     line = " ".join(f"{x},{y}" for x, y in map(point, range(len(values))))
-    said = f"{what} by epoch: from {fixed(values[0], 3)} to {fixed(values[-1], 3)}, "
-    said += f"highest {fixed(values[best], 3)} in epoch {best + 1}"
-    x, y = point(best)
+    said, dot = f"{what} by epoch: from {fixed(values[0], 3)} to {fixed(values[-1], 3)}", Markup()
+    if chosen:
+        said += f", {fixed(values[chosen - 1], 3)} in the chosen epoch {chosen}"
+        dot = Markup('<circle cx="{}" cy="{}" r="2.6"/>').format(*point(chosen - 1))
     return Markup(
-        '<svg role="img" aria-label="{}" viewBox="0 0 {w} {h}" width="{w}" height="{h}">'
-        '<polyline points="{}"/><circle cx="{}" cy="{}" r="2.6"/></svg>'
-    ).format(said, line, x, y, w=WIDTH, h=HEIGHT)
+        '<svg role="img" aria-label="{}" viewBox="0 0 {w} {h}" width="{w}" height="{h}"><polyline points="{}"/>{}</svg>'
+    ).format(said, line, dot, w=WIDTH, h=HEIGHT)
 
 
 def _order(table: pd.DataFrame, scored: str | None, varying: list[str]) -> list[str]:
@@ -94,10 +93,12 @@ def _rows(table: pd.DataFrame, shown: Sequence[str], curves: Mapping[str, Sequen
     rows = []
     for row in table.to_dict("records"):
         values = curves.get(f"{row['run']}-seed{row['seed']}") or []
-        curve = sparkline(values, epochs, min(drawn), max(drawn), "validation score") if values else DASH
+        chosen = 0 if _unknown(row.get("best_epoch")) else int(row["best_epoch"])
+        reached = values[chosen - 1] if values else None  # in the last epoch until one is chosen
+        curve = sparkline(values, epochs, min(drawn), max(drawn), "validation score", chosen) if values else DASH
         cells = [_cell(name, row.get(name)) for name in shown]
         page = row["notebook"] if isinstance(row.get("notebook"), str) else None
-        rows.append(row | {"notebook": page, "curve": curve, "best": max(values, default=None), "cells": cells})
+        rows.append(row | {"notebook": page, "curve": curve, "reached": reached, "cells": cells})
     return rows
 
 
