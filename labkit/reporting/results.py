@@ -38,7 +38,7 @@ TOGETHER = {
 }
 # What a report sets anew with every network or start: said beside the comparison, and compared only by itself.
 RECIPE = ("epochs", "batch_size", "learning_rate", "schedule")
-UNLABELLED = "the test images have no labels: scored are those of validation, by which the epoch was chosen"
+UNLABELLED = "the test images have no labels: “test” means those of validation here, by which the epoch was chosen"
 
 
 @dataclass(frozen=True)
