@@ -1,5 +1,7 @@
 """The reviewer's page says what the manifests know and admits the rest."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from made_runs import labels, make_run
@@ -77,12 +79,15 @@ def test_what_runs_do_not_share_is_said_of_each(results):
     results.runs[0] |= {"precision": "fp32", "threads": 1}
     chosen = "The weights are those of the epoch with the highest quadratic weighted kappa on validation"
     assert choice_sentence(results) == f"{chosen}."
+    by_loss = results.runs[0]["params"].model_copy(update={"select_by": "loss"})
+    one = replace(results, runs=[results.runs[0] | {"params": by_loss}])
+    assert choice_sentence(one).endswith("the epoch with the lowest loss on validation.")
     results.runs.append(first | {"run": "b", "n_images": {"train": 120, "test": 60}})
     assert choice_sentence(results) == f"{chosen} (a); the last epoch (b)."
     machines = machine_sentence(results).replace("\u00a0", " ")
     assert machines == "Trained on cpu in fp32 with 1 thread (a); cuda in bf16 with 4 threads (b)."
     said = reported(checklist(results, {}))
-    assert "(a); of the last epoch" in said["choice of the final model"]
+    assert "(a); the last epoch (b)" in said["choice of the final model"]
     assert "cuda, bf16 (b)" in said["software and machine"]
     assert "val 20 images, test 60 images (a); train 120 images, test 60 images (b)" in said["partitions"]
 
