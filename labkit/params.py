@@ -122,7 +122,7 @@ class ExploreParams(Parameters):
     image_size: int = Field(64, ge=16, le=2048, description="pixels per side, after resize and centre crop")
     crop_size: int | None = Field(None, ge=16, le=2048, description="random crop in training, centre crop otherwise")
     horizontal_flip: bool = Field(True, description="mirror at random in training")
-    vertical_flip: bool = Field(True, description="turn upside down at random in training")
+    vertical_flip: bool = Field(True, description="mirror top to bottom at random in training")
     rotation: float | list[float] = Field(
         0.0, description="rotate at random in training: up to so many degrees either way, or within [from, to]"
     )

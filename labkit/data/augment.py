@@ -48,12 +48,12 @@ class Augment:
         return cls(**{**named, "crop_size": params.crop_size or params.image_size})
 
     def in_words(self) -> str:
-        """`mirrored, turned upside down or rotated by up to 20° at random`: what training does to an image."""
+        """`mirrored left to right or rotated by up to 20° at random`: what training does to an image."""
         if isinstance(self.rotation, Sequence):
             rotated = f"rotated by {self.rotation[0]:g} to {self.rotation[1]:g}°" if any(self.rotation) else ""
         else:
             rotated = f"rotated by up to {self.rotation:g}° either way" if self.rotation else ""
-        flips = ["mirrored"] * self.horizontal_flip + ["turned upside down"] * self.vertical_flip
+        flips = ["mirrored left to right"] * self.horizontal_flip + ["mirrored top to bottom"] * self.vertical_flip
         changes = [*flips, *([rotated] if rotated else [])]
         first = f"{', '.join(changes[:-1])} or {changes[-1]}" if len(changes) > 1 else "".join(changes)
         return f"{first} at random" if changes else "neither flipped nor rotated"

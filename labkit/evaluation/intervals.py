@@ -9,7 +9,7 @@ draw over the distinct matrices: the same distribution in a fraction of the time
 
 Of 40 images without a hit no draw has one. So a share whose draws reach 0 or 1, or are all equal, gets Clopper and
 Pearson's interval with groups for trials (Korn and Graubard 1998, Survey Methodology 24), rather too wide than too
-narrow. Percentile intervals of few groups are too narrow: they cover 87, 92 and 94 % at 8, 15 and 24 groups.
+narrow. Percentile intervals of few groups are too narrow: they cover 81 to 95 % at 8 to 24 groups.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ def choice_sentence(results: StudyResults) -> str:
     def of_run(run: Run) -> str:
         return choice_in_words([run["params"].chosen_by(results.score)])
 
-    return f"The weights are those of {by_variant(results, of_run)}."
+    ties = "" if results.runs[0]["params"].select_on == "last" else "; of equal epochs, the one with the lower loss"
+    return f"The weights are those of {by_variant(results, of_run)}{ties}."
 
 
 def machine_sentence(results: StudyResults) -> str:

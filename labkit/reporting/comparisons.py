@@ -82,6 +82,8 @@ def ablation_sentence(one: Comparison, histories: Mapping[str, pd.DataFrame] | N
             for name, in_a, in_b in one.also
         ]
         text += f" Besides, {'; '.join(others)}. So the {factor} alone may not explain what is seen."
+    if one.factor == "start":
+        text += " A start from weights includes what those have learnt from other images."
     return text if histories is None else f"{text} {_over_fitting(one.a, one.b, histories)}"
 
 

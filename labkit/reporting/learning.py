@@ -185,14 +185,14 @@ def _gaps_sentence(table: pd.DataFrame) -> str:
         rest = f"; so {'does' if len(others) == 1 else 'do'} {listing(others)}" if others else ""
         return f"{text} ({numbers}){rest}."
     printed = {metric("accuracy").difference(gap) for gap in gaps.values()}
-    who = widest if len(gaps) == 1 else "all variants"
+    who = widest if len(gaps) == 1 else "all variants" if len(gaps) == len(of_run) else f"all of {listing(list(gaps))}"
     who += f" (the widest gap is that of {widest})" if len(printed) > 1 else ""
     split = listing([word for column, word in SPLITS.items() if column in {beside[run] for run in gaps}], "or")
     if printed == {metric("accuracy").difference(0.0)}:
         return f"At the last epoch training and {split} accuracy agree for {who}: {numbers}, no over-fitting."
-    side = "above" if gaps[widest] >= 0 else "below"
+    side, most = "above" if gaps[widest] >= 0 else "below", metric("accuracy").difference(OVERFIT)
     return (
-        f"At the last epoch the training accuracy is not far above the {split} accuracy for {who}: "
+        f"At the last epoch the training accuracy is at most {most} above the {split} accuracy for {who}: "
         f"{numbers}, {points} {side}, no over-fitting to speak of."
     )
 

@@ -121,9 +121,10 @@ def _best_and_lightest(scores: Mapping[str, float], costs: pd.DataFrame, score: 
     named, goodness = metric(score), _goodness(scores, score)
     winners = [run for run in scores if goodness[run] == max(goodness.values())]
     best, value = winners[0], named.text(scores[winners[0]])
-    text = f"The best is {best} with {article(named.name)} of {value}"
+    top = "highest" if named.higher_is_better else "lowest"
+    text = f"{best} has the {top} {named.name} on test, {value}"
     if len(winners) > 1:
-        text = f"The best, with {article(named.name)} of {value} each, are {listing(winners)}"
+        text = f"{listing(winners)} share the {top} {named.name} on test, {value}"
     lightest, by = _lightest(costs, goodness)
     if lightest in winners:
         return f"{text}; no variant is lighter than {lightest}{by}."

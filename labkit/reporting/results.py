@@ -93,6 +93,7 @@ class StudyResults:
     honest: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     unscored: list[str] = field(default_factory=list)
     stamps: list[str] = field(default_factory=list)
+    sources: dict[str, RunParams] = field(default_factory=dict)
 
     @property
     def firsts(self) -> dict[str, dict[str, Any]]:
@@ -215,10 +216,19 @@ class StudyResults:
                 factors.remove("freeze_epochs")
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
+                also += self._sources_differ(first[a]["params"], first[b]["params"])
                 p = compare.mcnemar(self.tests[a], self.tests[b])
                 for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
                     row = self.differences.loc[(a, b, metric)]
                     yield Comparison(a, b, factors[0], metric, also=also, p=p_value, **row)
+
+    def _sources_differ(self, a: RunParams, b: RunParams) -> tuple[tuple[str, Any, Any], ...]:
+        """What of the recipe differs between the runs of this study that the two start from, if both start from one."""
+        of_a, of_b = (self.sources.get(params.parent or "") for params in (a, b))
+        if of_a is None or of_b is None:
+            return ()
+        pairs = {f"{key} of the source": (getattr(of_a, key), getattr(of_b, key)) for key in RECIPE}
+        return tuple((name, *values) for name, values in pairs.items() if values[0] != values[1])
 
 
 def study_results(study_name: str) -> StudyResults:
@@ -264,6 +274,10 @@ def study_results(study_name: str) -> StudyResults:
         palette=Palette(study.runs, dashed=scratch),
         honest=_honest(study, folders),
         unscored=list(dict.fromkeys(unscored)),
+        sources={
+            read_json(folder / "run.json")["fingerprint"]: read_params(folder)
+            for folder in folders.loc[folders["state"] == "finished", "folder"]
+        },
         stamps=list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
     )
 

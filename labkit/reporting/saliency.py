@@ -105,7 +105,7 @@ def saliency_sentence(agreement: Agreement, maps: np.ndarray, images: np.ndarray
         elif same > highest:
             text += f", {by_chance}: they show in part the image and in part what was learnt."
         else:
-            text += f", no more than by chance, since {by_chance}: they depend on what was learnt."
+            text += f", no more than by chance, since {by_chance}: no sign that they show only the image."
     text += " They show where, not why, and prove no sign of disease."
     found = on_background(maps, images)
     if found.n and found.pixels >= LEAST_BACKGROUND:

@@ -85,10 +85,12 @@ def found_sentence(sensitivity: pd.DataFrame) -> str:
 def trust_sentence(shares: pd.DataFrame, run: str) -> str:
     """Which frequent prediction of `run` is right least often; `shares`: `per_class_table` with the column variant."""
     mine = [row for row in shares.to_dict("records") if row["variant"] == run]
-    row = min((row for row in mine if row["predicted"] >= TOO_FEW), key=lambda row: float(row["ppv"]), default=None)
+    enough = [row for row in mine if row["predicted"] >= TOO_FEW]
     never = [str(row["class"]) for row in mine if row["predicted"] == 0]
     text = f"{run} predicts no class for {TOO_FEW} test images: too few to say which prediction is least reliable"
-    if row:
+    if enough:
+        row = min(enough, key=lambda row: float(row["ppv"]))
         text = f"Of the classes that {run} predicts at least {TOO_FEW} times, {row['class']} is the least reliable"
+        text = text if len(enough) > 1 else f"{run} predicts only {row['class']} at least {TOO_FEW} times"
         text += f": right in {percent(row['ppv'])} of {plural(row['predicted'], 'prediction')}"
     return f"{text}; it never predicts {listing(never, 'or')}." if never else f"{text}."

@@ -47,7 +47,8 @@ def _without_a_model(results: StudyResults) -> str:
         text += f", {results.chosen} in {percent(row['b'])}, {against_baseline('accuracy', row)}"
     blind = [name for name in results.tests if results.mean(name, "majority_share") >= CONSTANT]
     if blind:
-        text += f"; {listing(blind)} {'gives' if len(blind) == 1 else 'give'} (nearly) always the same prediction"
+        verb = "gives" if len(blind) == 1 else "give"
+        text += f"; {listing(blind)} {verb} the same prediction for at least {percent(CONSTANT, 0)} of the images"
     return f"{text}."
 
 

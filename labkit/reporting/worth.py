@@ -58,7 +58,7 @@ def worth(results: StudyResults) -> Worth:
         try:
             joined.append(_derived(first[name], join_eyes(decided), results.classes, task))
         except NotFitted as error:
-            reasons["both eyes"] = str(error)
+            reasons[f"both eyes of {name}"] = str(error)
         try:
             calibrations[name] = calibration(decided)
         except NotFitted as error:

@@ -333,9 +333,12 @@ def test_augmented_at_test_time_only_where_it_is_asked_for(eyes, tmp_path):
 
 def test_what_training_does_to_an_image_is_said_in_words():
     assert Augment(8).in_words() == "neither flipped nor rotated"
-    assert Augment(8, vertical_flip=True).in_words() == "turned upside down at random"
+    assert Augment(8, vertical_flip=True).in_words() == "mirrored top to bottom at random"
     turned = Augment(8, horizontal_flip=True, vertical_flip=True, rotation=20.0)
-    assert turned.in_words() == "mirrored, turned upside down or rotated by up to 20° either way at random"
+    assert (
+        turned.in_words()
+        == "mirrored left to right, mirrored top to bottom or rotated by up to 20° either way at random"
+    )
     assert Augment(8, rotation=[0, 90]).in_words() == "rotated by 0 to 90° at random"
 
 
@@ -349,7 +352,7 @@ def test_what_is_said_of_training_and_test_images_is_true_of_their_parameters():
         "of validation and test images the middle 48 px are used."
     )
     tested = augmentation_sentence(ExploreParams(crop_size=48, augment_test=True))
-    assert "upside down at random and cut to 48 px" in tested and tested.endswith(
+    assert "mirrored top to bottom at random and cut to 48 px" in tested and tested.endswith(
         "; so are validation and test images."
     )
     assert on_augmented_images([ExploreParams(**plain)]) == ""

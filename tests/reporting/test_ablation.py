@@ -197,7 +197,7 @@ COSTS = "multiply-adds, parameters, milliseconds per image and MB on disk"
 def test_the_lightest_is_held_against_the_best():
     text = light(network("small", 0.4), network("large", 0.5, 4), network("waste", 0.3, 12))
     assert text.startswith(
-        "The best is large with a quadratic weighted kappa of 0.500; the lightest is small with 0.400: against large, "
+        "large has the highest quadratic weighted kappa on test, 0.500; the lightest is small with 0.400: against large, "
         "4.0 times fewer multiply-adds, 4.0 times fewer parameters, 4.0 times fewer milliseconds per image and 4.0 "
         "times fewer MB on disk. The quadratic weighted kappa of small is 0.100 lower than that of large;"
     )
@@ -232,9 +232,7 @@ def test_equal_costs_are_called_equal():
 
 def test_a_shared_best_score_names_all_that_share_it():
     text = light(network("a", 0.5), network("b", 0.5001, 2), network("c", 0.1, 3))
-    assert text.startswith(
-        "The best, with a quadratic weighted kappa of 0.500 each, are a and b; no variant is lighter"
-    )
+    assert text.startswith("a and b share the highest quadratic weighted kappa on test, 0.500; no variant is lighter")
     assert "a lies on the Pareto front" in text
 
 

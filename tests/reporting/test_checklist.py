@@ -78,12 +78,13 @@ def test_what_runs_do_not_share_is_said_of_each(results):
     first["params"] = first["params"].model_copy(update={"select_on": "last"})
     results.runs[0] |= {"precision": "fp32", "threads": 1}
     chosen = "The weights are those of the epoch with the highest quadratic weighted kappa on validation"
-    assert choice_sentence(results) == f"{chosen}."
+    ties = "; of equal epochs, the one with the lower loss."
+    assert choice_sentence(results) == f"{chosen}{ties}"
     by_loss = results.runs[0]["params"].model_copy(update={"select_by": "loss"})
     one = replace(results, runs=[results.runs[0] | {"params": by_loss}])
-    assert choice_sentence(one).endswith("the epoch with the lowest loss on validation.")
+    assert choice_sentence(one).endswith(f"the epoch with the lowest loss on validation{ties}")
     results.runs.append(first | {"run": "b", "n_images": {"train": 120, "test": 60}})
-    assert choice_sentence(results) == f"{chosen} (a); the last epoch (b)."
+    assert choice_sentence(results) == f"{chosen} (a); the last epoch (b){ties}"
     machines = machine_sentence(results).replace("\u00a0", " ")
     assert machines == "Trained on cpu in fp32 with 1 thread (a); cuda in bf16 with 4 threads (b)."
     said = reported(checklist(results, {}))

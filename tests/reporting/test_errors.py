@@ -159,7 +159,7 @@ def test_a_score_by_subgroup_is_that_of_its_images():
     assert found["n"].tolist() == [30, 30, 20, 20, 20] and found["range"].tolist()[2] == "0 to 19"
     said = subgroup_sentence(found, "accuracy").replace("\u00a0", " ")
     assert found["groups"].tolist() == [30, 30, 10, 10, 10]  # thirds of ten groups are too few to speak of
-    assert said == "Accuracy is the same in all subgroups with enough images."
+    assert said == "Accuracy does not differ by eye."
     large = pd.concat([table.assign(image_id=table["image_id"] + x, group=table["group"] + x) for x in "abc"])
     bright = pd.concat([quality.set_axis(quality.index + x) for x in "abc"])
     said = subgroup_sentence(by_subgroup(large, bright, 2, "accuracy"), "accuracy").replace("\u00a0", " ")
