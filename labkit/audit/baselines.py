@@ -16,7 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from labkit.data.store import Store
 from labkit.evaluation.decide import as_labels
 from labkit.evaluation.eyes import OTHER_SIDE
-from labkit.evaluation.metrics import SCORES, accuracy, majority_baseline, qwk
+from labkit.evaluation.matrices import METRICS, matrix_of
+from labkit.evaluation.metrics import majority_baseline
 from labkit.format import fixed, percent
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -49,11 +50,10 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEy
     copied = label_of_eye.reindex(other_eyes)  # missing where that eye is not in train
 
     majority = majority_baseline(train["label"], test["label"], len(classes))
-    predicted = as_labels(copied.fillna(majority["class"]), len(classes))
-    labels = as_labels(test["label"], len(classes))
+    matrix = matrix_of(test["label"], copied.fillna(majority["class"]), len(classes))
     return FellowEyeBaseline(
-        accuracy=accuracy(labels, predicted, len(classes)),
-        qwk=qwk(labels, predicted, len(classes)),
+        accuracy=float(METRICS["accuracy"](matrix)),
+        qwk=float(METRICS["qwk"](matrix)),
         n_copied=len(copied.dropna()),
         n_test=len(test),
         majority=str(classes[majority["class"]]),
@@ -104,18 +104,14 @@ def shortcut_baseline(
     n_classes = len(classes)
     learnt, labels = as_labels(train["label"], n_classes), as_labels(test["label"], n_classes)
     known, asked = (colour_statistics(store, part["image_id"].tolist()) for part in (train, test))
-    plain, balanced = (
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=weights))
-        .fit(known, learnt)
-        .predict(asked)
-        .astype(np.int64)
-        for weights in (None, "balanced")
-    )
+    models = [LogisticRegression(max_iter=2000, class_weight=weights) for weights in (None, "balanced")]
+    answers = [make_pipeline(StandardScaler(), model).fit(known, learnt).predict(asked) for model in models]
+    plain, balanced = (matrix_of(labels, of_model, n_classes) for of_model in answers)
     majority = majority_baseline(learnt, labels, n_classes)
     return ShortcutBaseline(
-        accuracy=SCORES["accuracy"](labels, plain, n_classes),
-        balanced_accuracy=SCORES["balanced_accuracy"](labels, balanced, n_classes),
-        score=SCORES[score](labels, balanced, n_classes),
+        accuracy=float(METRICS["accuracy"](plain)),
+        balanced_accuracy=float(METRICS["balanced_accuracy"](balanced)),
+        score=float(METRICS[score](balanced)),
         score_name=score,
         n_train=len(train),
         n_test=len(test),

@@ -27,7 +27,8 @@ from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
 from labkit.evaluation.decide import Floats, as_labels
-from labkit.evaluation.intervals import LEVEL, METRICS, draw_groups, group_numbers, middle, one_class_mix
+from labkit.evaluation.intervals import LEVEL, draw_groups, group_numbers, middle, one_class_mix
+from labkit.evaluation.matrices import METRICS
 
 Tests = Sequence[pd.DataFrame]  # one decided predictions table per seed: image_id, label, prediction, [group]
 Verdict = Literal["equal", "too few", "noise", "higher", "lower"]

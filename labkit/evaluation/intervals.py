@@ -3,9 +3,9 @@
 Two eyes of one patient are not independent observations. So whole groups are drawn with replacement, not images;
 intervals from drawn images would be too narrow (Ying et al. 2021, PMC8586066).
 
-These metrics depend on the confusion matrix only. So each group is replaced by its confusion matrix, equal matrices are
-counted (for most patients both eyes are healthy and predicted so), and drawing G of G groups becomes one multinomial
-draw over the distinct matrices: the same distribution in a fraction of the time.
+Metrics are functions of the confusion matrix (`matrices`). So each group is replaced by its confusion matrix, equal
+matrices are counted (for most patients both eyes are healthy and predicted so), and drawing G of G groups becomes one
+multinomial draw over the distinct matrices: the same distribution in a fraction of the time.
 
 Of 40 images without a hit no draw has one. So a share whose draws reach 0 or 1, or are all equal, gets Clopper and
 Pearson's interval with groups for trials (Korn and Graubard 1998, Survey Methodology 24), rather too wide than too
@@ -15,7 +15,6 @@ narrow. Percentile intervals of few groups are too narrow: they cover 81 to 95 %
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,59 +23,13 @@ from numpy.typing import ArrayLike, NDArray
 from statsmodels.stats.proportion import proportion_confint
 
 from labkit.evaluation.decide import Floats, as_labels
+from labkit.evaluation.matrices import AVERAGES, METRICS, qwk, ratio
 
 Column: TypeAlias = ArrayLike | pd.Series
 LEVEL = 0.95
 TOO_FEW = 30  # images: a share of fewer says little
 FEW_GROUPS = 20  # an interval of fewer groups is not reliable
 WEIGHTS_AT_ONCE = 4_000_000  # numbers held in memory at a time (32 MB); the draws do not depend on it
-_diagonal = partial(np.diagonal, axis1=-2, axis2=-1)
-
-
-def accuracy(matrices: Floats) -> Floats:
-    """Share of correct predictions; as all metrics here, of confusion matrices (…, C, C)."""
-    return _diagonal(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1))
-
-
-def balanced_accuracy(matrices: Floats) -> Floats:
-    """Mean sensitivity of the classes that have images, as in scikit-learn."""
-    rows = matrices.sum(axis=-1)
-    return _ratio(_diagonal(matrices), rows).sum(axis=-1) / (rows > 0).sum(axis=-1)
-
-
-def macro_f1(matrices: Floats) -> Floats:
-    """Mean F1 of the classes that have images or predictions, as in scikit-learn."""
-    both = matrices.sum(axis=-1) + matrices.sum(axis=-2)
-    return _ratio(2 * _diagonal(matrices), both).sum(axis=-1) / (both > 0).sum(axis=-1)
-
-
-def qwk(matrices: Floats) -> Floats:
-    """1 - observed / expected disagreement, weighted by the squared distance of the grades (Cohen 1968)."""
-    grades = np.arange(matrices.shape[-1])
-    distance = (grades[:, None] - grades[None, :]) ** 2.0
-    rows, columns = matrices.sum(axis=-1), matrices.sum(axis=-2)
-    expected = np.einsum("...i,ij,...j->...", rows, distance, columns) / matrices.sum(axis=(-2, -1))
-    observed = (matrices * distance).sum(axis=(-2, -1))
-    # 0 if there is only one class, where kappa is undefined; as in metrics.qwk
-    return np.where(expected > 0, 1 - _ratio(observed, expected), 0.0)
-
-
-def sensitivity(number: int) -> Callable[[Floats], Floats]:
-    """The sensitivity of one class as a metric: the share of its images that are found; NaN without images."""
-
-    def found(matrices: Floats) -> Floats:
-        return _ratio(matrices[..., number, number], matrices[..., number, :].sum(axis=-1), np.nan)
-
-    return found
-
-
-METRICS: dict[str, Callable[[Floats], Floats]] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-    "qwk": qwk,
-}
-AVERAGES = (balanced_accuracy, macro_f1, qwk)  # all other metrics are shares of images
 
 
 def bootstrap_by_group(
@@ -160,7 +113,7 @@ def one_class_mix(parts: Sequence[Floats], mix: Floats) -> list[Floats]:
     """
     rows = [part[..., :1, :, :].sum(axis=-1) for part in parts]
     shared = np.where(np.all([of > 0 for of in rows], axis=0), mix, 0.0)
-    return [part * _ratio(shared, of)[..., None] for part, of in zip(parts, rows, strict=True)]
+    return [part * ratio(shared, of)[..., None] for part, of in zip(parts, rows, strict=True)]
 
 
 def too_few(images: float, groups: float = np.inf) -> bool:
@@ -174,9 +127,3 @@ def middle(values: Floats, n_groups: int) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
-
-
-def _ratio(above: Floats, below: Floats, undefined: float = 0.0) -> Floats:
-    """above / below, and `undefined` where below is 0."""
-    out = np.full(np.broadcast(above, below).shape, undefined)
-    return np.divide(above, below, out=out, where=np.asarray(below) > 0)

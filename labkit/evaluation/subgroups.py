@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from labkit.evaluation.intervals import METRICS, bootstrap_by_group
+from labkit.evaluation.intervals import bootstrap_by_group
+from labkit.evaluation.matrices import METRICS
 
 THIRDS = {"brightness": ("dark", "medium", "bright"), "sharpness": ("blurred", "medium", "sharp")}
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's mode L
@@ -38,7 +39,7 @@ def by_subgroup(test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metri
     """A row per part of the test images: columns factor, part, n, groups, range, share, estimate, low, high.
 
     `test`: decided, labelled predictions; `quality`: columns brightness and sharpness, indexed by image_id. Factors
-    with a single part (one eye side, unknown sides) are left out. `metric`: one of `intervals.METRICS`, with 95 %
+    with a single part (one eye side, unknown sides) are left out. `metric`: one of `matrices.METRICS`, with 95 %
     intervals by bootstrap over groups. `range`: of the measured values; `share`: of the most frequent class of all
     images, on which a score depends. Raises ValueError on an unknown metric.
     """

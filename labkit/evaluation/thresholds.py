@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from labkit.evaluation.decide import Floats, NotFitted, as_labels, labelled_test, severity, validation_of
-from labkit.evaluation.intervals import Column, bootstrap_by_group, group_numbers, middle, sensitivity
+from labkit.evaluation.intervals import Column, bootstrap_by_group, group_numbers, middle
+from labkit.evaluation.matrices import sensitivity
 
 REFERABLE_FROM = 2  # the lowest grade that is referred
 WANTED = 0.90  # sensitivity

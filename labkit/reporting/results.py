@@ -14,7 +14,8 @@ from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts
 from labkit.evaluation import compare
 from labkit.evaluation.decide import decide, is_ordinal
-from labkit.evaluation.intervals import METRICS, bootstrap_by_group, sensitivity
+from labkit.evaluation.intervals import bootstrap_by_group
+from labkit.evaluation.matrices import METRICS, sensitivity
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
 from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import missing, plural

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 from made_tables import clustered, table_of
 from sklearn import metrics as sk
 
-from labkit.evaluation import intervals, metrics
+from labkit.evaluation import intervals, matrices
 from labkit.evaluation.decide import decide, softmax
 from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import (
@@ -21,7 +22,6 @@ from labkit.evaluation.metrics import (
     majority_baseline,
     majority_share,
     per_class_table,
-    score,
 )
 from labkit.format import with_interval
 
@@ -66,8 +66,6 @@ def test_logits_that_are_not_numbers_are_refused(known, bad):
     known.loc[3, "logit_1"] = bad
     with pytest.raises(ValueError, match=r"1 of 6 rows are NaN or infinite, first row 3.*learning rate"):
         decide(known)
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        score("accuracy")(known["label"], known[["logit_0", "logit_1", "logit_2"]])
 
 
 def test_a_gap_in_the_logits_and_class_names_that_are_not_as_many_are_refused(known):
@@ -132,17 +130,6 @@ def test_kappa_knows_how_far_apart_two_grades_are_even_if_those_between_do_not_o
     assert found["qwk"] != pytest.approx(sk.cohen_kappa_score(labels, predicted, weights="quadratic"))
 
 
-@pytest.mark.parametrize("name", ["qwk", "macro_f1", "accuracy", "balanced_accuracy"])
-def test_score_is_evaluate_by_name(known, name):
-    logits = known[["logit_0", "logit_1", "logit_2"]].to_numpy()
-    assert score(name)(known["label"], logits) == pytest.approx(evaluate(known, GRADES)[name])
-
-
-def test_an_unknown_score_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"'auc' is not one of accuracy, balanced_accuracy, macro_f1, .*qwk"):
-        score("auc")
-
-
 @pytest.mark.parametrize(
     ("labels", "message"),
     [([0, None, 1], "1 of 3 rows are unlabelled"), ([0, 3, 1], "3 is not a class number from 0 to 2"), ([], "empty")],
@@ -188,15 +175,26 @@ def test_scoring_needs_no_torch():
 # --- intervals --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", intervals.METRICS)
-def test_metrics_of_confusion_matrices_are_scikit_learns(name):
+SKLEARN = {
+    "accuracy": sk.accuracy_score,
+    "balanced_accuracy": sk.balanced_accuracy_score,
+    "macro_f1": partial(sk.f1_score, average="macro"),
+    "weighted_f1": partial(sk.f1_score, average="weighted"),
+    "mcc": sk.matthews_corrcoef,
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # scikit-learn's, about missing classes
+@pytest.mark.parametrize("name", matrices.SCORES)
+def test_scores_of_confusion_matrices_are_scikit_learns(name):
     generator = np.random.default_rng(1)
     for _ in range(60):
         n_classes, n = generator.integers(2, 6), generator.integers(1, 30)  # small, so that classes are often missing
         labels, predicted = generator.integers(0, n_classes, (2, n))
-        matrix = sk.confusion_matrix(labels, predicted, labels=range(n_classes)).astype(float)
-        expected = metrics.SCORES[name](labels, predicted, n_classes)
-        assert intervals.METRICS[name](matrix) == pytest.approx(expected, abs=1e-12), (labels, predicted)
+        kappa = partial(sk.cohen_kappa_score, labels=range(n_classes), weights="quadratic")
+        expected = np.nan_to_num(SKLEARN.get(name, kappa)(labels, predicted))  # a kappa of one class is undefined
+        found = matrices.SCORES[name](matrices.matrix_of(labels, predicted, n_classes))
+        assert found == pytest.approx(expected, abs=1e-12), (labels, predicted)
 
 
 def test_intervals_are_those_of_drawing_whole_groups_one_by_one():
@@ -207,13 +205,13 @@ def test_intervals_are_those_of_drawing_whole_groups_one_by_one():
     for _ in range(3000):
         rows = (generator.choice(60, 60)[:, None] * 4 + np.arange(4)).ravel()  # a group's images are four rows
         matrix = np.bincount(labels[rows] * 3 + predicted[rows], minlength=9).reshape(3, 3).astype(float)
-        drawn.append((intervals.accuracy(matrix), intervals.qwk(matrix)))
+        drawn.append((matrices.accuracy(matrix), matrices.qwk(matrix)))
     expected = np.quantile(drawn, [0.025, 0.975], axis=0)
     for column, name in enumerate(["accuracy", "qwk"]):
         width = found.loc[name, "high"] - found.loc[name, "low"]
         # 3,000 draws place a limit to about 2 % of the width
         np.testing.assert_allclose(found.loc[name, ["low", "high"]], expected[:, column], atol=0.08 * width)
-        assert found.loc[name, "estimate"] == pytest.approx(metrics.SCORES[name](labels, predicted, 3))
+        assert found.loc[name, "estimate"] == matrices.SCORES[name](matrices.matrix_of(labels, predicted, 3))
 
 
 def test_intervals_over_groups_are_wider_than_over_images_where_groups_agree():
@@ -266,7 +264,7 @@ def test_intervals_repeat_with_their_seed_and_not_with_the_memory_they_use(monke
 
 @pytest.mark.parametrize(("n", "highest"), [(40, 0.088), (11, 0.285), (3, 0.708), (1, 0.975)])
 def test_a_share_of_0_or_1_has_an_exact_interval_with_groups_for_trials(n, highest):
-    found = bootstrap_by_group([1] * n, [0] * n, None, 2, metrics={"found": intervals.sensitivity(1)}).loc["found"]
+    found = bootstrap_by_group([1] * n, [0] * n, None, 2, metrics={"found": matrices.sensitivity(1)}).loc["found"]
     assert found["low"] == 0 and found["high"] == pytest.approx(highest, abs=5e-4)
     pairs = bootstrap_by_group([1] * 2 * n, [1] * 2 * n, list(range(n)) * 2, 2).loc["accuracy"]
     assert pairs["high"] == 1 and pairs["low"] == pytest.approx(1 - highest, abs=5e-4) and pairs["groups"] == n

@@ -15,6 +15,7 @@ from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.evaluation.decide import decide, mistakes, severity
+from labkit.evaluation.matrices import METRICS, matrix_of, qwk
 from labkit.evaluation.ordinal import best_cuts, grade_cuts, half_way
 from labkit.models.build import build_model
 from labkit.params import ParameterError, RunParams
@@ -67,8 +68,8 @@ def test_an_ordinal_run_learns_an_order_and_leaves_grades(data):
     kept = read_predictions(run.folder)
     chosen, val = history.iloc[run.manifest["best_epoch"] - 1], decide(kept, 5).query("split == 'val'")
     assert "train_accuracy" not in history  # there are no cuts of training images to measure it by
-    for name in metrics.OF_EPOCHS:  # the curve is scored by the rule of the table
-        ours = metrics.SCORES[name](val["label"].to_numpy(np.int64), val["prediction"].to_numpy(), 5)
+    for name, of in METRICS.items():  # the curve is scored by the rule of the table
+        ours = of(matrix_of(val["label"], val["prediction"], 5))
         assert chosen[f"val_{name}"] == pytest.approx(ours, abs=1e-9), name
     assert "grade" in kept and not [name for name in kept if name.startswith("logit_")]
     test = decide(kept, 5).query("split == 'test'")
@@ -164,7 +165,7 @@ def test_no_other_cuts_have_a_better_kappa(seed):
     between = np.r_[-9, np.unique(grades) + 0.05]
 
     def kappa(cuts):
-        return metrics.qwk(labels, np.searchsorted(cuts, grades, side="right"), 4)
+        return qwk(matrix_of(labels, np.searchsorted(cuts, grades, side="right"), 4))
 
     assert kappa(found) == pytest.approx(max(kappa(cuts) for cuts in combinations_with_replacement(between, 3)))
     order = rng.permutation(14)

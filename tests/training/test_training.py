@@ -111,7 +111,7 @@ def test_under_augment_test_the_final_score_is_that_of_the_chosen_epoch(data, se
     final = metrics.EpochScore(data[0], 5, "qwk")(outputs)
     chosen = history.iloc[run.manifest["best_epoch"] - 1]
     assert chosen[f"{select_on}_accuracy"] == history[f"{select_on}_accuracy"].max()
-    for name in metrics.OF_EPOCHS:
+    for name in metrics.METRICS:
         assert final[f"{select_on}_{name}"] == pytest.approx(chosen[f"{select_on}_{name}"])
     other = predict_chosen(model, loaders, BASE.normalize, 0)
     assert np.abs(other[select_on] - outputs[select_on]).max() > 1e-3  # other draws, other outputs
