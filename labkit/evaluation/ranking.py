@@ -14,7 +14,6 @@ drawn. The weighted areas of all draws are then cumulative sums over the images 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -122,7 +121,7 @@ def auroc_draws(
     if referable is not None:
         asked.append(referable.of(decided))
     groups = group_numbers(decided["group"], len(decided))
-    ranked = [_Ranked.of(truth, scores, groups) for truth, scores in asked]
+    counted = [_counted(truth, scores, groups) for truth, scores in asked]
     n_groups = int(groups.max()) + 1
     generator = np.random.default_rng(seed)
     areas = np.empty((draws, len(asked)))
@@ -131,53 +130,31 @@ def auroc_draws(
         drawn = generator.integers(0, n_groups, (size, n_groups)) + n_groups * np.arange(size)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=size * n_groups).reshape(size, n_groups)
         weights = np.ascontiguousarray(weights.T, dtype=np.float64)  # groups × draws
-        for column, one in enumerate(ranked):
-            areas[start : start + size, column] = one.areas(weights)
+        for column, (positive, negative) in enumerate(counted):
+            areas[start : start + size, column] = _areas(positive @ weights, negative @ weights)
     by_class, known = areas[:, : len(classes)], ~np.isnan(areas[:, : len(classes)])
     means = np.where(known, by_class, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
     return pd.Series({"macro_auroc": means} | ({"referable_auroc": areas[:, -1]} if referable is not None else {}))
 
 
-@dataclass(frozen=True)
-class _Ranked:
-    """The images of one question by group, prepared for the areas of many draws.
+def _counted(truth: Flags, scores: Floats, groups: Labels) -> list[csr_array]:
+    """A group's positive images at each of their distinct scores, and its negative ones in the bins of these scores.
 
-    The distinct probabilities of the smaller side (positives or negatives) divide those of the larger side into bins:
-    between two values, and equal to one. The counts of a draw are then products of sparse matrices with the weights of
-    the groups; they are whole numbers, so the sums are exact.
+    (values, groups) and (2 · values + 1, groups): below the first value, at it, above it …
     """
-
-    few: csr_array  # (values, groups): images of the smaller side at each of its distinct probabilities
-    many: csr_array  # (2 · values + 1, groups): images of the larger side, below the first value, at it, above it …
-    few_is_positive: bool
-
-    @classmethod
-    def of(cls, truth: Flags, scores: Floats, groups: Labels) -> _Ranked:
-        """From the truth, the scores that rank, and the group's number of every image."""
-        few_is_positive = bool(2 * truth.sum() <= len(truth))
-        few = truth if few_is_positive else ~truth
-        values, place = np.unique(scores[few], return_inverse=True)
-        below = np.searchsorted(values, scores[~few])
-        equal = np.append(values, np.nan)[below] == scores[~few]
-        n_groups = int(groups.max()) + 1
-        return cls(
-            _counted(place, groups[few], (len(values), n_groups)),
-            _counted(2 * below + equal, groups[~few], (2 * len(values) + 1, n_groups)),
-            few_is_positive,
-        )
-
-    def areas(self, weights: Floats) -> Floats:
-        """From weights (groups, draws): (draws,), NaN without positives or negatives."""
-        few, many = self.few @ weights, self.many @ weights
-        lower, equal = many[::2], many[1::2]  # strictly between the values, and equal to each of them
-        below = np.cumsum(lower[:-1] + np.concatenate([np.zeros((1, weights.shape[1])), equal[:-1]]), axis=0)
-        right = np.einsum("ij,ij->j", few, below + equal / 2)
-        pairs = few.sum(axis=0) * many.sum(axis=0)
-        if not self.few_is_positive:
-            right = pairs - right
-        return np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    values, place = np.unique(scores[truth], return_inverse=True)
+    below = np.searchsorted(values, scores[~truth])
+    equal = np.append(values, np.nan)[below] == scores[~truth]
+    n_groups = int(groups.max()) + 1
+    ends = ((len(values), place, groups[truth]), (2 * len(values) + 1, 2 * below + equal, groups[~truth]))
+    return [csr_array(coo_array((np.ones(len(row)), (row, of)), shape=(size, n_groups))) for size, row, of in ends]
 
 
-def _counted(rows: Labels, columns: Labels, shape: tuple[int, int]) -> csr_array:
-    """How often each (row, column) occurs."""
-    return csr_array(coo_array((np.ones(len(rows)), (rows, columns)), shape=shape))
+def _areas(positive: Floats, negative: Floats) -> Floats:
+    """Drawn images as `_counted`, (…, draws) -> areas (draws,), NaN without positives or negatives.
+
+    The counts are whole numbers, so the sums are exact.
+    """
+    below = np.cumsum(negative[:-1:2], axis=0) + np.cumsum(negative[1::2], axis=0) - negative[1::2] / 2
+    pairs = positive.sum(axis=0) * negative.sum(axis=0)
+    return np.divide(np.einsum("ij,ij->j", positive, below), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
