@@ -11,7 +11,7 @@ import pandas as pd
 from labkit.data.duplicates import LEARNT_FROM, Duplicates, NearDuplicates
 from labkit.data.hashes import MAX_DISTANCE, SMALLEST
 from labkit.evaluation.compare import unpaired_difference
-from labkit.evaluation.decide import decide
+from labkit.evaluation.decide import decide, labelled_test
 from labkit.format import metric, percent, signed_difference
 
 MISSED = (  # measured in `near_duplicates`
@@ -199,7 +199,7 @@ def leak_effect(
     scores are means over seeds then. `touched`: what `leaked` says. The parts hold other patients, so a difference may
     also mean that one part is harder than the other. Raises ValueError on test images that `touched` does not know.
     """
-    test = _labelled_test(predictions)
+    test = labelled_test(predictions)
     known = touched.reindex(test["image_id"])
     unknown = test.loc[known.isna().to_numpy(bool), "image_id"]
     if len(unknown):
@@ -210,15 +210,10 @@ def leak_effect(
     flags = known.to_numpy(bool)
     if not set(test.loc[flags, "label"]) & set(test.loc[~flags, "label"]):
         return None
-    tests = [one if "prediction" in one else decide(one) for one in (test, *map(_labelled_test, others))]
+    tests = [one if "prediction" in one else decide(one) for one in (test, *map(labelled_test, others))]
     clean, met = ([one.loc[part] for one in tests] for part in (~flags, flags))
     scores = unpaired_difference(clean, met, n_classes, draws, seed, same_seeds=True)
     return LeakEffect(int(flags.sum()), int((~flags).sum()), scores.rename(columns={"a": "clean", "b": "leaked"}))
-
-
-def _labelled_test(predictions: pd.DataFrame) -> pd.DataFrame:
-    test = predictions.loc[predictions["split"] == "test"] if "split" in predictions else predictions
-    return pd.DataFrame(test.loc[test["label"].notna()])
 
 
 def leak_effect_sentence(effect: LeakEffect, score: str = "qwk") -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from labkit.evaluation.ordinal import Cuts, Floats, graded
+from labkit.evaluation.ordinal import Cuts, Floats, graded, refuse_diverged
 
 Labels = NDArray[np.int64]
 
@@ -27,8 +27,9 @@ def validation_of(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def labelled_test(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The labelled rows of the test split."""
-    return predictions.loc[(predictions["split"] == "test") & predictions["label"].notna()]
+    """The labelled rows of the test split; all labelled ones of a table without splits."""
+    test = predictions.loc[predictions["split"] == "test"] if "split" in predictions else predictions
+    return test.loc[test["label"].notna()]
 
 
 def as_labels(labels: ArrayLike | pd.Series, n_classes: int, n: int | None = None) -> Labels:
@@ -51,12 +52,7 @@ def as_labels(labels: ArrayLike | pd.Series, n_classes: int, n: int | None = Non
 def softmax(logits: ArrayLike) -> Floats:
     """Probabilities over the last axis, (…, C) -> (…, C). Raises ValueError on NaN or infinite logits."""
     logits = np.asarray(logits, dtype=np.float64)
-    bad = ~np.isfinite(logits).all(axis=-1)
-    if bad.any():
-        raise ValueError(
-            f"logits: {int(bad.sum())} of {bad.size} rows are NaN or infinite, first row {int(np.argmax(bad))}; "
-            "the training diverged: lower the learning rate, or look for broken images"
-        )
+    refuse_diverged("logits", np.atleast_1d(~np.isfinite(logits).all(axis=-1)))
     return special.softmax(logits, axis=-1)
 
 

@@ -51,8 +51,7 @@ def join_eyes(predictions: pd.DataFrame) -> pd.DataFrame:
         if test_paired.any():
             joined[test_paired] = np.log(_probabilities(model, test_features[test_paired], n_classes))
     names = [f"logit_{number}" for number in range(n_classes)]
-    bare = test.drop(columns=[name for name in test.columns if name.startswith("p_") or name == "prediction"])
-    return decide(bare.assign(**dict(zip(names, joined.T, strict=True))))
+    return decide(test.assign(**dict(zip(names, joined.T, strict=True))))
 
 
 def eye_features(predictions: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:

@@ -22,6 +22,15 @@ Floats = NDArray[np.float64]
 FOLDS = 5  # of the validation groups
 
 
+def refuse_diverged(name: str, bad: NDArray[np.bool_]) -> None:
+    """Raises ValueError if any row's outputs are `bad`: NaN or infinite."""
+    if bad.any():
+        raise ValueError(
+            f"{name}: {int(bad.sum())} of {bad.size} rows are NaN or infinite, first row {int(np.argmax(bad))}; "
+            "the training diverged: lower the learning rate, or look for broken images"
+        )
+
+
 @dataclass(frozen=True)
 class Cuts:
     """Ascending cuts; the predicted class is the number of cuts that an output reaches. `reason`: None if fitted."""
@@ -32,12 +41,7 @@ class Cuts:
 
     def predict(self, grades: Floats) -> NDArray[np.int64]:
         """Class numbers (n,). Raises ValueError on NaN or infinite grades."""
-        bad = ~np.isfinite(grades)
-        if bad.any():
-            raise ValueError(
-                f"grade: {int(bad.sum())} of {bad.size} rows are NaN or infinite, first row {int(np.argmax(bad))}; "
-                "the training diverged: lower the learning rate, or look for broken images"
-            )
+        refuse_diverged("grade", ~np.isfinite(grades))
         return np.searchsorted(self.values, grades, side="right").astype(np.int64)
 
 

@@ -47,15 +47,10 @@ def by_subgroup(test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metri
         raise ValueError(f"metric: {metric!r} is not one of {', '.join(METRICS)}")
     rows, most = [], test["label"].mode().iloc[0]
     for factor, part, span, of_part in _parts(test, quality):
-        scores = bootstrap_by_group(of_part["label"], of_part["prediction"], of_part["group"], n_classes)
-        row = {
-            "factor": factor,
-            "part": part,
-            "n": len(of_part),
-            "range": span,
-            "share": of_part["label"].eq(most).mean(),
-        }
-        rows.append(row | scores.loc[metric].to_dict())
+        images, asked = (of_part["label"], of_part["prediction"], of_part["group"]), {metric: METRICS[metric]}
+        row = bootstrap_by_group(*images, n_classes, metrics=asked).iloc[0].to_dict()
+        share = of_part["label"].eq(most).mean()
+        rows.append(row | {"factor": factor, "part": part, "n": len(of_part), "range": span, "share": share})
     return pd.DataFrame(rows, columns=["factor", "part", "n", "groups", "range", "share", "estimate", "low", "high"])
 
 
