@@ -84,40 +84,40 @@ def brier(probabilities: Floats, labels: Labels) -> float:
     return float(((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1).mean())
 
 
-def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> pd.DataFrame:
+def reliability(confidence: ArrayLike, right: ArrayLike) -> pd.DataFrame:
     """A row per bin (of equal width, from 0 to 1): low, high, n, confidence and accuracy (means; NaN if n is 0)."""
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    place = _bin(confidence, bins)
-    n = np.bincount(place, minlength=bins)
+    place = _bin(confidence)
+    n = np.bincount(place, minlength=BINS)
     with np.errstate(invalid="ignore"):
-        means = [np.bincount(place, weights=of, minlength=bins) / n for of in (confidence, right)]
-    edges = np.linspace(0, 1, bins + 1)
+        means = [np.bincount(place, weights=of, minlength=BINS) / n for of in (confidence, right)]
+    edges = np.linspace(0, 1, BINS + 1)
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "n": n, "confidence": means[0], "accuracy": means[1]})
 
 
-def ece(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
+def ece(confidence: ArrayLike, right: ArrayLike) -> float:
     """Expected calibration error: the gaps |accuracy - confidence| of the bins, weighted by their images.
 
     Of confidences and correct predictions (n,); Guo et al. 2017, arXiv:1706.04599.
     """
-    table = reliability(confidence, right, bins)
+    table = reliability(confidence, right)
     n, said, true = (table[name].to_numpy(np.float64) for name in ("n", "confidence", "accuracy"))
     return float(np.nansum(np.abs(true - said) * n) / n.sum())
 
 
-def ece_reference(confidence: ArrayLike, bins: int = BINS, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """ECE (draws,) of simulated predictions that are correct exactly as often as these confidences say."""
+def ece_reference(confidence: ArrayLike) -> Floats:
+    """ECE (DRAWS,) of simulated predictions that are correct exactly as often as these confidences say."""
     confidence = np.asarray(confidence, dtype=np.float64)
-    generator = np.random.default_rng(seed)
-    gaps = np.zeros(draws)
-    place = _bin(confidence, bins)
-    for part in (confidence[place == number] for number in range(bins)):
-        right = (generator.random((draws, len(part))) < part).sum(axis=1)
+    generator = np.random.default_rng(0)
+    gaps = np.zeros(DRAWS)
+    place = _bin(confidence)
+    for part in (confidence[place == number] for number in range(BINS)):
+        right = (generator.random((DRAWS, len(part))) < part).sum(axis=1)
         gaps += np.abs(right - part.sum())
     return gaps / len(confidence)
 
 
-def calibration(decided: pd.DataFrame, bins: int = BINS, draws: int = DRAWS, seed: int = 0) -> Calibration:
+def calibration(decided: pd.DataFrame) -> Calibration:
     """Calibration of a decided predictions table on its `test` rows, before and after scaling by T from its `val` rows.
 
     Raises NotFitted for an ordinal run.
@@ -136,19 +136,19 @@ def calibration(decided: pd.DataFrame, bins: int = BINS, draws: int = DRAWS, see
         logits = logits_of(table)
         probabilities, labels = softmax(logits), as_labels(table["label"], logits.shape[1])
         confidence, right = probabilities.max(axis=1), logits.argmax(axis=1) == labels
-        perfect = ece_reference(confidence, bins, draws, seed)
+        perfect = ece_reference(confidence)
         rows[when] = {
             "nll": nll(logits, labels),
             "brier": brier(probabilities, labels),
-            "ece": ece(confidence, right, bins),
+            "ece": ece(confidence, right),
             "reference": float(perfect.mean()),
             "reference_high": float(np.quantile(perfect, 0.95)),
         }
-        binned.append(reliability(confidence, right, bins).assign(when=when))
+        binned.append(reliability(confidence, right).assign(when=when))
     scores = pd.DataFrame.from_dict(rows, orient="index").rename_axis("when")
     return Calibration(scores, pd.concat(binned, ignore_index=True), len(test), temperature, reason)
 
 
-def _bin(confidence: Floats, bins: int) -> NDArray[np.int64]:
+def _bin(confidence: Floats) -> NDArray[np.int64]:
     """Bins include their upper end, as in Guo et al.: (0, 0.1], (0.1, 0.2], …"""
-    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
