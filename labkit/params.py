@@ -313,15 +313,11 @@ def _literals(source: str, strict: bool) -> dict[str, Any]:
     values: dict[str, Any] = {}
     try:
         for node in ast.parse(source).body:
-            if isinstance(node, ast.Assign) and len(node.targets) == 1:
-                target, value = node.targets[0], node.value
-            elif isinstance(node, ast.AnnAssign) and node.value is not None:
-                target, value = node.target, node.value
-            else:
-                raise ValueError(ast.unparse(node))
-            if not isinstance(target, ast.Name):
-                raise ValueError(ast.unparse(node))
-            values[target.id] = ast.literal_eval(value)
+            match node:
+                case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), _, ast.expr() as value):
+                    values[name] = ast.literal_eval(value)
+                case _:
+                    raise ValueError(ast.unparse(node))
     except (SyntaxError, ValueError) as error:
         if strict:
             raise ParameterError(f"a parameters cell may only hold `name = literal` lines, not: {error}") from None
