@@ -109,9 +109,8 @@ def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
     A part is the first word of a layer's name (layer1 of layer1.0.conv1); its output shape is that of its last layer.
     """
     parts = layers.assign(part=layers["name"].str.split(".").str[0]).groupby("part", sort=False)
-    counts = parts.agg(layers=("name", "size"), shape=("output shape", "last"), parameters=("parameters", "sum"))
-    counts["multiply-adds"] = parts["multiply-adds"].sum()
-    return counts.rename(columns={"shape": "output shape"}).reset_index()
+    counts = parts.agg({"name": "size", "output shape": "last", "parameters": "sum", "multiply-adds": "sum"})
+    return counts.rename(columns={"name": "layers"}).reset_index()
 
 
 def architecture_table(image_size: int, num_classes: int) -> pd.DataFrame:
