@@ -21,8 +21,6 @@ from labkit.evaluation.metrics import majority_baseline
 from labkit.format import fixed, percent
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-SIDE = 64  # pixels a side that are looked at: more do not change a mean or a quantile
-BATCH = 512
 IN_WORDS = {"qwk": "a quadratic weighted kappa", "macro_f1": "a macro F1"}
 
 
@@ -124,11 +122,8 @@ def shortcut_baseline(
 
 def colour_statistics(store: Store, image_ids: Sequence[str]) -> np.ndarray:
     """(n, 21) float32: mean, standard deviation and five quantiles of red, green and blue, 0 to 255."""
-    images, rows = store.images, np.array([store.rows[name] for name in image_ids], dtype=np.int64)
-    step = max(1, store.size // SIDE)
     parts = []
-    for start in range(0, len(rows), BATCH):
-        pixels = images[rows[start : start + BATCH], ::step, ::step]
+    for pixels in store.thumbnails(image_ids):
         channels = np.ascontiguousarray(pixels.reshape(len(pixels), -1, 3).swapaxes(1, 2))  # (n, 3, pixels)
         channels.sort(axis=2)  # a radix sort of bytes: quicker than np.quantile
         places = np.rint(np.array(QUANTILES) * (channels.shape[2] - 1)).astype(np.int64)

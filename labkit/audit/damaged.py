@@ -16,7 +16,6 @@ from labkit.data.hashes import BLANK
 from labkit.data.images import ARRAY_PATH, array_image
 from labkit.data.store import Store
 
-BATCH = 1024
 UPRIGHT = 1  # EXIF's orientation of an image that is stored as it is to be seen
 COLUMNS = ["image_id", "problem", "detail"]
 IN_WORDS = {  # in the order of gravity; of what a reader mends by itself it is said how
@@ -116,13 +115,9 @@ def _blank(table: pd.DataFrame, store: Store) -> list[tuple[str, float]]:
     """Images whose luminance hardly varies (a standard deviation below BLANK), by the stored pixels."""
     readable = table.loc[~table["image_id"].isin(store.unreadable["image_id"]), "image_id"]
     names = [name for name in readable if name in store.rows]
-    rows = np.array([store.rows[name] for name in names], dtype=np.int64)
-    images, step = store.images, max(1, store.size // 64)
-    contrast = np.empty(len(rows))
-    for start in range(0, len(rows), BATCH):
-        gray = images[rows[start : start + BATCH], ::step, ::step].mean(axis=3, dtype=np.float32)
-        contrast[start : start + BATCH] = gray.std(axis=(1, 2))
-    return [(names[place], float(contrast[place])) for place in np.flatnonzero(contrast < BLANK)]
+    grays = (pixels.mean(axis=3, dtype=np.float32) for pixels in store.thumbnails(names))
+    contrasts = [float(contrast) for gray in grays for contrast in gray.std(axis=(1, 2))]
+    return [(name, contrast) for name, contrast in zip(names, contrasts, strict=True) if contrast < BLANK]
 
 
 def file_sentences(files: Files) -> list[str]:

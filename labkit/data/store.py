@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from labkit.runs.files import alone, read_json, write_json
 
 VERSION = 3  # of what is below and of the perceptual hash; a change makes every store anew
 MAX_UNREADABLE = 0.01
+THUMBNAIL = 64  # pixels a side, at least: more do not change a mean or a quantile
 LONG = 4  # times as long as wide: of a longer picture the ends are cut off before it is resized, not after
 
 
@@ -50,6 +52,12 @@ class Store:
         """Which rows look alike (`hashes.compare`), found when they were decoded; the same at every size."""
         with np.load(self.path.with_name("alike.npz")) as arrays:
             return dict(arrays)
+
+    def thumbnails(self, image_ids: Sequence[str], at_once: int = 512) -> Iterator[np.ndarray]:
+        """Parts (n, h, w, 3) uint8 of these images, of which every so-manyth pixel is taken: 64 to 127 a side."""
+        images, rows = self.images, np.array([self.rows[name] for name in image_ids], dtype=np.int64)
+        step = max(1, self.size // THUMBNAIL)
+        return (images[rows[start : start + at_once], ::step, ::step] for start in range(0, len(rows), at_once))
 
     def keep_readable(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table without its unreadable images; raises UnreadableImages if those are over 1 %."""
