@@ -67,14 +67,15 @@ def with_copies(table: pd.DataFrame, hashes: pd.Series, store: Store | None = No
     groups, names = pd.Series(table["group"], dtype="string"), group_names(table)
     sha = table["image_id"].map(hashes.to_dict().get)
     if store is not None:
-        sha = _linked_looks(table, store).fillna(sha)
+        looks, component = _looks(table, store), _linked(store.alike["pairs"], 1 + store.alike["look"].max(initial=0))
+        alike = pd.Series(component[looks], table.index).where(looks >= 0)  # the same for all that pairs link
+        sha = alike.astype("Int64").astype("string").fillna(sha)
     copied = (sha.notna() & sha.duplicated(keep=False)).to_numpy(bool)
     if not copied.any():
         return groups
     name_of, held = pd.factorize(names[copied].astype(object), sort=True)
     content = len(held) + pd.factorize(sha[copied])[0]
-    links = coo_array((np.ones(len(content)), (name_of, content)), shape=(content.max() + 1,) * 2)
-    component = connected_components(links, directed=False)[1][: len(held)]
+    component = _linked(np.stack([name_of, content], axis=1), content.max() + 1)[: len(held)]
     first = pd.Series(held).groupby(component).transform("first")
     joined = names.map(dict(zip(held, first, strict=True)).get)
     return pd.Series(joined, dtype="string").fillna(groups)
@@ -86,12 +87,10 @@ def _looks(table: pd.DataFrame, store: Store) -> np.ndarray:
     return np.append(store.alike["look"], -1)[rows]
 
 
-def _linked_looks(table: pd.DataFrame, store: Store) -> pd.Series:
-    """A name for each row, the same for all that pairs of like looks link; missing where there was none to compare."""
-    looks, pairs = _looks(table, store), store.alike["pairs"]
-    links = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(1 + store.alike["look"].max(initial=0),) * 2)
-    component = connected_components(links, directed=False)[1]
-    return pd.Series(component[looks], table.index).where(looks >= 0).astype("Int64").astype("string")
+def _linked(pairs: np.ndarray, n: int) -> np.ndarray:
+    """The component (n,) of each of n nodes that pairs (k, 2) link."""
+    links = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(n, n))
+    return connected_components(links, directed=False)[1]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from labkit.data.hashes import file_hashes
 from labkit.data.phantoms.make import phantom
 from labkit.data.readers import RELEASE, ImageData, guess_dataset, read, with_release_index
-from labkit.params import PROJECT, refuse_url
+from labkit.params import PROJECT, as_typed, refuse_url
 
 MAX_UNPREDICTED = 0.01  # of a list; more is no unreadable file, but images that the run has learnt from
 PHANTOMS = {  # built-in sets of synthetic images, in words
@@ -50,10 +50,9 @@ def as_parameters(data: str, dataset: str | None) -> tuple[str, Path, str]:
     """
     if refuse_url(data, "data") in PHANTOMS:
         return data, Path(data), dataset or "retinopathy"
-    here, there = Path(data).expanduser().resolve(), (PROJECT / Path(data).expanduser()).resolve()
-    in_project = here == there or (there.exists() and not here.exists())
-    place = there if in_project else here
-    return data if in_project else here.as_posix(), place, dataset or guess_dataset(place)
+    place = as_typed(data).resolve()
+    in_project = place == (PROJECT / Path(data).expanduser()).resolve()
+    return data if in_project else place.as_posix(), place, dataset or guess_dataset(place)
 
 
 def submissions(images: ImageData, predictions: pd.Series) -> dict[str, pd.DataFrame]:
