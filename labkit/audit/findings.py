@@ -1,7 +1,7 @@
 """All findings in one object, with their sentences, the stamps for tables and figures, and whether there is a leak."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -105,11 +105,13 @@ def audit(
     classes: Sequence[str],
     group_name: str = "group",
     store: Store | None = None,
+    score: str | None = None,
 ) -> Findings:
     """Looks through an image table whose `split` is filled; `hashes` is sha256 by image_id (None: not looked at).
 
-    Near duplicates are those that the `store` found when it was made, at no cost here. `group_name` is what the
-    sentences call a group ('patient', 'subject'; 's' makes it plural).
+    Near duplicates are those that the `store` found when it was made, at no cost here. With the data set's `score`,
+    also what the files and the stored pixels show: odd files (tiny: with fewer pixels on their shorter side than the
+    store's), and the shortcut baseline. `group_name` is what sentences call a group ('patient'; 's' makes it plural).
     Raises ValueError on rows without a split, repeated image ids and images without a hash.
     """
     repeated = table.loc[table["image_id"].duplicated(), "image_id"].tolist()
@@ -124,26 +126,8 @@ def audit(
         fellow_eye=fellow_eye_baseline(table, classes),
         group_name=group_name,
         near=None if store is None else near_duplicates(table, store),
-    )
-
-
-def full_audit(
-    table: pd.DataFrame,
-    hashes: pd.Series | None,
-    store: Store,
-    classes: Sequence[str],
-    group_name: str = "group",
-    score: str = "macro_f1",
-) -> Findings:
-    """`audit`, and what the files and the stored pixels show: odd files, the shortcut baseline.
-
-    `score` is the data set's own (`facts.score`), for the shortcut baseline; images with fewer pixels on their shorter
-    side than the store's are called tiny. Raises ValueError as `audit` does.
-    """
-    return replace(
-        audit(table, hashes, classes, group_name, store),
-        files=odd_files(table, store, store.size),
-        shortcut=shortcut_baseline(table, store, classes, score),
+        files=odd_files(table, store, store.size) if store and score else None,
+        shortcut=shortcut_baseline(table, store, classes, score) if store and score else None,
     )
 
 

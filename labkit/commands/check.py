@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.audit import Findings, audit, full_audit
+from labkit.audit import Findings, audit
 from labkit.audit.leaks import UNSPLIT
 from labkit.data.hashes import SIDE
 from labkit.data.readers import DataError, ImageData, read
@@ -67,11 +67,9 @@ def check(
         with contextlib.redirect_stdout(sys.stderr):  # the store prints what it decodes
             store = build_store(images.table, hashes, SIDE, cache_root())
     table, how = _with_split(images, split, hashes=hashes, store=store)
-    if store is None:
-        found = audit(table, None, classes, facts.group_name)
-    else:
+    if store is not None:
         tell("comparing files, headers and colours")
-        found = full_audit(table, hashes, store, classes, facts.group_name, facts.score)
+    found = audit(table, hashes, classes, facts.group_name, store, facts.score)
     said = found.by_heading()
     if how is None:
         cure = f"--split group splits it by {facts.group_name}."

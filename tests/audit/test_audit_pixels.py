@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from sklearn import metrics as sk
 
-from labkit.audit import full_audit, leak_effect, leak_effect_sentence, leaked, stamps
+from labkit.audit import audit, leak_effect, leak_effect_sentence, leaked, stamps
 from labkit.audit.baselines import colour_statistics, shortcut_baseline, shortcut_sentence
 from labkit.audit.damaged import file_sentences, odd_files
 from labkit.audit.leaks import MISSED, near_sentences
@@ -302,7 +302,7 @@ def test_colours_that_tell_the_class_are_a_shortcut_and_noise_is_none(tmp_path):
 
 def test_a_full_audit_says_and_stamps_what_pixels_show(album):
     table, hashes, store = album
-    found = full_audit(table, hashes, store, ["healthy", "ill"], "patient", "macro_f1")
+    found = audit(table, hashes, ["healthy", "ill"], "patient", store, "macro_f1")
     assert found.leak and found.duplicates.n_test_touched == 0  # by looks alone
     assert "2 test images are nearly the same as one in train or validation" in stamps(found, "val")
     said = " ".join(found.sentences())
