@@ -21,22 +21,17 @@ from torch import Tensor, nn
 from labkit.models.variants import check_deviation, flat_head, small_stem
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """A 3x3 convolution without bias that keeps height and width at stride 1."""
+def conv(in_channels: int, out_channels: int, size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution of `size` x `size` positions that keeps height and width at stride 1."""
     # No convolution has a bias: the BatchNorm after it subtracts the mean, and any bias with it.
-    return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
-
-
-def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """A 1x1 convolution without bias: every position by itself."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
+    return nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
 
 
 def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
     """The shortcut where a block changes the shape of its input; None where x itself can be added (option B)."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
+    return nn.Sequential(conv(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
 
 
 class BasicBlock(nn.Module):
@@ -47,10 +42,10 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = conv3x3(in_channels, channels, stride)
+        self.conv1 = conv(in_channels, channels, 3, stride)
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = conv3x3(channels, channels)
+        self.conv2 = conv(channels, channels, 3)
         self.bn2 = nn.BatchNorm2d(channels)
         self.downsample = projection(in_channels, channels * self.expansion, stride)
 
@@ -75,11 +70,11 @@ class Bottleneck(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = conv1x1(in_channels, channels)
+        self.conv1 = conv(in_channels, channels, 1)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv3x3(channels, channels, stride)
+        self.conv2 = conv(channels, channels, 3, stride)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = conv1x1(channels, channels * self.expansion)
+        self.conv3 = conv(channels, channels * self.expansion, 1)
         self.bn3 = nn.BatchNorm2d(channels * self.expansion)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = projection(in_channels, channels * self.expansion, stride)
@@ -132,7 +127,7 @@ class ResNet(nn.Module):
         if deviation == "linear_bottleneck":
             block = LinearBottleneck
         # The stem: from the photograph to 64 channels at a quarter of its width.
-        self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        self.conv1 = conv(3, 64, 7, stride=2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
