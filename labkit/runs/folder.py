@@ -3,9 +3,6 @@
 Files are written whole or not at all. ``run.json`` decides whether a run is finished; its notebook does not, because
 one whose kernel was killed looks complete. No clock, host or path is written to history, predictions, metrics or
 weights, so that the same run gives the same bytes; timings are in ``run.json``.
-
-Places (`reports_root`, `cache_root`, `run_folder`) · the state of a run and why it is stale (`state`, `why_run`) · an
-open run (`open_run`, `Run`) · the parent's weights (`resolve_weights`) · what was written (`read_params`, …).
 """
 
 import errno

@@ -77,7 +77,7 @@ def _truncate(path: Path) -> None:
 def _write_retinopathy(name: str, folder: Path) -> None:
     spec, plan = EYES[name], retinopathy_plan(name)
     print(
-        f"drawing {len(plan)} synthetic fundus photographs of {spec.patients} patients, {spec.size} px "
+        f"drawing {len(plan)} synthetic fundus photographs of {len(plan) // 2} patients, {spec.size} px "
         f"(retinopathy {name}, about {len(plan) * (spec.size**2) * 0.3 / 1e6:.1f} MB)"
     )
     images = folder / "images"

@@ -20,11 +20,6 @@ class EyesPlan:
     first_patient: int
     source: bool = False  # drawn as by other cameras, and without traps
 
-    @property
-    def patients(self) -> int:
-        """How many patients the plan draws: the sum of `pairs`."""
-        return sum(map(sum, self.pairs))
-
 
 @dataclass(frozen=True)
 class CellsPlan:
