@@ -124,7 +124,7 @@ def compare(codes: Codes) -> dict[str, np.ndarray]:
 
 def distances(a: Codes, b: Codes) -> NDArray[np.int64]:
     """Bits that differ, (n, 4) and (n, 4) -> (n,)."""
-    return _ones(a ^ b).sum(axis=1)
+    return np.bitwise_count(a ^ b).sum(axis=1, dtype=np.int64)
 
 
 def pairs_within(codes: Codes, distance: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
@@ -149,7 +149,7 @@ def pairs_within(codes: Codes, distance: int, most: int) -> tuple[np.ndarray, np
                 place[row] += 1
                 once = other < row
                 a, b = other[once], row[once]
-                near = _ones(upright[a, 0] ^ asked[b, 0]) <= distance
+                near = np.bitwise_count(upright[a, 0] ^ asked[b, 0]) <= distance
                 a, b = a[near], b[near]
                 apart = distances(upright[a], asked[b])
                 pair, value = a * len(codes) + b, apart * codes.shape[1] + turn
@@ -165,12 +165,3 @@ def _bands(codes: Codes, bands: int) -> list[NDArray[np.int64]]:
     bits = np.unpackbits(codes.view(np.uint8), axis=1)
     parts = [bits[:, band::bands].astype(np.int64) for band in range(bands)]
     return [part @ (1 << np.arange(part.shape[1], dtype=np.int64)) for part in parts]
-
-
-def _ones(words: Codes) -> NDArray[np.int64]:
-    """How many bits of each 64-bit word are set (Warren, Hacker's Delight, 5-1)."""
-    one, two, four = (np.uint64(int(pattern * 8, 16)) for pattern in ("55", "33", "0f"))
-    words = words - ((words >> np.uint64(1)) & one)
-    words = (words & two) + ((words >> np.uint64(2)) & two)
-    words = (words + (words >> np.uint64(4))) & four
-    return ((words * np.uint64(int("01" * 8, 16))) >> np.uint64(56)).astype(np.int64)
