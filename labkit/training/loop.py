@@ -102,8 +102,8 @@ def fit(
                 row |= train_one_epoch(step, until_asked(batches, stop, group), len(train), epoch, progress)
                 outputs = {}
                 for split in watched:
-                    if split == "test":
-                        recorder.count_test_prediction()
+                    if split == "test" and first:
+                        run.count_test_prediction()
                     loaders[split].set_epoch(epoch)  # matters under augment_test only
                     images = until_asked(loaders[split], stop, group)
                     outputs[split] = predict_together(network, images, params.normalize, accelerator)

@@ -42,11 +42,6 @@ class Recorder:
             path, scaler = self.run.path("checkpoint.pt"), step.accelerator.scaler
             save_checkpoint(path, self.run.fingerprint, progress, model, step.optimizer, scaler)
 
-    def count_test_prediction(self) -> None:
-        """To be called before test images are predicted, so that a crash cannot hide it."""
-        if self.first:
-            self.run.count_test_prediction()
-
     def end_epoch(self, step: TrainStep, progress: Progress) -> None:
         """Write history, checkpoint and seconds of the epoch that was added to ``progress``, and print its line."""
         if not self.first:
