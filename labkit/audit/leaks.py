@@ -178,9 +178,8 @@ def leaked(table: pd.DataFrame, copies: Collection[str]) -> pd.Series:
     `shared_groups(table).checked` first.
     """
     test, learnt = table.loc[table["split"] == "test"], table.loc[table["split"].isin(LEARNT_FROM)]
-    touched = test["group"].isin(list(learnt["group"].dropna().unique())).to_numpy(bool)
-    touched = touched | test["image_id"].isin(list(copies)).to_numpy(bool)
-    return pd.Series(touched, index=pd.Index(test["image_id"], name="image_id"), name="leaked")
+    touched = test["group"].isin(learnt["group"].dropna()) | test["image_id"].isin(list(copies))
+    return pd.Series(touched.to_numpy(bool), index=pd.Index(test["image_id"], name="image_id"), name="leaked")
 
 
 def leak_effect(
