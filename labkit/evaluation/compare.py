@@ -77,11 +77,12 @@ def verdict(row: Mapping[str, Any] | pd.Series) -> Verdict:
 
     'equal': no prediction differs (for accuracy: no right one). 'too few' groups, or groups that differ, to say more.
     """
-    if row["differing"] == 0 or row["groups"] < FEWEST:
-        return "too few" if row["differing"] else "equal"
-    if not (row["low"] > 0 or row["high"] < 0):
+    low, high, groups, differing = (float(row[name]) for name in ("low", "high", "groups", "differing"))
+    if differing == 0 or groups < FEWEST:
+        return "too few" if differing else "equal"
+    if not (low > 0 or high < 0):
         return "noise"
-    return "too few" if row["differing"] < DIFFERING else "higher" if row["low"] > 0 else "lower"
+    return "too few" if differing < DIFFERING else "higher" if low > 0 else "lower"
 
 
 def simultaneous_differences(
