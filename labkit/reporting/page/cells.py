@@ -1,21 +1,16 @@
 """What a reader should see of executed notebooks: refuse unfinished ones, join them, clean their cells."""
 
 import ast
-import base64
 import copy
-import io
 import re
-import struct
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from PIL import Image
 
 DROPPED_TAGS = frozenset({"hide", "remove_cell"})
 CODELESS_TAGS = frozenset({"hide_input", "remove_input"})
 WIDGET = "application/vnd.jupyter.widget-view+json"
-CSS_PIXELS_PER_INCH = 96
 
 
 class RenderError(RuntimeError):
@@ -159,8 +154,6 @@ def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     for output in kept:
         if output.output_type == "stream":
             output.text = collapse(output.text)
-        elif output.output_type != "error":
-            _size_png(output)
     return [o for o in kept if o.output_type != "stream" or o.text.strip()]
 
 
@@ -168,25 +161,6 @@ def collapse(text: str) -> str:
     r"""What a terminal shows in the end of text whose lines were overwritten with `\r`."""
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join(next((part for part in reversed(line.split("\r")) if part), "") for line in lines)
-
-
-def _size_png(output: NotebookNode) -> None:
-    """Give a PNG its size in CSS pixels from the dots per inch written in it, where the kernel gave none.
-
-    So a 7 in figure is 7 in wide whatever its resolution, and the page does not jump while it loads.
-    """
-    if "image/png" not in output.data:
-        return
-    meta = output.metadata.setdefault("image/png", {})
-    if not isinstance(meta, dict) or "width" in meta:
-        return
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as image:
-            dpi = image.info.get("dpi", (CSS_PIXELS_PER_INCH, CSS_PIXELS_PER_INCH))
-            scale = CSS_PIXELS_PER_INCH / dpi[0] if dpi[0] else 1.0
-            meta["width"], meta["height"] = (max(1, round(side * scale)) for side in image.size)
-    except (OSError, ValueError, struct.error):
-        return  # a picture that cannot be opened keeps the size the browser finds, if any
 
 
 def _silent(cell: NotebookNode) -> bool:

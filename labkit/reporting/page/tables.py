@@ -1,4 +1,4 @@
-"""Tables and captions of the exported page: scrolling frames, aligned numbers, numbered captions."""
+"""Tables and captions of the exported page: scrolling frames, numbered captions, references to them."""
 
 import re
 
@@ -7,74 +7,27 @@ from bs4 import BeautifulSoup, Tag
 from labkit.reporting.page.cells import RenderError
 from labkit.reporting.show import REFERENCE
 
-NUMBER = re.compile(
-    r"[-+−±<>≤≥≈~$€]?\s*\d[\d,.\u202f ]*(?:[eE][-+−]?\d+)?\s*%?"  # 7,026  −0.31  81.2 %  1e-4
-    r"(?:\s*(?:±|[-–…]|to|/|×|\(|\[)\s*[-+−]?\d[\d,.\u202f]*(?:\s*[-–,…]\s*[-+−]?\d[\d.,]*)?\s*%?[\)\]]?)?"
-)
 LONG_CELL = 28  # characters; a longer cell is a sentence or a path and may wrap, a shorter one reads better whole
-EMPTY_VALUES = frozenset({"", "nan", "NaN", "<NA>", "None", "NaT", "–", "—", "-"})
 
 
 def dress_tables(soup: BeautifulSoup, main: Tag) -> None:
-    """Tables scroll inside their own frame, numbers are right-aligned, pandas' own styles give way to ours."""
+    """Tables scroll inside their own frame; long cells may wrap; pandas' own style gives way to ours."""
     for style in soup.find_all("style"):
         if style.has_attr("scoped"):  # pandas' DataFrame style; no browser scopes it, so it leaks to the page
             style.decompose()
-        elif style.parent and style.parent.name != "head":
-            style.string = dark_text_on_colours(style.get_text())
     for table in main.find_all("table"):
         if table.find_parent("table") is not None:
             continue
         del table["border"]
-        for row in table.find_all("tr"):
-            if "text-align" in str(row.get("style", "")):
-                del row["style"]
         for cell in table.select("td, tbody th"):
             if len(cell.get_text().strip()) > LONG_CELL:
                 _add_class(cell, "long")
         for cell in table.select("thead th"):
             if not cell.get_text().strip():  # pandas' corner above the index heads nothing
                 cell.name = "td"
-        _align_numbers(table)
         if table.find_parent("details", class_="parameters") is None:
             table.wrap(soup.new_tag("figure", attrs={"class": "table"}))
         table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
-
-
-def dark_text_on_colours(css: str) -> str:
-    """Styler's cell colours are made for dark text on white: say so, or dark mode shows light text on yellow."""
-
-    def add(match: re.Match[str]) -> str:
-        body = match[0]
-        return body if re.search(r"(?<![-\w])color\s*:", body) else body.rstrip("}").rstrip() + " color: #1b1f24; }"
-
-    return re.sub(r"\{[^{}]*background(?:-color)?\s*:(?!\s*transparent)[^{}]*\}", add, css)
-
-
-def _align_numbers(table: Tag) -> None:
-    """Class `num` on every cell of a column of numbers and on its heading.
-
-    Columns are counted from the right, where merged index cells of pandas cannot shift them.
-    """
-    columns: dict[int, list[Tag]] = {}
-    rows = [row for row in table.find_all("tr") if row.find_parent("thead") is None]
-    for row in rows:
-        cells = row.find_all("td", recursive=False)
-        if any(cell.get("colspan", "1") != "1" or cell.get("rowspan", "1") != "1" for cell in cells):
-            return
-        for place, cell in enumerate(reversed(cells)):
-            columns.setdefault(place, []).append(cell)
-    heads = [row.find_all(["th", "td"], recursive=False) for row in table.select("thead tr")]
-    for place, cells in columns.items():
-        texts = [cell.get_text().strip() for cell in cells]
-        values = [text for text in texts if text not in EMPTY_VALUES]
-        if not values or not all(NUMBER.fullmatch(text) for text in values):
-            continue
-        for cell in cells:
-            _add_class(cell, "num")
-        for row in heads:
-            if place < len(row) and row[-1 - place].get("colspan", "1") == "1":
-                _add_class(row[-1 - place], "num")
 
 
 def _add_class(tag: Tag, name: str) -> None:
