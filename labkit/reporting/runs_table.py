@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 
 from labkit.data.catalog import facts
@@ -144,11 +143,7 @@ def log_end(notebook: Path, lines: int = LINES) -> str:
         cells = read_executed(notebook, allow_errors=True).cells
     except RenderError:  # it is not there, or the disk was full when it was saved
         return ""
-    printed = "".join(map(_printed, cells))
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    printed = "\n".join(output.text for output in outputs if output.output_type == "stream")
     said = [line.rstrip() for line in collapse(_ANSI.sub("", printed)).splitlines() if line.strip()]
     return "\n".join(said[-lines:])
-
-
-def _printed(cell: nbformat.NotebookNode) -> str:
-    streams = [output.text for output in cell.get("outputs", []) if output.output_type == "stream"]
-    return "".join(text if text.endswith("\n") else f"{text}\n" for text in streams)

@@ -220,10 +220,9 @@ def test_title_block_holds_the_facts_and_the_way_to_all_runs(notebooks, tmp_path
     assert len(header.select("details:not([open]) a")) == 12  # twelve runs do not flood the title block
 
 
-@pytest.mark.parametrize("heading", [True, False])
-def test_cells_tagged_summary_become_a_box_under_the_title_block(tmp_path, heading):
+def test_cells_tagged_summary_become_a_box_under_the_title_block(tmp_path):
     said = new_output("display_data", {"text/markdown": "The *best* is a."})
-    cells = [nbformat.v4.new_markdown_cell("## Summary", metadata={"tags": ["summary"]})] if heading else []
+    cells = [nbformat.v4.new_markdown_cell("## Summary", metadata={"tags": ["summary"]})]
     cells += [code("note()", said, tags=["summary"]), md("## Introduction"), md("## Limits")]
     page = render_report([write(tmp_path / "a.ipynb", md("# T"), *cells)], tmp_path / "a.html", title="T")
     one = BeautifulSoup(page.read_text("utf-8"), "html.parser")

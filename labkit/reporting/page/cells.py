@@ -89,11 +89,10 @@ def _with_folder(path: Path, nb: NotebookNode) -> list[NotebookNode]:
 
 def _below_title(cells: list[NotebookNode]) -> list[NotebookNode]:
     """Cells whose H1 is a section of another notebook now: every heading one level down."""
-    lowered = []
-    for cell in copy.deepcopy(cells):
+    lowered = copy.deepcopy(cells)
+    for cell in lowered:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"^(#{1,5}) ", r"#\1 ", cell.source, flags=re.MULTILINE)
-        lowered.append(cell)
     return lowered
 
 
@@ -132,9 +131,8 @@ def assignments(source: str) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(target, ast.Name):
-                    found[target.id] = ast.get_source_segment(source, node.value) or ast.unparse(node.value)
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            found[ast.unparse(target)] = ast.get_source_segment(source, node.value) or ast.unparse(node.value)
     return list(found.items())
 
 

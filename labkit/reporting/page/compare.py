@@ -15,9 +15,10 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from labkit.format import DASH, METRICS, fixed, metric, missing
+from labkit.format import DASH, METRICS, fixed, metric, missing, plural
 from labkit.reporting.page.exporter import script_hash
 from labkit.reporting.runs_table import FIRST, OF_THE_RUN, TEST, VAL
+from labkit.reporting.tables import parameter_text
 from labkit.runs.files import write_whole
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
@@ -43,11 +44,12 @@ def render_compare(
     values = {name: list(dict.fromkeys(_text(name, value) for value in _known(table, name))) for name in parameters}
     scored = next((name for name in table.columns if name.startswith(VAL) and _is_score(name)), None)
     shown = _order(table, scored, [name for name in parameters if len(values[name]) > 1])
+    states = [f"{count} {state}" for state, count in table["status"].value_counts().items()]
     script = _script()
     page = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True).get_template("compare.html.j2").render(
         title=title,
         links=links or {},
-        counts=_counts(table),
+        counts=f"{plural(len(table), 'run')}: {', '.join(states)}",
         curve_name=metric(scored).name if scored else "score",
         columns=[{"head": _head(name), "number": all(map(_is_number, _known(table, name)))} for name in shown],
         rows=_rows(table, shown, curves),
@@ -138,17 +140,7 @@ def _text(name: str, value: Any) -> str:
         return metric(name).text(value)
     if name == "seconds":
         return fixed(None if missing(value) else value / 60, 1)
-    if _unknown(value):
-        return DASH
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _counts(table: pd.DataFrame) -> str:
-    """12 runs: 10 finished, 2 failed."""
-    states = ", ".join(f"{count} {state}" for state, count in table["status"].value_counts().items())
-    return f"{len(table)} {'run' if len(table) == 1 else 'runs'}: {states}"
+    return DASH if _unknown(value) else parameter_text(value)
 
 
 def _own(*names: str) -> str:

@@ -51,7 +51,7 @@ def what_it_loads(soup: BeautifulSoup) -> list[tuple[Tag, str]]:
 
 
 def lift_summary(soup: BeautifulSoup, main: Tag) -> None:
-    """Cells tagged `summary` into one box at the head of `main`, with a heading if they bring none.
+    """Cells tagged `summary` into one box at the head of `main`.
 
     It stays in `main` until everything there is dressed and numbered; `put_summary_first` moves it out.
     """
@@ -59,17 +59,11 @@ def lift_summary(soup: BeautifulSoup, main: Tag) -> None:
     if not parts:
         return
     box = soup.new_tag("aside", attrs={"class": "summary", "aria-label": "Summary"})
-    heading = next((part.find(HEADINGS) for part in parts if part.find(HEADINGS)), None)
-    if isinstance(heading, Tag):
-        heading.name = "h2"
-    else:
-        heading = soup.new_tag("h2")
-        heading.string = "Summary"
-    heading["id"], heading["class"] = "Summary", "unnumbered"
-    box.append(heading.extract())
     for part in parts:
         del part["data-part"]
         box.append(part.extract())
+    if isinstance(heading := box.find(HEADINGS), Tag):
+        heading.name, heading["id"], heading["class"] = "h2", "Summary", "unnumbered"
     for fold in box.select("details.code"):
         box.append(fold.extract())
     main.insert(0, box)

@@ -2,9 +2,7 @@
 
 import asyncio
 import concurrent.futures
-import html as html_escapes
 import os
-import re
 from pathlib import Path
 
 from labkit.reporting.page.browser import BrowserMissing, install_hint, require_browser
@@ -22,6 +20,7 @@ HEADER = (
     '<div style="font:7pt system-ui,sans-serif;color:#666;width:100%;padding:0 16mm;'
     'display:flex;justify-content:{side}">{text}</div>'
 )
+TITLE = '<span class="title"></span>'  # which the browser fills, as it does the numbers
 PAGE_NUMBERS = '<span><span class="pageNumber"></span> / <span class="totalPages"></span></span>'
 
 
@@ -83,13 +82,8 @@ async def _print(html: str, paper: str, executable: str) -> bytes:
                 tagged=True,
                 outline=True,
                 display_header_footer=True,
-                header_template=HEADER.format(side="flex-start", text=_title(html)),
+                header_template=HEADER.format(side="flex-start", text=TITLE),
                 footer_template=HEADER.format(side="center", text=PAGE_NUMBERS),
             )
         finally:
             await browser.close()
-
-
-def _title(html: str) -> str:
-    found = re.search(r"<title>(.*?)</title>", html, re.DOTALL)
-    return html_escapes.escape(html_escapes.unescape(found[1].strip())) if found else ""

@@ -18,11 +18,9 @@ def render_report(
 ) -> Path:
     """Join executed notebooks, in order, into one page with a table of contents; returns `html`.
 
-    Under the title stand `facts` (label → value: study, date, commit …; a date is that of the runs, for no clock is
-    read here), a link to the page `compare`, and `links` to the runs' notebooks (name → address relative to the page).
-    Cells tagged `summary` become a box under these, before the contents. The same notebooks give the same bytes.
-    RenderError names the notebook and the cell that was not run or failed, and a reference to a label that no figure
-    and no table has.
+    Under the title stand `facts` (label → value), a link to the page `compare`, `links` to the runs' notebooks (name →
+    address relative to the page) and a box of the cells tagged `summary`. The same notebooks give the same bytes.
+    RenderError names a cell that was not run or failed, and a label that is referred to and that nothing has.
     """
     from labkit.reporting.page.exporter import ReportExporter
 

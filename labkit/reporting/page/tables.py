@@ -21,22 +21,13 @@ def dress_tables(soup: BeautifulSoup, main: Tag) -> None:
         del table["border"]
         for cell in table.select("td, tbody th"):
             if len(cell.get_text().strip()) > LONG_CELL:
-                _add_class(cell, "long")
+                cell["class"] = " ".join([*(cell.get("class") or []), "long"])
         for cell in table.select("thead th"):
             if not cell.get_text().strip():  # pandas' corner above the index heads nothing
                 cell.name = "td"
         if table.find_parent("details", class_="parameters") is None:
             table.wrap(soup.new_tag("figure", attrs={"class": "table"}))
         table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
-
-
-def _add_class(tag: Tag, name: str) -> None:
-    tag["class"] = " ".join([*_classes(tag), name])
-
-
-def _classes(tag: Tag) -> list[str]:
-    value = tag.get("class") or []
-    return list(value) if isinstance(value, list) else str(value).split()
 
 
 def place_captions(soup: BeautifulSoup, main: Tag) -> None:
@@ -46,8 +37,6 @@ def place_captions(soup: BeautifulSoup, main: Tag) -> None:
     the table, where it would scroll away with it on a phone.
     """
     for paragraph in main.select("p.caption"):
-        if paragraph.get("data-kind") == "table":
-            continue
         before = paragraph.find_previous(["figure", "p", "h2", "h3", "h4", "pre"])
         is_figure = before is not None and before.name == "figure" and before.find("table") is None
         if isinstance(before, Tag) and is_figure and before.find("figcaption") is None:
@@ -64,8 +53,7 @@ def place_captions(soup: BeautifulSoup, main: Tag) -> None:
     numbers = {"Figure": 0, "Table": 0}
     for caption in main.select("figcaption, p.caption"):
         frame = caption.find_parent("figure")
-        is_table = caption.get("data-kind") == "table" or (frame is not None and "table" in _classes(frame))
-        word = "Table" if is_table else "Figure"
+        word = "Table" if frame is not None and "table" in (frame.get("class") or []) else "Figure"
         text = caption.get_text().strip()
         if not text or re.match(rf"{word}\s+\d", text):
             continue
