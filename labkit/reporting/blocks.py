@@ -70,12 +70,11 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color
     ax.add_patch(FancyArrowPatch(start, end, color=color, **ARROW))
 
 
-def blocks_sentence(wide: int = 256, narrow: int = 64) -> str:
-    """Weights of a Bottleneck's convolutions on `wide` channels beside a BasicBlock's on `narrow` (He et al. 2016)."""
-    bottleneck, basic = 2 * wide * narrow + 9 * narrow**2, 2 * 9 * narrow**2
-    text = f"The convolutions of a Bottleneck on {wide} channels have {whole(bottleneck)} weights"
-    side = "fewer" if bottleneck < basic else "more"
-    return f"{text}, {side} than the {whole(basic)} of a BasicBlock on {narrow}."
+def blocks_sentence() -> str:
+    """Weights of the convolutions of `residual_blocks`, whose channels are those of `layer1` (He et al. 2016)."""
+    bottleneck, basic = 2 * 256 * 64 + 9 * 64**2, 2 * 9 * 64**2
+    text = f"The convolutions of a Bottleneck on 256 channels have {whole(bottleneck)} weights"
+    return f"{text}, fewer than the {whole(basic)} of a BasicBlock on 64."
 
 
 def depth_sentence(architectures: pd.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """A page for the reviewer: what the reporting guidelines ask for, filled from the runs' manifests and the audit.
 
-The guidelines (`references.CLAIM` and those beside it) are named without their items' numbers, which differ by
+The guidelines (see `references`) are named without their items' numbers, which differ by
 edition. What is not known here is called not reported: a checklist that fills itself must not fill in what was never
 written down.
 """
@@ -58,21 +58,15 @@ def by_variant(results: StudyResults, of_run: Callable[[Run], object]) -> str:
 
 def choice_sentence(results: StudyResults) -> str:
     """Which epoch's weights were tested, and what they were chosen by."""
-
-    def of_run(run: Run) -> str:
-        return choice_in_words([run["params"].chosen_by(results.score)])
-
+    which = by_variant(results, lambda run: choice_in_words([run["params"].chosen_by(results.score)]))
     ties = "" if results.runs[0]["params"].select_on == "last" else "; of equal epochs, the one with the lower loss"
-    return f"The weights are those of {by_variant(results, of_run)}{ties}."
+    return f"The weights are those of {which}{ties}."
 
 
 def machine_sentence(results: StudyResults) -> str:
     """On what the runs were trained, and in which precision."""
-
-    def of_run(run: Run) -> str:
-        return f"{run['device']} in {run['precision']} with {plural(run['threads'], 'thread')}"
-
-    return f"Trained on {by_variant(results, of_run)}."
+    on = by_variant(results, lambda r: f"{r['device']} in {r['precision']} with {plural(r['threads'], 'thread')}")
+    return f"Trained on {on}."
 
 
 Rows = list[tuple[str, str, str | None]]

@@ -53,7 +53,10 @@ def deviation_table(rows: Sequence[Row]) -> pd.DataFrame:
             "deviation": f"{row['deviation'].replace('_', ' ')}: {DEVIATIONS[row['deviation']]}",
             "runs": f"{row['proper']} → {row['deviating']}",
         }
-        cells |= {metric(key).short: _changed(key, values) for key, values in row["metrics"].items()}
+        for key, (proper, deviating, *change) in row["metrics"].items():
+            cells[metric(key).short] = f"{metric(key).text(proper)} → {metric(key).text(deviating)}"
+            if not missing(change[0]):
+                cells[metric(key).short] += f": {signed_difference(key, *change).replace(' ', NBSP)}"
         for key, values in row["sizes"].items():
             head, divisor, digits = COST[key]
             cells[head] = " → ".join(dict.fromkeys(fixed(value / divisor, digits) for value in values))
@@ -62,13 +65,6 @@ def deviation_table(rows: Sequence[Row]) -> pd.DataFrame:
             cells["differs, too"] = "; ".join(also) or DASH
         table.append(cells)
     return pd.DataFrame(table)
-
-
-def _changed(key: str, values: Sequence[float]) -> str:
-    """'82.3 % → 80.1 %: −2.2 points [−3.1 to −1.3]'."""
-    proper, deviating, *change = values
-    text = f"{metric(key).text(proper)} → {metric(key).text(deviating)}"
-    return text if missing(change[0]) else f"{text}: {signed_difference(key, *change).replace(' ', NBSP)}"
 
 
 def degradation_sentence(results: StudyResults) -> str:

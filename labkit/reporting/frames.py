@@ -6,8 +6,6 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from labkit.format import missing
-
 
 def joined(table: pd.DataFrame) -> pd.DataFrame:
     """A history with `run` as text, `seed` (0 if absent), sorted by `epoch`."""
@@ -32,15 +30,13 @@ def known(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def floats(table: pd.DataFrame, name: str) -> np.ndarray:
     """Column `name` as floats, None and NA as NaN; all NaN if there is no such column."""
-    if name not in table:
-        return np.full(len(table), np.nan)
-    return np.array([np.nan if missing(value) else float(value) for value in table[name]], dtype=float)
+    column = table[name] if name in table else pd.Series(np.nan, table.index)
+    return pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
 
 
 def mean(values: Iterable[float]) -> float:
     """Mean of what is known, NaN if nothing is."""
-    array = np.array([value for value in values if not np.isnan(value)])
-    return float(array.mean()) if len(array) else float("nan")
+    return float(pd.Series(list(values), dtype=float).mean())
 
 
 def means(table: pd.DataFrame, by: str, name: str) -> dict[str, float]:

@@ -48,17 +48,13 @@ def protocol_rows(results: StudyResults, published: Published | None) -> list[Ro
         params = mine[0]["params"] if mine else None
         if params and params.split == "group" and params.select_on != "test" and not params.augment_test:
             course, honest, gap = None, course, None
-        cells = {"published": _published_cell(published, name), "course": course, "honest": honest}
-        same = bool(mine and cells["published"] and _same_images(mine[0], cells["published"]["n"]))
+        theirs = None
+        if published and name in published.scores:
+            theirs = published.model_dump(include={"data", "n", "majority"}) | {"estimate": published.scores[name]}
+        cells = {"published": theirs, "course": course, "honest": honest}
+        same = bool(mine and published and theirs and _same_images(mine[0], published.n))
         rows.append({"run": name, "gap": gap, "same_data": same} | cells)
     return rows
-
-
-def _published_cell(published: Published | None, name: str) -> Row | None:
-    if published is None or name not in published.scores:
-        return None
-    of_all = {"data": published.data, "n": published.n, "majority": published.majority}
-    return of_all | {"estimate": published.scores[name]}
 
 
 def _cell(mine: Sequence[Run], score: str) -> Row | None:
@@ -66,7 +62,7 @@ def _cell(mine: Sequence[Run], score: str) -> Row | None:
     if not mine or mine[0].get(score) is None:
         return None
     first = mine[0]
-    intervals = first["intervals"] if len(mine) == 1 else intervals_over_seeds(mine)
+    intervals = intervals_over_seeds(mine)
     low, high = intervals.loc[score, ["low", "high"]] if score in intervals.index else (None, None)
     values = [run[score] for run in mine]
     return {
@@ -85,10 +81,8 @@ def _gap(honest: Sequence[Run], mine: Sequence[Run], score: str) -> tuple[float,
     """How much more the course protocol gives at one class mix, with interval; None for a metric of probabilities."""
     tests = [[run["test"] for run in one] for one in (honest, mine)]
     found = unpaired_difference(*tests, n_classes=len(mine[0]["classes"]))
-    if score not in found.index:
-        return None
-    row = found.loc[score]
-    return float(row["difference"]), float(row["low"]), float(row["high"])
+    difference, low, high = found.reindex([score])[["difference", "low", "high"]].to_numpy(float)[0]
+    return (difference, low, high) if score in found.index else None
 
 
 def data_in_words(run: Run) -> str:

@@ -59,12 +59,9 @@ def _told_apart(results: StudyResults) -> str:
         if name != results.chosen:
             row = results.differences.loc[(name, results.chosen, results.score)]
             found.setdefault(verdict(row), []).append(name)
-    said = [words.format(_of(found[key])) for key, words in APART.items() if key in found]
+    named = {key: listing(of) if len(of) <= 3 else f"{word(len(of))} others" for key, of in found.items()}
+    said = [words.format(named[key]) for key, words in APART.items() if key in named]
     return f"On {metric(results.score).name}, {results.chosen} {listing(said)}." if said else ""
-
-
-def _of(names: list[str]) -> str:
-    return listing(names) if len(names) <= 3 else f"{word(len(names))} others"
 
 
 def _how_sound(results: StudyResults) -> str:

@@ -49,7 +49,7 @@ def estimates(
 
 def _ends(intervals: pd.DataFrame | None, key: str) -> tuple[float, float]:
     if intervals is None or key not in intervals.index:
-        return float("nan"), float("nan")
+        return NAN, NAN
     return float(intervals.at[key, "low"]), float(intervals.at[key, "high"])
 
 
@@ -77,14 +77,10 @@ def results_table(
         rows.append(row)
     if baseline is not None:
         row = {"variant": BASELINE, "n": whole(baseline.get("n"))} | ({"seeds": ""} if several else {})
-        scores = {key: baseline.get(key) for key in metrics}  # of constant predictions: a kappa of 0, without spread
-        rows.append(
-            row
-            | {
-                metric(key).short: with_interval(key, of, *[0] * 2 * (of == 0 and key == "qwk"))
-                for key, of in scores.items()
-            }
-        )
+        for key in metrics:  # of constant predictions: a kappa of 0, without spread
+            ends = [0, 0] if key == "qwk" and baseline.get(key) == 0 else []
+            row[metric(key).short] = with_interval(key, baseline.get(key), *ends)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -108,10 +104,7 @@ def variants_table(runs: Mapping[str, Run], ignore: Sequence[str] = ()) -> pd.Da
 
 
 def parameters_table(runs: Mapping[str, Run], defaults: Run, ignore: Sequence[str] = ()) -> pd.DataFrame:
-    """Every parameter that any run sets otherwise than its default: columns parameter, default, and value.
-
-    `runs` is name -> parameters. A value that all share stands alone, others with the runs that have them.
-    """
+    """Columns parameter, default, and value (with its runs unless all share it) of what any run sets otherwise."""
     rows = []
     for key, default in defaults.items():
         values: dict[str, list[str]] = {}
@@ -162,5 +155,4 @@ def runs_sentence(runs: Sequence[Mapping[str, Any]]) -> str:
     text = f"{'Every run' if len(runs) > 1 else 'The run'} predicted the test images once"
     if often:
         text = f"Not every run predicted the test images just once: {listing(often)} did not"
-    runs_again = "no run" if not again else plural(again, "run")
-    return f"{text}; {runs_again} {'was' if again <= 1 else 'were'} interrupted."
+    return f"{text}; {plural(again, 'run') if again else 'no run'} {'was' if again <= 1 else 'were'} interrupted."

@@ -126,12 +126,11 @@ def points_sentence(points: pd.DataFrame, question: Question) -> str:
 
 def joined_sentence(joined: list[dict[str, Any]], results: StudyResults) -> str:
     """How much each variant gains by the other eye, in the study's score."""
-    first = results.firsts
-    named, lines = metric(results.score), []
+    named, first, lines = metric(results.score), results.firsts, []
     for one in joined:
         name = one["run"].removesuffix(BOTH_EYES)
-        before, after = first[name][results.score], one[results.score]
-        lines.append(f"{name} {named.text(before)}{NBSP}→{NBSP}{named.text(after)}")
+        before, after = (named.text(run[results.score]) for run in (first[name], one))
+        lines.append(f"{name} {before}{NBSP}→{NBSP}{after}")
     return f"With the other eye's output, {named.name} becomes: {'; '.join(lines)}."
 
 
