@@ -104,6 +104,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return DASH if missing(share) else f"{fixed(float(share) * 100, digits)}{NBSP}%"  # type: ignore[arg-type]
 
 
+def times(factor: float) -> str:
+    """2.53 -> '2.5 times', 25.3 -> '25 times'."""
+    return f"{fixed(factor, 1 if factor < 10 else 0)} times"
+
+
 def whole(count: float | None) -> str:
     """28100 -> '28,100'."""
     return fixed(count, 0)

@@ -1,6 +1,6 @@
 """The figure of one ablation: pairs of variants that differ in one thing, how they learnt and what it changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from labkit.format import NBSP, fixed, metric, signed
 from labkit.reporting.frames import floats, joined, known, only, parts
-from labkit.reporting.labels import GAP, EndLabel, label_line_ends, named_glyph, wrap
+from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph, wrap
 from labkit.reporting.style import GREY, Palette, new_figure, row_axis, styled, value_axis
 
 MOST = 4  # pairs in one figure: what a page holds
@@ -25,16 +25,14 @@ Pair = tuple[str, str]
 def ablation_figure(
     pairs: pd.DataFrame, histories: pd.DataFrame, sensitivities: pd.DataFrame, palette: Palette, *, score: str
 ) -> Figure:
-    """One row of panels for each pair (a, b): accuracy by epoch, sensitivity of each class, the difference b - a.
+    """For each of at most MOST pairs (a, b) a row: accuracy by epoch, sensitivity of each class, the difference b - a.
 
     `pairs`: columns a, b, metric, difference, low, high (fractions), a row for accuracy and one for `score`; unknown
     ends are NaN. `histories`: columns run, epoch, train_accuracy, and val_accuracy or test_accuracy, [seed].
     `sensitivities`: columns run, class, sensitivity (fraction), [seed]. Of several seeds the first is drawn, while
-    differences are those of means. Raises ValueError for no pair or more than four.
+    differences are those of means.
     """
     names: list[Pair] = list(dict.fromkeys(zip(pairs["a"], pairs["b"], strict=True)))
-    if not 1 <= len(names) <= MOST:
-        raise ValueError(f"one figure shows 1 to {MOST} pairs, not {len(names)}; draw several figures")
     runs = list(dict.fromkeys(run for pair in names for run in pair))
     of_run = {run: part for run, part in parts(joined(histories), "run").items() if run in runs}
     of_run = {run: only(part, "seed", min(part["seed"])) for run, part in of_run.items()}
@@ -50,7 +48,7 @@ def ablation_figure(
     rows[-1][0].set_xlabel("epoch")
     rows[-1][1].set_xlabel("share found (%)")
     rows[-1][2].set_xlabel("points" if metric(score).percent else "points or hundredths", loc="right")
-    _label_curves(fig, [row[0] for row in rows], [_ends(of_run, pair, palette) for pair in names])
+    label_line_ends(fig, [(row[0], _ends(of_run, pair, palette)) for row, pair in zip(rows, names, strict=True)])
     return fig
 
 
@@ -122,21 +120,6 @@ def _ends(histories: Mapping[str, pd.DataFrame], pair: Pair, palette: Palette) -
             if len(values):
                 ends.append(EndLabel(values[-1], text, palette[run].ink))
     return ends
-
-
-def _label_curves(fig: Figure, axes: Sequence[Axes], labels: Sequence[Sequence[EndLabel]]) -> None:
-    """Label all lines' ends; the layout is settled once, with room for the widest label of each line of panels."""
-    room = [
-        ax.annotate(end.text, (1, 0.5), (GAP, 0), xycoords="axes fraction", textcoords="offset points", va="center")
-        for ax, ends in zip(axes, labels, strict=True)
-        for end in ends
-    ]
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")
-    for text in room:
-        text.remove()
-    for ax, ends in zip(axes, labels, strict=True):
-        label_line_ends(fig, ax, ends)
 
 
 def _dumbbells(ax: Axes, sensitivities: pd.DataFrame, classes: list[str], pair: Pair, palette: Palette) -> None:

@@ -13,23 +13,19 @@ from labkit.reporting.style import COLORS, WIDTH, new_figure, styled, value_axis
 
 @styled
 def class_histogram(counts: pd.DataFrame) -> Figure:
-    """Images per class and split: a bar for each class's share, with its count and percentage written on it.
+    """Images per class and split: a bar for each class's share of its split, with its count and percentage.
 
-    `counts`: one row per class (index: class names), one column per split, integers. Splits of different size
-    share one scale because the bars are shares of their split. Splits without (labelled) images are left out;
-    raises ValueError when that leaves none.
+    `counts`: integers, one row per class (index: class names), a column for each of at most three splits, of which
+    those without labelled images are left out; raises ValueError when that leaves none.
     """
     numbers = {str(split): floats(counts, split) for split in counts.columns}
     numbers = {split: values for split, values in numbers.items() if values.sum() > 0}
     if not numbers:
         raise ValueError("class_histogram got no labelled image in any split")
-    columns = len(numbers) if len(numbers) <= 3 else 2
-    lines = -(-len(numbers) // columns)
-    fig = new_figure(height=lines * (0.55 + (0.36 if columns == 3 else 0.3) * len(counts)) + 0.3)
-    axes = fig.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for ax in axes.flat[len(numbers) :]:
-        ax.set_axis_off()
-    for ax, (split, values) in zip(axes.flat, numbers.items(), strict=False):
+    columns = len(numbers)
+    fig = new_figure(height=0.85 + (0.36 if columns == 3 else 0.3) * len(counts))
+    axes = fig.subplots(1, columns, sharex=True, sharey=True, squeeze=False)[0]
+    for ax, (split, values) in zip(axes, numbers.items(), strict=True):
         shares = values / values.sum()
         ax.barh(range(len(counts)), shares, height=0.62, color=COLORS[5])
         for row, (count, share) in enumerate(zip(values, shares, strict=True)):
@@ -42,7 +38,7 @@ def class_histogram(counts: pd.DataFrame) -> Figure:
     text_width = 0.55 if columns == 3 else 1.15
     panel = (WIDTH - 1.3) / columns
     top = max(float(values.max() / values.sum()) for values in numbers.values())
-    first = axes[0, 0]
+    first = axes[0]
     first.set_xlim(0, top * panel / (panel - text_width))
     value_axis(first.xaxis, in_percent=True, ticks=4)
     ticks = [tick for tick in first.get_xticks() if tick <= top + 0.02]  # no tick under the text
@@ -102,10 +98,7 @@ def oversampling_sentence(before: Sequence[int], after: Sequence[int], classes: 
 def class_weights_table(
     classes: Sequence[str], counts: Sequence[int], weights_by_run: Mapping[str, Sequence[float]]
 ) -> pd.DataFrame:
-    """One row per class: its training images with their share, and its weight in the loss of each run.
-
-    `counts`: training images per class, as they are. `weights_by_run`: run -> weight per class.
-    """
+    """One row per class: its training images with their share, and its weight in the loss of each run."""
     shares = [f"{whole(n)} ({percent(n / sum(counts))})" for n in counts]
     table = {"class": list(classes), "training images": shares}
     table |= {run: [fixed(weight, 3) for weight in weights] for run, weights in weights_by_run.items()}

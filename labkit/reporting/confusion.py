@@ -19,28 +19,6 @@ PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
 
 
 @styled
-def confusion_matrix(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
-    """One confusion matrix; `matrix`: counts (C, C), rows true, columns predicted.
-
-    Each cell shows the count and below it the percentage of its row (images of that true class).
-    """
-    cell = float(np.clip(5.0 / len(classes), 0.62, 0.95))
-    fig = new_figure(height=cell * len(classes) * 0.85 + 1.0, width=min(WIDTH, cell * len(classes) + 2.0))
-    ax = fig.subplots()
-    _heatmap(ax, matrix, size=8 if len(classes) > 6 else 9, digits=1)
-    totals = matrix.sum(axis=1)
-    ax.set_xticks(ax.get_xticks(), [wrap(name, 13) for name in classes], rotation=0 if len(classes) < 6 else 45)
-    if len(classes) >= 6:
-        for tick in ax.get_xticklabels():
-            tick.set(ha="right", rotation_mode="anchor")
-    rows = [f"{wrap(name, 16)}\nn = {whole(total)}" for name, total in zip(classes, totals, strict=True)]
-    ax.set_yticks(ax.get_yticks(), rows, rotation=0)
-    ax.set_xlabel("predicted")
-    ax.set_ylabel("true")
-    return fig
-
-
-@styled
 def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
     """Small multiples, one matrix (C, C) of counts per variant, all on one colour scale (share of the row).
 
@@ -135,10 +113,10 @@ def row_shares(matrix: np.ndarray) -> np.ndarray:
     return np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
 
 
-def _heatmap(ax: Axes, matrix: np.ndarray, size: float, sign: bool = True, digits: int = 0) -> None:
+def _heatmap(ax: Axes, matrix: np.ndarray, size: float, sign: bool) -> None:
     shares = row_shares(matrix)
     texts = [
-        f"{whole(count)}\n{percent(share, digits)}" if sign else f"{int(count)}\n{fixed(share * 100, 0)}"
+        f"{whole(count)}\n{percent(share, 0)}" if sign else f"{int(count)}\n{fixed(share * 100, 0)}"
         for count, share in zip(matrix.flat, shares.flat, strict=True)
     ]
     sns.heatmap(

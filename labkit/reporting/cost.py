@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from labkit.format import fixed, metric, millions, missing, plural, word
+from labkit.format import fixed, metric, millions, missing, plural, times, word
 from labkit.reporting.frames import known, means
-from labkit.reporting.labels import label_points, wrap
+from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
 
 COST = {  # column -> header, divisor, digits
@@ -26,7 +25,7 @@ LEAST_SPAN = 0.05  # of the axis of a score
 
 @styled
 def cost_figure(costs: pd.DataFrame, palette: Palette, *, score: str) -> Figure:
-    """Minutes of training against a score, each variant a dot labelled with its name and number of parameters.
+    """Minutes of training against a score, each variant a dot; right of it names and numbers of parameters.
 
     `costs`: columns run, minutes, parameters (a count) and the column named by `score`; seeds of a run are averaged.
     The time axis is logarithmic where the longest run took ten times the shortest or more.
@@ -34,11 +33,11 @@ def cost_figure(costs: pd.DataFrame, palette: Palette, *, score: str) -> Figure:
     costs = known(costs, score)
     minutes, scores, sizes = (means(costs, "run", name) for name in ("minutes", score, "parameters"))
     runs = palette.ordered(minutes)
-    fig = new_figure(height=3.4)
+    fig = new_figure(height=max(3.4, 0.6 + 0.4 * len(runs)))
     ax = fig.subplots()
     for run in runs:
         ax.plot(minutes[run], scores[run], **palette[run].dot(8, edge=1.5))
-    ax.margins(0.18, 0.2)
+    ax.margins(0.1, 0.2)
     times = minutes.values()
     if times and 0 < 10 * min(times) <= max(times):
         ax.set_xscale("log")
@@ -52,9 +51,9 @@ def cost_figure(costs: pd.DataFrame, palette: Palette, *, score: str) -> Figure:
     if high - low < LEAST_SPAN:  # what differs by less than a hundredth must not look far apart
         ax.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
     ax.grid()
-    texts = [f"{wrap(run, 22)}\n{millions(sizes[run])} parameters" for run in runs]
-    points = np.array([(minutes[run], scores[run]) for run in runs]).reshape(-1, 2)
-    label_points(fig, ax, points, texts, [palette[run].ink for run in runs])
+    texts = [f"{named_glyph(palette, run, 22)}\n    {millions(sizes[run])} parameters" for run in runs]
+    ends = [EndLabel(scores[run], text, palette[run].ink) for run, text in zip(runs, texts, strict=True)]
+    label_line_ends(fig, [(ax, ends)])
     return fig
 
 
@@ -67,9 +66,8 @@ def cost_sentence(costs: pd.DataFrame, score: str) -> str:
         return f"Training {slow} took {longest}."
     if longest == shortest:
         return f"{'Both' if len(minutes) == 2 else f'All {word(len(minutes))}'} variants took {longest} to train."
-    ratio = minutes[slow] / minutes[fast]
-    factor = f"{fixed(ratio, 1 if ratio < 10 else 0)} times as long as"
-    text = f"{slow} took the longest to train, {longest}, {factor} {fast} ({shortest})"
+    factor = times(minutes[slow] / minutes[fast])
+    text = f"{slow} took the longest to train, {longest}, {factor} as long as {fast} ({shortest})"
     gain = scores[slow] - scores[fast]
     if missing(gain):
         return f"{text}."

@@ -1,7 +1,7 @@
 """Place text beside what it names without covering other text; sizes are measured with the renderer."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,12 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
-from labkit.reporting.style import GREY, Palette
+from labkit.reporting.style import Palette
 
 POINTS = 72  # in an inch
 LEADER: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
 BESIDE: dict[str, Any] = {"textcoords": "offset points", "va": "center", "linespacing": 1.0}
 GAP = 14  # points between the end of a line and its label
-RADIUS = 6  # of a dot, in points
 
 
 @dataclass(frozen=True)
@@ -64,66 +63,26 @@ def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: fl
     return centres
 
 
-def label_line_ends(fig: Figure, ax: Axes, labels: Sequence[EndLabel]) -> None:
-    """Write each label right of `ax`, near its line's end, with a thin leader to it. Freezes the layout."""
-    texts = []
-    for label in labels:
-        place = {
-            "xy": (1, label.y),
-            "xycoords": ("axes fraction", "data"),
-            "xytext": (GAP, 0),
-            "annotation_clip": False,
-        }
-        leader = LEADER | {"color": label.color, "shrinkA": 2, "relpos": (0, 0.5)}
-        texts.append(ax.annotate(label.text, **place, **BESIDE, color=label.color, arrowprops=leader))
+def label_line_ends(fig: Figure, labels: Sequence[tuple[Axes, Sequence[EndLabel]]]) -> None:
+    """Write each label right of its `Axes`, near its line's end, with a thin leader to it. Freezes the layout."""
+    written = []
+    for ax, ends in labels:
+        written.append([])
+        for end in ends:
+            place = {"xycoords": ("axes fraction", "data"), "xytext": (GAP, 0), "annotation_clip": False}
+            leader = LEADER | {"color": end.color, "shrinkA": 2, "relpos": (0, 0.5)}
+            text = ax.annotate(end.text, (1, end.y), **place, **BESIDE, color=end.color, arrowprops=leader)
+            written[-1].append(text)
     fig.draw_without_rendering()  # settles the layout with the labels in it
     fig.set_layout_engine("none")
-    frame = ax.get_window_extent()
-    heights = [_text_box(text).height + 3 for text in texts]
-    wanted = [float(ax.transData.transform((0, label.y))[1]) for label in labels]
-    for text, start, end in zip(texts, wanted, spread(wanted, heights, frame.y0 - 8, frame.y1 + 8), strict=True):
-        text.xyann = (GAP, (end - start) / fig.dpi * POINTS)
-
-
-def label_points(fig: Figure, ax: Axes, points: np.ndarray, texts: Sequence[str], colors: Sequence[str]) -> None:
-    """Write each text beside its point (shape (n, 2), data units) where it covers no dot and no other text.
-
-    Greedy: of rings of places around the point, ever wider, the first free one inside the axes is taken. Freezes the
-    layout.
-    """
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")
-    scale = fig.dpi / POINTS
-    frame = ax.get_window_extent()
-    pixels = ax.transData.transform(points)
-    reach = RADIUS * scale
-    taken = [Bbox([[x - reach, y - reach], [x + reach, y + reach]]) for x, y in pixels]
-    for (x, y), point, text, color in zip(pixels, points, texts, colors, strict=True):
-        leader = LEADER | {"color": GREY, "shrinkB": RADIUS}
-        label = ax.annotate(text, tuple(point), (0, 0), **BESIDE, color=color, ha="center", arrowprops=leader)
-        size = _text_box(label)
-        boxes = [
-            Bbox.from_bounds(x + dx * scale - size.width / 2, y + dy * scale - size.height / 2, size.width, size.height)
-            for dx, dy in _ring(size.width / scale, size.height / scale)
-        ]
-        inside = (box for box in boxes if frame.contains(*box.min) and frame.contains(*box.max))
-        free = (box for box in inside if not any(box.overlaps(other) for other in taken))
-        box = next(free, boxes[0])
-        taken.append(box)
-        if abs((box.x0 + box.x1) / 2 - x) > reach:
-            label.set_multialignment("left" if box.x0 > x else "right")
-        label.xyann = (((box.x0 + box.x1) / 2 - x) / scale, ((box.y0 + box.y1) / 2 - y) / scale)
-        if label.arrow_patch is not None and np.hypot(*label.xyann) < max(size.width, size.height) / scale:
-            label.arrow_patch.set_visible(False)  # close enough to need no leader
+    for (ax, ends), texts in zip(labels, written, strict=True):
+        frame = ax.get_window_extent()
+        heights = [_text_box(text).height + 3 for text in texts]
+        wanted = [float(ax.transData.transform((0, end.y))[1]) for end in ends]
+        for text, start, end in zip(texts, wanted, spread(wanted, heights, frame.y0 - 8, frame.y1 + 8), strict=True):
+            text.xyann = (GAP, (end - start) / fig.dpi * POINTS)
 
 
 def _text_box(text: Annotation) -> Bbox:
     """Extent of the text alone, in pixels; an Annotation's own extent includes its arrow."""
     return Text.get_window_extent(text)
-
-
-def _ring(width: float, height: float) -> Iterator[tuple[float, float]]:
-    """Offsets of a label's centre: right, left, above, below and the corners, in widening rings."""
-    for gap in (3, 8, 16, 26, 40, 60, 85):
-        dx, dy = width / 2 + RADIUS + gap, height / 2 + RADIUS + gap
-        yield from ((dx, 0), (-dx, 0), (0, dy), (0, -dy), (dx, dy), (dx, -dy), (-dx, dy), (-dx, -dy))

@@ -38,18 +38,15 @@ def learning_curves(
     columns = {f"{split}_{quantity}": title for split, title in PANELS.items()}
     columns = {name: title for name, title in columns.items() if len(known(history, name))}
     baseline = baseline if baseline and quantity == "accuracy" else {}
-    if not columns:
-        raise ValueError(f"the history has no column train_{quantity}, val_{quantity} or test_{quantity} with numbers")
     history = joined(history)
     palette = palette or Palette(history["run"])
     of_run = parts(history, "run")
     runs = palette.ordered(of_run)
     fig = new_figure(height=max(2.9, 0.9 + 0.3 * len(runs)))
     axes = fig.subplots(1, len(columns), sharex=True, sharey=True, squeeze=False)[0]
-    marked = False
     for ax, (column, title) in zip(axes, columns.items(), strict=True):
         for run in runs:
-            marked |= _draw_run(ax, of_run[run], column, palette, run)
+            _draw_run(ax, of_run[run], column, palette, run)
         if (split := column.split("_")[0]) in baseline:
             ax.axhline(baseline[split], color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
         ax.set_title(title)
@@ -61,21 +58,18 @@ def learning_curves(
     axes[0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0].set_ylabel(metric(quantity).name)
     value_axis(axes[0].yaxis, metric(quantity).percent, ticks=10)
-    if marked:
+    if (floats(history, "chosen") > 0).any():
         axes[-1].set_title("○ chosen epoch", loc="right", fontweight="normal", fontsize=8.5, color=GREY)
     last = list(columns)[-1]
     ends = [EndLabel(_end(of_run[run], last), named_glyph(palette, run), palette[run].ink) for run in runs]
     if (level := baseline.get(last.split("_")[0])) is not None:
         ends.append(EndLabel(level, f"majority class\n{percent(level)}", GREY))
-    label_line_ends(fig, axes[-1], [end for end in ends if np.isfinite(end.y)])
+    label_line_ends(fig, [(axes[-1], [end for end in ends if np.isfinite(end.y)])])
     return fig
 
 
-def _draw_run(ax: Axes, history: pd.DataFrame, column: str, palette: Palette, run: str) -> bool:
-    """Draw the seeds of one run; True if a chosen epoch was marked."""
-    style = palette[run]
-    seeds = parts(history, "seed")
-    marked = False
+def _draw_run(ax: Axes, history: pd.DataFrame, column: str, palette: Palette, run: str) -> None:
+    style, seeds = palette[run], parts(history, "seed")
     for seed in seeds.values():
         part = known(seed, column)
         epochs, values = floats(part, "epoch"), floats(part, column)
@@ -93,11 +87,8 @@ def _draw_run(ax: Axes, history: pd.DataFrame, column: str, palette: Palette, ru
             alpha=0.75 if len(seeds) > 1 else 1,
         )
         chosen = floats(part, "chosen") > 0
-        if chosen.any():
-            ring = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.4}
-            ax.plot(epochs[chosen], values[chosen], "o", color=style.color, zorder=5, **ring)
-            marked = True
-    return marked
+        ring = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.4}
+        ax.plot(epochs[chosen], values[chosen], "o", color=style.color, zorder=5, **ring)
 
 
 def _end(run: pd.DataFrame, column: str) -> float:
@@ -187,7 +178,7 @@ def _gaps_sentence(table: pd.DataFrame) -> str:
     printed = {metric("accuracy").difference(gap) for gap in gaps.values()}
     who = widest if len(gaps) == 1 else "all variants" if len(gaps) == len(of_run) else f"all of {listing(list(gaps))}"
     who += f" (the widest gap is that of {widest})" if len(printed) > 1 else ""
-    split = listing([word for column, word in SPLITS.items() if column in {beside[run] for run in gaps}], "or")
+    split = listing([word for column, word in SPLITS.items() if column in map(beside.get, gaps)], "or")
     if printed == {metric("accuracy").difference(0.0)}:
         return f"At the last epoch training and {split} accuracy agree for {who}: {numbers}, no over-fitting."
     side, most = "above" if gaps[widest] >= 0 else "below", metric("accuracy").difference(OVERFIT)

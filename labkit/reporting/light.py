@@ -9,13 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from labkit.format import NBSP, article, fixed, listing, metric, word
+from labkit.format import NBSP, article, fixed, listing, metric, times, word
 from labkit.reporting.comparisons import compare_sentence
 from labkit.reporting.cost import COST, cost_table
-from labkit.reporting.frames import floats, means
+from labkit.reporting.frames import floats, means, only
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
 from labkit.reporting.results import Comparison
-from labkit.reporting.scores import seed_means
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
 from labkit.reporting.tables import estimates, results_table
 
@@ -37,25 +36,29 @@ def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
     Run dicts with `run`, the score, `intervals` and the keys of QUANTITIES; seeds are averaged and then have no
     interval.
     """
-    scores = seed_means(estimates(runs, [score]), score)
+    table = estimates(runs, [score])
+    scores = means(table, "run", "estimate")
     names, costs = palette.ordered(scores), _costs(runs)
     fig = new_figure(height=0.3 + 2 * min(4.4, 1.9 + 0.22 * len(names)))
     axes = fig.subplots(2, 2, sharey=True)
     axes[0, 0].margins(y=0.15)
     for ax, (key, (label, _, _)) in zip(axes.flat, QUANTITIES.items(), strict=True):
         for name in names:
-            style, cost, score_of = palette[name], costs.loc[name, key] / COST[key][1], scores[name]
-            ax.plot([cost, cost], [score_of.low, score_of.high], color=style.color, linewidth=1.2, alpha=0.5, zorder=1)
-            ax.plot(cost, score_of.estimate, **style.dot(7))
+            style, cost, seeds = palette[name], costs.loc[name, key] / COST[key][1], only(table, "run", name)
+            if len(seeds) == 1:  # a mean of ends would be no interval
+                ax.plot(
+                    [cost, cost], seeds[["low", "high"]].iloc[0], color=style.color, linewidth=1.2, alpha=0.5, zorder=1
+                )
+            ax.plot(cost, scores[name], **style.dot(7))
         _logarithmic(ax, costs.loc[names, key] / COST[key][1])
         ax.set_xlabel(label)
         ax.grid()
         value_axis(ax.yaxis, metric(score).percent)
     for ax in axes[:, 0]:
         ax.set_ylabel(metric(score).name)
-    ends = [EndLabel(scores[name].estimate, named_glyph(palette, name, 20), palette[name].ink) for name in names]
-    for ax in axes[:, 1]:  # the panels of a line share their heights, so the names stand once, right of the last
-        label_line_ends(fig, ax, ends)
+    ends = [EndLabel(scores[name], named_glyph(palette, name, 20), palette[name].ink) for name in names]
+    # The panels of a line share their heights, so the names stand once, right of the last.
+    label_line_ends(fig, [(ax, ends) for ax in axes[:, 1]])
     return fig
 
 
@@ -89,10 +92,7 @@ def light_table(runs: Runs, score: str) -> pd.DataFrame:
 
 
 def light_sentence(runs: Runs, score: str) -> str:
-    """Which variants are worth their cost, and what the lightest gives up against the best.
-
-    `runs` as in `light_figure`; seeds are averaged. Costs are compared as the table prints them.
-    """
+    """Which variants are worth their cost as printed, and what the lightest gives up against the best."""
     scores = means(estimates(runs, [score]), "run", "estimate")
     if not scores:
         return f"No variant has a known {metric(score).name}."
@@ -101,10 +101,9 @@ def light_sentence(runs: Runs, score: str) -> str:
     costs["milliseconds"] = costs.groupby(["flops", "parameters"])["milliseconds"].transform("mean")
     if len(scores) == 1:
         ((run, value),) = scores.items()
-        amounts = [
-            f"{fixed(costs.loc[run, key] / COST[key][1], COST[key][2])}{NBSP}{unit}{words}"
-            for key, (_, words, unit) in QUANTITIES.items()
-        ]
+        amounts = []
+        for key, (_, words, unit) in QUANTITIES.items():
+            amounts.append(f"{fixed(costs.loc[run, key] / COST[key][1], COST[key][2])}{NBSP}{unit}{words}")
         text = f"The only variant, {run}, has {article(metric(score).name)} of {metric(score).text(value)}"
         return f"{text} and costs {listing(amounts)}."
     return f"{_best_and_lightest(scores, costs, score)} {_front(scores, costs, score)}"
@@ -160,7 +159,7 @@ def _times(key: str, pair: pd.DataFrame) -> str:
         return f"nearly as many {words}"
     if ratio < 1:
         return f"{fixed(1 / ratio, 1)} times as many {words}"
-    return f"{fixed(ratio, 1 if ratio < 10 else 0)} times fewer {words}"
+    return f"{times(ratio)} fewer {words}"
 
 
 def _front(scores: Mapping[str, float], costs: pd.DataFrame, score: str) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from labkit.format import fixed, plural, rate
+from labkit.format import fixed, plural, rate, times
 from labkit.reporting.frames import floats
 from labkit.reporting.style import COLORS, FAINT, GREY, new_figure, styled
 
@@ -72,14 +72,10 @@ def range_test_sentence(tested: pd.DataFrame, found: Mapping[str, float], used: 
     low, high = sorted(found.values())
     verdict = "which is of that order"
     if used > 3 * high:
-        verdict = f"{_times(used / high)} as large as the larger of the two: check that its loss is stable"
+        verdict = f"{times(used / high)} as large as the larger of the two: check that its loss is stable"
     elif used < low / 3:
-        verdict = f"{_times(low / used)} smaller than the smaller of the two: it may learn slowly"
+        verdict = f"{times(low / used)} smaller than the smaller of the two: it may learn slowly"
     return (
         f"Over {steps} the loss falls fastest at a learning rate of {rate(found['steepest'])}; half-way down its "
         f"longest fall, the usual choice, lies {rate(found['valley'])}. This run uses {rate(used)}, {verdict}."
     )
-
-
-def _times(factor: float) -> str:
-    return f"{fixed(factor, 1 if factor < 10 else 0)} times"

@@ -19,21 +19,12 @@ AXES = {"roc": ("false positives (%)", "sensitivity (%)"), "pr": ("sensitivity (
 
 
 @styled
-def roc_curves(curves: pd.DataFrame, palette: Palette, of: Sequence[str]) -> Figure:
-    """Sensitivity against 1 - specificity; dashed: random. `curves`: as `evaluation.curves`; `of`: which of them.
+def ranking_curves(curves: pd.DataFrame, palette: Palette, of: Sequence[str], kind: str = "roc") -> Figure:
+    """ROC curves, or with the kind 'pr' PPV against sensitivity; dashed: random. `curves`: as `evaluation.curves`.
 
-    One panel each; the variants' names stand once, with their AUROC where there is one panel only.
+    One panel for each of these that `of` names; the variants' names stand once, with their areas where there is one
+    panel only.
     """
-    return _panels(curves, palette, "roc", of)
-
-
-@styled
-def precision_recall_curves(curves: pd.DataFrame, palette: Palette, of: Sequence[str]) -> Figure:
-    """Positive predictive value against sensitivity; dashed: random, the share of positives. As `roc_curves`."""
-    return _panels(curves, palette, "pr", of)
-
-
-def _panels(curves: pd.DataFrame, palette: Palette, kind: str, of: Sequence[str]) -> Figure:
     table = only(curves, "kind", kind)
     names = [name for name in parts(table, "of") if name in of]
     if not names:
@@ -42,8 +33,11 @@ def _panels(curves: pd.DataFrame, palette: Palette, kind: str, of: Sequence[str]
     runs = palette.ordered(table["run"])
     columns = min(3, len(names) + 1)  # one place more than panels, for the names
     lines = -(-(len(names) + 1) // columns)
-    keys = [_key(table, palette, run, kind, names) for run in runs]
-    needed = LINE * sum(text.count("\n") + 1 for text, _ in keys) + 0.05 * len(keys) + 0.5
+    keys = {run: named_glyph(palette, run, 22) for run in runs}
+    if len(names) == 1:
+        areas = {run: fixed(area, 3) for run, area in means(table, "run", "area").items()}
+        keys = {run: f"{text}\n    {NAMES[kind]} {areas[run]}" for run, text in keys.items()}
+    needed = LINE * sum(text.count("\n") + 1 for text in keys.values()) + 0.05 * len(keys) + 0.5
     fig = new_figure(height=max(2.45 * lines, needed * lines), width=WIDTH if columns == 3 else 5.2)
     axes = fig.subplots(lines, columns, squeeze=False)
     for ax in axes.flat[len(names) :]:
@@ -58,9 +52,9 @@ def _panels(curves: pd.DataFrame, palette: Palette, kind: str, of: Sequence[str]
         if place % columns == 0:
             ax.set_ylabel(AXES[kind][1])
     down = 0.0  # points below the top of the place for the names
-    for text, color in keys:
+    for run, text in keys.items():
         place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "linespacing": 1.15}
-        axes.flat[len(names)].annotate(text, (0, 1), (0, -down), color=color, fontsize=8.5, **place)
+        axes.flat[len(names)].annotate(text, (0, 1), (0, -down), color=palette[run].ink, fontsize=8.5, **place)
         down += (text.count("\n") + 1) * LINE * POINTS + 3
     return fig
 
@@ -80,15 +74,6 @@ def _panel(ax: Axes, table: pd.DataFrame, palette: Palette, runs: Sequence[str],
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_ticks([0, 0.5, 1], ["0", "50", "100"])
     ax.grid()
-
-
-def _key(table: pd.DataFrame, palette: Palette, run: str, kind: str, names: Sequence[str]) -> tuple[str, str]:
-    """A variant's name beside its colour; with its area where there is one panel only."""
-    text = named_glyph(palette, run, 22)
-    if len(names) == 1:
-        area = fixed(floats(only(table, "run", run), "area")[0], 3)
-        text += f"\n    {NAMES[kind]} {area}"
-    return text, palette[run].ink
 
 
 def question_sentence(curves: pd.DataFrame, of: str) -> str:

@@ -56,8 +56,7 @@ def saliency_rows(test: pd.DataFrame, wrong: pd.DataFrame, each: int = 4) -> pd.
 def saliency_gallery(rows: pd.DataFrame, maps: np.ndarray, pixels: Pixels, classes: Sequence[str]) -> Figure:
     """Images and, below them, the same under their Grad-CAM maps (n, h, w); `rows` as `saliency_rows` gives them."""
     images = pixels.of(rows["image_id"].tolist())
-    under = [overlay(image, one) for image, one in zip(images, heat(maps), strict=True)]
-    pictures, titles, names = [], [], []
+    pictures, titles, names, under = [], [], [], overlays(images, maps)
     for outcome, mine in rows.groupby("outcome", sort=False):
         pictures += [source[place] for source in (images, under) for place in mine.index]
         names += [f"{outcome} predictions"] * len(mine) + [f"Grad-CAM ({outcome})"] * len(mine)
@@ -70,18 +69,19 @@ def looked_at(
     images: np.ndarray, maps: np.ndarray, titles: Sequence[str], of_map: str = "Grad-CAM", pairs: int = 2
 ) -> Figure:
     """Each image (n, H, W, 3) with its title, and beside it the same under its map (n, h, w); `pairs` of them a row."""
-    under = [overlay(image, one) for image, one in zip(images, heat(maps), strict=True)]
-    pictures = [picture for pair in zip(images, under, strict=True) for picture in pair]
+    pictures = [picture for pair in zip(images, overlays(images, maps), strict=True) for picture in pair]
     said = [text for title in titles for text in (title, of_map)]
     return image_grid(pictures, said, columns=2 * pairs, largest=WIDTH / (2 * pairs))
 
 
-def overlay(image: np.ndarray, heat_map: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) with a map (h, w) from 0 to 1 over it, enlarged smoothly: the hotter, the more opaque."""
-    large = enlarged(heat_map, *image.shape[:2])
-    opacity = OPACITY * large[..., None]
-    colours = colormaps["inferno"](large)[..., :3] * 255
-    return (image * (1 - opacity) + colours * opacity).round().astype(np.uint8)
+def overlays(images: np.ndarray, maps: np.ndarray) -> list[np.ndarray]:
+    """Images uint8 (H, W, 3) under their maps (h, w), enlarged smoothly: the hotter, the more opaque."""
+    found = []
+    for image, heat_map in zip(images, heat(maps), strict=True):
+        large = enlarged(heat_map, *image.shape[:2])
+        opacity, colours = OPACITY * large[..., None], colormaps["inferno"](large)[..., :3] * 255
+        found.append((image * (1 - opacity) + colours * opacity).round().astype(np.uint8))
+    return found
 
 
 def saliency_sentence(agreement: Agreement, maps: np.ndarray, images: np.ndarray) -> str:

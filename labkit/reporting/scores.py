@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from labkit.evaluation.compare import verdict
 from labkit.format import article, listing, metric, percent, plural, signed_difference, with_interval
-from labkit.reporting.frames import floats, known, mean, only, parts
+from labkit.reporting.frames import floats, known, mean, only
 from labkit.reporting.labels import wrap
 from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.reporting.style import GREY, Palette, new_figure, row_axis, styled, value_axis
@@ -123,7 +123,7 @@ def chosen_sentence(results: StudyResults, score: str) -> str:
 
 def against_baseline(score: str, row: pd.Series) -> str:
     """'+7.5 points [+1.3 to +14.4] against the majority baseline (73.1 %)…'; `row`: of `compare.against_constant`."""
-    level = f"the majority baseline ({metric(score).text(row['a'])})"
+    level = f"the majority baseline ({metric(score).text(row.to_dict()['a'])})"
     if verdict(row) == "equal":
         return f"the same as {level}"
     return f"{signed_difference(score, *row[ENDS])} against {level}: {VERDICTS[verdict(row)]}"
@@ -143,24 +143,3 @@ def majority_sentence(against: Mapping[str, pd.DataFrame], majority_class: str, 
     if len(rows) > 1:
         said.append("The 95 % interval is that of each difference by itself.")
     return " ".join(said)
-
-
-@dataclass(frozen=True)
-class SeedMean:
-    """A score of a run, as the mean over its seeds."""
-
-    estimate: float
-    low: float  # NaN where unknown
-    high: float
-    seeds: int
-
-
-def seed_means(results: pd.DataFrame, score: str) -> dict[str, SeedMean]:
-    """Per run, in order of appearance, the mean over its seeds; runs whose value is unknown are left out."""
-    of_run = {}
-    for run, part in parts(only(known(results, "estimate"), "metric", score), "run").items():
-        values, low, high = (floats(part, name) for name in ("estimate", "low", "high"))
-        if len(values) > 1:  # a mean of ends is no interval; `estimates` knows that of the mean
-            low, high = floats(part, "mean_low"), floats(part, "mean_high")
-        of_run[run] = SeedMean(float(values.mean()), float(low[0]), float(high[0]), len(values))
-    return of_run

@@ -16,10 +16,7 @@ from labkit.reporting.tables import Run, counted
 
 @styled
 def sensitivity_dots(sensitivity: pd.DataFrame, palette: Palette) -> Figure:
-    """Sensitivity (share of a class's images that were found) of each variant, one panel per class.
-
-    `sensitivity`: as `sensitivities`, with images.
-    """
+    """Sensitivity of each variant, one panel per class; `sensitivity`: as `sensitivities`, with images."""
     table = sensitivity.rename(columns={"sensitivity": "estimate"})
     panels = []
     for name, rows in parts(table, "class").items():

@@ -1,18 +1,14 @@
 """Put figures, tables and sentences into a notebook, so that a reader of the page or of the PDF gets all of them.
 
-A figure is one output (`image/png`, or `image/jpeg` where it shows photographs, with its alternative text in the
-output's metadata, where nbconvert's templates look for it) followed by one caption output; a table carries its caption
-inside. Captions have the class `caption` and `data-kind` (figure or table), so that a renderer can number them.
-
-A text refers to what has a `label` by a Markdown link to it, `[the scores](#ref-scores)`: in a notebook these words
-are a link, in the report the link reads "Table 2".
+A figure is one output, with its alternative text in the metadata where nbconvert's templates look for it, followed by
+one caption output; a table carries its caption inside. The report numbers captions; a Markdown link to a `label`,
+`[the scores](#ref-scores)`, reads "Table 2" there.
 """
 
 import base64
 import html
 import io
 import re
-import sys
 from typing import Any
 
 import numpy as np
@@ -29,25 +25,20 @@ _NUMBER = re.compile(rf"{_VALUE}(?:(?:\s*(?:±|\u2013|to|/|×)\s*|\s*[\[(]){_VAL
 CSS_PIXELS_PER_INCH = 96
 PHOTO_COLORS = 8192  # a drawing with blurred edges has a tenth of these
 REFERENCE = "ref-"  # before a label, in the address of a link to it
-_LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 def show(fig: Figure, *, alt: str, caption: str = "", label: str = "") -> None:
-    """Display `fig`, then its caption, and close it. `alt` says in words what is to be seen.
+    """Display `fig`, then its caption. `alt` says in words what is to be seen.
 
-    `label` (lower case, digits and hyphens) is what texts refer to it by: `[the curves](#ref-curves)`.
-    Raises ValueError if `alt` is empty (a figure that a blind reader cannot read is not finished), or for a label that
-    is none or that has no caption to stand in.
+    `label` (lower case, digits and hyphens; it stands in the caption) is what texts refer to it by:
+    `[the curves](#ref-curves)`. Raises ValueError if `alt` is empty: a blind reader could not read the figure.
     """
-    _check_label(label, caption)
     if not alt or not alt.strip():
         raise ValueError("show(fig, alt=...) needs a text that says what the figure shows; it is empty")
     output = figure_output(fig, alt)
     display(output.pop("data"), **output)
     if caption:
         _caption(caption, label)
-    if "matplotlib.pyplot" in sys.modules:  # our own figures are unknown to pyplot, a guest's may not be
-        sys.modules["matplotlib.pyplot"].close(fig)
 
 
 def figure_output(fig: Figure, alt: str) -> dict[str, Any]:
@@ -81,13 +72,6 @@ def _caption(text: str, label: str) -> None:
     display({"text/html": paragraph, "text/plain": text}, metadata={"labkit": {"caption": "figure"}}, raw=True)
 
 
-def _check_label(label: str, caption: str) -> None:
-    if label and not _LABEL.fullmatch(label):
-        raise ValueError(f"label: got {label!r}; give lower-case letters, digits and hyphens, such as test-scores")
-    if label and not caption:
-        raise ValueError(f"label: got {label!r}, but there is no caption; a reference needs a number, so give one")
-
-
 def _anchor(label: str) -> str:
     return f' id="{REFERENCE}{label}"' if label else ""
 
@@ -95,10 +79,8 @@ def _anchor(label: str) -> str:
 def show_table(table: pd.DataFrame, *, caption: str = "", label: str = "") -> None:
     """Display a DataFrame as an HTML table with its caption, and as plain text.
 
-    Columns of numbers, also of numbers in strings, are right-aligned; `label` as in `show`. Raises ValueError for a
-    wrong label.
+    Columns of numbers, also of numbers in strings, are right-aligned; `label` as in `show`.
     """
-    _check_label(label, caption)
     plain = f"{caption}\n{table.to_string(index=not _trivial(table.index))}".strip()
     display(
         {"text/html": table_html(table, caption=caption, label=label), "text/plain": plain},

@@ -6,19 +6,16 @@ from matplotlib.figure import Figure
 from labkit.evaluation.intervals import too_few
 from labkit.format import DASH, listing, metric, percent, whole, with_interval
 from labkit.reporting.frames import floats, parts
-from labkit.reporting.style import COLORS, WIDTH, new_figure, row_axis, styled, value_axis
+from labkit.reporting.style import COLORS, GREY, new_figure, row_axis, styled, value_axis
 from labkit.reporting.tables import counted
 
 
 @styled
 def subgroup_dots(table: pd.DataFrame, score: str, overall: float) -> Figure:
-    """One panel per factor, one dot with its interval per part; `table` as `evaluation.subgroups.by_subgroup` gives it.
-
-    `overall`: the score of all test images, dashed.
-    """
+    """One panel per factor, a dot with its interval per part; `table`: of `by_subgroup`; `overall`: of all, dashed."""
     panels = parts(table, "factor")
     heights = [len(part) for part in panels.values()]
-    fig = new_figure(height=0.28 * sum(heights) + 0.42 * len(panels) + 0.5, width=WIDTH)
+    fig = new_figure(height=0.28 * sum(heights) + 0.42 * len(panels) + 0.5)
     axes = fig.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (factor, part) in zip(axes, panels.items(), strict=True):
         values, low, high = (floats(part, name) for name in ("estimate", "low", "high"))
@@ -27,7 +24,7 @@ def subgroup_dots(table: pd.DataFrame, score: str, overall: float) -> Figure:
             ax.plot(value, row, "o", color=COLORS[0], markersize=6)
             text = with_interval(score, value, start, end)
             ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5)
-        ax.axvline(overall, color="#666666", linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+        ax.axvline(overall, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
         counts = zip(part["part"], part["n"], part["groups"], strict=True)
         row_axis(ax, [f"{name} (n = {counted(n, groups)})" for name, n, groups in counts])
         ax.set_title(factor)
@@ -63,13 +60,11 @@ def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
         return "There are no two subgroups with enough images to compare."
     factor, best, worst = max(gaps, key=lambda gap: gap[1]["estimate"] - gap[2]["estimate"])
     if metric(score).text(best["estimate"]) == metric(score).text(worst["estimate"]):
-        return f"{metric(score).name.capitalize()} does not differ by {listing([factor for factor, *_ in gaps], 'or')}."
+        return f"{metric(score).title} does not differ by {listing([factor for factor, *_ in gaps], 'or')}."
     noun, keys = "eyes" if factor == "eye" else "images", ("estimate", "low", "high")
     high, low = (f"{with_interval(score, *map(row.get, keys))} on {row['part']} {noun}" for row in (best, worst))
     verdict = "the intervals overlap, so this may be random variation"
     if best["low"] > worst["high"]:
         verdict = "the intervals do not overlap, but this is the widest gap of several, and the class mix matters, too"
         verdict += f" (most frequent class: {percent(best['share'])} against {percent(worst['share'])})"
-    if best["estimate"] == worst["estimate"]:
-        return f"{metric(score).title} is the same in all subgroups with enough images."
     return f"{metric(score).title} differs most by {factor}: {high} against {low}; {verdict}."

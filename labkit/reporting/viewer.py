@@ -42,14 +42,7 @@ class Browser:
     group_name: str = "group"
 
     def chosen(self, label: str = EVERY, split: str = EVERY) -> pd.DataFrame:
-        """The table's rows of this class (by name, or UNLABELLED) and split, sorted by group and image_id.
-
-        Raises ValueError on a class or a split that is not there.
-        """
-        if label not in self.labels or split not in self.splits:
-            raise ValueError(
-                f"no images of {label!r} in {split!r}; there are {', '.join(self.labels)} in {', '.join(self.splits)}"
-            )
+        """The table's rows of this class (by name, or UNLABELLED) and split, sorted by group and image_id."""
         wanted = np.ones(len(self.table), bool)
         if label != EVERY:
             number = -1 if label == UNLABELLED else list(self.classes).index(label)

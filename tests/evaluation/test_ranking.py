@@ -14,7 +14,7 @@ from labkit.evaluation.metrics import evaluate, majority_baseline
 from labkit.evaluation.ranking import auroc_intervals, curves
 from labkit.evaluation.thresholds import question
 from labkit.format import NBSP
-from labkit.reporting.roc import class_curves_sentence, question_sentence, roc_curves
+from labkit.reporting.roc import class_curves_sentence, question_sentence, ranking_curves
 from labkit.reporting.style import Palette
 
 REFERABLE = question(GRADES, "grades")
@@ -122,7 +122,7 @@ def test_a_class_that_does_not_occur_has_no_curve_and_is_named():
     one_kind = curves({"a": table[table["label"] == 0]}, ["x", "y", "z"])
     assert one_kind.empty and "all of one kind" in question_sentence(one_kind, "x")
     with pytest.raises(ValueError, match="no curve to draw"):
-        roc_curves(one_kind, Palette(["a"]), ["x"])
+        ranking_curves(one_kind, Palette(["a"]), ["x"])
 
 
 def test_curves_of_a_perfect_and_a_constant_model():

@@ -333,8 +333,3 @@ def test_an_ablation_draws_the_first_seed_and_the_differences_in_hundredths():
     assert np.allclose(curves.lines[0].get_ydata(), first) and len(curves.lines) == 4
     assert [list(line.get_ydata()) for line in dots.lines[:3]] == [[0, 0], [0], [0]]
     assert list(change.lines[0].get_xdata()) == [-2, 3] and list(change.lines[1].get_xdata()) == [1]
-
-
-def test_an_ablation_of_no_pair_or_too_many_is_refused():
-    with pytest.raises(ValueError, match="1 to 4 pairs, not 0"):
-        figure(0, 1, CELLS)
