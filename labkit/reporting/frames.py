@@ -6,6 +6,8 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from labkit.format import missing
+
 
 def joined(table: pd.DataFrame) -> pd.DataFrame:
     """A history with `run` as text, `seed` (0 if absent), sorted by `epoch`."""
@@ -30,8 +32,8 @@ def known(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def floats(table: pd.DataFrame, name: str) -> np.ndarray:
     """Column `name` as floats, None and NA as NaN; all NaN if there is no such column."""
-    column = table[name] if name in table else pd.Series(np.nan, table.index)
-    return pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+    values = table[name] if name in table else [np.nan] * len(table)
+    return np.array([np.nan if missing(value) else float(value) for value in values], dtype=float)
 
 
 def mean(values: Iterable[float]) -> float:

@@ -16,8 +16,6 @@ def dress_tables(soup: BeautifulSoup, main: Tag) -> None:
         if style.has_attr("scoped"):  # pandas' DataFrame style; no browser scopes it, so it leaks to the page
             style.decompose()
     for table in main.find_all("table"):
-        if table.find_parent("table") is not None:
-            continue
         del table["border"]
         for cell in table.select("td, tbody th"):
             if len(cell.get_text().strip()) > LONG_CELL:
