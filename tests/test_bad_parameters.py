@@ -28,11 +28,17 @@ def limits(name: str) -> dict[str, float]:
     return {key: getattr(part, key) for part in FIELDS[name].metadata for key in BOUNDS if hasattr(part, key)}
 
 
+def words(name: str) -> set[str]:
+    """The words that a field takes, if it is a choice."""
+    annotation = FIELDS[name].annotation
+    literals = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is Literal]
+    return {word for literal in literals for word in get_args(literal)}
+
+
 def out_of_range(name: str) -> st.SearchStrategy:
     """Values beyond a field's limits, in its own type; for a choice, other words."""
     annotation, bounds = FIELDS[name].annotation, limits(name)
-    if get_origin(annotation) is Literal:
-        choices = set(get_args(annotation))
+    if choices := words(name):
         return st.text(max_size=12).filter(lambda text: text not in choices and not text.strip().startswith("["))
     whole = annotation is int or int in get_args(annotation)
     numbers: list[st.SearchStrategy] = []
@@ -47,14 +53,14 @@ def out_of_range(name: str) -> st.SearchStrategy:
     return st.one_of(*numbers, st.just(float("nan")))
 
 
-BOUNDED = [name for name, field in FIELDS.items() if limits(name) or get_origin(field.annotation) is Literal]
+OWN = {"rotation", "class_weights"}  # checked by a function
+BOUNDED = [name for name in FIELDS if name not in OWN and (limits(name) or words(name))]
 
 
 def test_all_fields_but_free_text_and_switches_have_limits():
     free = {"study", "run", "dataset", "data", "weights", "parent"}  # the first two have a pattern
-    own = {"rotation", "class_weights"}  # checked by a function
     switches = {name for name, field in FIELDS.items() if field.annotation is bool}
-    assert set(FIELDS) - free - own - switches == set(BOUNDED)
+    assert set(FIELDS) - free - OWN - switches == set(BOUNDED)
 
 
 @pytest.mark.parametrize("name", BOUNDED)

@@ -99,14 +99,14 @@ class Augment:
         if self.rotation:
             for out, image, matrix in zip(batch, images, self.maps(draws, height, width).tolist(), strict=True):
                 out[...] = np.asarray(Image.fromarray(image).transform(size, Image.Transform.AFFINE, matrix))
-            return batch
-        placed = zip(*self._corners_and_flips(draws, height, width), strict=True)
-        for out, image, (y, x, turned, mirrored) in zip(batch, images, placed, strict=True):
-            window = image[y : y + size[0], x : x + size[1]]
-            out[...] = window[::-1] if turned else window
-            if mirrored:
-                pixels = torch.from_numpy(out)  # NumPy mirrors pixel by pixel, fifteen times as slowly
-                pixels.copy_(pixels.flip(1))
+        else:
+            placed = zip(*self._corners_and_flips(draws, height, width), strict=True)
+            for out, image, (y, x, turned, mirrored) in zip(batch, images, placed, strict=True):
+                window = image[y : y + size[0], x : x + size[1]]
+                out[...] = window[::-1] if turned else window
+                if mirrored:
+                    pixels = torch.from_numpy(out)  # NumPy mirrors pixel by pixel, fifteen times as slowly
+                    pixels.copy_(pixels.flip(1))
         return batch
 
 

@@ -77,7 +77,8 @@ def verdict(row: Mapping[str, Any] | pd.Series) -> Verdict:
 
     'equal': no prediction differs (for accuracy: no right one). 'too few' groups, or groups that differ, to say more.
     """
-    low, high, groups, differing = (float(row[name]) for name in ("low", "high", "groups", "differing"))
+    numbers: Any = row  # a Series is typed as if each value were one
+    low, high, groups, differing = (float(numbers[name]) for name in ("low", "high", "groups", "differing"))
     if differing == 0 or groups < FEWEST:
         return "too few" if differing else "equal"
     if not (low > 0 or high < 0):

@@ -18,7 +18,10 @@ from labkit.params import RunParams
 from labkit.runs.files import read_json
 from labkit.runs.folder import read_params
 
-ARCHS: dict[str, Callable[..., nn.Module]] = {**RESNETS, LITE0: tf_efficientnet_lite0}
+ARCHS: dict[str, Callable[..., nn.Module]] = {
+    **RESNETS,
+    LITE0: tf_efficientnet_lite0,
+}
 OPTIONAL = "num_batches_tracked"  # missing in files from before PyTorch 0.4
 
 

@@ -198,8 +198,8 @@ def test_the_lightest_is_held_against_the_best():
     text = light(network("small", 0.4), network("large", 0.5, 4), network("waste", 0.3, 12))
     assert text.startswith(
         "large has the highest quadratic weighted kappa on test, 0.500; the lightest is small with 0.400: against "
-        "large, 4.0 times fewer multiply-adds, 4.0 times fewer parameters, 4.0 times fewer milliseconds per image and 4.0 "
-        "times fewer MB on disk. The quadratic weighted kappa of small is 0.100 lower than that of large;"
+        "large, 4.0 times fewer multiply-adds, 4.0 times fewer parameters, 4.0 times fewer milliseconds per image and "
+        "4.0 times fewer MB on disk. The quadratic weighted kappa of small is 0.100 lower than that of large;"
     )
     assert text.endswith(
         f"small and large lie on the Pareto front of quadratic weighted kappa against {COSTS}: "
