@@ -41,6 +41,7 @@ def report_page(folder: Path, words: str = "a plain name", output: str = "") -> 
     html = [new_output("display_data", {"text/html": output})] if output else []
     cells = [
         new_markdown_cell("# A study\n\nWhat is best?"),
+        new_markdown_cell("## Summary", metadata={"tags": ["summary"]}),
         code(lambda: (show.banner(f"Leak: {words}"), show.note(f"Best is {words}.")), "note()", tags=("summary",)),
         new_markdown_cell("## Set-up\n\nSee [the scores](#ref-scores)." + "\n\nWords." * 30),
         code(lambda: show.show_table(small, caption=f"Files of {words}"), "x = 1  # a comment " + "long " * 40),

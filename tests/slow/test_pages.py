@@ -206,7 +206,7 @@ def test_runs_are_all_there_without_a_script_and_failed_ones_say_why(chromium, p
     page.goto(pages["compare"].as_uri())
     rows = [text.replace("\t", " ") for text in page.locator("#runs tbody tr").all_inner_texts()]
     assert len(rows) == 5 and any("failed: OutOfMemoryError" in row for row in rows)
-    assert page.locator("#runs svg[aria-label*='highest 0.500 in epoch 2']").count() == 1
+    assert page.locator("#runs svg[aria-label*='0.500 in the chosen epoch 2']").count() == 1
     assert page.get_by_role("link", name="resnet50").first.get_attribute("href") == "runs/resnet50-seed0/train.html"
 
 
