@@ -27,7 +27,7 @@ HEADINGS = (
     "Experiment set-up",
     "Data",
     "Is the data sound?",
-    "After augmentation",
+    "Augmentation",
     "Results",
     "Learning curves",
     "Confusion matrices",
