@@ -61,12 +61,12 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEy
 
 def fellow_eye_sentence(eyes: FellowEyeBaseline, name: str) -> str:
     """What copying the other eye's label scores, beside the majority class; `name` is what one group is."""
-    always = f"always answering {eyes.majority} scores {percent(eyes.majority_accuracy)} accuracy"
+    always = f"always predicting “{eyes.majority}” scores {percent(eyes.majority_accuracy)} accuracy"
     if eyes.n_copied == 0:
-        return f"No test image has the other eye of its {name} in train; {always}."
+        return f"No test image has the other eye of its {name} in train to copy from; {always}."
     return (
         f"Without looking at any image, copying the train label of the {name}'s other eye ({eyes.n_copied:,} of "
-        f"{eyes.n_test:,} test images) and else answering {eyes.majority} scores {percent(eyes.accuracy)} accuracy "
+        f"{eyes.n_test:,} test images) and else predicting “{eyes.majority}” scores {percent(eyes.accuracy)} accuracy "
         f"and a quadratic weighted kappa of {fixed(eyes.qwk, 3)}; {always}."
     )
 
@@ -138,7 +138,7 @@ def shortcut_sentence(baseline: ShortcutBaseline) -> str:
     score = f", {name} of {fixed(baseline.score, 3)}" if name else ""
     return (
         f"Colour and brightness alone (a logistic regression on the means, spreads and quantiles of the channels) "
-        f"score {percent(baseline.accuracy)} accuracy, and with all classes weighing alike "
-        f"{percent(baseline.balanced_accuracy)} balanced accuracy{score}; always answering {baseline.majority} scores "
-        f"{percent(baseline.majority_accuracy)} and {percent(baseline.majority_balanced_accuracy)}."
+        f"score {percent(baseline.accuracy)} accuracy; fitted with all classes weighing alike, they score "
+        f"{percent(baseline.balanced_accuracy)} balanced accuracy{score}; always predicting “{baseline.majority}” "
+        f"scores {percent(baseline.majority_accuracy)} and {percent(baseline.majority_balanced_accuracy)}."
     )

@@ -65,7 +65,7 @@ def assign_splits(
             table = table.assign(group=with_copies(table, hashes, store), own=group_names(table))
             held = table.loc[table["group"].notna()].drop_duplicates(["own", "group"])
             if joined := np.count_nonzero(held.duplicated("group", keep=False)):
-                text = "groups (or images without one) share copies of images and stay together"
+                text = "groups, or images without one, hold copies of an image of another and stay with it in one part"
                 done.attrs["notes"].append(f"{joined:,} {text}")
         fractions = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
         done.loc[labelled, "split"] = deal(table.loc[labelled], fractions, split_seed)

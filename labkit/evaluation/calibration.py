@@ -41,7 +41,7 @@ LOG_T = (-3.0, 3.0)  # temperatures from 0.05 to 20; validation with few images 
 class Calibration:
     """Calibration of one run on test.
 
-    `scores`: rows before, after; columns nll, brier, ece, reference, reference_high (mean and 95 % quantile of the ECE
+    `scores`: rows before, after; columns nll, brier, ece, reference, reference_high (mean and upper limit of the ECE
     of a perfectly calibrated model). `bins`: the table of `reliability` before and after, told apart by the column
     `when`. Without a validation split there is no temperature and no `after`, and `reason` says so.
     """
@@ -142,7 +142,7 @@ def calibration(decided: pd.DataFrame) -> Calibration:
             "brier": brier(probabilities, labels),
             "ece": ece(confidence, right),
             "reference": float(perfect.mean()),
-            "reference_high": float(np.quantile(perfect, 0.95)),
+            "reference_high": float(np.quantile(perfect, 0.964)),  # 0.95 and two standard errors of DRAWS draws
         }
         binned.append(reliability(confidence, right).assign(when=when))
     scores = pd.DataFrame.from_dict(rows, orient="index").rename_axis("when")

@@ -119,6 +119,7 @@ def _model(results: StudyResults) -> Rows:
     software = [by_variant(results, lambda run, name=name: _version(run, name)) for name in ("python", "torch")]
     software.append(by_variant(results, _machine))
     keys = ("loss", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay", "rotation")
+    keys += ("horizontal_flip", "vertical_flip")
     training = ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys)
     imbalance = f"class weights {_all(results, 'class_weights')}, sampling {_all(results, 'sampling')}"
     looks = sorted({r["test_predictions"] for r in results.runs if "test_predictions" in r})
@@ -145,7 +146,7 @@ def _results(results: StudyResults) -> Rows:
     return [
         ("measures and baseline", "CLAIM; TRIPOD+AI", measures),
         ("uncertainty", "CLAIM; STARD-AI; TRIPOD+AI", uncertainty),
-        ("performance", "CLAIM; STARD-AI; TRIPOD+AI", f"{score}{results.of_chosen}: {value}"),
+        ("performance", "CLAIM; STARD-AI; TRIPOD+AI", f"{score}{results.by_chosen}: {value}"),
         ("decision threshold", "STARD-AI", None),
         ("calibration", "TRIPOD+AI", None),
         ("subgroups", "CLAIM; STARD-AI; TRIPOD+AI", None),
@@ -168,4 +169,4 @@ def _version(run: Run, name: str) -> str | None:
 
 def _all(results: StudyResults, key: str) -> str:
     """A parameter's value, or all that the variants have."""
-    return " or ".join(dict.fromkeys(parameter_text(getattr(run["params"], key)) for run in results.runs))
+    return listing(list(dict.fromkeys(parameter_text(getattr(run["params"], key)) for run in results.runs)))

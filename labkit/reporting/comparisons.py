@@ -150,6 +150,7 @@ def comparison_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
     for one in comparisons:
         text = signed_difference(one.metric, one.difference, one.low, one.high).removesuffix("]")
         difference, _, ends = text.partition(" [")
+        ends = "equal predictions" if one.differing == 0 else ends
         row = {"variant": one.b, "against": one.a, "metric": metric(one.metric).name, "difference": difference}
         rows.append(row | {"95 % interval": ends or DASH, "p": p_value(one.p), "p (Holm)": p_value(one.p_holm)})
     return pd.DataFrame(rows)

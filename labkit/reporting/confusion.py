@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from labkit.evaluation.intervals import TOO_FEW
 from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import WIDTH, contrast_on_white, new_figure, styled
@@ -156,17 +157,21 @@ def confusion_sentence(matrix: np.ndarray, classes: Sequence[str], name: str = "
         for true, predicted in np.argwhere(wrong == count).tolist()
     ]
     errors = f"The most frequent error{whose} is" if len(pairs) == 1 else f"The most frequent errors{whose} are"
-    return f"{constant}{errors} {'; '.join(pairs)}; {_hardest(np.diag(matrix), rows, classes)}."
+    return f"{constant}{errors} {'; '.join(pairs)}{_hardest(np.diag(matrix), rows, classes)}."
 
 
 def _hardest(found: np.ndarray, rows: np.ndarray, classes: Sequence[str]) -> str:
-    sensitivity = np.divide(found, rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    """Which of the classes with enough images is found least often; empty where there are not two of these."""
+    enough = rows >= TOO_FEW
+    if enough.sum() < 2:
+        return ""
+    sensitivity = np.divide(found, rows, out=np.full(len(rows), np.nan), where=enough)
     hardest = [int(place) for place in np.flatnonzero(sensitivity == np.nanmin(sensitivity))]
     share = percent(float(sensitivity[hardest[0]]))
     if len(hardest) == 1:
         place = hardest[0]
         part = f"{whole(found[place])} of {whole(rows[place])} {'is' if found[place] == 1 else 'are'}"
-        return f"hardest is {classes[place]}, of which {part} found ({share})"
-    if len(hardest) == (rows > 0).sum():
-        return f"all classes are equally hard ({share} found)"
-    return f"hardest are {listing([classes[place] for place in hardest])} (of each, {share} found)"
+        return f"; hardest is {classes[place]}, of which {part} found ({share})"
+    if len(hardest) == enough.sum():
+        return f"; all classes with {TOO_FEW} images are equally hard ({share} found)"
+    return f"; hardest are {listing([classes[place] for place in hardest])} (of each, {share} found)"

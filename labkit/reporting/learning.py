@@ -145,7 +145,7 @@ def curves_sentence(history: pd.DataFrame) -> str:
     of_run = parts(table, "run").items()
     graded = {run: part for run, part in of_run if not len(known(part, "train_accuracy"))}
     others = table.loc[~table["run"].isin(list(graded))]
-    gaps = [_gaps_sentence(others)] if len(others) else []
+    gaps = [_gaps_sentence(others, bool(graded))] if len(others) else []
     return f"{' '.join([*gaps, *map(_losses_sentence, graded, graded.values())])}{_chosen_sentence(table)}"
 
 
@@ -157,7 +157,8 @@ def _losses_sentence(run: str, part: pd.DataFrame) -> str:
     return f"{text}; its loss in the last epoch is {listing(told)}."
 
 
-def _gaps_sentence(table: pd.DataFrame) -> str:
+def _gaps_sentence(table: pd.DataFrame, some: bool) -> str:
+    """`some`: whether there are variants without a training accuracy."""
     of_run = parts(table, "run")
     beside = {run: column for run, part in of_run.items() if (column := solid_column(part))}
     ends = {run: (_end(of_run[run], "train_accuracy"), _end(of_run[run], column)) for run, column in beside.items()}
@@ -176,7 +177,7 @@ def _gaps_sentence(table: pd.DataFrame) -> str:
         rest = f"; so {'does' if len(others) == 1 else 'do'} {listing(others)}" if others else ""
         return f"{text} ({numbers}){rest}."
     printed = {metric("accuracy").difference(gap) for gap in gaps.values()}
-    who = widest if len(gaps) == 1 else "all variants" if len(gaps) == len(of_run) else f"all of {listing(list(gaps))}"
+    who = widest if len(gaps) == 1 else "all variants" if len(gaps) == len(of_run) and not some else listing(list(gaps))
     who += f" (the widest gap is that of {widest})" if len(printed) > 1 else ""
     split = listing([word for column, word in SPLITS.items() if column in map(beside.get, gaps)], "or")
     if printed == {metric("accuracy").difference(0.0)}:

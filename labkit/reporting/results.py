@@ -14,7 +14,7 @@ from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts
 from labkit.evaluation import compare
 from labkit.evaluation.decide import decide, is_ordinal
-from labkit.evaluation.intervals import bootstrap_by_group
+from labkit.evaluation.intervals import TOO_FEW, bootstrap_by_group
 from labkit.evaluation.matrices import METRICS, sensitivity
 from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
 from labkit.evaluation.ranking import auroc_draws, auroc_intervals
@@ -137,11 +137,17 @@ class StudyResults:
         return max(reached, key=reached.__getitem__, default=next(iter(self.tests)))
 
     @property
-    def of_chosen(self) -> str:
-        """' of a (best on validation)': what the captions about one variant carry; ' of a' where there is no other."""
+    def by_chosen(self) -> str:
+        """', by a (best on validation)', for captions about one variant; ', by a' where there is no other."""
         blind = missing(self.mean(self.chosen, "val_score"))
         how = "first row of the table, not chosen by validation" if blind else "best on validation"
-        return f" of {self.chosen}" + (f" ({how})" if len(self.tests) > 1 else "")
+        return f", by {self.chosen}" + (f" ({how})" if len(self.tests) > 1 else "")
+
+    @property
+    def rare_classes(self) -> list[str]:
+        """The classes that have test images, but too few to say how well they are found."""
+        counts = np.bincount(self.runs[0]["test"]["label"], minlength=len(self.classes))
+        return [name for name, count in zip(self.classes, counts, strict=True) if 0 < count < TOO_FEW]
 
     @property
     def n_seeds(self) -> str:

@@ -47,7 +47,7 @@ def ranking_curves(curves: pd.DataFrame, palette: Palette, of: Sequence[str], ki
         _panel(ax, part, palette, runs, kind)
         images, share = floats(part, "images")[0], floats(part, "share")[0]
         few = ", too few" if images < TOO_FEW else ""
-        ax.set_title(f"{wrap(name, 20)}\n{plural(images, 'image')} ({percent(share)}{few})", fontsize=8.5)
+        ax.set_title(f"{wrap(name, 20)}\n{plural(images, 'image')} ({percent(share, 0)}{few})", fontsize=8)
         ax.set_xlabel(AXES[kind][0])
         if place % columns == 0:
             ax.set_ylabel(AXES[kind][1])
@@ -106,7 +106,7 @@ def class_curves_sentence(curves: pd.DataFrame, classes: list[str]) -> str:
     if not areas:
         return left.strip()
     worst, best = min(areas, key=areas.__getitem__), max(areas, key=areas.__getitem__)
-    of = "mean over the variants" if len(parts(table, "run")) > 1 else "one variant"
+    of = "mean over the variants that give probabilities" if len(parts(table, "run")) > 1 else "one variant"
     lowest, highest = fixed(areas[worst], 3), fixed(areas[best], 3)
     if lowest == highest:
         return f"AUROC ({of}) of {listing(list(areas))}: {highest}.{left}"

@@ -18,6 +18,7 @@ from labkit.reporting.tables import BASELINE
 
 CONSTANT = 0.98  # share of equal predictions from which a model is nearly constant
 ENDS = ["difference", "low", "high"]
+CLASS_MEANS = ("balanced_accuracy", "macro_f1")  # each class weighs alike, however rare it is
 TOO_SMALL = "too few images or patients for a verdict"
 VERDICTS = {"higher": "more than noise", "lower": "more than noise", "noise": "within noise", "too few": TOO_SMALL}
 BESIDE = {  # a verdict against the baseline -> what it says of one variant, and of several
@@ -117,16 +118,21 @@ def chosen_sentence(results: StudyResults, score: str) -> str:
     value = with_interval(score, row["b"], ends["low"], ends["high"])
     if len(mine) > 1:
         value += f" (mean of {plural(len(mine), 'seed')})"
-    text = f"{results.of_chosen.removeprefix(' of ')} has {article(named.name)} of {value} on the test images"
-    return f"{text}, {against_baseline(score, row)}."
+    text = f"{results.by_chosen.removeprefix(', by ')} has {article(named.name)} of {value} on the test images"
+    few = results.rare_classes if score in CLASS_MEANS else []
+    return f"{text}, {against_baseline(score, row, few)}."
 
 
-def against_baseline(score: str, row: pd.Series) -> str:
-    """'+7.5 points [+1.3 to +14.4] against the majority baseline (73.1 %)…'; `row`: of `compare.against_constant`."""
+def against_baseline(score: str, row: pd.Series, few: Sequence[str] = ()) -> str:
+    """'+7.5 points [+1.3 to +14.4] against the majority baseline (73.1 %)…'; `row`: of `compare.against_constant`.
+
+    `few`: the classes that have too few images for a verdict on a mean over classes.
+    """
     level = f"the majority baseline ({metric(score).text(row.to_dict()['a'])})"
     if verdict(row) == "equal":
         return f"the same as {level}"
-    return f"{signed_difference(score, *row[ENDS])} against {level}: {VERDICTS[verdict(row)]}"
+    said = f"too few images of {listing(list(few))} for a verdict" if few else VERDICTS[verdict(row)]
+    return f"{signed_difference(score, *row[ENDS])} against {level}: {said}"
 
 
 def majority_sentence(against: Mapping[str, pd.DataFrame], majority_class: str, n: int) -> str:

@@ -90,7 +90,7 @@ def points_table(points: pd.DataFrame) -> pd.DataFrame:
     for _, part in points.loc[points["metric"] != AS_WANTED].groupby(["run", "rule"], sort=False):
         first = next(one for one in part.to_dict("records") if one["metric"] == "sensitivity")
         row = {"variant": first["run"], "rule": first["rule"], "threshold": fixed(first["threshold"], 3)}
-        row["on validation"] = percent(first["validation"])
+        row["sensitivity on validation"] = percent(first["validation"])
         for one in part.to_dict("records"):
             name, n = metric(one["metric"]).short, f" (n{NBSP}={NBSP}{counted(one['n'], one['groups'])})"
             text = with_interval(one["metric"], one["estimate"], one["low"], one["high"])

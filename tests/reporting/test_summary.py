@@ -77,18 +77,18 @@ def test_the_variant_told_of_is_the_best_mean_on_validation_whatever_test_says(s
     make_run("alike", blind, val=blind, seed=1)
     results = study_results("s")
     assert results.chosen == "good" and results.n_seeds.replace("\u00a0", " ") == "2 seeds"
-    assert results.of_chosen == " of good (best on validation)"
+    assert results.by_chosen == ", by good (best on validation)"
     ends = results.over_seeds()["alike"].loc["qwk"]
     assert ends["low"] == -1 and ends["high"] == 1  # two seeds this far apart say nothing
 
 
 def test_without_validation_images_the_first_row_is_told_of_and_stamped(study):
-    assert study_results("s").of_chosen == " of blind"
+    assert study_results("s").by_chosen == ", by blind"
     make_run("good", labels())
     results = study_results("s")
     assert results.chosen == "blind"
-    assert results.of_chosen == " of blind (first row of the table, not chosen by validation)"
-    assert f"kappa{results.of_chosen}: 0 (constant predictions)" in " ".join(checklist(results, {})["reported"])
+    assert results.by_chosen == ", by blind (first row of the table, not chosen by validation)"
+    assert f"kappa{results.by_chosen}: 0 (constant predictions)" in " ".join(checklist(results, {})["reported"])
 
 
 def test_only_what_a_report_uses_is_referred_to(study):
