@@ -138,23 +138,25 @@ def auroc_draws(
 
 
 def _counted(truth: Flags, scores: Floats, groups: Labels) -> list[csr_array]:
-    """A group's positive images at each of their distinct scores, and its negative ones in the bins of these scores.
+    """A group's positive images at each of their distinct scores, and its negative ones below: (values + 1, groups).
 
-    (values, groups) and (2 · values + 1, groups): below the first value, at it, above it …
+    The cumulative sum of the latter's rows is then the number below each value, an equal score counted half. If most
+    images are positive, the sides change places and the scores their sign: the same area, from smaller matrices.
     """
+    if 2 * truth.sum() > len(truth):
+        truth, scores = ~truth, -scores
     values, place = np.unique(scores[truth], return_inverse=True)
-    below = np.searchsorted(values, scores[~truth])
-    equal = np.append(values, np.nan)[below] == scores[~truth]
-    n_groups = int(groups.max()) + 1
-    ends = ((len(values), place, groups[truth]), (2 * len(values) + 1, 2 * below + equal, groups[~truth]))
-    return [csr_array(coo_array((np.ones(len(row)), (row, of)), shape=(size, n_groups))) for size, row, of in ends]
+    below = np.concatenate([np.searchsorted(values, scores[~truth], side) for side in ("left", "right")])  # a half each
+    ends = ((1.0, place, groups[truth]), (0.5, below, np.tile(groups[~truth], 2)))
+    shape = len(values) + 1, int(groups.max()) + 1
+    return [csr_array(coo_array((np.full(len(row), count), (row, of)), shape=shape)) for count, row, of in ends]
 
 
 def _areas(positive: Floats, negative: Floats) -> Floats:
-    """Drawn images as `_counted`, (…, draws) -> areas (draws,), NaN without positives or negatives.
+    """Drawn images as `_counted`, (values + 1, draws) -> areas (draws,), NaN without positives or negatives.
 
-    The counts are whole numbers, so the sums are exact.
+    The counts are whole numbers and halves, so the sums are exact.
     """
-    below = np.cumsum(negative[:-1:2], axis=0) + np.cumsum(negative[1::2], axis=0) - negative[1::2] / 2
-    pairs = positive.sum(axis=0) * negative.sum(axis=0)
+    below = np.cumsum(negative, axis=0)
+    pairs = positive.sum(axis=0) * below[-1]
     return np.divide(np.einsum("ij,ij->j", positive, below), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
