@@ -6,7 +6,6 @@ Exit code 1 if predictions changed.
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -35,43 +34,6 @@ EXAMPLE = "labkit test demo --split test"
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.1}
 
 
-@dataclass(frozen=True)
-class Retest:
-    """What a run's saved weights predict now, compared with its ``predictions.csv``."""
-
-    name: str
-    split: str
-    now: pd.DataFrame  # rows of a predictions table, decided
-    kept: pd.DataFrame  # those of predictions.csv, in the same order, decided by the same cuts
-    outputs: list[str]  # columns: logit_0 …, or grade
-    tolerance: float
-    seconds: float
-
-    @property
-    def difference(self) -> float:
-        """Largest difference of a logit (or a grade) from the saved one."""
-        now, kept = (table[self.outputs].to_numpy(np.float32) for table in (self.now, self.kept))
-        return float(np.abs(now - kept).max())
-
-    @property
-    def same(self) -> bool:
-        """Whether no output differs by `tolerance` or more from the saved one."""
-        return self.difference < self.tolerance
-
-    def __str__(self) -> str:
-        accuracy = np.count_nonzero(self.now["prediction"] == self.now["label"]) / len(self.now)
-        head = f"{self.name}: accuracy {accuracy:.4f} on {len(self.now):,} {self.split} images"
-        what = self.outputs[0].partition("_")[0]
-        if self.difference == 0:
-            result = f"{what}s identical to predictions.csv"
-        elif self.same:
-            result = f"matches predictions.csv, {what}s within {self.difference:.0e}"
-        else:
-            changed = np.count_nonzero(self.now["prediction"] != self.kept["prediction"])
-            result = f"MISMATCH: {what}s differ by up to {self.difference:.1g}, {changed:,} predictions changed"
-        return f"{head}, {self.seconds:.0f} s; {result}"
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which runs, on which images."""
     parser.add_argument("study", help="a study whose runs are finished")
@@ -83,15 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """1 if the predictions of a run changed."""
     same = True
-    for result in retest(arguments.study, arguments.runs, arguments.split, arguments.data):
-        print(result, flush=True)
-        same &= result.same
+    for line, as_kept in retest(arguments.study, arguments.runs, arguments.split, arguments.data):
+        print(line, flush=True)
+        same &= as_kept
     return 0 if same else 1
 
 
-def retest(study: str, only: Sequence[str] = ("*",), split: str = "test", data: str | None = None) -> Iterator[Retest]:
-    """Every finished run whose name matches a pattern of ``only``; ``data``: where its images are now.
+def retest(study: str, only: Sequence[str], split: str, data: str | None) -> Iterator[tuple[str, bool]]:
+    """A line on every finished run whose name matches a pattern of ``only``, and whether its outputs are as kept.
 
+    ``data``: where its images are now, if they were moved.
     It repeats known predictions and no choice depends on it, so it does not count as another look at test. Raises
     ParameterError if no such run is finished, or if a run's images have changed.
     """
@@ -110,7 +73,8 @@ def retest(study: str, only: Sequence[str] = ("*",), split: str = "test", data: 
             yield _retest(folder, kept, split, data)
 
 
-def _retest(folder: Path, predictions: pd.DataFrame, split: str, data: str | None) -> Retest:
+def _retest(folder: Path, predictions: pd.DataFrame, split: str, data: str | None) -> tuple[str, bool]:
+    """What a run's saved weights predict now, compared with its ``predictions.csv``; classes are decided alike."""
     params = read_params(folder).model_copy(update={"data": data} if data else {})
     manifest = read_json(folder / "run.json")
     accelerator = set_up(params.model_copy(update={"num_processes": 1}))
@@ -130,15 +94,18 @@ def _retest(folder: Path, predictions: pd.DataFrame, split: str, data: str | Non
     now = predictions.copy()
     now.loc[wanted, outputs.columns] = outputs.to_numpy(np.float64)
     now = decide(now, len(manifest["classes"])).loc[wanted].reset_index(drop=True)
-    return Retest(
-        name=folder.name,
-        split=split,
-        now=now,
-        kept=kept,
-        outputs=list(outputs.columns),
-        tolerance=TOLERANCE[manifest["precision"]],
-        seconds=seconds,
-    )
+    difference = np.abs(outputs.to_numpy(np.float32) - kept[outputs.columns].to_numpy(np.float32)).max()
+    same = bool(difference < TOLERANCE[manifest["precision"]])
+    what = outputs.columns[0].partition("_")[0]
+    if difference == 0:
+        result = f"{what}s identical to predictions.csv"
+    elif same:
+        result = f"matches predictions.csv, {what}s within {difference:.0e}"
+    else:
+        changed = np.count_nonzero(now["prediction"] != kept["prediction"])
+        result = f"MISMATCH: {what}s differ by up to {difference:.1g}, {changed:,} predictions changed"
+    accuracy = np.count_nonzero(now["prediction"] == now["label"]) / len(now)
+    return f"{folder.name}: accuracy {accuracy:.4f} on {len(now):,} {split} images, {seconds:.0f} s; {result}", same
 
 
 def _loader(params: RunParams, split: str, device: str) -> tuple[EpochLoader, list[str]]:
