@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from labkit.reporting import show
 from labkit.reporting.blocks import residual_blocks
 from labkit.reporting.page.compare import render_compare
-from labkit.reporting.page.render import render_report
+from labkit.reporting.page.exporter import render_report
 
 HOSTILE = "<img src=x onerror=\"window.harmed=1\"></script><script>alert('x')</script>"
 CURVES = {"resnet18-seed0": [0.1, 0.5, 0.4], "resnet50-seed0": [0.2, 0.3, 0.3], "r01-seed0": [0.2, 0.2]}

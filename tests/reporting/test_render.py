@@ -20,9 +20,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from labkit.reporting.page import browser
-from labkit.reporting.page.cells import assignments, collapse
+from labkit.reporting.page.cells import RenderError, assignments, collapse
+from labkit.reporting.page.exporter import render_report
 from labkit.reporting.page.pdf import render_pdf
-from labkit.reporting.page.render import RenderError, render_report
 
 
 def needs_browser(test):

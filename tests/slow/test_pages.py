@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from labkit.reporting.page.browser import find_browser, install_hint, require_browser
-from labkit.reporting.page.render import render_report
+from labkit.reporting.page.exporter import render_report
 
 pytestmark = pytest.mark.skipif(find_browser() is None, reason=f"no browser; {install_hint()}")
 

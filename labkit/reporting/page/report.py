@@ -12,8 +12,8 @@ from labkit.data.source import PHANTOMS
 from labkit.format import fixed, plural, whole
 from labkit.params import PROJECT, ExploreParams, RunParams
 from labkit.reporting.page.compare import render_compare
+from labkit.reporting.page.exporter import render_report
 from labkit.reporting.page.pdf import render_pdf
-from labkit.reporting.page.render import render_report
 from labkit.reporting.runs_table import runs_table, validation_curves
 from labkit.runs.files import read_json, sha256, write_csv
 from labkit.runs.fingerprint import code_fingerprint, fingerprint_of
