@@ -19,7 +19,7 @@ TRY = {
     "add a network": """
 import torch
 from labkit.evaluation.gradcam import grad_cam
-from labkit.models.build import build_model, freeze_backbone, head_parameters
+from labkit.models.build import build_model, freeze_backbone
 from labkit.models.describe import layer_table, parameters
 from labkit.params import RunParams
 import numpy as np
@@ -31,7 +31,7 @@ again = build_model(params.arch, 5, model.state_dict(), head="keep")
 assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters()))
 freeze_backbone(model, True)
 learning = [p for p in model.parameters() if p.requires_grad]
-assert [id(p) for p in learning] == [id(p) for p in head_parameters(model)]
+assert [id(p) for p in learning] == [id(p) for p in model.fc.parameters()]
 assert grad_cam(again, np.zeros((1, 64, 64, 3), np.uint8), np.zeros(1, int), "imagenet").shape == (1, 4, 4)
 """,
     "add a data set": """

@@ -54,17 +54,17 @@ def odd_files(table: pd.DataFrame, store: Store, least: int) -> Files:
     side has fewer pixels is tiny.
     """
     with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:  # waits for the disk, mostly
-        seen = pool.map(partial(_header, least=least), table["path"].tolist())
+        seen = pool.map(partial(header, least=least), table["path"].tolist())
         headers = list(tqdm(seen, total=len(table), disable=None, desc="file headers"))
     reasons = dict(zip(store.unreadable["image_id"], store.unreadable["reason"], strict=True))
     left_out = set(reasons) - set(table["image_id"])
     found, sizes = [(image_id, "unreadable", reasons[image_id]) for image_id in left_out], []
-    for image_id, header in zip(table["image_id"], headers, strict=True):
-        if image_id in reasons or isinstance(header, str):
-            found.append((image_id, "unreadable", reasons.get(image_id, header)))
+    for image_id, told in zip(table["image_id"], headers, strict=True):
+        if image_id in reasons or isinstance(told, str):
+            found.append((image_id, "unreadable", reasons.get(image_id, told)))
         else:
-            sizes.append(header[0])
-            found += [(image_id, *problem) for problem in header[1]]
+            sizes.append(told[0])
+            found += [(image_id, *problem) for problem in told[1]]
     found += [(image_id, "blank", f"contrast {contrast:.1f}") for image_id, contrast in _blank(table, store)]
     gravity = list(IN_WORDS)
     found.sort(key=lambda row: (gravity.index(row[1]), row[0]))
@@ -73,7 +73,7 @@ def odd_files(table: pd.DataFrame, store: Store, least: int) -> Files:
     return Files(len(table) + len(left_out), least, problems, by_area[0], by_area[-1])
 
 
-def _header(path: str, least: int) -> tuple[tuple[int, int], list[tuple[str, str]]] | str:
+def header(path: str, least: int = 0) -> tuple[tuple[int, int], list[tuple[str, str]]] | str:
     """Width and height, and the problems that a header tells; or why it cannot be read."""
     size: tuple[int, ...]
     problems: list[tuple[str, str]]
@@ -93,17 +93,15 @@ def _header(path: str, least: int) -> tuple[tuple[int, int], list[tuple[str, str
 
 def _oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
     """Problems as far as the header tells them; nothing is decoded."""
-    mode = image.mode
-    if mode in ("1", "L", "LA", "La", "F") or mode.startswith("I"):
-        yield "grayscale", f"mode {mode}"
-    if mode == "CMYK":
-        yield "CMYK", f"mode {mode}"
-    if mode in ("P", "PA"):
-        yield "palette", f"mode {mode}"
-    if image.has_transparency_data:
-        yield "alpha", f"mode {mode}"
-    if mode.startswith("I") or ";16" in str(getattr(image, "tile", "")[:1]):  # of RGB the decoder's mode alone tells it
-        yield "16-bit", f"mode {mode}"
+    mode, wide = image.mode, image.mode.startswith("I")
+    odd = {
+        "grayscale": wide or mode in ("1", "L", "LA", "La", "F"),
+        "CMYK": mode == "CMYK",
+        "palette": mode in ("P", "PA"),
+        "alpha": image.has_transparency_data,
+        "16-bit": wide or ";16" in str(getattr(image, "tile", "")[:1]),  # of RGB the decoder's mode alone tells it
+    }
+    yield from ((problem, f"mode {mode}") for problem, found in odd.items() if found)
     # asked of a PNG without an EXIF chunk before its pixels, Pillow would decode the whole image to look for a late one
     if image.format != "PNG" or "exif" in image.info:
         turned = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)

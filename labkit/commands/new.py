@@ -16,14 +16,13 @@ from statistics import median
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from labkit.audit import audit, stamps
+from labkit.audit.damaged import header
 from labkit.commands import short
 from labkit.data.catalog import CUSTOM
 from labkit.data.duplicates import with_copies
 from labkit.data.hashes import SIDE
-from labkit.data.images import ARRAY_PATH, load_image
 from labkit.data.readers import ImageData
 from labkit.data.source import as_parameters, open_data
 from labkit.data.splits import PARTS, Split, assign_splits
@@ -163,14 +162,8 @@ def _split(images: ImageData, copies: bool) -> tuple[Split, str]:
 
 def _shorter_side(paths: list[str]) -> int:
     """Median of the shorter sides of a sample of the images; unreadable ones are skipped."""
-    sides = []
-    for path in paths[:: max(1, len(paths) // SAMPLE)]:
-        with contextlib.suppress(OSError):  # the audit lists these
-            if ARRAY_PATH.fullmatch(path):
-                sides.append(min(load_image(path).size))
-            else:
-                with Image.open(path) as image:
-                    sides.append(min(image.size))
+    headers = (header(path) for path in paths[:: max(1, len(paths) // SAMPLE)])
+    sides = [min(found[0]) for found in headers if not isinstance(found, str)]  # the audit lists the others
     if not sides:
         raise ValueError(f"{paths[0]}: neither this image nor any other of the sample can be opened")
     return round(median(sides))

@@ -71,10 +71,8 @@ def main(arguments: argparse.Namespace) -> int:
 def verify(folder: Path) -> Repeat:
     """Execute the notebook with the run's own parameters and compare; if all is the same, the re-run is removed.
 
-    Raises ParameterError if the run is not finished or cannot be re-run (its data or weights are gone).
+    Raises ParameterError if the finished run cannot be re-run (its data or weights are gone).
     """
-    if (state := runs.state(folder)) != "finished":
-        raise ParameterError(f"{folder}: this run is {state}, and only a finished one can be verified")
     params, started = runs.read_params(folder), time.monotonic()
     with _scratch_folder() as root:
         repeated = root / params.study / "runs" / folder.name

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from labkit.format import listing
 from labkit.params import ExploreParams, RunParams
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, as torchvision's weights expect
@@ -55,8 +56,7 @@ class Augment:
             rotated = f"rotated by up to {self.rotation:g}° either way" if self.rotation else ""
         flips = ["mirrored left to right"] * self.horizontal_flip + ["mirrored top to bottom"] * self.vertical_flip
         changes = [*flips, *([rotated] if rotated else [])]
-        first = f"{', '.join(changes[:-1])} or {changes[-1]}" if len(changes) > 1 else "".join(changes)
-        return f"{first} at random" if changes else "neither flipped nor rotated"
+        return f"{listing(changes, 'or')} at random" if changes else "neither flipped nor rotated"
 
     def draws(self, epoch: int, count: int, rows: np.ndarray) -> np.ndarray:
         """Uniform numbers (len(rows), DRAWS) of these rows of a data set of ``count`` images in this epoch."""

@@ -40,9 +40,6 @@ class StoreDataset(Dataset):
         """Workers open the memory map themselves: pickled, it would be copied whole."""
         return self.__dict__ | {"_images": None}
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        return self.__getitems__([key])
-
     def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
         """A whole batch at once, in the order of the keys, which are all of one epoch."""
         if self._images is None:
@@ -107,7 +104,7 @@ class EpochLoader(DataLoader):
         super().__init__(
             dataset,
             batch_sampler=BatchShares(self.epoch_sampler, batch_size, drop_last),
-            collate_fn=_as_it_is,
+            collate_fn=dict,  # a Batch as it is: torch expects a list of items, the dataset answers for all of them
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=device == "cuda" and torch.cuda.is_available(),
@@ -148,11 +145,6 @@ def ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
 def evaluation_batch(params: RunParams, device: str) -> int:
     """Images a batch where nothing is learnt: without gradients memory holds more of them, and a GPU wants many."""
     return max(64 if device == "cpu" else 256, params.batch_size)
-
-
-def _as_it_is(batch: Any) -> Any:
-    """A Batch: torch expects a list of items here, but the dataset answers for a whole batch at once."""
-    return batch
 
 
 def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: str = "cpu") -> dict[str, EpochLoader]:

@@ -94,11 +94,6 @@ def num_classes(model: nn.Module) -> int:
     return _head(model).out_features
 
 
-def head_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Weight and bias of the last linear layer, which train while the backbone is frozen."""
-    return list(_head(model).parameters())
-
-
 def freeze_backbone(model: nn.Module, frozen: bool = True) -> None:
     """Train only the head from now on, or all again. Also call `train_mode(model, frozen)` at each epoch's start."""
     for name, parameter in model.named_parameters():

@@ -7,7 +7,6 @@ the network learns, on draws that no epoch has, and every random state is put ba
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 
 import numpy as np
@@ -39,7 +38,8 @@ def range_test(
     the run begins with one; ``smoothed`` is the running mean, corrected for its start at 0 as in Adam. Batches are
     drawn anew until there are enough.
     """
-    with _as_if_nothing_happened(batches):
+    epoch = batches.epoch_sampler.epoch
+    with torch.random.fork_rng():  # nothing here draws from Python's or NumPy's random states
         copy = deepcopy(model).to(memory_format=torch.channels_last).to(accelerator.device)  # type: ignore[call-overload]
         frozen = params.freeze_epochs > 0
         optimizer = build_optimizer(copy, params, frozen)
@@ -67,6 +67,7 @@ def range_test(
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
+    batches.set_epoch(epoch)
     return pd.DataFrame(rows, columns=["step", "learning_rate", "loss", "smoothed"])
 
 
@@ -104,14 +105,3 @@ def _endless(batches: EpochLoader, params: RunParams, device: torch.device) -> I
         batches.set_epoch(epoch)
         for batch in batches:
             yield to_device(batch, params, device)
-
-
-@contextmanager
-def _as_if_nothing_happened(batches: EpochLoader) -> Iterator[None]:
-    """torch's random states and the loader's epoch are those of before; nothing here draws from Python's or NumPy's."""
-    epoch = batches.epoch_sampler.epoch
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        batches.set_epoch(epoch)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from made_runs import make_run
 
-from labkit.commands.verify import compare, verify
-from labkit.params import ParameterError
+from labkit.cli import main
+from labkit.commands.verify import compare
 from labkit.runs.files import read_json, write_csv, write_json, write_text
 from labkit.runs.folder import read_predictions
 
@@ -47,6 +47,7 @@ def test_what_equality_is_not_promised_for_is_said(twins):
     assert "device was cpu, is cuda" in said and "code was None, is new" in said
 
 
-def test_only_a_finished_run_is_verified(tmp_path):
-    with pytest.raises(ParameterError, match="not run, and only a finished one"):
-        verify(tmp_path)
+def test_only_a_finished_run_is_verified(twins, capsys):
+    write_json(twins[0] / "run.json", read_json(twins[0] / "run.json") | {"status": "failed"})
+    assert main(["verify", str(twins[0])]) == 2
+    assert "this run is failed, not finished" in capsys.readouterr().err
