@@ -1,4 +1,4 @@
-"""README's "How do I …": each recipe is carried out on a copy of the project, and what it promises is tried there."""
+"""labkit/README's "How do I …": each recipe is carried out on a copy of the project, and what it promises is tried there."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from labkit.params import PROJECT
 
-SECTION = (PROJECT / "README.md").read_text().split("## How do I …")[1].split("\n## ")[0]
+SECTION = (PROJECT / "labkit/README.md").read_text().split("## How do I …")[1].split("\n## ")[0]
 RECIPES = dict(re.findall(r"\*\*(add .*?)\?\*\*.*?```diff\n(.*?)```", SECTION, re.DOTALL))
 
 TRY = {

@@ -162,8 +162,11 @@ def test_notebooks_take_only_the_first_step_from_papermills_marker():
 README = (PROJECT / "README.md").read_text() if (PROJECT / "README.md").exists() else ""
 
 
+DOCUMENTS = "\n".join(path.read_text() for path in [PROJECT / "README.md", *sorted(PROJECT.glob("*/README.md"))])
+
+
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENTS, re.DOTALL)
 
 
 def shell_lines() -> list[str]:
@@ -179,7 +182,7 @@ def test_every_make_target_in_the_readme_exists():
 
 
 def test_every_study_in_the_readme_exists():
-    for name in re.findall(r"STUDY=([\w/-]+)", README):
+    for name in re.findall(r"STUDY=([\w/-]+)", DOCUMENTS):
         if name != "mine":
             assert load_study(name).runs
 
@@ -196,6 +199,7 @@ def test_papermill_commands_in_the_readme_have_valid_parameters():
 def test_every_path_in_the_readme_exists():
     quoted = re.findall(r"`((?:labkit|notebooks|params|tests|reports)/[\w./-]*)`", README)
     linked = re.findall(r"\]\(([\w./-]+)\)", README)
+    assert len(README.splitlines()) <= 130
     made = re.compile(r"reports/(demo|adhoc|retinopathy-small|bench)/")  # by the commands that stand beside them
     for path in {*quoted, *linked}:
         assert made.match(path) or (PROJECT / path).exists(), path
