@@ -68,7 +68,7 @@ def test_each_question_has_its_figures_and_as_many_sentences_as_pairs(study):
     assert sum(len(ablation_sentences(one, results)) for one in figures) == 15
     sensitivity = sensitivities(results.runs, results.classes)
     for one in figures:
-        ablation_figure(one.pairs, results.history, sensitivity, results.palette, score=results.score)
+        ablation_figure(one.pairs, sensitivity, results.palette, score=results.score)
 
 
 @pytest.mark.parametrize("first", ["none", "flat_head"])
