@@ -1,4 +1,4 @@
-"""What a variant costs, and what the cost of training buys."""
+"""What a variant costs, in training and at prediction, and what that buys."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +7,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from labkit.format import fixed, metric, millions, missing, plural, times, word
-from labkit.reporting.frames import known, means
+from labkit.format import NBSP, article, fixed, listing, metric, missing, plural, times, word
+from labkit.reporting.comparisons import compare_sentence
+from labkit.reporting.frames import means, only
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
+from labkit.reporting.results import Comparison
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
+from labkit.reporting.tables import estimates
 
-COST = {  # column -> header, divisor, digits
+COST = {  # key of a run -> header, divisor, digits
     "minutes": ("training (min)", 1, 1),
     "images_per_second": ("images/s", 1, 0),
     "parameters": ("parameters (M)", 1e6, 1),
@@ -20,41 +23,23 @@ COST = {  # column -> header, divisor, digits
     "milliseconds": ("ms per image, CPU", 1, 1),
     "file_mb": ("file (MB)", 1, 1),
 }
-LEAST_SPAN = 0.05  # of the axis of a score
+AT_PREDICTION = {  # key -> words after a number, prefix of the unit
+    "flops": ("multiply-adds", "G "),
+    "parameters": ("parameters", "M "),
+    "milliseconds": ("milliseconds per image", ""),
+    "file_mb": ("MB on disk", ""),
+}
+
+Runs = Sequence[Mapping[str, Any]]
 
 
-@styled
-def cost_figure(costs: pd.DataFrame, palette: Palette, *, score: str) -> Figure:
-    """Minutes of training against a score, each variant a dot; right of it names and numbers of parameters.
-
-    `costs`: columns run, minutes, parameters (a count) and the column named by `score`; seeds of a run are averaged.
-    The time axis is logarithmic where the longest run took ten times the shortest or more.
-    """
-    costs = known(costs, score)
-    minutes, scores, sizes = (means(costs, "run", name) for name in ("minutes", score, "parameters"))
-    runs = palette.ordered(minutes)
-    fig = new_figure(height=max(3.4, 0.6 + 0.4 * len(runs)))
-    ax = fig.subplots()
-    for run in runs:
-        ax.plot(minutes[run], scores[run], **palette[run].dot(8, edge=1.5))
-    ax.margins(0.1, 0.2)
-    times = minutes.values()
-    if times and 0 < 10 * min(times) <= max(times):
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel("training time (minutes)")
-    ax.set_ylabel(metric(score).name)
-    value_axis(ax.yaxis, metric(score).percent, ticks=10)
-    low, high = ax.get_ylim()
-    if high - low < LEAST_SPAN:  # what differs by less than a hundredth must not look far apart
-        ax.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
-    ax.grid()
-    texts = [f"{named_glyph(palette, run, 22)}\n    {millions(sizes[run])} parameters" for run in runs]
-    ends = [EndLabel(scores[run], text, palette[run].ink) for run, text in zip(runs, texts, strict=True)]
-    label_line_ends(fig, [(ax, ends)])
-    return fig
+def cost_table(runs: Runs) -> pd.DataFrame:
+    """Columns variant, those of COST, and device; seeds are averaged."""
+    rows = []
+    for name, mine in pd.DataFrame(list(runs)).groupby("run", sort=False):
+        amounts = {head: fixed(mine[key].mean() / unit, digits) for key, (head, unit, digits) in COST.items()}
+        rows.append({"variant": str(name)} | amounts | {"device": ", ".join(mine["device"].unique())})
+    return pd.DataFrame(rows)
 
 
 def cost_sentence(costs: pd.DataFrame, score: str) -> str:
@@ -83,16 +68,101 @@ def _duration(minutes: float) -> str:
     return plural(fixed(minutes, 1), "minute") if minutes < 120 else plural(fixed(minutes / 60, 1), "hour")
 
 
-def cost_table(runs: Sequence[Mapping[str, Any]], costs: Sequence[str] = (*COST, "device")) -> pd.DataFrame:
-    """Columns variant and each of `costs` (keys of COST, and device); seeds are averaged."""
-    rows = []
-    for name, mine in pd.DataFrame(list(runs)).groupby("run", sort=False):
-        row = {"variant": str(name)}
-        for key in costs:
-            if key in COST:
-                head, divisor, digits = COST[key]
-                row[head] = fixed(mine[key].mean() / divisor, digits)
-            else:
-                row[key] = ", ".join(mine[key].unique())
-        rows.append(row)
-    return pd.DataFrame(rows)
+@styled
+def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
+    """Score against the multiply-adds of one image, which are logarithmic.
+
+    Run dicts with `run`, `flops`, the score and `intervals`; seeds are averaged and then have no interval.
+    """
+    table = estimates(runs, [score])
+    scores, flops = means(table, "run", "estimate"), means(pd.DataFrame(list(runs)), "run", "flops")
+    names = palette.ordered(scores)
+    fig = new_figure(height=max(2.9, 0.9 + 0.3 * len(names)))
+    ax = fig.subplots()
+    for name in names:
+        style, cost, seeds = palette[name], flops[name] / COST["flops"][1], only(table, "run", name)
+        if len(seeds) == 1:  # a mean of ends would be no interval
+            ax.plot([cost, cost], seeds[["low", "high"]].iloc[0], color=style.color, linewidth=1.2, alpha=0.5, zorder=1)
+        ax.plot(cost, scores[name], **style.dot(7))
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    ax.set_xlim(low / 1.4, high * 1.4)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel(COST["flops"][0])
+    ax.set_ylabel(metric(score).name)
+    ax.margins(y=0.15)
+    ax.grid()
+    value_axis(ax.yaxis, metric(score).percent)
+    ends = [EndLabel(scores[name], named_glyph(palette, name, 20), palette[name].ink) for name in names]
+    label_line_ends(fig, [(ax, ends)])
+    return fig
+
+
+def light_sentence(runs: Runs, score: str) -> str:
+    """Which variants are worth their cost as printed, and what the lightest gives up against the best."""
+    named, scores = metric(score), means(estimates(runs, [score]), "run", "estimate")
+    if not scores:
+        return f"No variant has a known {named.name}."
+    table = pd.DataFrame(list(runs))
+    costs = pd.DataFrame({key: means(table, "run", key) for key in AT_PREDICTION}).loc[list(scores)]
+    # Networks with equal size and multiply-adds compute the same: their times are pooled.
+    costs["milliseconds"] = costs.groupby(["flops", "parameters"])["milliseconds"].transform("mean")
+    if len(scores) == 1:
+        ((run, value),) = scores.items()
+        amounts = []
+        for key, (words, unit) in AT_PREDICTION.items():
+            amounts.append(f"{fixed(costs.at[run, key] / COST[key][1], COST[key][2])}{NBSP}{unit}{words}")
+        text = f"The only variant, {run}, has {article(named.name)} of {named.text(value)}"
+        return f"{text} and costs {listing(amounts)}."
+    printed = costs.apply(lambda of: [round(value / COST[str(of.name)][1], COST[str(of.name)][2]) for value in of])
+    # As printed, and so that more is better.
+    goodness = {run: round(value if named.higher_is_better else -value, 3) for run, value in scores.items()}
+    return f"{_best_and_lightest(scores, goodness, costs, printed, score)} {_front(goodness, printed, named.name)}"
+
+
+def _best_and_lightest(
+    scores: dict[str, float], goodness: dict[str, float], costs: pd.DataFrame, printed: pd.DataFrame, score: str
+) -> str:
+    """The lightest variant is, of several, the best; where costs disagree, that of the first one, which is named."""
+    named, most = metric(score), max(goodness.values())
+    winners = [run for run in scores if goodness[run] == most]
+    best, top = winners[0], "highest" if named.higher_is_better else "lowest"
+    have = f"{best} has" if len(winners) == 1 else f"{listing(winners)} share"
+    text = f"{have} the {top} {named.name} on test, {named.text(scores[best])}"
+    least = {key: {run for run in scores if printed.at[run, key] == printed[key].min()} for key in printed}
+    agreed = set.intersection(*least.values())
+    lightest = max((run for run in scores if run in (agreed or least["flops"])), key=goodness.__getitem__)
+    by = "" if agreed else f" in {AT_PREDICTION['flops'][0]}"
+    if lightest in winners:
+        return f"{text}; no variant is lighter than {lightest}{by}."
+    gains = []
+    for key, (words, _) in AT_PREDICTION.items():
+        same = printed.at[best, key] == printed.at[lightest, key]
+        gains.append(f"{_fewer(1.0 if same else costs.at[best, key] / costs.at[lightest, key])} {words}")
+    unknown = float("nan"), float("nan")
+    compared = compare_sentence(Comparison(best, lightest, "", score, scores[lightest] - scores[best], *unknown))
+    lighter = f"the lightest{by} is {lightest} with {named.text(scores[lightest])}: against {best}, {listing(gains)}"
+    return f"{text}; {lighter}. {compared}"
+
+
+def _fewer(ratio: float) -> str:
+    """10.0 -> '10 times fewer'; below 1 the lightest is the heavier one in this cost."""
+    if ratio == 1:
+        return "as many"
+    if fixed(max(ratio, 1 / ratio), 1) == "1.0":
+        return "nearly as many"
+    return f"{fixed(1 / ratio, 1)} times as many" if ratio < 1 else f"{times(ratio)} fewer"
+
+
+def _front(goodness: dict[str, float], printed: pd.DataFrame, name: str) -> str:
+    table = printed.assign(loss=-pd.Series(goodness)).to_numpy()
+    beaten = [bool(((table <= mine).all(axis=1) & (table < mine).any(axis=1)).any()) for mine in table]
+    front = [run for run, worse in zip(goodness, beaten, strict=True) if not worse]
+    who = listing(front) if any(beaten) else "Both" if len(front) == 2 else f"All {word(len(front))}"
+    return (
+        f"{who} {'lies' if len(front) == 1 else 'lie'} on the Pareto front of {name} against "
+        f"{listing([words for words, _ in AT_PREDICTION.values()])}: no variant is at least as good in all of these "
+        "and better in one."
+    )

@@ -12,7 +12,7 @@ from labkit.reporting import style
 from labkit.reporting.ablation import ablation_figure
 from labkit.reporting.classes import oversampling_sentence
 from labkit.reporting.comparisons import ablation_sentence
-from labkit.reporting.light import light_figure, light_sentence
+from labkit.reporting.cost import light_figure, light_sentence
 from labkit.reporting.published import protocol_sentence, published_sentence
 from labkit.reporting.results import Comparison
 from labkit.reporting.style import Palette

@@ -6,7 +6,6 @@ import pytest
 from labkit.models.build import DEVIATIONS
 from labkit.reporting.classes import class_weights_table
 from labkit.reporting.deviations import deviation_table
-from labkit.reporting.light import light_table
 from labkit.reporting.published import published_table
 from labkit.reporting.show import table_html
 
@@ -97,19 +96,6 @@ def test_what_differs_besides_a_deviation_has_a_column_where_anything_does():
     first, second = plain(deviation_table([DEVIATION | {"also": also}, DEVIATION]))
     assert first["differs, too"] == "batch size 64 → 32; schedule step, 5, 0.1 → cosine"
     assert second["differs, too"] == "–"
-
-
-def test_light_networks_stand_with_their_score_and_what_predicting_costs():
-    size = {"n": 7025, "parameters": 3.4e6, "flops": 0.39e9, "milliseconds": 9.84, "file_mb": 13.7, "device": "CPU"}
-    ends = pd.DataFrame({"low": 0.40, "high": 0.46}, index=["qwk"])
-    first, second = plain(
-        light_table(
-            [size | {"run": "lite0", "qwk": 0.43, "intervals": ends}, size | {"run": "r50", "qwk": None}], "qwk"
-        )
-    )
-    cost = {"n": "7,025", "parameters (M)": "3.4", "FLOPs (G)": "0.39", "ms per image, CPU": "9.8", "file (MB)": "13.7"}
-    assert first == {"variant": "lite0", "QWK": "0.430 [0.400–0.460]"} | cost
-    assert second == {"variant": "r50", "QWK": "–"} | cost
 
 
 def test_class_weights_stand_beside_the_images_of_their_class():

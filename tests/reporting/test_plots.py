@@ -23,7 +23,6 @@ from labkit.reporting.blocks import residual_blocks
 from labkit.reporting.calibration import reliability_diagrams
 from labkit.reporting.classes import class_histogram
 from labkit.reporting.confusion import confusion_matrices, matrix_pages, row_shares
-from labkit.reporting.cost import cost_figure
 from labkit.reporting.images import image_grid
 from labkit.reporting.labels import spread, wrap
 from labkit.reporting.learning import learning_curves
@@ -87,12 +86,6 @@ def sensitivity(runs: list[str], classes: list[str]) -> pd.DataFrame:
     )
 
 
-def costs(runs: list[str]) -> pd.DataFrame:
-    minutes = [21, 20, 60, 58, 19, 61, 300, 12][: len(runs)]
-    scores = [0.74, 0.01, 0.78, 0.02, 0.73, 0.79, 0.80, 0.6][: len(runs)]
-    return pd.DataFrame({"run": runs, "minutes": minutes, "qwk": scores, "parameters": 11_200_000})
-
-
 def counts(classes: list[str], splits: int) -> pd.DataFrame:
     names = ["train", "val", "test", "unlabeled"][:splits]
     return pd.DataFrame({name: [20656, *range(2000, 2000 - len(classes) + 1, -1)] for name in names}, index=classes)
@@ -147,8 +140,6 @@ FIGURES = {
     "6 matrices of 2": lambda: confusion_matrices(dict.fromkeys(RUNS[:6], matrix(2)), CELLS),
     "3 matrices of 8": lambda: confusion_matrices(dict.fromkeys(RUNS[:3], matrix(8)), BLOOD),
     "8 matrices of 8": lambda: confusion_matrices(matrix_pages(dict.fromkeys(RUNS, matrix(8)))[0], BLOOD),
-    "cost of 6": lambda: cost_figure(costs(RUNS[:6]), Palette(RUNS), score="qwk"),
-    "cost of 8": lambda: cost_figure(costs(RUNS), Palette(RUNS), score="qwk"),
     "reliability of 8": lambda: reliability_diagrams(calibrations(RUNS), Palette(RUNS)),
     "reliability of 1": lambda: reliability_diagrams(calibrations(RUNS[:1]), Palette(RUNS)),
     "ROC of 8, all classes": lambda: ranking_curves(curve_points(RUNS), Palette(RUNS), GRADES),
@@ -236,7 +227,6 @@ def test_colours_are_the_same_in_every_figure_and_when_a_run_is_missing():
     expected = {palette[run].color for run in kept}
     assert line_colors(learning_curves(history(kept, 3), palette)) == expected
     assert line_colors(dots(results(kept, ["accuracy"]), palette)) == expected
-    assert line_colors(cost_figure(costs(RUNS).query("run in @kept"), palette, score="qwk")) == expected
     assert len(expected) == 2
     assert palette[RUNS[3]].linestyle == "--" and palette[RUNS[0]].linestyle == "-"
 
