@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import too_few
-from labkit.format import DASH, listing, metric, percent, whole, with_interval
+from labkit.format import listing, metric, percent, with_interval
 from labkit.reporting.frames import floats, parts
 from labkit.reporting.style import COLORS, GREY, new_figure, row_axis, styled, value_axis
 from labkit.reporting.tables import counted
@@ -25,27 +25,12 @@ def subgroup_dots(table: pd.DataFrame, score: str, overall: float) -> Figure:
             text = with_interval(score, value, start, end)
             ax.text(1.02, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5)
         ax.axvline(overall, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
-        counts = zip(part["part"], part["n"], part["groups"], strict=True)
-        row_axis(ax, [f"{name} (n = {counted(n, groups)})" for name, n, groups in counts])
+        counts = zip(part["part"], part["range"], part["n"], part["groups"], strict=True)
+        row_axis(ax, [f"{name}{span and f', {span}'} (n = {counted(n, groups)})" for name, span, n, groups in counts])
         ax.set_title(factor)
     value_axis(axes[-1].xaxis, metric(score).percent)
     axes[-1].set_xlabel(metric(score).name)
     return fig
-
-
-def subgroup_table(table: pd.DataFrame, score: str) -> pd.DataFrame:
-    """Columns factor, part, measured, images, groups, and the score with its interval."""
-    cells = [with_interval(score, *ends) for ends in zip(table["estimate"], table["low"], table["high"], strict=True)]
-    return pd.DataFrame(
-        {
-            "factor": table["factor"],
-            "part": table["part"],
-            "measured": [span or DASH for span in table["range"]],
-            "images": [counted(*pair) for pair in zip(table["n"], table["groups"], strict=True)],
-            "groups": [whole(n) for n in table["groups"]],
-            metric(score).short: cells,
-        }
-    )
 
 
 def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
