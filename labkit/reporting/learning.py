@@ -1,6 +1,6 @@
 """Learning curves, and how the training was done."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from labkit.format import fixed, listing, metric, missing, percent, whole
+from labkit.format import fixed, listing, metric, missing, percent, rate, signed_difference, whole
 from labkit.reporting.ablation import SPLITS, solid_column
 from labkit.reporting.frames import floats, joined, known, mean, only, parts
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
@@ -19,6 +19,8 @@ from labkit.training.progress import in_browser
 
 PANELS = {"train": "training", "val": "validation", "test": "test"}
 OVERFIT = 0.05  # gap of accuracy between training and validation that is worth a word
+PLATEAU, FALL = 0.005, 0.01  # of accuracy: what counts as no better, and what counts as worse
+POINTS = metric("accuracy").difference
 
 
 @styled
@@ -168,7 +170,7 @@ def _gaps_sentence(table: pd.DataFrame, some: bool) -> str:
     widest = max(gaps, key=lambda run: gaps[run])
     train, held_out = ends[widest]
     numbers, split = f"{percent(train)} against {percent(held_out)}", SPLITS[beside[widest]]
-    points = metric("accuracy").difference(gaps[widest])
+    points = POINTS(gaps[widest])
     over = [run for run, gap in gaps.items() if gap > OVERFIT]
     if over:
         most = " the most" if len(over) > 1 else ""
@@ -176,13 +178,13 @@ def _gaps_sentence(table: pd.DataFrame, some: bool) -> str:
         others = [run for run in over if run != widest]
         rest = f"; so {'does' if len(others) == 1 else 'do'} {listing(others)}" if others else ""
         return f"{text} ({numbers}){rest}."
-    printed = {metric("accuracy").difference(gap) for gap in gaps.values()}
+    printed = {POINTS(gap) for gap in gaps.values()}
     who = widest if len(gaps) == 1 else "all variants" if len(gaps) == len(of_run) and not some else listing(list(gaps))
     who += f" (the widest gap is that of {widest})" if len(printed) > 1 else ""
     split = listing([word for column, word in SPLITS.items() if column in map(beside.get, gaps)], "or")
-    if printed == {metric("accuracy").difference(0.0)}:
+    if printed == {POINTS(0.0)}:
         return f"At the last epoch training and {split} accuracy agree for {who}: {numbers}, no over-fitting."
-    side, most = "above" if gaps[widest] >= 0 else "below", metric("accuracy").difference(OVERFIT)
+    side, most = "above" if gaps[widest] >= 0 else "below", POINTS(OVERFIT)
     return (
         f"At the last epoch the training accuracy is at most {most} above the {split} accuracy for {who}: "
         f"{numbers}, {points} {side}, no over-fitting to speak of."
@@ -198,6 +200,57 @@ def _chosen_sentence(table: pd.DataFrame) -> str:
         epochs = only(marked, "run", run).sort_values("seed", kind="stable")["epoch"]
         named += [f"{', '.join(map(str, epochs))} ({run})"] * (len(epochs) > 0)
     return f" The chosen epochs are {listing(named)}." if named else ""
+
+
+def phase_sentences(history: pd.DataFrame) -> list[str]:
+    """A sentence for each run whose validation (else test) accuracy jumps, swings, stays or falls; possibly none.
+
+    `history`: columns run, epoch, phase, learning_rate, [seed], val_accuracy or test_accuracy. Means over seeds; a
+    swing is the mean size of the change from one epoch to the next, in each seed by itself.
+    """
+    lines = []
+    for run, rows in parts(joined(history), "run").items():
+        for column in [name for name in SPLITS if len(known(rows, name))][:1]:
+            first, *others = parts(known(rows, column), "seed").values()
+            curves = np.array([floats(seed, column) for seed in (first, *others)])
+            if clauses := [*_jump(first, curves), *_swings(first, curves), *_late(first, curves.mean(axis=0))]:
+                lines.append(f"{run}: {SPLITS[column]} accuracy {'; it '.join(clauses)}.")
+    return lines
+
+
+def _jump(rows: pd.DataFrame, curves: np.ndarray) -> Iterator[str]:
+    """From the last epoch in which the head alone learns to the first in which everything does."""
+    frozen = list(rows["phase"]).count("head") if "phase" in rows else 0
+    if 0 < frozen < len(rows):
+        before, after = curves[:, frozen - 1 : frozen + 1].mean(axis=0)
+        by = signed_difference("accuracy", after - before)
+        yield f"goes from {percent(before)} to {percent(after)} ({by}) in the first epoch after the frozen phase"
+
+
+def _swings(rows: pd.DataFrame, curves: np.ndarray) -> Iterator[str]:
+    """Before and after the first drop of a constant rate, with two changes or more on either side."""
+    rates = floats(rows, "learning_rate").tolist()
+    drops = [epoch for epoch in range(1, len(rates)) if rates[epoch] < rates[epoch - 1]]
+    if drops:
+        at, end = drops[0], [*drops, len(rates)][1]
+        before, after = (np.abs(np.diff(part, axis=1)) for part in (curves[:, :at], curves[:, at:end]))
+        if min(before.shape[1], after.shape[1]) >= 2:
+            yield (
+                f"changes by {POINTS(before.mean())} from epoch to epoch at a rate of {rate(rates[0])} "
+                f"and by {POINTS(after.mean())} at {rate(rates[at])}"
+            )
+
+
+def _late(rows: pd.DataFrame, curve: np.ndarray) -> Iterator[str]:
+    """Whether nothing is gained in the second half, and how far the last epoch lies below the best."""
+    epochs, best = floats(rows, "epoch").astype(int), int(curve.argmax())
+    if len(curve) < 4:
+        return
+    early = int(np.flatnonzero(curve >= curve[best] - PLATEAU)[0])
+    if 2 * (early + 1) <= len(curve):
+        yield f"gains at most {POINTS(curve[best] - curve[early])} after epoch {epochs[early]} of {epochs[-1]}"
+    if curve[best] - curve[-1] > FALL:
+        yield f"ends {POINTS(curve[best] - curve[-1])} below its best, {percent(curve[best])} in epoch {epochs[best]}"
 
 
 def micro_batch_sentence(micro_batch: int | None, batch_size: int) -> str:

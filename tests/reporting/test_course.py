@@ -9,7 +9,7 @@ from labkit.reporting import results as collect_room
 from labkit.reporting.ablation import ablation_figure
 from labkit.reporting.comparisons import ablation_sentences, ablations
 from labkit.reporting.deviations import degradation_sentence, deviation_rows
-from labkit.reporting.phases import phase_sentences
+from labkit.reporting.learning import phase_sentences
 from labkit.reporting.published import protocol_rows
 from labkit.reporting.results import study_results
 from labkit.reporting.sensitivity import sensitivities
