@@ -14,21 +14,38 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from labkit.params import as_typed, refuse_url
 
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".jfif", ".jpe", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm")
 ARRAY_PATH = re.compile(r"(?P<file>.+\.npz)#(?P<split>[a-z]+)/(?P<index>\d+)")
 # what NumPy and zipfile raise on a damaged array file
 DAMAGED_ARRAY = (ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
 _LOCK = threading.Lock()
 MAX_ASPECT = 100  # sides of 1 : 100 are no picture; cut square and enlarged, a line of pixels would fill the memory
-WHAT_IT_IS = {  # how a file that is no image begins, in lower case -> what it is
+IMAGE, POINTER, DICOM = "an image", "a Git LFS pointer; run git lfs pull", "a DICOM file; save its picture as PNG"
+WHAT_IT_IS = {  # how a file begins, in lower case -> what it is
+    **dict.fromkeys((b"\xff\xd8\xff", b"\x89png\r\n", b"gif8", b"ii*\0", b"mm\0*"), IMAGE),
     b"<!doctype": "a web page",
     b"<html": "a web page",
     b"<svg": "an SVG drawing",
     b"%pdf": "a PDF",
     b"pk\3\4": "a zip archive",
-    b"version https://git-lfs": "a Git LFS pointer; run git lfs pull",
+    b"version https://git-lfs": POINTER,
 }
+
+
+def kind_of(path: Path | str) -> str:
+    """What a file is by its first bytes; empty if that is not known."""
+    with Path(path).open("rb") as file:
+        head = file.read(200)
+    if head[128:132] == b"DICM":
+        return DICOM
+    if head[4:8] == b"ftyp" and b"hei" in head[8:32]:
+        return "an HEIC photograph; save it as JPEG"
+    if (head[:2] == b"BM" and head[6:10] == bytes(4)) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return IMAGE
+    if not head:
+        return "empty, of 0 bytes; copy it again"
+    return next((what for start, what in WHAT_IT_IS.items() if head.lstrip().lower().startswith(start)), "")
 
 
 def is_image(name: str) -> bool:
@@ -72,13 +89,8 @@ def _reason_of(error: Exception, path: str) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"{error}; save it smaller"
     if isinstance(error, UnidentifiedImageError):
-        with Path(path).open("rb") as file:
-            head = file.read(200)
-        what = next((what for start, what in WHAT_IT_IS.items() if head.lstrip().lower().startswith(start)), None)
-        what = "a DICOM file; save its picture as PNG" if head[128:132] == b"DICM" else what
-        what = "an HEIC photograph; save it as JPEG" if head[4:8] == b"ftyp" and b"hei" in head[8:32] else what
-        what = what if head else "empty, of 0 bytes; copy it again"
-        return f"cannot identify image file: it is {what}" if what else "cannot identify image file"
+        what = kind_of(path)
+        return f"cannot identify image file: it is {what}" if what not in ("", IMAGE) else "cannot identify image file"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(reason.replace(f" {path!r}", "").split()) or type(error).__name__
 

@@ -35,7 +35,8 @@ def tidy_paths(rows: pd.DataFrame, root: Path) -> list[str]:
 
 def leaves(where: str, path: str, root: Path) -> DataError:
     """The error for a path that leads out of the data folder; `where` names the file and row that give it."""
-    return DataError(f"{where}: {path!r} lies outside the data folder {root}; put the images inside it")
+    cure = "put the images inside it; a link is followed with follow_links: true"
+    return DataError(f"{where}: {path!r} lies outside the data folder {root}; {cure}")
 
 
 def files_in(folder: Path) -> dict[str, bool]:
@@ -58,11 +59,11 @@ def folders_in(folder: Path) -> list[Path]:
 
 def leads_out(path: Path, root: Path) -> bool:
     """Whether a path, its links followed, lies outside the folder `root`."""
-    real = _real(path)
+    real = real_path(path)
     return real is not None and not real.is_relative_to(root.resolve())
 
 
-def _real(path: Path) -> Path | None:
+def real_path(path: Path) -> Path | None:
     """The path with its links followed; None where they go in a circle or a name is longer than the disk allows."""
     try:
         return path.resolve()
@@ -70,18 +71,18 @@ def _real(path: Path) -> Path | None:
         return None
 
 
-def which_exist(relative: list[str], rows: pd.DataFrame, root: Path) -> list[bool]:
-    """Whether each path (relative to root) is a file; DataError for a link that leads out of the data folder."""
+def which_exist(relative: list[str], rows: pd.DataFrame, root: Path, *, follow_links: bool = False) -> list[bool]:
+    """Whether each path (relative to root) is a file; DataError for a link out of the data folder unless followed."""
     listings: dict[str, dict[str, bool]] = {}
     found = []
     for position, path in enumerate(relative):
         folder, _, name = path.rpartition("/")
         if folder not in listings:
-            if leads_out(root / folder, root):
+            if not follow_links and leads_out(root / folder, root):
                 raise leaves(place(rows, position), path, root)
             listings[folder] = files_in(root / folder)
         link = listings[folder].get(name)
-        if link and leads_out(root / path, root):
+        if link and not follow_links and leads_out(root / path, root):
             raise leaves(place(rows, position), path, root)
         found.append(link is not None and (not link or (root / path).is_file()))
     return found
@@ -98,7 +99,7 @@ def images_under(root: Path, *, below: str = "") -> Iterator[str]:
         path = f"{below}/{entry.name}" if below else entry.name
         if entry.name.startswith("."):
             continue
-        if entry.is_symlink() and _real(root / path) is None:
+        if entry.is_symlink() and real_path(root / path) is None:
             raise DataError(f"{root / path}: a link that leads in a circle; remove it")
         if entry.is_symlink() and leads_out(root / path, root):
             raise leaves(path, entry.name, root)
