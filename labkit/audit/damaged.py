@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from labkit.data.hashes import BLANK
 from labkit.data.images import ARRAY_PATH, array_image
-from labkit.data.store import Store
+from labkit.data.store import MAX_UNREADABLE, Store
 
 UPRIGHT = 1  # EXIF's orientation of an image that is stored as it is to be seen
 COLUMNS = ["image_id", "problem", "detail"]
@@ -26,7 +26,9 @@ IN_WORDS = {  # in the order of gravity; of what a reader mends by itself it is 
     "CMYK": "CMYK, read as RGB",
     "palette": "With a palette, read as RGB",
     "alpha": "Transparent in places, read on black",
-    "16-bit": "16 bits a channel, read as 8",
+    "16-bit gray": "16 bits of gray, of which {low:,} to {high:,} become 0 to 255 in all images",
+    "16-bit": "16 bits a channel, of which the upper 8 are read",
+    "pages": "Several pages or frames, the first is read",
     "rotated": "Turned by their EXIF tag, read upright",
 }
 
@@ -40,6 +42,7 @@ class Files:
     problems: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=pd.Index(COLUMNS)))
     smallest: tuple[int, int] | None = None  # width and height of the image with the fewest pixels
     largest: tuple[int, int] | None = None
+    gray_range: Sequence[int] | None = None  # of the store
 
     def counts(self) -> dict[str, int]:
         """Images by problem, in the order of IN_WORDS; problems that none has are left out."""
@@ -70,7 +73,7 @@ def odd_files(table: pd.DataFrame, store: Store, least: int) -> Files:
     found.sort(key=lambda row: (gravity.index(row[1]), row[0]))
     problems = pd.DataFrame(found, columns=pd.Index(COLUMNS))
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size)) or [None]
-    return Files(len(table) + len(left_out), least, problems, by_area[0], by_area[-1])
+    return Files(len(table) + len(left_out), least, problems, by_area[0], by_area[-1], store.gray_range)
 
 
 def header(path: str, least: int = 0) -> tuple[tuple[int, int], list[tuple[str, str]]] | str:
@@ -93,13 +96,16 @@ def header(path: str, least: int = 0) -> tuple[tuple[int, int], list[tuple[str, 
 
 def _oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
     """Problems as far as the header tells them; nothing is decoded."""
-    mode, wide = image.mode, image.mode.startswith("I")
+    mode, deep = image.mode, image.mode.startswith("I")
     odd = {
-        "grayscale": wide or mode in ("1", "L", "LA", "La", "F"),
+        "grayscale": deep or mode in ("1", "L", "LA", "La", "F"),
         "CMYK": mode == "CMYK",
         "palette": mode in ("P", "PA"),
         "alpha": image.has_transparency_data,
-        "16-bit": wide or ";16" in str(getattr(image, "tile", "")[:1]),  # of RGB the decoder's mode alone tells it
+        "16-bit gray": deep,
+        # of RGB the decoder's mode alone tells it
+        "16-bit": not deep and ";16" in str(getattr(image, "tile", "")[:1]),
+        "pages": _has_pages(image),
     }
     yield from ((problem, f"mode {mode}") for problem, found in odd.items() if found)
     # asked of a PNG without an EXIF chunk before its pixels, Pillow would decode the whole image to look for a late one
@@ -107,6 +113,13 @@ def _oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
         turned = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
         if turned in range(UPRIGHT + 1, 9):
             yield "rotated", f"orientation {turned}"
+
+
+def _has_pages(image: Image.Image) -> bool:
+    try:
+        return getattr(image, "n_frames", 1) > 1
+    except Exception:  # the first page can be read, whatever is damaged behind it
+        return True
 
 
 def _blank(table: pd.DataFrame, store: Store) -> list[tuple[str, float]]:
@@ -121,12 +134,15 @@ def _blank(table: pd.DataFrame, store: Store) -> list[tuple[str, float]]:
 def file_sentences(files: Files) -> list[str]:
     """One sentence a problem, with the first files; one that there is none."""
     found = []
+    low, high = files.gray_range or (0, 0)
     for problem, number in files.counts().items():
-        what = IN_WORDS[problem].format(least=files.least)
+        what = IN_WORDS[problem].format(least=files.least, low=low, high=high)
         if number == files.n:
             found.append(f"{what}: all {number:,} images.")
             continue
         first = files.problems.loc[files.problems["problem"] == problem, "image_id"].head(3).tolist()
         some = ", ".join(first) + ", …" * (number > len(first))
+        refused = problem == "unreadable" and number > MAX_UNREADABLE * files.n
+        some += f"; a run refuses more than {MAX_UNREADABLE:.0%}" * refused
         found.append(f"{what}: {number:,} of {files.n:,} images ({some}).")
     return found or [f"All {files.n:,} images can be decoded, show something, and are upright in colours of 8 bits."]

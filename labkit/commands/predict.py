@@ -94,7 +94,8 @@ class Predictor:
         left = list(photographs)
         while left or names or unreadable:
             part, left = left[: size - len(names)], left[size - len(names) :]
-            squares, failed = load_square([photographs[name] for name in part], self.params.image_size)
+            paths, gray_range = [photographs[name] for name in part], self.manifest.get("gray_range")
+            squares, failed = load_square(paths, self.params.image_size, gray_range)
             pixels = np.concatenate([pixels, squares])
             names += [name for name in part if photographs[name] not in failed]
             unreadable |= {name: failed[photographs[name]] for name in part if photographs[name] in failed}

@@ -20,6 +20,9 @@ ARRAY_PATH = re.compile(r"(?P<file>.+\.npz)#(?P<split>[a-z]+)/(?P<index>\d+)")
 DAMAGED_ARRAY = (ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
 _LOCK = threading.Lock()
+GRAY = (-(2**15), 2**16)  # values that gray of 16 bits can have, signed or not
+STRAY = 100_000  # one pixel in so many may lie outside the range of a set: a dead pixel must not decide it
+NO_RANGE = "gray of 16 bits, for which no range of values is set; save it with 8 bits"
 MAX_ASPECT = 100  # sides of 1 : 100 are no picture; cut square and enlarged, a line of pixels would fill the memory
 IMAGE, POINTER, DICOM = "an image", "a Git LFS pointer; run git lfs pull", "a DICOM file; save its picture as PNG"
 WHAT_IT_IS = {  # how a file begins, in lower case -> what it is
@@ -60,14 +63,16 @@ def stem(name: str) -> str:
     return base if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
 
 
-def load_image(path: str, at_least: int | None = None) -> Image.Image:
+def load_image(path: str, gray_range: Sequence[int] | None = None, at_least: int | None = None) -> Image.Image:
     """The image as RGB, upright by its EXIF tag; `file.npz#train/17` reads a row of an array file.
 
+    `gray_range`: the values (low, high) of gray of 16 bits that become 0 and 255, the same for all images of a set;
+    without it such an image is refused, since a range of its own would change what it shows beside the others.
     `at_least`: so many pixels of the shorter side are enough; a JPEG may then come at a half, a quarter or an eighth of
     its size, which decodes in a third of the time.
-    Gray, palette, CMYK and 16-bit images are converted, transparent ones laid on black, of an animation the first frame
-    is taken; colour profiles are not applied, the numbers are taken as they stand. OSError names the file and the
-    reason, also where Pillow suspects a decompression bomb.
+    Gray, palette and CMYK images are converted, transparent ones laid on black, of an animation the first frame is
+    taken; colour profiles are not applied, the numbers are taken as they stand. OSError names the file and the reason,
+    also where Pillow suspects a decompression bomb.
     """
     try:
         if array := ARRAY_PATH.fullmatch(path):
@@ -77,8 +82,10 @@ def load_image(path: str, at_least: int | None = None) -> Image.Image:
                 raise ValueError(f"{image.width} × {image.height} pixels are no picture; cut it to its content")
             if at_least is not None:
                 image.draft(None, (at_least, at_least))  # pyright: ignore[reportArgumentType] - None: the file's own
+            if image.mode.startswith("I") and gray_range is None:
+                raise ValueError(NO_RANGE)
             image.load()
-            return _as_rgb(ImageOps.exif_transpose(image))
+            return _as_rgb(ImageOps.exif_transpose(image), gray_range)
     # a damaged file may raise anything: SyntaxError, struct.error, ValueError, DecompressionBombError …
     except Exception as error:
         raise OSError(f"{path}: {_reason_of(error, path)}") from error
@@ -122,10 +129,33 @@ def _images_at(place: Path) -> list[str]:
     return found
 
 
-def try_load(path: str) -> Image.Image | str:
+def gray_counts(path: str) -> np.ndarray | str:
+    """How often an image of 16-bit gray has each value of GRAY, (98304,) int64; or why it cannot be decoded."""
+    try:
+        with Image.open(path) as image:
+            image.load()  # NumPy would not say what is damaged
+            values = np.asarray(image).astype(np.int64) - GRAY[0]
+    except Exception as error:  # as in load_image
+        return _reason_of(error, path)
+    if values.min() < 0 or values.max() >= GRAY[1] - GRAY[0]:
+        return "its gray values do not fit into 16 bits; save it with 8 or 16 bits"
+    return np.bincount(values.ravel(), minlength=GRAY[1] - GRAY[0])
+
+
+def range_of(counts: np.ndarray) -> tuple[int, int]:
+    """The range of a set's gray values, from the sum of its images' `gray_counts`: the lowest and the highest value
+    but for one pixel in STRAY at either end; 0 to 255 where all lie there, since those are 8 bits in a 16-bit file.
+    """
+    stray = counts.sum() // STRAY
+    low = int(np.argmax(counts.cumsum() > stray)) + GRAY[0]
+    high = GRAY[1] - 1 - int(np.argmax(counts[::-1].cumsum() > stray))
+    return (0, 255) if low >= 0 and high <= 255 else (low, max(high, low + 1))
+
+
+def try_load(path: str, gray_range: Sequence[int] | None = None) -> Image.Image | str:
     """The image, or the reason why it cannot be decoded."""
     try:
-        return load_image(path)
+        return load_image(path, gray_range)
     except OSError as error:
         return str(error).removeprefix(f"{path}: ")
 
@@ -152,10 +182,11 @@ def _array(file: str, member: str, mtime_ns: int) -> np.ndarray:
         return arrays[member]
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits (Pillow's I;16, or I where it was widened): 65535 becomes 255
-        values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((values.clip(0, 65535) // 257 if values.max() > 255 else values).astype(np.uint8))
+def _as_rgb(image: Image.Image, gray_range: Sequence[int] | None) -> Image.Image:
+    if image.mode.startswith("I") and gray_range is not None:  # 16 bits: Pillow's I;16, or I where it was widened
+        low, high = gray_range
+        values = np.asarray(image).astype(np.int64).clip(low, high) - low
+        image = Image.fromarray(((values * 255 + (high - low) // 2) // (high - low)).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
     if image.has_transparency_data:

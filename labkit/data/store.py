@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from labkit.data.hashes import compare, perceptual_hashes
-from labkit.data.images import try_load
+from labkit.data.images import GRAY, NO_RANGE, gray_counts, range_of, try_load
 from labkit.runs.files import alone, read_json, write_json
 
-VERSION = 3  # of what is below and of the perceptual hash; a change makes every store anew
+VERSION = 4  # of what is below and of the perceptual hash; a change makes every store anew
 MAX_UNREADABLE = 0.01
 THUMBNAIL = 64  # pixels a side, at least: more do not change a mean or a quantile
 LONG = 4  # times as long as wide: of a longer picture the ends are cut off before it is resized, not after
@@ -35,12 +36,16 @@ class UnreadableImages(ValueError):
 
 @dataclass(frozen=True)
 class Store:
-    """``path`` of an array (n, size, size, 3) uint8, the row of every image_id, and what cannot be decoded."""
+    """``path`` of an array (n, size, size, 3) uint8, the row of every image_id, and what cannot be decoded.
+
+    ``gray_range``: the values of gray of 16 bits that became 0 and 255 in all of its images; None without such images.
+    """
 
     path: Path
     size: int
     rows: dict[str, int]
     unreadable: pd.DataFrame  # image_id, path, reason
+    gray_range: Sequence[int] | None = None
 
     @property
     def images(self) -> np.ndarray:
@@ -61,23 +66,30 @@ class Store:
 
     def keep_readable(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table without its unreadable images; raises UnreadableImages if those are over 1 %."""
-        bad = table["image_id"].isin(self.unreadable["image_id"]).to_numpy(bool)
-        if bad.mean() > MAX_UNREADABLE:
-            listed = self.unreadable[["path", "reason"]].head(5).to_numpy().tolist()
-            first = "; ".join(f"{path}: {reason}" for path, reason in listed)
-            raise UnreadableImages(
-                f"{bad.sum():,} of {len(table):,} images cannot be decoded, more than {MAX_UNREADABLE:.0%}; "
-                f"replace or remove them. The first: {first}"
-            )
-        return table.loc[~bad].reset_index(drop=True)
+        if refused := self.refusal(table):
+            raise UnreadableImages(refused)
+        return table.loc[~table["image_id"].isin(self.unreadable["image_id"])].reset_index(drop=True)
+
+    def refusal(self, table: pd.DataFrame) -> str:
+        """Why no run takes this table: over 1 % of its images cannot be decoded; empty where one does."""
+        bad = np.count_nonzero(table["image_id"].isin(self.unreadable["image_id"]))
+        if bad <= MAX_UNREADABLE * len(table):
+            return ""
+        listed = self.unreadable[["path", "reason"]].head(5).to_numpy().tolist()
+        first = "; ".join(f"{path}: {reason}" for path, reason in listed)
+        return (
+            f"{bad:,} of {len(table):,} images cannot be decoded, more than {MAX_UNREADABLE:.0%}; "
+            f"replace or remove them. The first: {first}"
+        )
 
 
 def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) -> Store:
     """The store of a table's images at ``size`` pixels a side, made if it is not there.
 
     ``hashes`` holds each image_id's SHA-256. The shorter side is resized to ``size`` (bicubic, antialiased) and the
-    middle kept. Images that cannot be decoded are listed, with the reason, in ``unreadable``. Raises OSError where the
-    disk cannot hold it.
+    middle kept. Gray of 16 bits is brought to 8 by the range of the whole set, which its files decide and its key
+    therefore holds. Images that cannot be decoded are listed, with the reason, in ``unreadable``. Raises OSError where
+    the disk cannot hold it.
     """
     wanted = table.assign(sha256=table["image_id"].map(hashes.to_dict().get)).dropna(subset=["sha256"])
     unique = wanted.drop_duplicates("sha256").sort_values("sha256", ignore_index=True)
@@ -92,7 +104,7 @@ def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) 
     reasons = wanted["sha256"].map(index["unreadable"])
     unreadable = wanted.assign(reason=reasons).loc[reasons.notna(), ["image_id", "path", "reason"]]
     rows = {name: row_of[sha] for name, sha in zip(wanted["image_id"], wanted["sha256"], strict=True)}
-    return Store(folder / "images.npy", size, rows, unreadable.reset_index(drop=True))
+    return Store(folder / "images.npy", size, rows, unreadable.reset_index(drop=True), index["gray_range"])
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -124,21 +136,33 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> dict[str, Any]:
         looks = np.zeros((count, 8, 4), np.uint64)
         unreadable: dict[str, str] = {}
 
-        def decode(row: int) -> None:
-            image = try_load(str(unique["path"][row]))
+        def decode(row: int, gray_range: Sequence[int] | None = None) -> np.ndarray | None:
+            """Into the array; of 16-bit gray the counts of its values, from which the range of the set is found."""
+            path = str(unique["path"][row])
+            if (image := try_load(path, gray_range)) == NO_RANGE:
+                image = gray_counts(path)
+            if isinstance(image, np.ndarray):
+                return image
             if isinstance(image, str):
                 unreadable[str(unique["sha256"][row])] = image
             else:
                 images[row] = to_square(image, size)
                 looks[row] = perceptual_hashes(image)
+            return None
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside Python's lock
-            for _ in tqdm(pool.map(decode, range(count)), total=count, disable=None, desc="decoding"):
-                pass
+            deep, counts, gray_range = [], np.zeros(GRAY[1] - GRAY[0], np.int64), None
+            for row, found in enumerate(tqdm(pool.map(decode, range(count)), "decoding", count, disable=None)):
+                if found is not None:
+                    deep, counts = [*deep, row], counts + found
+            if deep:
+                gray_range = range_of(counts)
+                list(pool.map(partial(decode, gray_range=gray_range), deep))
         images.flush()
         alike: Any = compare(looks)
         np.savez(temporary / "alike.npz", **alike)
         index = {"sha256": unique["sha256"].tolist(), "unreadable": dict(sorted(unreadable.items()))}
+        index["gray_range"] = gray_range and list(gray_range)
         write_json(temporary / "index.json", index)
         temporary.replace(folder)
         return index
@@ -164,11 +188,16 @@ def _middle(image: Image.Image, most: int) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def load_square(paths: list[str], size: int) -> tuple[np.ndarray, dict[str, str]]:
-    """New images as the store would hold them, (n, size, size, 3) uint8, and why others cannot be decoded, by path."""
+def load_square(
+    paths: list[str], size: int, gray_range: Sequence[int] | None = None
+) -> tuple[np.ndarray, dict[str, str]]:
+    """New images as the store would hold them, (n, size, size, 3) uint8, and why others cannot be decoded, by path.
+
+    ``gray_range``: that of the store which a network was trained with.
+    """
 
     def decode(path: str) -> np.ndarray | str:
-        image = try_load(path)
+        image = try_load(path, gray_range)
         return image if isinstance(image, str) else to_square(image, size)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # as in _build

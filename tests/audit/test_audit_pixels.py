@@ -229,6 +229,7 @@ def test_odd_files_are_named_with_what_is_odd(tmp_path):
     picture.convert("P").save(tmp_path / "palette.png")
     picture.convert("RGBA").save(tmp_path / "alpha.png")
     Image.fromarray(np.asarray(picture)[:, :, 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    picture.save(tmp_path / "pages.tif", save_all=True, append_images=[picture.rotate(9)] * 2)
     exif = Image.Exif()
     exif[274] = 6
     picture.save(tmp_path / "turned.jpg", exif=exif)
@@ -251,15 +252,21 @@ def test_odd_files_are_named_with_what_is_odd(tmp_path):
         "CMYK": ["cmyk.jpg"],
         "palette": ["palette.png"],
         "alpha": ["alpha.png"],
-        "16-bit": ["deep.png"],
+        "16-bit gray": ["deep.png"],
+        "pages": ["pages.tif"],
         "rotated": ["turned.jpg", "turned.png"],
     }
     assert (files.smallest, files.largest) == ((20, 40), (100, 90))
-    assert file_sentences(files)[0] == "Cannot be decoded: 2 of 13 images (cut.jpg, text.png)."
-    assert "Shorter side below 64 px: 1 of 13 images (tiny.png)." in file_sentences(files)
+    assert (
+        file_sentences(files)[0] == "Cannot be decoded: 2 of 14 images (cut.jpg, text.png; a run refuses more than 1%)."
+    )
+    assert "Several pages or frames, the first is read: 1 of 14 images (pages.tif)." in file_sentences(files)
+    assert "Shorter side below 64 px: 1 of 14 images (tiny.png)." in file_sentences(files)
     sound = table.loc[table["image_id"].isin(["sound.jpg", "upright.jpg"])]
     left = file_sentences(odd_files(sound, stored(table, tmp_path / "cache")[1], 64))
-    assert left == ["Cannot be decoded: 2 of 4 images (cut.jpg, text.png)."]  # a table that lacks them
+    assert left == [
+        "Cannot be decoded: 2 of 4 images (cut.jpg, text.png; a run refuses more than 1%)."
+    ]  # a table that lacks them
     (said,) = file_sentences(odd_files(sound, stored(sound, tmp_path / "cache")[1], 64))
     assert said.startswith("All 2 images can be decoded")
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from labkit.data.images import MAX_ASPECT, load_image, try_load
+from labkit.data.images import MAX_ASPECT, NO_RANGE, gray_counts, load_image, range_of, try_load
 
 RED = (200, 30, 10)
 
@@ -83,18 +83,33 @@ def test_a_single_pixel_is_an_image(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "mode", "expected"),
+    ("value", "gray_range", "expected"),
     [
-        (np.full((4, 4), 65535, np.uint16), "I;16", 255),
-        (np.full((4, 4), 257 * 3, np.uint16), "I;16", 3),
-        (np.full((4, 4), 200, np.uint16), "I;16", 200),  # 8 bits in 16
+        (65535, (0, 65535), 255),
+        (257 * 3, (0, 65535), 3),
+        (200, (0, 255), 200),
+        (2000, (1490, 1510), 255),
+        (0, (1490, 1510), 0),
     ],
-    ids=["white", "dark", "8-bit-values"],
+    ids=["white", "dark", "8-bit-values", "above", "below"],
 )
-def test_16_bits_become_8(tmp_path, values, mode, expected):
+def test_16_bits_become_8_by_a_given_range_and_are_refused_without_one(tmp_path, value, gray_range, expected):
     for suffix in ("png", "tif"):
-        Image.frombytes(mode, values.shape, values.tobytes()).save(tmp_path / f"x.{suffix}")
-        assert corners(load_image(str(tmp_path / f"x.{suffix}"))) == [(expected,) * 3] * 4
+        path = tmp_path / f"x.{suffix}"
+        Image.fromarray(np.full((4, 4), value, np.uint16)).save(path)
+        assert corners(load_image(str(path), gray_range)) == [(expected,) * 3] * 4
+        assert try_load(str(path)) == NO_RANGE
+
+
+def test_the_range_of_gray_leaves_out_stray_pixels_and_holds_values_below_zero(tmp_path):
+    values = np.random.default_rng(0).integers(-1000, 3000, (400, 400)).astype(np.int32)
+    values[0, 0], values[0, 1], values[1] = 65535, -32768, [-1000, 2999] * 200
+    Image.fromarray(values).save(tmp_path / "x.tif")
+    counts = gray_counts(str(tmp_path / "x.tif"))
+    assert not isinstance(counts, str) and range_of(counts) == (-1000, 2999)
+    assert range_of(gray_counts(str(tmp_path / "x.tif")) * (np.arange(len(counts)) == 32768 + 7)) == (0, 255)
+    Image.fromarray(values * 2).save(tmp_path / "x.tif")
+    assert "do not fit into 16 bits" in str(gray_counts(str(tmp_path / "x.tif")))
 
 
 def test_a_cmyk_jpeg_as_photoshop_writes_it_is_not_a_negative(tmp_path):

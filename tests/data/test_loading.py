@@ -11,10 +11,11 @@ from PIL import Image
 from labkit.data import store as store_room
 from labkit.data.augment import IMAGENET_MEAN, IMAGENET_STD, Augment, centre_crop, fixed_point, to_float, warp
 from labkit.data.hashes import file_hashes
+from labkit.data.images import NO_RANGE
 from labkit.data.loaders import make_loaders, oversampled
 from labkit.data.readers import read
 from labkit.data.splits import assign_splits
-from labkit.data.store import UnreadableImages, build_store, to_square
+from labkit.data.store import UnreadableImages, build_store, load_square, to_square
 from labkit.params import ExploreParams, RunParams
 from labkit.reporting.images import augmentation_sentence, on_augmented_images
 from labkit.training.step import to_device
@@ -55,6 +56,27 @@ def test_the_store_holds_what_pillow_decodes_resized_and_cut_square(eyes, tmp_pa
     row = table.iloc[3]
     picture = np.asarray(Image.open(row.path).convert("RGB"))[:, 3:27]  # 30 × 24, the middle
     assert np.array_equal(store.images[store.rows[row.image_id]], picture)
+
+
+def test_gray_of_12_bits_keeps_its_levels_by_one_range_for_the_whole_set(tmp_path):
+    """Two classes that differ in brightness alone, and an image of 8 bits, which is not changed."""
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    pixels = {"dark": 1500 + levels // 2 * 8, "bright": 2524 + levels // 2 * 8, "plain": levels.astype(np.uint8)}
+    for name, values in pixels.items():
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "dark.png").read_bytes()[:60])
+    names = [*pixels, "half"]
+    table = pd.DataFrame({"image_id": names, "path": [f"{tmp_path}/{name}.png" for name in names]})
+    for _ in ("decoded", "found again"):
+        store = build_store(table, file_hashes(table, tmp_path), 16, tmp_path)
+        assert store.gray_range == [1500, 3540] and store.unreadable["image_id"].tolist() == ["half"]
+        kept = {name: store.images[store.rows[name]] for name in names}
+        assert np.array_equal(kept["dark"], np.stack([levels // 2] * 3, -1))
+        assert np.array_equal(kept["bright"], np.stack([128 + levels // 2] * 3, -1))
+        assert np.array_equal(kept["plain"], np.stack([levels] * 3, -1))
+    new, failed = load_square([table["path"][0]], 16, store.gray_range)  # as predict reads it for a run of this set
+    assert np.array_equal(new[0], kept["dark"]) and not failed
+    assert load_square([table["path"][0]], 16)[1] == {table["path"][0]: NO_RANGE}  # of a run without such images
 
 
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (50, 50), (33, 77)])

@@ -160,10 +160,10 @@ def crop_photograph(path: str, size: int) -> Image.Image:
     NoEyeball: there is none, or it is too small. OSError: the file cannot be decoded.
     """
     wanted = ceil(MARGIN * size)
-    image = load_image(path, wanted)
+    image = load_image(path, at_least=wanted)
     disc = find_eyeball(image)
     if 2 * disc.radius < wanted:  # a wide border
-        image = load_image(path, ceil(wanted * min(image.size) / (2 * disc.radius)))
+        image = load_image(path, at_least=ceil(wanted * min(image.size) / (2 * disc.radius)))
         disc = find_eyeball(image)
     if 2 * disc.radius < TOO_SMALL * size:
         raise NoEyeball(f"the eyeball is {2 * disc.radius:.0f} px wide, too small for a crop of {size} px")
