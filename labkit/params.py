@@ -62,8 +62,9 @@ class Parameters(BaseModel):
                     return ast.literal_eval(text)
                 except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two: of a thousand brackets
                     return value
-        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
-            raise ValueError("True and False are not numbers")
+        switches = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, bool)]
+        if switches and bool not in (annotation, *get_args(annotation)):
+            raise ValueError("True and False are not numbers, and names such as yes and no need quotes")
         return value
 
     @classmethod
@@ -101,12 +102,91 @@ class Parameters(BaseModel):
         return f"<table class='parameters'><tbody>{rows}</tbody></table>"
 
 
-class ExploreParams(Parameters):
+class DataParams(Parameters):
+    """Which data is read, and how: what a reader cannot know from the files, or would have to guess.
+
+    Columns are named as in the first row of the label file; case, spaces, ``_`` and ``-`` do not matter.
+    """
+
+    dataset: str = Field("retinopathy", description="a data set of the catalog, or custom")
+    data: str = Field("demo", description="folder of the images, or a built-in set of synthetic images")
+    labels: str | None = Field(None, min_length=1, description="label file, relative to the data folder")
+    path_column: str | None = Field(None, min_length=1, description="column of the label file that names the image")
+    label_column: str | None = Field(None, min_length=1, description="column that holds the label")
+    group_column: str | None = Field(None, min_length=1, description="column that holds the patient or subject")
+    split_column: str | None = Field(None, min_length=1, description="column that holds the data's own split")
+    group_pattern: str | None = Field(
+        None,
+        min_length=1,
+        description="regular expression that finds the patient in an image's path below the data folder: "
+        "(?P<group>…), and the side if it stands there: (?P<side>…)",
+    )
+    suffix: str | None = Field(None, min_length=2, description="ending put behind the listed names, such as .png")
+    class_names: list[str] | None = Field(None, description="the classes in their order; another label is refused")
+    positive_class: str | None = Field(
+        None, min_length=1, description="of two classes the one that is screened for; the other one comes first"
+    )
+    task: Literal["grades", "classes"] | None = Field(
+        None, description="grades: the classes are ordered, as stages are; None: as the catalog says, else classes"
+    )
+    follow_links: bool = Field(False, description="links may lead out of the data folder")
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Those of the parameters above that were set, but for the data set and its place."""
+        found = {name: getattr(self, name) for name in DataParams.model_fields if name not in ("dataset", "data")}
+        return {name: value for name, value in found.items() if value not in (None, False)}
+
+    @property
+    def of_data(self) -> "DataParams":
+        """These parameters alone."""
+        return DataParams.of(self.model_dump(include=set(DataParams.model_fields)))
+
+    @field_validator("data", "labels", "weights", check_fields=False)
+    @classmethod
+    def _no_url(cls, value: Any, info) -> Any:
+        return value if value is None else refuse_url(value, info.field_name)
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _has_group(cls, value: Any) -> Any:
+        try:
+            names = {} if value is None else re.compile(value, re.IGNORECASE).groupindex
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        if value is not None and not ("group" in names and {"group", "side"} >= set(names)):
+            raise ValueError("it must have a part (?P<group>…), and no other named part but (?P<side>…)")
+        return value
+
+    @field_validator("suffix")
+    @classmethod
+    def _is_suffix(cls, value: Any) -> Any:
+        if value is not None and (not value.startswith(".") or "/" in value):
+            raise ValueError("a suffix begins with a dot, such as .png")
+        return value
+
+    @field_validator("class_names")
+    @classmethod
+    def _are_classes(cls, value: Any) -> Any:
+        plain = {" ".join(name.split()).lower() for name in value or []} - {""}
+        if value is not None and not 2 <= len(plain) == len(value):
+            raise ValueError("two or more different names")
+        return value
+
+    @model_validator(mode="after")
+    def _one_order(self) -> Self:
+        if self.class_names and self.positive_class and self.class_names[1:] != [self.positive_class]:
+            raise ValueError(
+                f"positive_class: got {self.positive_class!r}, but the last of two class_names is the positive "
+                "one; set one of the two parameters"
+            )
+        return self
+
+
+class ExploreParams(DataParams):
     """What explore.ipynb looks at: the parameters that concern the data."""
 
     study: str = Field("adhoc", pattern=STUDY, description="study it belongs to; a folder under reports/")
-    dataset: str = Field("retinopathy", description="a data set of the catalog, or custom")
-    data: str = Field("demo", description="folder of the images, or a built-in set of synthetic images")
     split: Literal["group", "image", "given"] = Field(
         "group", description="group: by patient; image: by image, ignoring patients; given: the data's own split"
     )
@@ -136,11 +216,6 @@ class ExploreParams(Parameters):
         return self.model_dump(
             include={"split", "split_seed", "val_fraction", "test_fraction", "select_on", "train_on"}
         )
-
-    @field_validator("data", "weights", check_fields=False)
-    @classmethod
-    def _no_url(cls, value: Any, info) -> Any:
-        return value if value is None else refuse_url(value, info.field_name)
 
     @field_validator("rotation")
     @classmethod
@@ -360,7 +435,7 @@ def _type_in_words(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(str, get_args(annotation)))
     if get_origin(annotation) is list:
-        return "a list of numbers"
+        return "a list of names" if get_args(annotation) == (str,) else "a list of numbers"
     names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}
     if annotation in names:
         return names[annotation]

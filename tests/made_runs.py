@@ -60,7 +60,7 @@ def trained_run(data: Path, **changes) -> Path:
     """The folder of a run 'a' of the study 'tiny' as train.ipynb leaves it, its network untrained."""
     values = {"study": "tiny", "run": "a", "data": str(data), "image_size": 32, "threads": 1} | changes
     params = RunParams.of(values)
-    images, hashes = open_data(params.dataset, params.data, cache_root())
+    images, hashes = open_data(params, cache_root())
     classes = list(images.facts.classes)
     store = build_store(images.table, hashes, params.image_size, cache_root())
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)

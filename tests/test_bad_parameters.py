@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.data.source import open_data
+from labkit.data.source import as_parameters
 from labkit.params import PROJECT, ExploreParams, ParameterError, RunParams, refuse_url
 from labkit.runs.folder import cache_root, reports_root
 from labkit.studies.file import load_study, value_of
@@ -53,12 +53,13 @@ def out_of_range(name: str) -> st.SearchStrategy:
     return st.one_of(*numbers, st.just(float("nan")))
 
 
-OWN = {"rotation", "class_weights"}  # checked by a function
+OWN = {"rotation", "class_weights", "class_names"}  # checked by a function
 BOUNDED = [name for name in FIELDS if name not in OWN and (limits(name) or words(name))]
 
 
 def test_all_fields_but_free_text_and_switches_have_limits():
-    free = {"study", "run", "dataset", "data", "weights", "parent"}  # the first two have a pattern
+    free = {"study", "run", "dataset", "data", "weights", "parent", "labels", "suffix", "positive_class"}
+    free |= {name for name in FIELDS if name.endswith(("_column", "_pattern"))}  # the first two have a pattern
     switches = {name for name, field in FIELDS.items() if field.annotation is bool}
     assert set(FIELDS) - free - OWN - switches == set(BOUNDED)
 
@@ -113,6 +114,9 @@ def test_a_name_that_is_no_parameter_is_refused(name):
         ("epochs", 3.0, 3),
         ("horizontal_flip", "false", False),
         ("run", 50, "50"),
+        ("class_names", "['mild', 'severe']", ["mild", "severe"]),
+        ("class_names", [0, 1], ["0", "1"]),
+        ("group_pattern", r"[a-z]+(?P<group>\d+)", r"[a-z]+(?P<group>\d+)"),
     ],
 )
 def test_values_are_taken_as_yaml_papermill_and_shells_hand_them_over(name, value, expected):
@@ -140,6 +144,16 @@ def test_values_are_taken_as_yaml_papermill_and_shells_hand_them_over(name, valu
         ("study", "a/../b", "letters, digits"),
         ("run", "-rf", "letters, digits"),
         ("data", 3.5j, "text"),
+        ("labels", "", "text"),
+        ("group_pattern", "(", "not a regular expression"),
+        ("group_pattern", r"(\d+)_", "(?P<group>…)"),
+        ("group_pattern", r"(?P<group>\d+)_(?P<eye>l|r)", "(?P<side>…)"),
+        ("suffix", "png", "begins with a dot"),
+        ("class_names", ["a"], "two or more different names"),
+        ("class_names", ["a b", "A  B"], "a list of names"),
+        ("positive_class", False, "need quotes"),
+        ("class_names", [False, True], "quotes"),
+        ("task", "grade", "one of grades, classes"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(name, value, words):
@@ -153,12 +167,12 @@ URLS = ["http://a.b/c", "https://a.b/c", "s3://bucket/eyes", "gs://b/c", "memory
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_data_at_a_url_is_refused_with_the_cure(url, tmp_path):
+def test_data_at_a_url_is_refused_with_the_cure(url):
     for refused in (
         lambda: RunParams.of({"data": url}),
         lambda: ExploreParams.of({"data": url}),
         lambda: RunParams.of({"weights": url}),
-        lambda: open_data("custom", url, tmp_path),
+        lambda: as_parameters(url),
     ):
         with pytest.raises(ParameterError) as error:
             refused()

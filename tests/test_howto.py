@@ -40,6 +40,7 @@ import numpy as np
 from PIL import Image
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
+from labkit.params import DataParams
 folder = Path("moles")
 for patient in range(30):
     kind = ("benign", "malignant")[patient % 3 == 0]
@@ -47,7 +48,7 @@ for patient in range(30):
     for k in range(3):
         pixels = np.random.default_rng([patient, k]).integers(0, 255, (20, 20, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / kind / f"p{patient}_{k}.png")
-images, hashes = open_data("moles", str(folder.resolve()), Path("cache"))
+images, hashes = open_data(DataParams(dataset="moles", data=str(folder.resolve())), Path("cache"))
 assert images.facts.classes == ("benign", "malignant") and images.facts.group_name == "patient"
 assert images.table["group"].nunique() == 30 and len(images.table) == 90
 table = assign_splits(images.table, hashes=hashes, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2)

@@ -28,6 +28,7 @@ DEFAULTS = "# Parameters: a tiny run\nepochs = 1\narch = 'resnet18'"
         ({"train_on": "train+val"}, ["select_on", "'val'", "last"]),
         ({"deviation": "linear_bottleneck"}, ["deviation", "resnet18 has no bottlenecks"]),
         ({"deviation": "flat_head", "arch": "tf_efficientnet_lite0"}, ["deviation", "no residual network"]),
+        ({"positive_class": "a", "class_names": ["a", "b"]}, ["positive_class", "'a'", "last of two class_names"]),
         ({"study": "../elsewhere"}, ["study", "'../elsewhere'", "letters, digits"]),
     ],
 )

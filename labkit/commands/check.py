@@ -23,6 +23,7 @@ from labkit.data.readers import DataError, ImageData, read
 from labkit.data.source import as_parameters, open_data
 from labkit.data.splits import PARTS, Split, assign_splits
 from labkit.data.store import build_store
+from labkit.params import DataParams
 from labkit.runs.folder import cache_root
 
 EXAMPLE = "labkit check demo --dataset retinopathy --split group"
@@ -59,8 +60,8 @@ def check(
     `split: given` without such a split.
     """
     tell("reading the tables and hashing the files")
-    data, folder, chosen = as_parameters(data, dataset)
-    images, hashes = _open(chosen, data, folder)
+    params, folder = as_parameters(data, dataset)
+    images, hashes = _open(params, folder)
     classes, facts, store = list(images.facts.classes), images.facts, None
     if hashes is not None:
         tell(f"decoding {len(images.table):,} images to {SIDE} px, unless that was done before")
@@ -75,8 +76,8 @@ def check(
         cure = f"--split group splits it by {facts.group_name}."
         said["Split"] = [f"The data has no train and test split, so no leak is possible; {cure}"]
     return {
-        "data": data,
-        "dataset": chosen,
+        "data": params.data,
+        "dataset": params.dataset,
         "guessed": dataset is None,
         "title": facts.title,
         "layout": images.layout,
@@ -124,13 +125,13 @@ def _verdict(report: dict[str, Any]) -> str:
     return "No leak was found; which copies are missed is said under Duplicates."
 
 
-def _open(dataset: str, data: str, folder: Path) -> tuple[ImageData, pd.Series | None]:
+def _open(params: DataParams, folder: Path) -> tuple[ImageData, pd.Series | None]:
     """As `open_data`; without hashes if the label files are there but none of the images."""
     try:
         with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line
-            return open_data(dataset, data, cache_root())
+            return open_data(params, cache_root())
     except DataError:
-        images = read(dataset, folder, require_images=False)
+        images = read(params, folder, require_images=False)
         if any(Path(path.partition("#")[0]).exists() for path in images.table["path"]):
             raise
         images.notes.append("none of the listed images exists: only the lists were checked")

@@ -118,9 +118,9 @@ class Draft:
 
 def look(data: str, dataset: str | None = None) -> Draft:
     """Read the images and choose. ValueError (DataError) if they cannot be read or split, or are of one class."""
-    data, place, chosen = as_parameters(data, dataset)
+    params, place = as_parameters(data, dataset)
     with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line, and so does decoding
-        images, hashes = open_data(chosen, data, cache_root())
+        images, hashes = open_data(params, cache_root())
         store = build_store(images.table, hashes, SIDE, cache_root())
     held = images.table["label"].dropna().unique()
     if len(held) < 2:
@@ -132,7 +132,7 @@ def look(data: str, dataset: str | None = None) -> Draft:
     group_name = images.facts.group_name
     table.attrs["stamps"] = stamps(audit(table, hashes, images.facts.classes, group_name, store), rule["select_on"])
     side = _shorter_side(images.table["path"].tolist())
-    return Draft(chosen, data, images, table, split, why, side, _size(side, images.facts.task))
+    return Draft(params.dataset, params.data, images, table, split, why, side, _size(side, images.facts.task))
 
 
 def _split(images: ImageData, copies: bool) -> tuple[Split, str]:

@@ -17,7 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from labkit.data.augment import centre_crop
-from labkit.data.catalog import facts
+from labkit.data.catalog import facts_of
 from labkit.data.hashes import sha256_of
 from labkit.data.images import find_images
 from labkit.data.loaders import evaluation_batch
@@ -139,14 +139,14 @@ def open_predictor(folder: Path) -> Predictor:
         manifest=manifest,
         model=model,
         cuts=cuts,
-        point=screening_point(decide(kept, cuts=cuts), manifest["classes"], facts(params.dataset).task),
+        point=screening_point(decide(kept, cuts=cuts), manifest["classes"], facts_of(params).task),
         learnt=frozenset(pd.read_csv(learnt, dtype="string")["sha256"].dropna()) if learnt.is_file() else frozenset(),
     )
 
 
 def own_photographs(predictor: Predictor, most: int = 10) -> dict[str, str]:
     """Path by image_id of the run's first test images, to try it out; where it has none, of others it predicted."""
-    table = open_data(predictor.params.dataset, predictor.params.data, cache_root())[0].table
+    table = open_data(predictor.params, cache_root())[0].table
     paths = dict(zip(table["image_id"], table["path"], strict=True))
     kept = read_predictions(predictor.folder)
     tested = kept.loc[kept["split"] == "test"]
@@ -273,7 +273,7 @@ def hand_in(predictor: Predictor, data: str | None = None) -> dict[str, pd.DataF
     Raises ParameterError where the data brings no such list, has other classes, or was used for training.
     """
     data = data or predictor.params.data
-    images, hashes = open_data(predictor.params.dataset, data, cache_root())
+    images, hashes = open_data(predictor.params.model_copy(update={"data": data}), cache_root())
     if not images.lists:
         raise ParameterError(f"{data} ({images.layout}): no list of unlabelled test images, so nothing to hand in")
     if images.facts.classes and list(images.facts.classes) != predictor.classes:

@@ -110,7 +110,7 @@ def _retest(folder: Path, predictions: pd.DataFrame, split: str, data: str | Non
 
 def _loader(params: RunParams, split: str, device: str) -> tuple[EpochLoader, list[str]]:
     """The run's images of one split, prepared as it prepared them, with their ids."""
-    images, hashes = open_data(params.dataset, params.data, cache_root())
+    images, hashes = open_data(params, cache_root())
     store = build_store(images.table, hashes, params.image_size, cache_root())
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, store=store, **params.split_rule)
     table = table.loc[table["split"] == split]

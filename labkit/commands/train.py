@@ -63,7 +63,7 @@ def train(folder: Path) -> None:
     if accelerator.num_processes != params.num_processes:
         started = accelerator.num_processes
         raise ParameterError(f"num_processes: got {params.num_processes}, but the launcher has started {started}")
-    images, hashes = open_data(params.dataset, params.data, cache_root())
+    images, hashes = open_data(params, cache_root())
     inputs = resolved(run_inputs(params, data_fingerprint(images.table, hashes)), manifest["inputs"])
     if manifest["fingerprint"] != fingerprint_of(inputs):
         raise ParameterError(f"{folder}: its images or labkit's code have changed since; run the notebook again")

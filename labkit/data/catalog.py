@@ -1,7 +1,9 @@
 """The facts of every data set, each stated once; readers check what lies on the disk against them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from labkit.params import DataParams
 
 GRADES = ("No DR", "Mild", "Moderate", "Severe", "Proliferative DR")
 # Names and order: medmnist/info.py of MedMNIST 2.1.0, which appends the three stages to the fourth.
@@ -99,3 +101,11 @@ def facts(name: str) -> DatasetFacts:
     if name not in CATALOG:
         raise ValueError(f"unknown data set {name!r}; known are: {', '.join([*CATALOG, CUSTOM])}")
     return CATALOG[name]
+
+
+def facts_of(params: DataParams) -> DatasetFacts:
+    """The facts of the data set that `params` names, with the classes and the task that they set."""
+    known = facts(params.dataset)
+    if params.task:
+        known = replace(known, task=params.task, score="qwk" if params.task == "grades" else "macro_f1")
+    return replace(known, classes=tuple(params.class_names or known.classes))

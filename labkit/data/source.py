@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from labkit.data.hashes import file_hashes
 from labkit.data.phantoms.make import phantom
 from labkit.data.readers import RELEASE, ImageData, guess_dataset, read, with_release_index
-from labkit.params import PROJECT, as_typed, refuse_url
+from labkit.params import PROJECT, DataParams, as_typed
 
 MAX_UNPREDICTED = 0.01  # of a list; more is no unreadable file, but images that the run has learnt from
 PHANTOMS = {  # built-in sets of synthetic images, in words
@@ -19,16 +20,16 @@ PHANTOMS = {  # built-in sets of synthetic images, in words
 }
 
 
-def open_data(dataset: str, data: str, cache: Path) -> tuple[ImageData, pd.Series]:
+def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:
     """The images of a folder, or of a built-in phantom set (made on first use), and SHA-256 by image_id.
 
     What the original release's index tells of renamed images is filled in (`with_release_index`). A relative
     folder is relative to the project, wherever the kernel was started. Raises DataError where the folder cannot be
-    read as an image table, ParameterError where it is a URL.
+    read as an image table.
     """
-    refuse_url(data, "data")
+    data = params.data
     if data in PHANTOMS:
-        images = read(dataset, phantom(dataset, data, cache))
+        images = read(params, phantom(params.dataset, data, cache))
         facts = replace(  # what is said of the real images' origin is not true of these
             images.facts,
             title=f"Synthetic images ({PHANTOMS[data]}), in the layout of: {images.facts.title}",
@@ -38,21 +39,23 @@ def open_data(dataset: str, data: str, cache: Path) -> tuple[ImageData, pd.Serie
         )
         images = replace(images, facts=facts, notes=[note for note in images.notes if RELEASE not in note])
     else:
-        images = read(dataset, (PROJECT / Path(data).expanduser()).resolve())
+        images = read(params, (PROJECT / Path(data).expanduser()).resolve())
     hashes = file_hashes(images.table, cache)
     return with_release_index(images, hashes), hashes
 
 
-def as_parameters(data: str, dataset: str | None) -> tuple[str, Path, str]:
-    """The folder as the parameter `data` names it (relative to the project, or absolute), where it is, and `dataset`.
+def as_parameters(data: str, dataset: str | None = None, **reading: Any) -> tuple[DataParams, Path]:
+    """The parameters for a folder (relative to the project, or absolute) that is to be read so, and where it is.
 
     In a shell it is relative to the current folder; that comes first. The data set is guessed where none is given.
     """
-    if refuse_url(data, "data") in PHANTOMS:
-        return data, Path(data), dataset or "retinopathy"
+    params = DataParams.of({"dataset": dataset or "retinopathy", "data": data} | reading)
+    if data in PHANTOMS:
+        return params, Path(data)
     place = as_typed(data).resolve()
-    in_project = place == (PROJECT / Path(data).expanduser()).resolve()
-    return data if in_project else place.as_posix(), place, dataset or guess_dataset(place)
+    if place != (PROJECT / Path(data).expanduser()).resolve():
+        params = params.model_copy(update={"data": place.as_posix()})
+    return params if dataset else params.model_copy(update={"dataset": guess_dataset(params, place)}), place
 
 
 def submissions(images: ImageData, predictions: pd.Series) -> dict[str, pd.DataFrame]:

@@ -39,7 +39,7 @@ class Pixels:
 
 def open_pixels(params: RunParams) -> Pixels:
     """Raises DataError where the data cannot be read any more."""
-    images, hashes = open_data(params.dataset, params.data, cache_root())
+    images, hashes = open_data(params, cache_root())
     return Pixels(params, build_store(images.table, hashes, params.image_size, cache_root()))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.audit import LeakEffect, in_caption, leak_effect
-from labkit.data.catalog import facts
+from labkit.data.catalog import facts_of
 from labkit.evaluation import compare
 from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import TOO_FEW, bootstrap_by_group
@@ -125,7 +125,7 @@ class StudyResults:
     @property
     def group_name(self) -> str:
         """What one group of the data is: a patient, a subject."""
-        return facts(self.runs[0]["params"].dataset).group_name
+        return facts_of(self.runs[0]["params"]).group_name
 
     @property
     def chosen(self) -> str:
@@ -275,7 +275,7 @@ def study_results(study_name: str) -> StudyResults:
         history=pd.concat(histories, ignore_index=True),
         unfinished=unfinished(study, folders),
         majority=majority,
-        baseline=majority_baseline(train_labels, labels[0], len(first["classes"]), facts(first["params"].dataset).task),
+        baseline=majority_baseline(train_labels, labels[0], len(first["classes"]), facts_of(first["params"]).task),
         classes=first["classes"],
         score=first["score"],
         palette=Palette(study.runs, dashed=scratch),
@@ -300,7 +300,7 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     test, val = (ordered.loc[ordered["split"] == split].reset_index(drop=True) for split in ("test", "val"))
     if test.empty:
         return manifest, test, pd.DataFrame()
-    classes, task = manifest["classes"], facts(params.dataset).task
+    classes, task = manifest["classes"], facts_of(params).task
     wanted = METRICS | {f"of class {name}": sensitivity(number) for number, name in enumerate(classes)}
     drawn = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes), metrics=wanted)
     intervals, sensitivities = (
@@ -371,6 +371,6 @@ def intervals_over_seeds(mine: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     if len(mine) == 1:
         return mine[0]["intervals"]
     tests, classes = [run["test"] for run in mine], mine[0]["classes"]
-    task = facts(mine[0]["params"].dataset).task
+    task = facts_of(mine[0]["params"]).task
     aurocs = [] if is_ordinal(tests[0]) else [auroc_draws(test, classes, task) for test in tests]
     return compare.mean_of_seeds(tests, len(classes), aurocs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.data.catalog import facts
+from labkit.data.catalog import facts_of
 from labkit.evaluation.decide import decide
 from labkit.evaluation.metrics import evaluate
 from labkit.format import METRICS
@@ -96,7 +96,7 @@ def _test_scores(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     test = decided.loc[decided["split"] == "test"]
     if test.empty or test["label"].isna().any():
         return {}
-    scores = evaluate(test, manifest["classes"], facts(read_params(folder).dataset).task)
+    scores = evaluate(test, manifest["classes"], facts_of(read_params(folder)).task)
     numbers = {TEST + name: scores[name] for name in METRICS if isinstance(scores.get(name), float)}
     return numbers | {"test_images": scores["n"]}
 
@@ -104,7 +104,7 @@ def _test_scores(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _metric(folders: list[Path]) -> str:
     """What epochs are chosen by: the runs' metric if it is the same in all of them, else the data set's score."""
     runs = [read_params(folder) for folder in folders if (folder / "params.yaml").is_file()]
-    scores = [facts(run.dataset).score for run in runs]
+    scores = [facts_of(run).score for run in runs]
     named = {run.chosen_by(score).partition("_")[2] for run, score in zip(runs, scores, strict=True)}
     return named.pop() if len(named) == 1 else next(iter(scores), "")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.audit import LeakEffect
-from labkit.data.catalog import facts
+from labkit.data.catalog import facts_of
 from labkit.evaluation.calibration import Calibration, calibration
 from labkit.evaluation.decide import NotFitted
 from labkit.evaluation.eyes import join_eyes
@@ -45,7 +45,7 @@ class Worth:
 def worth(results: StudyResults) -> Worth:
     """All that follows from a study's predictions beyond its scores."""
     first = results.firsts
-    task = facts(results.runs[0]["params"].dataset).task
+    task = facts_of(results.runs[0]["params"]).task
     asked = question(results.classes, task)
     points, joined, calibrations, reasons = [], [], {}, {}
     for name, test in results.tests.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.params import PROJECT, RunParams
+from labkit.params import PROJECT, DataParams, RunParams
 from labkit.runs.files import sha256
 
 # Code that decides a run's numbers, with the scores that choose its epoch; other evaluation only describes them.
@@ -91,7 +91,8 @@ class _Code(ast.NodeTransformer):
 
 def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
     """What decides a run's numbers: its parameters (the parent's fingerprint among them), data and code."""
-    values = {key: value for key, value in params.model_dump().items() if key not in NOT_FINGERPRINTED}
+    unset = set(DataParams.model_fields) - {"dataset", *params.reading}  # as in runs made before there was one
+    values = params.model_dump(exclude=NOT_FINGERPRINTED | unset)
     if params.parent is not None:
         values.pop("weights")  # a path; the parent's fingerprint says what it holds
     elif params.weights and Path(params.weights).is_file():

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from labkit.data.source import PHANTOMS, open_data
-from labkit.params import ParameterError, RunParams, parent_of
+from labkit.params import DataParams, ParameterError, RunParams, parent_of
 from labkit.runs import files, fingerprint
 from labkit.runs.folder import cache_root, reports_root, resolve_weights, run_folder, state, why_run
 from labkit.studies.dask import Cluster
@@ -35,7 +35,7 @@ class StudyRunner:
     scheduler: str | None = None
     failed: dict[str, str] = field(default_factory=dict)
     planned: dict[str, str | None] = field(default_factory=dict)
-    _data_fingerprints: dict[tuple[str, str], str] = field(default_factory=dict)
+    _data_fingerprints: dict[str, str] = field(default_factory=dict)
     _stamping: Lock = field(default_factory=Lock)
 
     @property
@@ -127,7 +127,7 @@ class StudyRunner:
         if (parent := _parent(params)) in self.failed:
             raise ParameterError(f"starts from {parent}, which failed")
         params = resolve_weights(params)
-        inputs = fingerprint.run_inputs(params, self.data_fingerprint(params.dataset, params.data))
+        inputs = fingerprint.run_inputs(params, self.data_fingerprint(params))
         folder = run_folder(params, fingerprint.fingerprint_of(inputs))
         return Job(params, inputs, folder, why_run(folder, inputs, params.find_learning_rate))
 
@@ -152,12 +152,13 @@ class StudyRunner:
                 rerun.add(name)
             yield f"{name}: {'would run, ' + reason if reason else 'up to date'}"
 
-    def data_fingerprint(self, dataset: str, data: str) -> str:
-        """Fingerprint of the images that `dataset` and `data` name; each data set is read once per call."""
-        if (dataset, data) not in self._data_fingerprints:
-            images, hashes = open_data(dataset, data, cache_root())
-            self._data_fingerprints[dataset, data] = fingerprint.data_fingerprint(images.table, hashes)
-        return self._data_fingerprints[dataset, data]
+    def data_fingerprint(self, params: DataParams) -> str:
+        """Fingerprint of the images that the parameters name; each data set is read once per call."""
+        named = params.of_data.model_dump_json()
+        if named not in self._data_fingerprints:
+            images, hashes = open_data(params, cache_root())
+            self._data_fingerprints[named] = fingerprint.data_fingerprint(images.table, hashes)
+        return self._data_fingerprints[named]
 
     def _note_failure(self, name: str, error: str, label: str) -> None:
         self.failed[name] = error = error.removeprefix(STOPPED)

@@ -28,7 +28,7 @@ from labkit.training.progress import Stopped, StopRequest, stop_requests
 # Variables of a launcher that started this process itself, and of JupyterLab (no bar is drawn over the lines).
 NOT_INHERITED = r"(ACCELERATE|PET|TORCHELASTIC|PMI|OMPI_COMM|MV2_COMM|MASTER|JPY)_\w+|(\w+_)?(RANK|WORLD_SIZE)"
 # Hashes of the cells of train.ipynb tagged `training`: what labkit.commands.train does.
-TRAINING_CELLS = ("a6aab9ebe0c6", "06c3c060db85", "5b5ffd064ba5", "4c0fa5c51e48")
+TRAINING_CELLS = ("a6aab9ebe0c6", "3e07c18f06f4", "5b5ffd064ba5", "4c0fa5c51e48")
 TRAINING_CELLS += ("3b19dc24b2d2", "74454db9d486", "4ca4be66ea87")
 
 

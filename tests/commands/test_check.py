@@ -12,6 +12,7 @@ from PIL import Image
 from labkit.cli import main
 from labkit.commands.check import check, in_words
 from labkit.data.readers import guess_dataset
+from labkit.params import DataParams
 
 
 def picture(path: Path, seed: int, label: int = 0) -> None:
@@ -141,15 +142,15 @@ def test_wrong_use_is_told_in_one_line(eyes, capsys, arguments, words):
 
 
 def test_data_sets_are_told_by_the_names_of_their_files(eyes, classes, image_folder, tmp_path):
-    assert guess_dataset(eyes) == guess_dataset(image_folder) == "retinopathy"
-    assert guess_dataset(classes) == "custom"
+    assert guess_dataset(DataParams(), eyes) == guess_dataset(DataParams(), image_folder) == "retinopathy"
+    assert guess_dataset(DataParams(), classes) == "custom"
     for number in range(4):
         picture(tmp_path / "cells" / f"UID_H{number}_1_1_hem.bmp", number)
-    assert guess_dataset(tmp_path / "cells") == "leukemia"
+    assert guess_dataset(DataParams(), tmp_path / "cells") == "leukemia"
     images, labels = np.zeros((2, 28, 28, 3), np.uint8), np.zeros((2, 1), np.uint8)
     arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
     np.savez(tmp_path / "retinamnist_28.npz", **arrays)
-    assert guess_dataset(tmp_path / "retinamnist_28.npz") == "retinamnist"
+    assert guess_dataset(DataParams(), tmp_path / "retinamnist_28.npz") == "retinamnist"
     lines = ["image,level", *(f"{patient}_left,nine" for patient in range(10, 40))]
     (eyes / "trainLabels.csv").write_text("\n".join(lines) + "\n")
-    assert guess_dataset(eyes) == "custom"  # names as EyePACS has them, labels that it has not
+    assert guess_dataset(DataParams(), eyes) == "custom"  # names as EyePACS has them, labels that it has not

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from test_readers import course, save_arrays, write
 
 from labkit.data.readers import DataError, read
+from labkit.params import DataParams
 
 IMAGES = {f"images/{number}.png": b"" for number in (1, 2, 3)}
 GOOD = "path,label\nimages/1.png,0\nimages/2.png,1\nimages/3.png,1\n"
@@ -22,7 +23,7 @@ def table(root: Path, content: str | bytes, name: str = "labels.csv") -> Path:
 
 def refusal(root: Path, dataset: str = "custom") -> str:
     with pytest.raises(DataError) as error:
-        read(dataset, root)
+        read(DataParams(dataset=dataset), root)
     assert "\n" not in str(error.value)
     return str(error.value).replace(f"{root}/", "")
 
@@ -91,14 +92,14 @@ def test_folder_names_are_not_taken_for_labels_where_a_list_lacks_its_label_colu
 
 def test_a_csv_of_other_things_beside_class_folders_is_no_mistake(tmp_path):
     write(tmp_path, {"a/1.png": b"", "b/2.png": b"", "cameras.csv": "lens,year\nx,2020\n"})
-    assert read("custom", tmp_path).facts.classes == ("a", "b")
+    assert read(DataParams(dataset="custom"), tmp_path).facts.classes == ("a", "b")
 
 
 @pytest.mark.parametrize(("label", "shown"), [("7", "'7'"), ("two", "'two'"), ("NaN", "'NaN'"), ("-0", None)])
 def test_a_label_that_is_no_grade_is_refused_with_what_is_allowed(tmp_path, label, shown):
     root = course(tmp_path, train_label=f"0\n{label}\n4\n")
     if shown is None:
-        assert read("retinopathy", root).table["label"].tolist()[:3] == [0, 0, 4]
+        assert read(DataParams(), root).table["label"].tolist()[:3] == [0, 0, 4]
     else:
         said = refusal(root, "retinopathy")
         assert said.startswith(f"train_label.csv, row 2: label {shown} is not one of 0 (No DR), 1 (Mild)")
@@ -108,7 +109,7 @@ def test_a_label_that_is_no_grade_is_refused_with_what_is_allowed(tmp_path, labe
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_a_table_means_the_same_however_it_was_saved(tmp_path, encoding, newline):
     """utf-16 and utf-32 write a byte-order mark; old Macs end a line with a carriage return alone."""
-    read_back = read("custom", table(tmp_path, GOOD.replace("\n", newline).encode(encoding)))
+    read_back = read(DataParams(dataset="custom"), table(tmp_path, GOOD.replace("\n", newline).encode(encoding)))
     assert read_back.table["label"].tolist() == [0, 1, 1]
     assert read_back.table["image_id"].tolist() == list(IMAGES)
 
@@ -129,7 +130,7 @@ def test_a_table_means_the_same_however_it_was_saved(tmp_path, encoding, newline
     ids=["no-label", "word", "no-file", "long-name", "long-folder", "long-path", "folder", "repeat", "side"],
 )
 def test_what_is_left_out_or_odd_is_listed_with_its_count(tmp_path, content, count, note):
-    data = read("custom", table(tmp_path, content))
+    data = read(DataParams(dataset="custom"), table(tmp_path, content))
     assert len(data.table) == count
     assert [text for text in data.notes if note in text], data.notes
 
@@ -138,7 +139,10 @@ def test_links_that_lead_in_a_circle_or_nowhere_are_told(tmp_path):
     root = table(tmp_path, GOOD.replace("images/2.png", "images/l.png").replace("images/3.png", "loop/3.png"))
     (root / "images/l.png").symlink_to(root / "images/l.png")
     (root / "loop").symlink_to(root / "loop")
-    assert "2 of 3 listed images have no file and were left out: l.png, 3.png" in read("custom", root).notes
+    assert (
+        "2 of 3 listed images have no file and were left out: l.png, 3.png"
+        in read(DataParams(dataset="custom"), root).notes
+    )
 
 
 @pytest.mark.parametrize("kind", ["circle", "nowhere", "pipe"])
@@ -160,7 +164,7 @@ def test_names_that_look_like_formulas_are_names(tmp_path):
     names = ["=cmd|'/c calc'!A1.png", "+1+1.png", "-2.png", "@SUM(1).png"]
     quoted = "".join(f'"{name}",{number % 2}\n' for number, name in enumerate(names))
     write(tmp_path, dict.fromkeys(names, b"") | {"labels.csv": f"path,label\n{quoted}"})
-    assert read("custom", tmp_path).table["image_id"].tolist() == sorted(names)
+    assert read(DataParams(dataset="custom"), tmp_path).table["image_id"].tolist() == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +190,7 @@ def test_array_files_that_hold_something_else_are_refused(tmp_path, changed, wor
 def test_whatever_a_table_holds_it_is_read_or_refused_in_words(content, tmp_path):
     table(tmp_path, content)
     try:
-        data = read("custom", tmp_path)
+        data = read(DataParams(dataset="custom"), tmp_path)
     except DataError as error:
         assert "labels.csv" in str(error) or str(tmp_path) in str(error)
     else:
@@ -197,7 +201,7 @@ def test_whatever_a_table_holds_it_is_read_or_refused_in_words(content, tmp_path
 def test_whatever_a_course_list_holds_it_is_read_or_refused_in_words(content, name, tmp_path):
     course(tmp_path, **{name: content})
     try:
-        read("retinopathy", tmp_path)
+        read(DataParams(), tmp_path)
     except DataError as error:
         assert any(word in str(error) for word in ("train_", "test_", str(tmp_path))), error
 
@@ -213,7 +217,7 @@ def test_rows_are_all_read_or_the_first_odd_one_is_named(data, tmp_path):
     if odd:
         assert f"labels.csv, row {odd[0]}: " in refusal(root)
     else:
-        assert read("custom", root).table["image_id"].tolist() == names
+        assert read(DataParams(dataset="custom"), root).table["image_id"].tolist() == names
 
 
 @given(position=st.integers(0, 10_000), value=st.integers(0, 255), cut=st.booleans())
@@ -226,7 +230,7 @@ def test_a_damaged_array_file_is_read_or_named(position, value, cut, tmp_path):
     (tmp_path / "bad").mkdir(exist_ok=True)
     (tmp_path / "bad/x.npz").write_bytes(raw[:position] if cut else raw)
     try:
-        images = read("retinamnist", tmp_path / "bad/x.npz")
+        images = read(DataParams(dataset="retinamnist"), tmp_path / "bad/x.npz")
         file_hashes(images.table, tmp_path / "cache")
     except (DataError, OSError) as error:
         assert "x.npz" in str(error)
@@ -237,10 +241,10 @@ def test_a_million_rows_are_read_to_the_last(tmp_path):
     count = 1_000_000
     rows = "\n".join(f"images/{number}_left.png,{number % 5},p{number // 2}" for number in range(count))
     (tmp_path / "labels.csv").write_text(f"path,label,patient\n{rows}\n")
-    data = read("retinopathy", tmp_path, require_images=False)
+    data = read(DataParams(), tmp_path, require_images=False)
     assert len(data.table) == count and data.table["label"].value_counts().tolist() == [count // 5] * 5
     assert data.table["image_id"].iloc[-1] == f"images/{count - 1}_left.png"
     with (tmp_path / "labels.csv").open("a") as file:
         file.write("images/x.png\n")
     with pytest.raises(DataError, match=f"row {count + 2}: 1 columns"):
-        read("retinopathy", tmp_path, require_images=False)
+        read(DataParams(), tmp_path, require_images=False)

@@ -16,14 +16,14 @@ from labkit.data.loaders import make_loaders, oversampled
 from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import UnreadableImages, build_store, load_square, to_square
-from labkit.params import ExploreParams, RunParams
+from labkit.params import DataParams, ExploreParams, RunParams
 from labkit.reporting.images import augmentation_sentence, on_augmented_images
 from labkit.training.step import to_device
 
 
 @pytest.fixture
 def eyes(image_folder, tmp_path):
-    table = read("retinopathy", image_folder).table
+    table = read(DataParams(), image_folder).table
     hashes = file_hashes(table, tmp_path)
     return table, hashes
 

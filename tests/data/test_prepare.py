@@ -22,7 +22,7 @@ from labkit.data.phantoms.make import draw_patient, fundus
 from labkit.data.prepare.eyeball import NoEyeball, crop_square, find_eyeball
 from labkit.data.prepare.photographs import crop_photograph, is_whole, prepare
 from labkit.data.readers import read
-from labkit.params import PROJECT
+from labkit.params import PROJECT, DataParams
 
 SIZE = 96
 
@@ -154,7 +154,7 @@ def test_kaggles_photographs_become_the_course_layout_with_patients_kept_apart(r
     assert main(["prepare", str(raw), str(tmp_path / "eyes"), "--size", str(SIZE), "--workers", "2"]) == 0
     said = capsys.readouterr().out
     assert "12 crops of 96 px" in said and "dealt one by patient" in said and "seed 0" in said
-    images = read("retinopathy", tmp_path / "eyes")
+    images = read(DataParams(), tmp_path / "eyes")
     assert images.layout == "course image and label lists" and len(images.table) == 12
     assert (images.table["label"] == images.table["group"].astype(int) % 2).all()
     groups = images.table.groupby("group")["split"].agg(set)
@@ -178,7 +178,7 @@ def test_odd_files_are_listed_with_their_reason_and_the_rest_is_made(raw, tmp_pa
     assert list(failed) == ["part1/10_left.jpeg", "part1/10_right.jpeg", "part2/11_left.jpeg", "part2/15_left.jpeg"]
     assert "truncated" in failed["part1/10_left.jpeg"] and "cannot identify" in failed["part2/15_left.jpeg"]
     assert failed["part2/11_left.jpeg"] == "the same name as part1/11_left.jpeg, which was taken"
-    assert len(read("retinopathy", tmp_path / "eyes").table) == 9
+    assert len(read(DataParams(), tmp_path / "eyes").table) == 9
 
 
 def test_what_is_whole_is_kept_and_what_is_not_is_made_again(raw, tmp_path):
@@ -200,10 +200,10 @@ def test_the_split_stays_when_more_photographs_come(raw, tmp_path):
     rest = raw / "part2"
     rest.rename(tmp_path / "later")
     prepare(raw, tmp_path / "eyes", SIZE, workers=1)
-    part = read("retinopathy", tmp_path / "eyes").table.set_index("image_id")["split"]
+    part = read(DataParams(), tmp_path / "eyes").table.set_index("image_id")["split"]
     (tmp_path / "later").rename(rest)
     prepare(raw, tmp_path / "eyes", SIZE, workers=1)
-    whole = read("retinopathy", tmp_path / "eyes").table.set_index("image_id")["split"]
+    whole = read(DataParams(), tmp_path / "eyes").table.set_index("image_id")["split"]
     assert len(part) == 6 and len(whole) == 12 and whole[part.index].equals(part)
 
 

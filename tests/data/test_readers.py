@@ -12,6 +12,7 @@ from labkit.data.catalog import CATALOG, facts
 from labkit.data.phantoms.make import phantom
 from labkit.data.readers import DataError, read
 from labkit.data.readers.read import COLUMNS
+from labkit.params import DataParams
 from labkit.runs.fingerprint import data_fingerprint
 
 DATA = Path(os.environ.get("LABKIT_TEST_DATA", Path(__file__).resolve().parents[3] / "data")).resolve()
@@ -60,7 +61,7 @@ COURSE_ROWS = [
 
 
 def test_course_layout_gives_the_image_table_without_losing_the_first_row(tmp_path):
-    data = read("retinopathy", course(tmp_path))
+    data = read(DataParams(), course(tmp_path))
     assert rows(data) == COURSE_ROWS
     assert list(data.table) == COLUMNS
     assert data.table["group"].tolist() == ["1", "1", "22", "22", "3"]
@@ -101,7 +102,7 @@ def test_course_layout_gives_the_image_table_without_losing_the_first_row(tmp_pa
     ],
 )
 def test_course_lists_mean_the_same_however_they_were_saved(tmp_path, changed):
-    assert rows(read("retinopathy", course(tmp_path, **changed))) == COURSE_ROWS
+    assert rows(read(DataParams(), course(tmp_path, **changed))) == COURSE_ROWS
 
 
 @pytest.mark.parametrize("folder", [".", "resized", "images"])
@@ -112,7 +113,7 @@ def test_course_images_are_found_in_images_the_root_or_a_sub_folder(tmp_path, fo
         moved.mkdir(exist_ok=True)
         for path in list((tmp_path / "images").iterdir()):
             path.rename(moved / path.name)
-    assert set(read("retinopathy", tmp_path).table["path"].map(lambda path: Path(path).parent)) == {moved.resolve()}
+    assert set(read(DataParams(), tmp_path).table["path"].map(lambda path: Path(path).parent)) == {moved.resolve()}
 
 
 def test_train_and_test_images_may_lie_in_folders_of_their_own(tmp_path):
@@ -121,7 +122,7 @@ def test_train_and_test_images_may_lie_in_folders_of_their_own(tmp_path):
     (tmp_path / "test").mkdir()
     for name in ("22_right", "3_left"):
         (tmp_path / f"train/{name}.jpeg").rename(tmp_path / f"test/{name}.png")
-    data = read("retinopathy", tmp_path)
+    data = read(DataParams(), tmp_path)
     assert rows(data) == COURSE_ROWS
     assert data.table["path"][3].endswith("/test/22_right.png")
 
@@ -145,34 +146,34 @@ def test_train_and_test_images_may_lie_in_folders_of_their_own(tmp_path):
 )
 def test_course_lists_that_cannot_be_right_are_refused_with_file_row_and_value(tmp_path, changed, parts):
     with pytest.raises(DataError) as error:
-        read("retinopathy", course(tmp_path, **changed))
+        read(DataParams(), course(tmp_path, **changed))
     assert [part for part in parts if part not in str(error.value)] == []
 
 
 def test_a_missing_list_is_named(tmp_path):
     (course(tmp_path) / "test_label.csv").unlink()
     with pytest.raises(DataError, match=r"test_label\.csv missing"):
-        read("retinopathy", tmp_path)
+        read(DataParams(), tmp_path)
 
 
 def test_repeated_rows_with_one_label_are_kept_once_and_told(tmp_path):
-    data = read("retinopathy", course(tmp_path, train_img="1_left\n1_right\n1_right\n", train_label="0\n0\n0\n"))
+    data = read(DataParams(), course(tmp_path, train_img="1_left\n1_right\n1_right\n", train_label="0\n0\n0\n"))
     assert data.table["image_id"].tolist() == ["1_left", "1_right", "22_right", "3_left"]
     assert any(note.startswith("1 rows repeat an image") and "1_right" in note for note in data.notes)
 
 
 def test_an_image_in_train_and_test_stays_in_test_and_is_told(tmp_path):
-    data = read("retinopathy", course(tmp_path, test_img="22_left\n3_left\n", test_label="4\n1\n"))
+    data = read(DataParams(), course(tmp_path, test_img="22_left\n3_left\n", test_label="4\n1\n"))
     assert rows(data)[2:] == [("22_left", 4, "test"), ("3_left", 1, "test")]
     assert any("in more than one split" in note and "22_left" in note for note in data.notes)
 
 
 def test_rows_without_an_image_are_left_out_with_their_count_and_first_names(tmp_path):
     (course(tmp_path) / "images/1_right.jpeg").unlink()
-    data = read("retinopathy", tmp_path)
+    data = read(DataParams(), tmp_path)
     assert "1_right" not in set(data.table["image_id"])
     assert "1 of 5 listed images have no file and were left out: 1_right.jpeg" in data.notes
-    assert len(read("retinopathy", tmp_path, require_images=False).table) == 5
+    assert len(read(DataParams(), tmp_path, require_images=False).table) == 5
 
 
 def test_lists_without_any_image_say_where_was_looked(tmp_path):
@@ -181,11 +182,11 @@ def test_lists_without_any_image_say_where_was_looked(tmp_path):
     with pytest.raises(
         DataError, match=r"none of the 5 listed images is there \(looked in the folder itself, elsewhere/"
     ):
-        read("retinopathy", tmp_path)
+        read(DataParams(), tmp_path)
 
 
 def test_counts_unlike_the_full_release_are_told(tmp_path):
-    notes = read("retinopathy", course(tmp_path)).notes
+    notes = read(DataParams(), course(tmp_path)).notes
     assert "3 train images here, the full release has 28,100" in notes
     assert "2 test images here, the full release has 7,026" in notes
 
@@ -193,10 +194,10 @@ def test_counts_unlike_the_full_release_are_told(tmp_path):
 def test_kaggle_labels_have_no_split_and_yield_to_the_course_lists(tmp_path):
     text = "image,level\n" + "".join(f"{name},{label}\n" for name, label, _ in COURSE_ROWS)
     write(course(tmp_path), {"trainLabels.csv": text})
-    assert read("retinopathy", tmp_path).layout == "course image and label lists"
+    assert read(DataParams(), tmp_path).layout == "course image and label lists"
     for path in tmp_path.glob("t*_*.csv"):
         path.unlink()
-    data = read("retinopathy", tmp_path)
+    data = read(DataParams(), tmp_path)
     assert data.layout == "Kaggle trainLabels.csv"
     assert [row[:2] for row in rows(data)] == [row[:2] for row in COURSE_ROWS]
     assert data.table["split"].isna().all()
@@ -216,7 +217,7 @@ def leukemia(tmp_path) -> Path:
 
 
 def test_leukemia_course_lists_each_test_image_once_and_unlabelled(leukemia):
-    data = read("leukemia", leukemia)
+    data = read(DataParams(dataset="leukemia"), leukemia)
     assert rows(data)[2:] == [
         ("new_dataset/train/0.bmp", 0, "train"),
         ("new_dataset/train/1.bmp", 1, "train"),
@@ -243,8 +244,10 @@ def test_leukemia_course_lists_each_test_image_once_and_unlabelled(leukemia):
     ids=["bom-crlf", "no-last-newline", "spaces", "windows", "semicolons-names", "other-order", "test-list"],
 )
 def test_leukemia_lists_mean_the_same_however_they_were_saved(leukemia, changed):
-    before = read("leukemia", leukemia)
-    after = read("leukemia", write(leukemia, {f"{name}.csv": text for name, text in changed.items()}))
+    before = read(DataParams(dataset="leukemia"), leukemia)
+    after = read(
+        DataParams(dataset="leukemia"), write(leukemia, {f"{name}.csv": text for name, text in changed.items()})
+    )
     assert data_fingerprint(after.table, pd.Series()) == data_fingerprint(before.table, pd.Series())
     assert rows(after) == rows(before) and after.notes == before.notes
     ids = {name: listed["image_id"].tolist() for name, listed in before.lists.items()}
@@ -260,19 +263,22 @@ def test_leukemia_lists_mean_the_same_however_they_were_saved(leukemia, changed)
 )
 def test_a_leukemia_list_without_its_header_row_is_not_passed_over(leukemia, name, text):
     with pytest.raises(DataError, match=rf"{name}, row 1: .*0\.bmp' is an image; the first row must name the columns"):
-        read("leukemia", write(leukemia, {name: text}))
+        read(DataParams(dataset="leukemia"), write(leukemia, {name: text}))
 
 
 def test_a_label_outside_the_classes_and_a_label_without_its_image_are_told(leukemia):
     (leukemia / "new_dataset/valid/1.bmp").unlink()
-    assert "1 of 6 listed images have no file and were left out: 1.bmp" in read("leukemia", leukemia).notes
+    assert (
+        "1 of 6 listed images have no file and were left out: 1.bmp"
+        in read(DataParams(dataset="leukemia"), leukemia).notes
+    )
     write(leukemia, {"valid.csv": "Path,label\n./new_dataset/valid/0.bmp,2\n"})
     with pytest.raises(DataError, match=r"valid\.csv, row 2: label '2' is not one of 0 \(HEM\), 1 \(ALL\)"):
-        read("leukemia", leukemia)
+        read(DataParams(dataset="leukemia"), leukemia)
 
 
 def test_lists_to_hand_in_keep_their_order_and_spelling(leukemia):
-    data = read("leukemia", leukemia)
+    data = read(DataParams(dataset="leukemia"), leukemia)
     assert list(data.lists) == ["resnet_18_test.csv", "resnet_50_test.csv"]
     listed = data.lists["resnet_18_test.csv"]
     assert listed["image_id"].tolist() == ["new_dataset/test/1.bmp", "new_dataset/test/0.bmp"]
@@ -281,28 +287,28 @@ def test_lists_to_hand_in_keep_their_order_and_spelling(leukemia):
 
 
 def test_other_layouts_have_no_lists_to_hand_in(tmp_path):
-    assert read("retinopathy", course(tmp_path)).lists == {}
+    assert read(DataParams(), course(tmp_path)).lists == {}
 
 
 @pytest.mark.parametrize("folder", ["", "fold_0/all/"])
 def test_the_releases_index_is_not_taken_for_a_table_of_labels(tmp_path, folder):
     index = "file,fold,label,subject,image,cell,sha256,bytes\r\nUID_11_2_1_all.bmp,fold_0,all,11,2,1,00,0\r\n"
     files = {f"{folder}UID_1_1_1_all.bmp": b"", "cnmc2019_train_index.csv": index}
-    assert read("leukemia", write(tmp_path, files)).layout == "C-NMC files"
+    assert read(DataParams(dataset="leukemia"), write(tmp_path, files)).layout == "C-NMC files"
 
 
 def test_test_lists_with_different_images_are_told(leukemia):
     write(leukemia, {"resnet_50_test.csv": "Path\n./new_dataset/test/0.bmp\n"})
-    data = read("leukemia", leukemia)
+    data = read(DataParams(dataset="leukemia"), leukemia)
     assert len(data.table) == 6
     assert any("resnet_18_test.csv 2, resnet_50_test.csv 1" in note for note in data.notes)
 
 
 def test_listed_folders_that_are_not_there_are_tried_without(leukemia):
-    data = read("leukemia", leukemia)
+    data = read(DataParams(dataset="leukemia"), leukemia)
     for path in list((leukemia / "new_dataset").iterdir()):
         path.rename(leukemia / path.name)
-    moved = read("leukemia", leukemia)
+    moved = read(DataParams(dataset="leukemia"), leukemia)
     assert moved.table["image_id"].tolist() == data.table["image_id"].tolist()
     assert moved.table["path"][2] == (leukemia / "train/0.bmp").as_posix()
     assert any("without the first folder" in note for note in moved.notes)
@@ -313,7 +319,7 @@ def test_cnmc_tree_has_subjects_in_upper_case_and_no_split(tmp_path, nesting):
     cells = {"UID_11_2_1_all": 0, "UID_H7_2_1_hem": 1, "UID_h3_4_1_hem": 2, "UID_H3_5_1_hem": 2}
     for name, fold in cells.items():
         write(tmp_path, {nesting.format(fold=fold, kind=name[-3:]) + f"{name}.bmp": b""})
-    data = read("leukemia", write(tmp_path, {"._UID_1_1_1_all.bmp": b"", "Thumbs.db": b""}))
+    data = read(DataParams(dataset="leukemia"), write(tmp_path, {"._UID_1_1_1_all.bmp": b"", "Thumbs.db": b""}))
     table = data.table.set_index("image_id")
     assert data.layout == "C-NMC files"
     assert table["group"].to_dict() == {
@@ -328,7 +334,7 @@ def test_cnmc_tree_has_subjects_in_upper_case_and_no_split(tmp_path, nesting):
 
 def test_cnmc_folder_against_name_is_refused(tmp_path):
     with pytest.raises(DataError, match="folder says all, the name hem"):
-        read("leukemia", write(tmp_path, {"fold_0/all/UID_H1_1_1_hem.bmp": b""}))
+        read(DataParams(dataset="leukemia"), write(tmp_path, {"fold_0/all/UID_H1_1_1_hem.bmp": b""}))
 
 
 def test_any_csv_with_path_and_label_is_read_with_its_optional_columns(tmp_path):
@@ -337,7 +343,7 @@ def test_any_csv_with_path_and_label_is_read_with_its_optional_columns(tmp_path)
         "a/1.png;sick;p1;OS;training\na/2.png;well;p1;right;Validation\nb/3.png;sick;;;testing\nb/4.png;;p2;;\n"
     )
     images = ["a/1.png", "a/2.png", "b/3.png", "b/4.png"]
-    data = read("custom", write(tmp_path, {"cells.csv": text} | dict.fromkeys(images, "")))
+    data = read(DataParams(dataset="custom"), write(tmp_path, {"cells.csv": text} | dict.fromkeys(images, "")))
     assert data.facts.classes == ("sick", "well")
     assert data.table["image_id"].tolist() == images
     assert data.table["label"].tolist() == [0, 1, 0, pd.NA]
@@ -349,12 +355,12 @@ def test_any_csv_with_path_and_label_is_read_with_its_optional_columns(tmp_path)
 def test_class_names_in_a_csv_are_those_of_the_catalog(tmp_path):
     text = "path,label\n1.png,all\n2.png,Normal\n3.png,1\n"
     write(tmp_path, {"labels.csv": text} | dict.fromkeys(("1.png", "2.png", "3.png"), ""))
-    assert read("leukemia", tmp_path).table["label"].tolist() == [1, 0, 1]
+    assert read(DataParams(dataset="leukemia"), tmp_path).table["label"].tolist() == [1, 0, 1]
 
 
 def test_custom_class_numbers_are_sorted_as_numbers(tmp_path):
     text = "path,label\n1.png,10\n2.png,2\n3.png,1\n"
-    data = read("custom", write(tmp_path, {"labels.csv": text}), require_images=False)
+    data = read(DataParams(dataset="custom"), write(tmp_path, {"labels.csv": text}), require_images=False)
     assert data.facts.classes == ("1", "2", "10")
     assert data.table["label"].tolist() == [2, 1, 0]
 
@@ -369,14 +375,14 @@ def test_a_path_that_leaves_the_data_folder_is_refused_with_file_and_row(tmp_pat
     (root / "folder").symlink_to(tmp_path / "more")
     write(root, {"labels.csv": f"path,label\n1.png,0\n{path.format(out=tmp_path / 'out.png')},1\n"})
     with pytest.raises(DataError, match=r"labels\.csv, row 3: .* outside the data folder"):
-        read("custom", root)
+        read(DataParams(dataset="custom"), root)
 
 
 def test_paths_and_links_that_stay_inside_are_read(tmp_path):
     write(tmp_path, {"a/1.png": b""})
     (tmp_path / "link.png").symlink_to(tmp_path / "a/1.png")
     write(tmp_path, {"labels.csv": f"path,label\n{tmp_path}/a/1.png,0\na/../link.png,1\n"})
-    assert read("custom", tmp_path).table["image_id"].tolist() == ["a/1.png", "link.png"]
+    assert read(DataParams(dataset="custom"), tmp_path).table["image_id"].tolist() == ["a/1.png", "link.png"]
 
 
 def test_a_link_out_of_a_class_folder_is_refused(tmp_path):
@@ -384,7 +390,7 @@ def test_a_link_out_of_a_class_folder_is_refused(tmp_path):
     write(tmp_path, {"out.png": b""})
     (root / "b/out.png").symlink_to(tmp_path / "out.png")
     with pytest.raises(DataError, match=r"b/out\.png.* outside the data folder"):
-        read("custom", root)
+        read(DataParams(dataset="custom"), root)
 
 
 @pytest.mark.parametrize(
@@ -399,20 +405,20 @@ def test_a_link_out_of_a_class_folder_is_refused(tmp_path):
 )
 def test_csv_that_cannot_be_right_is_refused(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
-        read("custom", write(tmp_path, {"labels.csv": text, "1.png": b"", "2.png": b""}))
+        read(DataParams(dataset="custom"), write(tmp_path, {"labels.csv": text, "1.png": b"", "2.png": b""}))
 
 
 def test_two_tables_are_ambiguous_unless_one_is_labels_csv(tmp_path):
     write(tmp_path, {"a.csv": "path,label\n1.png,0\n", "b.csv": "path,label\n1.png,1\n", "1.png": b""})
     with pytest.raises(DataError, match=r"a\.csv, b\.csv"):
-        read("leukemia", tmp_path)
+        read(DataParams(dataset="leukemia"), tmp_path)
     (tmp_path / "b.csv").rename(tmp_path / "labels.csv")
-    assert read("leukemia", tmp_path).table["label"].tolist() == [1]
+    assert read(DataParams(dataset="leukemia"), tmp_path).table["label"].tolist() == [1]
 
 
 def test_class_folders_become_classes(tmp_path):
     write(tmp_path, dict.fromkeys(("b/x.jpg", "a/x.png", "a/deep/y.png", "stray.png", "a/notes.txt"), ""))
-    data = read("custom", tmp_path)
+    data = read(DataParams(dataset="custom"), tmp_path)
     assert data.facts.classes == ("a", "b")
     assert [row[:2] for row in rows(data)] == [("a/deep/y", 0), ("a/x", 0), ("b/x", 1)]
     assert data.table["split"].isna().all()
@@ -421,7 +427,7 @@ def test_class_folders_become_classes(tmp_path):
 
 def test_split_folders_with_class_folders_become_splits(tmp_path):
     names = ("train/HEM/1.png", "train/ALL/2.png", "Validation/all/3.png", "test/hem/4.png", "test/5.png")
-    data = read("leukemia", write(tmp_path, dict.fromkeys(names, "")))
+    data = read(DataParams(dataset="leukemia"), write(tmp_path, dict.fromkeys(names, "")))
     assert data.table.set_index("image_id")["split"].to_dict() == {
         "train/HEM/1": "train",
         "train/ALL/2": "train",
@@ -434,7 +440,7 @@ def test_split_folders_with_class_folders_become_splits(tmp_path):
 
 def test_a_class_folder_outside_the_catalog_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"'early' is not one of 0 \(HEM\), 1 \(ALL\)"):
-        read("leukemia", write(tmp_path, {"ALL/1.png": b"", "early/2.png": b""}))
+        read(DataParams(dataset="leukemia"), write(tmp_path, {"ALL/1.png": b"", "early/2.png": b""}))
 
 
 def save_arrays(path: Path, **changed) -> Path:
@@ -451,7 +457,7 @@ def save_arrays(path: Path, **changed) -> Path:
 @pytest.mark.parametrize("as_file", [True, False])
 def test_medmnist_arrays_are_read_from_the_file_or_its_folder(tmp_path, as_file):
     file = save_arrays(tmp_path / "retinamnist.npz")
-    data = read("retinamnist", file if as_file else tmp_path)
+    data = read(DataParams(dataset="retinamnist"), file if as_file else tmp_path)
     assert rows(data) == [
         ("test/0", 1, "test"),
         ("train/0", 0, "train"),
@@ -473,17 +479,17 @@ def test_medmnist_arrays_are_read_from_the_file_or_its_folder(tmp_path, as_file)
 )
 def test_arrays_that_are_no_labelled_images_are_refused(tmp_path, changed, message):
     with pytest.raises(DataError, match=message):
-        read("retinamnist", save_arrays(tmp_path / "x.npz", **changed))
+        read(DataParams(dataset="retinamnist"), save_arrays(tmp_path / "x.npz", **changed))
 
 
 def test_a_file_that_is_no_array_file_is_refused(tmp_path):
     write(tmp_path, {"broken.npz": b"no zip", "empty/readme.txt": b""})
     with pytest.raises(DataError, match="not a MedMNIST array file"):
-        read("retinamnist", tmp_path / "broken.npz")
+        read(DataParams(dataset="retinamnist"), tmp_path / "broken.npz")
     with pytest.raises(DataError, match=r"holds readme\.txt\. Understood are:\n  train_img\.csv"):
-        read("retinamnist", tmp_path / "empty")
+        read(DataParams(dataset="retinamnist"), tmp_path / "empty")
     with pytest.raises(DataError, match=r"there is no such folder; set the data folder"):
-        read("retinamnist", tmp_path / "nowhere")
+        read(DataParams(dataset="retinamnist"), tmp_path / "nowhere")
 
 
 def test_unknown_data_sets_are_refused_with_the_known_ones():
@@ -501,7 +507,7 @@ def test_catalog_counts_fit_its_classes(name):
 
 @pytest.mark.parametrize("dataset", ["retinopathy", "leukemia"])
 def test_phantoms_are_read_like_the_course_data(dataset, tmp_path):
-    data = read(dataset, phantom(dataset, "tiny", tmp_path))
+    data = read(DataParams(dataset=dataset), phantom(dataset, "tiny", tmp_path))
     assert {"train", "test" if dataset == "retinopathy" else "unlabeled"} <= set(data.table["split"])
     assert data.table["image_id"].is_unique
     assert data.table["group"].notna().all() == (dataset == "retinopathy")
@@ -514,7 +520,7 @@ def counted(data) -> dict[str, tuple[int, ...]]:
 
 
 def test_full_retinopathy_lists_have_the_catalogs_counts():
-    data = read("retinopathy", real("labels/retinopathy"), require_images=False)
+    data = read(DataParams(), real("labels/retinopathy"), require_images=False)
     assert len(data.table) == 35_126 == 28_100 + 7_026
     assert counted(data) == CATALOG["retinopathy"].counts
     assert counted(data) == {"train": (20656, 1955, 4210, 698, 581), "test": (5154, 488, 1082, 175, 127)}
@@ -523,7 +529,7 @@ def test_full_retinopathy_lists_have_the_catalogs_counts():
 
 def test_full_leukemia_lists_have_the_catalogs_counts():
     root = real("labels/leukemia")
-    data = read("leukemia", root, require_images=False)
+    data = read(DataParams(dataset="leukemia"), root, require_images=False)
     assert counted(data) == CATALOG["leukemia"].counts == {"train": (2542, 5453), "val": (508, 1091)}
     assert len(data.table) == 10_661 == 7_995 + 1_599 + 1_067
     assert (data.table["split"] == "unlabeled").sum() == 1067
@@ -535,20 +541,25 @@ def test_full_leukemia_lists_have_the_catalogs_counts():
 
 
 def test_published_retinopathy_part_has_all_its_images():
-    data = read("retinopathy", real("retinopathy"))
+    data = read(DataParams(), real("retinopathy"))
     assert {split: sum(counts) for split, counts in counted(data).items()} == {"train": 5389, "test": 1353}
     assert data.table["group"].notna().all() and data.table["side"].notna().all()
 
 
 def test_published_leukemia_stand_in_is_read_as_leukemia_and_as_custom():
     for dataset in ("leukemia", "custom"):
-        data = read(dataset, real("leukemia"))
+        data = read(DataParams(dataset=dataset), real("leukemia"))
         assert data.table["label"].value_counts().to_dict() == {0: 504, 1: 2752}
-    assert read("custom", real("leukemia") / "images").facts.classes == ("Benign", "Early", "Pre", "Pro")
+    assert read(DataParams(dataset="custom"), real("leukemia") / "images").facts.classes == (
+        "Benign",
+        "Early",
+        "Pre",
+        "Pro",
+    )
 
 
 def test_published_cnmc_cells_have_their_subjects():
-    table = read("leukemia", real("cnmc")).table
+    table = read(DataParams(dataset="leukemia"), real("cnmc")).table
     assert table.groupby("group")["label"].agg(["size", "max"]).T.to_dict("list") == {
         "1": [2, 1],
         "3": [1, 1],
@@ -558,6 +569,6 @@ def test_published_cnmc_cells_have_their_subjects():
 
 
 def test_published_retinamnist_has_the_catalogs_counts():
-    data = read("retinamnist", real("retinamnist"))
+    data = read(DataParams(dataset="retinamnist"), real("retinamnist"))
     assert counted(data) == CATALOG["retinamnist"].counts
     assert [note for note in data.notes if "release" in note] == []

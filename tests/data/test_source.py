@@ -12,10 +12,11 @@ from labkit.audit import audit
 from labkit.data.readers import DataError, read, with_release_index
 from labkit.data.source import PHANTOMS, open_data
 from labkit.data.splits import assign_splits
+from labkit.params import DataParams
 
 
 def test_built_in_images_say_that_they_are_synthetic_and_are_not_held_against_the_release(tmp_path):
-    images, hashes = open_data("retinopathy", "tiny", tmp_path)
+    images, hashes = open_data(DataParams(data="tiny"), tmp_path)
     assert images.facts.title.startswith(f"Synthetic images ({PHANTOMS['tiny']})")
     assert "drawn by labkit" in images.facts.source and "Kaggle" not in images.facts.source
     assert not [note for note in images.notes if "full release" in note]
@@ -23,7 +24,7 @@ def test_built_in_images_say_that_they_are_synthetic_and_are_not_held_against_th
 
 
 def test_a_folder_of_ones_own_keeps_its_origin_and_what_is_missing_of_it(image_folder, tmp_path):
-    images, _ = open_data("retinopathy", str(image_folder), tmp_path)
+    images, _ = open_data(DataParams(data=str(image_folder)), tmp_path)
     assert "Kaggle" in images.facts.source
     assert [note for note in images.notes if "the full release has 28,100" in note]
 
@@ -33,12 +34,12 @@ def test_a_relative_folder_is_relative_to_the_project(image_folder, tmp_path, mo
 
     monkeypatch.chdir(tmp_path)
     relative = os.path.relpath(image_folder, PROJECT)
-    assert len(open_data("retinopathy", relative, tmp_path)[0].table) == 80
+    assert len(open_data(DataParams(data=relative), tmp_path)[0].table) == 80
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
-        open_data("retinopathy", str(Path(tmp_path) / "nowhere"), tmp_path)
+        open_data(DataParams(data=str(Path(tmp_path) / "nowhere")), tmp_path)
 
 
 # --- what the release's index tells of renamed cells ------------------------------------------------------------------
@@ -75,7 +76,7 @@ def write_index(path: Path, rows: list[tuple[str, str, str]]) -> None:
 
 
 def opened(root: Path, cache: Path):
-    images, _ = open_data("leukemia", str(root), cache)
+    images, _ = open_data(DataParams(dataset="leukemia", data=str(root)), cache)
     notes = [note for note in images.notes if "full release" not in note]
     return images.table.set_index("image_id").rename(lambda name: name[12:-4]), notes
 
@@ -136,7 +137,7 @@ def test_a_cell_under_two_subjects_has_either_where_both_files_are_here(tmp_path
 
 def test_other_data_sets_do_not_ask_the_index(tmp_path, image_folder):
     write_index(image_folder / INDEX, LISTED)
-    assert not [note for note in open_data("retinopathy", str(image_folder), tmp_path)[0].notes if INDEX in note]
+    assert not [note for note in open_data(DataParams(data=str(image_folder)), tmp_path)[0].notes if INDEX in note]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_an_index_that_cannot_be_read_is_named(tmp_path, text, message):
 
 
 def test_built_in_cells_have_subjects_and_a_labelled_test_part(tmp_path):
-    images, hashes = open_data("leukemia", "tiny", tmp_path)
+    images, hashes = open_data(DataParams(dataset="leukemia", data="tiny"), tmp_path)
     table = images.table
     assert table["group"].notna().all() and set(table["split"]) == {"train", "val", "test"}
     assert table.groupby("group")["label"].agg(lambda labels: labels.nunique()).gt(1).sum() == 1  # the mislabelled copy
@@ -176,7 +177,7 @@ def test_the_real_index_gives_every_renamed_file_its_subject_again(tmp_path):
     path = real("labels/leukemia") / INDEX
     index = pd.read_csv(path, dtype=str)
     assert (len(index), index["sha256"].nunique(), index["subject"].nunique()) == (10_661, 10_557, 73)
-    data = read("leukemia", path.parent, require_images=False)
+    data = read(DataParams(dataset="leukemia"), path.parent, require_images=False)
     mixed = index.sample(frac=1, random_state=0).reset_index(drop=True)
     hashes = pd.Series(mixed["sha256"].to_numpy(), index=data.table["image_id"])
     done = with_release_index(data, hashes)

@@ -6,11 +6,12 @@ import pytest
 from labkit.data.phantoms.make import phantom
 from labkit.data.readers import ImageData, read
 from labkit.data.source import submissions
+from labkit.params import DataParams
 
 
 @pytest.fixture
 def cells(tmp_path) -> ImageData:
-    return read("leukemia", phantom("leukemia", "tiny", tmp_path))
+    return read(DataParams(dataset="leukemia"), phantom("leukemia", "tiny", tmp_path))
 
 
 @pytest.fixture
@@ -47,5 +48,5 @@ def test_a_list_that_was_learnt_from_is_not_handed_in(cells, predictions):
 
 
 def test_data_without_lists_has_nothing_to_hand_in(image_folder):
-    data = read("retinopathy", image_folder)
+    data = read(DataParams(), image_folder)
     assert submissions(data, pd.Series(0, index=data.table["image_id"])) == {}

@@ -18,7 +18,7 @@ from labkit.evaluation.decide import decide, mistakes, severity
 from labkit.evaluation.matrices import METRICS, matrix_of, qwk
 from labkit.evaluation.ordinal import best_cuts, grade_cuts, half_way
 from labkit.models.build import build_model
-from labkit.params import ParameterError, RunParams
+from labkit.params import DataParams, ParameterError, RunParams
 from labkit.reporting.mistakes import cuts_sentence, mistake_titles
 from labkit.runs.files import write_csv
 from labkit.runs.fingerprint import run_inputs
@@ -36,7 +36,7 @@ BASE = RunParams(study="t", run="o", loss="ordinal", **TINY)
 
 @pytest.fixture
 def data(image_folder, tmp_path):
-    table = read("retinopathy", image_folder).table
+    table = read(DataParams(), image_folder).table
     store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
     return assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2), store
 

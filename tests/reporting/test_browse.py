@@ -12,7 +12,7 @@ from labkit.data.hashes import file_hashes
 from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
-from labkit.params import PROJECT
+from labkit.params import PROJECT, DataParams
 from labkit.reporting import viewer
 from labkit.reporting.viewer import EVERY, PAGE, UNLABELLED, Browser, browse, widget
 
@@ -21,7 +21,7 @@ CLASSES = ["No DR", "Mild", "Moderate", "Severe", "Proliferative DR"]
 
 @pytest.fixture
 def browser(image_folder, tmp_path) -> Browser:
-    table = read("retinopathy", image_folder).table
+    table = read(DataParams(), image_folder).table
     store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
     table = assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2)
     return Browser(table, store, CLASSES, Augment(16, horizontal_flip=True, rotation=45.0), "patient")

@@ -202,7 +202,7 @@ def test_sentences_on_mistakes_name_the_file(predictions):
 def test_galleries_of_a_finished_run(image_folder, loss):
     params = RunParams(study="t", run="a", data=str(image_folder), image_size=32, crop_size=28, threads=1, loss=loss)
     pixels = open_pixels(params)
-    table, hashes = open_data(params.dataset, params.data, cache_root())[0].table, None
+    table, hashes = open_data(params, cache_root())[0].table, None
     table = assign_splits(table, hashes=hashes, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2)
     run = open_run(params, {"x": 1})
     model = build_model("resnet18", params.outputs(5), seed=0)

@@ -363,3 +363,10 @@ def test_what_a_killed_call_left_in_a_folder_goes_with_the_next_lock(tmp_path):
         assert not (tmp_path / ".report.html.1.tmp").exists()
         with pytest.raises(ValueError, match="held"), disk.alone(tmp_path / ".lock", ValueError("held")):
             pass
+
+
+def test_how_the_data_is_read_counts_in_the_fingerprint_where_it_is_set_and_only_there():
+    plain = fingerprints.run_inputs(PARAMS, "d")
+    assert "group_column" not in plain and "follow_links" not in plain and plain["dataset"] == "retinopathy"
+    changed = fingerprints.run_inputs(PARAMS.model_copy(update={"group_column": "mrn"}), "d")
+    assert changed == plain | {"group_column": "mrn"}

@@ -14,7 +14,7 @@ from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.models.build import build_model
-from labkit.params import RunParams
+from labkit.params import DataParams, RunParams
 from labkit.runs import folder as runs
 from labkit.runs.fingerprint import run_inputs
 from labkit.training.device import set_up
@@ -28,7 +28,7 @@ FROZEN = {"freeze_epochs": 1, "weights": "given"}
 
 @pytest.fixture
 def data(image_folder, tmp_path):
-    table = read("retinopathy", image_folder).table
+    table = read(DataParams(), image_folder).table
     store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
     return assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2), store
 

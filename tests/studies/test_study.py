@@ -30,7 +30,7 @@ TABLE = {
 @pytest.fixture
 def runner(monkeypatch):
     """A study whose notebooks are not executed: what a kernel would leave behind is written at once."""
-    monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, dataset, data: f"bytes of {data}")
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, params: f"bytes of {params.data}")
     runner = StudyRunner(Study(name="s", **TABLE))
     runner.executed, runner.broken = [], set()
 
@@ -117,7 +117,7 @@ def test_changed_parameters_repeat_their_run_and_what_starts_from_it(runner, cap
 
 def test_changed_data_repeats_every_run_that_reads_it(runner, monkeypatch):
     runner.run_all()
-    monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, dataset, data: "other bytes")
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, params: "other bytes")
     assert all("would run" in line for line in runner.dry_run())
 
 
@@ -127,10 +127,10 @@ TWO_DATA_SETS = {"title": "t", "question": "q", "runs": {"gone": {"data": "gone"
 def without_data(error):
     """`StudyRunner.data_fingerprint` where the data of one run raises this error."""
 
-    def read(self, dataset, data):
-        if data == "gone":
+    def read(self, params):
+        if params.data == "gone":
             raise error
-        return f"bytes of {data}"
+        return f"bytes of {params.data}"
 
     return read
 

@@ -15,7 +15,7 @@ from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.models.build import build_model
-from labkit.params import RunParams
+from labkit.params import DataParams, RunParams
 from labkit.reporting.learning import live_curve
 from labkit.reporting.lr_range import first_loss_sentence, range_test_figure, range_test_sentence
 from labkit.runs.files import write_text
@@ -32,7 +32,7 @@ BASE = RunParams(study="t", run="r", image_size=24, batch_size=16, epochs=1, thr
 
 @pytest.fixture
 def data(image_folder, tmp_path):
-    table = read("retinopathy", image_folder).table
+    table = read(DataParams(), image_folder).table
     store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
     return assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2), store
 

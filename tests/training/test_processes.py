@@ -40,7 +40,7 @@ BASE = RunParams(
 def train(data: Path, inputs=None, **changes):
     """What the notebook does."""
     params = BASE.model_copy(update={"data": str(data)} | changes)
-    images, hashes = open_data(params.dataset, params.data, cache_root())
+    images, hashes = open_data(params, cache_root())
     store = build_store(images.table, hashes, params.image_size, cache_root())
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
     accelerator, loaders = set_up(params), make_loaders(table, store, params)

@@ -15,7 +15,7 @@ from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.models.build import build_model, train_mode
-from labkit.params import ParameterError, RunParams
+from labkit.params import DataParams, ParameterError, RunParams
 from labkit.reporting.learning import micro_batch_sentence
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run
@@ -177,7 +177,7 @@ def test_predictions_are_made_in_halves_where_memory_ends():
 
 @pytest.fixture
 def data(image_folder, tmp_path):
-    table = read("retinopathy", image_folder).table
+    table = read(DataParams(), image_folder).table
     store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
     return assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2), store
 

@@ -13,7 +13,7 @@ from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.models.build import build_model
-from labkit.params import ParameterError, RunParams
+from labkit.params import DataParams, ParameterError, RunParams
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run
 from labkit.training import loop, recorder
@@ -30,7 +30,7 @@ BASE = RunParams(
 
 @pytest.fixture
 def data(image_folder, tmp_path):
-    table = read("retinopathy", image_folder).table
+    table = read(DataParams(), image_folder).table
     store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
     table = assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2)
     return table, store

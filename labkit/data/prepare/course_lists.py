@@ -8,6 +8,7 @@ import pandas as pd
 
 from labkit.data.readers import COURSE_LISTS, DataError, read
 from labkit.data.splits import assign_splits
+from labkit.params import DataParams
 from labkit.runs.files import write_whole
 
 TEST_FRACTION = 0.2  # as in the course: 7,026 of 35,126
@@ -26,7 +27,7 @@ def find_labels(places: list[Path]) -> tuple[pd.DataFrame, str] | None:
     held = [place for place in places if any((place / name).is_file() for name in (*LISTS, "trainLabels.csv"))]
     if not held:
         return None
-    images = read("retinopathy", held[0], require_images=False)
+    images = read(DataParams.of({"dataset": "retinopathy"}), held[0], require_images=False)
     table = images.table
     if "train" in set(table["split"].dropna()):
         return table.loc[table["split"].isin(list(COURSE_LISTS))], f"split as the lists in {held[0]} have it"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts
+from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts_of
 from labkit.data.images import stem
 from labkit.data.readers.label_files import DataError, read_heading
 from labkit.data.readers.layouts import (
@@ -24,6 +24,7 @@ from labkit.data.readers.layouts import (
 )
 from labkit.data.readers.tables import with_labels, without_repeats
 from labkit.data.readers.trees import array_file, array_files, class_tree, cnmc_tree, is_class_tree, is_cnmc
+from labkit.params import DataParams
 
 COLUMNS = ["image_id", "path", "label", "group", "side", "split"]
 SIDES = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
@@ -44,6 +45,7 @@ class ImageData:
     """The image table of a data set, its facts (classes filled in), where it lies, in which layout, and remarks.
 
     `lists`: the files that list images to hand predictions in for: file name -> `image_id`, `path` as it is written.
+    `reading`: what was taken and why, a sentence each: layout, labels, groups (patients from), split, classes.
     """
 
     table: pd.DataFrame
@@ -52,19 +54,22 @@ class ImageData:
     layout: str
     notes: list[str] = field(default_factory=list)
     lists: dict[str, pd.DataFrame] = field(default_factory=dict)
+    reading: dict[str, str] = field(default_factory=dict)
 
 
-def read(dataset: str, root: Path | str, *, require_images: bool = True) -> ImageData:
+def read(params: DataParams, root: Path | str, *, require_images: bool = True) -> ImageData:
     """The image table of the data in `root`: a folder in any known layout, or a MedMNIST `.npz` file.
+
+    `root` is where `params.data` lies.
 
     Rows without their image file are left out with a note; `require_images=False` keeps them, with the path where the
     file is expected. Raises DataError (a ValueError) for a folder that holds no known layout, labels outside the
     classes, an image with two labels, a path out of the folder, or no image at all; ValueError for an unknown data set.
     """
-    known, root = facts(dataset), Path(root).absolute()
+    known, root = facts_of(params), Path(root).absolute()
     if not root.exists():
-        raise DataError(f"{root}: there is no such folder; set the data folder of {dataset} to where its files are")
-    layout, listing = _detect(root, dataset)
+        raise DataError(f"{root}: there is no such folder; set the data folder of {known.name} to where its files are")
+    layout, listing = _detect(root, known.name)
     notes = listing.notes
     if listing.rows.empty:
         raise DataError(f"{root}: no images are listed ({layout})")
@@ -212,7 +217,7 @@ def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
     return notes
 
 
-def guess_dataset(root: Path) -> str:
+def guess_dataset(params: DataParams, root: Path) -> str:
     """A name of the catalog, or `custom`. Raises DataError where the folder cannot be read at all.
 
     MedMNIST's array files bear the name; EyePACS and C-NMC files have names of a form of their own; the renamed C-NMC
@@ -220,23 +225,23 @@ def guess_dataset(root: Path) -> str:
     not fit is not taken.
     """
     named = {path.stem.split("_")[0] for path in array_files(root)} & set(CATALOG)
-    if len(named) == 1 and _reads(named_one := next(iter(named)), root):
+    if len(named) == 1 and _reads(named_one := next(iter(named)), root, params):
         return named_one
-    images = read(CUSTOM, root, require_images=False)
+    images = read(params.model_copy(update={"dataset": CUSTOM}), root, require_images=False)
     stems = images.table["path"].map(stem)
     for name, known in CATALOG.items():
         if known.group_pattern:
             form = re.compile(known.group_pattern, re.IGNORECASE)
-            if np.mean([bool(form.search(one)) for one in stems]) >= ENOUGH and _reads(name, root):
+            if np.mean([bool(form.search(one)) for one in stems]) >= ENOUGH and _reads(name, root, params):
                 return name
     indexed = any((folder / RELEASE_INDEX).is_file() for folder in (root, root.parent))
-    renamed = indexed and images.layout.startswith("tables by split") and _reads("leukemia", root)
+    renamed = indexed and images.layout.startswith("tables by split") and _reads("leukemia", root, params)
     return "leukemia" if renamed else CUSTOM
 
 
-def _reads(name: str, root: Path) -> bool:
+def _reads(name: str, root: Path, params: DataParams) -> bool:
     try:
-        read(name, root, require_images=False)
+        read(params.model_copy(update={"dataset": name}), root, require_images=False)
     except ValueError:
         return False
     return True

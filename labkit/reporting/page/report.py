@@ -44,7 +44,7 @@ def write_report(runner: StudyRunner) -> Path:
     code = code_fingerprint(*REPORT_CODE)
     folders = [runner.folder / "runs" / name for name in runner.planned]
     explore = _explore_params(runner)
-    data = runner.data_fingerprint(explore["dataset"], explore["data"])
+    data = runner.data_fingerprint(ExploreParams.of(explore))
     study = study_file(runner.study.name).read_text(encoding="utf-8")
     inputs = [code, study, runner.planned, {folder.name: _contents(folder) for folder in folders}]
     with ThreadPoolExecutor(2) as pool:  # both notebooks beside our own work: each keeps one core busy, no more
