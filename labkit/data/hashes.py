@@ -12,8 +12,6 @@ of the 64-bit DCT hash. With the 256 bits used here the two most similar eyes di
 """
 
 import hashlib
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from labkit.data.images import ARRAY_PATH, array_image
-from labkit.runs.files import sha256, write_whole
+from labkit.runs.files import remembered_sha256, sha256
 
 CACHE_NAME = "file-hashes.csv"
-COLUMNS: dict = {"path": object, "size": "int64", "mtime_ns": "int64", "sha256": object}
 
 SMALLEST = 24  # pixels a side that hold 16 frequencies with some room
 SIDE = 64  # pixels a side at which images are compared, whatever the size that a network is given
@@ -43,28 +40,11 @@ Codes = NDArray[np.uint64]
 def file_hashes(table: pd.DataFrame, cache_dir: Path) -> pd.Series:
     """SHA-256 (hex) of each image's file by image_id; for a row of an array file, of the image's bytes.
 
-    `cache_dir/file-hashes.csv` remembers them; a file whose size or time of change differs is hashed again.
-    OSError names a file that cannot be read.
+    `cache_dir/file-hashes.csv` remembers them (`remembered_sha256`). OSError names a file that cannot be read.
     """
-    paths = table["path"].astype(object)
-    files = [_file_of(path) for path in paths]
-    stats = {file: os.stat(file) for file in dict.fromkeys(files)}  # noqa: PTH116 - a million Paths would cost more
-    wanted = pd.DataFrame(
-        [(path, stats[file].st_size, stats[file].st_mtime_ns) for path, file in zip(paths, files, strict=True)],
-        columns=["path", "size", "mtime_ns"],
-    )
-    cache = Path(cache_dir) / CACHE_NAME
-    hashed = wanted.merge(_remembered(cache), how="left")["sha256"].astype(object)
-    new = hashed.isna().to_numpy(bool)
-    if new.any():
-        with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:  # hashing and reading free Python's lock
-            hashed[new] = list(pool.map(sha256_of, paths.to_numpy()[new]))
-        known = pd.concat([_remembered(cache), wanted[new].assign(sha256=hashed[new])])
-        known = known.drop_duplicates("path", keep="last")
-        write_whole(cache, lambda beside: known.to_csv(beside, index=False))
-    return pd.Series(
-        hashed.to_numpy(), index=pd.Index(table["image_id"], name="image_id"), name="sha256", dtype="string"
-    )
+    paths = table["path"].astype(object).tolist()
+    hashed = remembered_sha256(paths, cache_dir / CACHE_NAME, sha256_of, [_file_of(path) for path in paths])
+    return pd.Series(hashed, index=pd.Index(table["image_id"], name="image_id"), name="sha256", dtype="string")
 
 
 def _file_of(path: str) -> str:
@@ -76,16 +56,7 @@ def sha256_of(path: str) -> str:
     """SHA-256 (hex) of one image's file; of a row of an array file, of the image's bytes."""
     if array := ARRAY_PATH.fullmatch(path):
         return hashlib.sha256(array_image(array["file"], array["split"], int(array["index"])).tobytes()).hexdigest()
-    return sha256(Path(path))
-
-
-def _remembered(cache: Path) -> pd.DataFrame:
-    """The hashes in the cache; none if the file is missing or damaged, since it can be made again."""
-    try:
-        known = pd.read_csv(cache, dtype=COLUMNS, usecols=list(COLUMNS), keep_default_na=False)
-        return known.loc[:, list(COLUMNS)]
-    except (FileNotFoundError, ValueError):
-        return pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+    return sha256(path)
 
 
 def perceptual_hashes(image: Image.Image) -> Codes:

@@ -7,8 +7,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +174,53 @@ def parse_yaml(content: bytes, name: str, cure: str = "", loader: type[yaml.Safe
         raise ParameterError(f"{name}{where}: not valid YAML: {what}{cure}") from None
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path | str) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# What tells that a file is as it was: ctime and inode too, since a copy may bring its size and mtime along.
+STAT = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
+REMEMBERED: Any = {"path": object} | dict.fromkeys(STAT, "int64") | {"sha256": object}  # columns and their types
+
+
+def stat_of(file: str | Path) -> tuple[int, ...]:
+    """The values of STAT; OSError names a file that is not there."""
+    found = os.stat(file)  # noqa: PTH116 - a million Paths would cost more
+    return tuple(getattr(found, name) % 2**63 for name in STAT)  # an inode may have 64 bits
+
+
+def remembered_sha256(
+    paths: Sequence[str], cache: Path, sha256_of: Callable[[str], str] = sha256, files: Sequence[str] | None = None
+) -> list[str]:
+    """What ``sha256_of`` says of each path; the table ``cache`` remembers it while the path's file has the same stat.
+
+    ``files``: the file of each path, where that is not its whole. OSError names a file that cannot be read.
+    """
+    files = paths if files is None else files
+    stats = {file: stat_of(file) for file in dict.fromkeys(files)}
+    rows = [(path, *stats[file]) for path, file in zip(paths, files, strict=True)]
+    wanted = pd.DataFrame(rows, columns=list(REMEMBERED)[:-1])
+    hashed = wanted.merge(_remembered(cache), how="left")["sha256"].astype(object)
+    new = hashed.isna().to_numpy(bool)
+    if new.any():
+        with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:  # hashing and reading free Python's lock
+            hashed[new] = list(pool.map(sha256_of, wanted["path"].to_numpy()[new]))
+        known = pd.concat([_remembered(cache), wanted[new].assign(sha256=hashed[new])])
+        known = known.drop_duplicates("path", keep="last")
+        with suppress(NotWritten):  # of a disk that is full or only read: it costs time, nothing else
+            write_whole(cache, lambda beside: known.to_csv(beside, index=False))
+    return hashed.tolist()
+
+
+def _remembered(cache: Path) -> pd.DataFrame:
+    """The hashes in the cache; none if the file is missing or damaged, since it can be made again."""
+    try:
+        known = pd.read_csv(cache, dtype=REMEMBERED, usecols=list(REMEMBERED), keep_default_na=False)
+        return known.loc[:, list(REMEMBERED)]
+    except (FileNotFoundError, ValueError):
+        return pd.DataFrame(columns=list(REMEMBERED)).astype(REMEMBERED)
 
 
 @contextmanager

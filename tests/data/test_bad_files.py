@@ -5,6 +5,7 @@ import csv
 import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,18 @@ def test_a_truncated_checkpoint_is_named_with_the_cure(checkpoint, part):
     with pytest.raises(ParameterError, match=r"checkpoint\.pt: damaged.*remove it, and the run starts again") as error:
         load_checkpoint(checkpoint, "f")
     assert "\n" not in str(error.value)
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_named(checkpoint):
+    with zipfile.ZipFile(checkpoint) as parts:
+        longest = max(parts.infolist(), key=lambda part: part.file_size)
+    whole = checkpoint.read_bytes()
+    with zipfile.ZipFile(checkpoint) as parts:
+        start = whole.index(parts.read(longest), longest.header_offset)
+    for place in (start, start + longest.file_size // 2, start + longest.file_size - 1):
+        checkpoint.write_bytes(whole[:place] + bytes([whole[place] ^ 0x40]) + whole[place + 1 :])
+        with pytest.raises(ParameterError, match=r"checkpoint\.pt: damaged"):
+            load_checkpoint(checkpoint, "f")
 
 
 @pytest.mark.parametrize("content", [[1], {"fingerprint": "f"}, {"model": {}}, torch.zeros(1)])

@@ -135,6 +135,11 @@ def test_a_changed_size_or_time_hashes_that_file_again(tmp_path, files, monkeypa
     after = file_hashes(files, tmp_path / "cache")
     assert sorted(hashed) == files["path"].tolist()[:2]
     assert (before != after).tolist() == [True, True, False]
+    last = Path(files["path"][2])
+    stat = last.stat()
+    last.write_bytes(b"\10" * 10)
+    os.utime(last, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as rsync -t and tar leave it
+    assert file_hashes(files, tmp_path / "cache")["c"] == hashlib.sha256(b"\10" * 10).hexdigest()
 
 
 def test_a_damaged_cache_is_made_again_and_other_folders_stay_remembered(tmp_path, files, monkeypatch):
