@@ -4,8 +4,8 @@ Where the last two are far above the first, a network may have learnt who a pati
 lighting that differs between the classes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,20 +24,11 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 IN_WORDS = {"qwk": "a quadratic weighted kappa", "macro_f1": "a macro F1"}
 
 
-@dataclass(frozen=True)
-class FellowEyeBaseline:
-    """Test scored by copying the other eye's train label, and answering train's majority class where there is none."""
+def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any] | None:
+    """Test scored by the other eye's train label, and train's majority class where there is none.
 
-    accuracy: float
-    qwk: float
-    n_copied: int
-    n_test: int
-    majority: str
-    majority_accuracy: float
-
-
-def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEyeBaseline | None:
-    """Scores on test of the train labels of the patients' other eyes; None without sides, labelled train or test."""
+    accuracy, qwk, n_copied, n_test, majority (its name), majority_accuracy; None without sides, labelled train or test.
+    """
     labelled = table.dropna(subset=["label"])
     train, test = labelled.query("split == 'train'"), labelled.query("split == 'test'")
     if "side" not in table or table["side"].dropna().empty or train.empty or test.empty:
@@ -49,52 +40,37 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> FellowEy
 
     majority = majority_baseline(train["label"], test["label"], len(classes))
     matrix = matrix_of(test["label"], copied.fillna(majority["class"]), len(classes))
-    return FellowEyeBaseline(
-        accuracy=float(METRICS["accuracy"](matrix)),
-        qwk=float(METRICS["qwk"](matrix)),
-        n_copied=len(copied.dropna()),
-        n_test=len(test),
-        majority=str(classes[majority["class"]]),
-        majority_accuracy=majority["accuracy"],
-    )
+    return {
+        "accuracy": float(METRICS["accuracy"](matrix)),
+        "qwk": float(METRICS["qwk"](matrix)),
+        "n_copied": len(copied.dropna()),
+        "n_test": len(test),
+        "majority": str(classes[majority["class"]]),
+        "majority_accuracy": majority["accuracy"],
+    }
 
 
-def fellow_eye_sentence(eyes: FellowEyeBaseline, name: str) -> str:
+def fellow_eye_sentence(eyes: Mapping[str, Any], name: str) -> str:
     """What copying the other eye's label scores, beside the majority class; `name` is what one group is."""
-    always = f"always predicting “{eyes.majority}” scores {percent(eyes.majority_accuracy)} accuracy"
-    if eyes.n_copied == 0:
+    always = f"always predicting “{eyes['majority']}” scores {percent(eyes['majority_accuracy'])} accuracy"
+    if eyes["n_copied"] == 0:
         return f"No test image has the other eye of its {name} in train to copy from; {always}."
     return (
-        f"Without looking at any image, copying the train label of the {name}'s other eye ({eyes.n_copied:,} of "
-        f"{eyes.n_test:,} test images) and else predicting “{eyes.majority}” scores {percent(eyes.accuracy)} accuracy "
-        f"and a quadratic weighted kappa of {fixed(eyes.qwk, 3)}; {always}."
+        f"Without looking at any image, copying the train label of the {name}'s other eye ({eyes['n_copied']:,} of "
+        f"{eyes['n_test']:,} test images) and else predicting “{eyes['majority']}” scores "
+        f"{percent(eyes['accuracy'])} accuracy and a quadratic weighted kappa of {fixed(eyes['qwk'], 3)}; {always}."
     )
-
-
-@dataclass(frozen=True)
-class ShortcutBaseline:
-    """Test scored by a logistic regression on colour statistics, beside always answering train's majority class.
-
-    Accuracy is that of a plain fit; balanced accuracy and the data set's `score` are those of a fit in which all
-    classes weigh alike, since a plain one does not answer rare classes at all where one class prevails.
-    """
-
-    accuracy: float
-    balanced_accuracy: float
-    score: float
-    score_name: str
-    n_train: int
-    n_test: int
-    majority: str
-    majority_accuracy: float
-    majority_balanced_accuracy: float
-    majority_score: float
 
 
 def shortcut_baseline(
     table: pd.DataFrame, store: Store, classes: Sequence[str], score: str = "macro_f1"
-) -> ShortcutBaseline | None:
-    """Fitted on the labelled images of train, scored on those of test; None where there are none, or one class only."""
+) -> dict[str, Any] | None:
+    """Test scored by a logistic regression on train's colour statistics; None without labelled images of two classes.
+
+    accuracy of a plain fit; balanced_accuracy and score (score_name) of a fit in which all classes weigh alike, since a
+    plain one predicts no rare class where one class prevails; n_train, n_test; majority (its name) and majority_<score>
+    of always predicting train's most frequent class.
+    """
     labelled = table.loc[table["label"].notna() & ~table["image_id"].isin(store.unreadable["image_id"])]
     train, test = (labelled.loc[labelled["split"] == split] for split in ("train", "test"))
     if test.empty or train["label"].nunique() < 2:
@@ -106,18 +82,18 @@ def shortcut_baseline(
     answers = [make_pipeline(StandardScaler(), model).fit(known, learnt).predict(asked) for model in models]
     plain, balanced = (matrix_of(labels, of_model, n_classes) for of_model in answers)
     majority = majority_baseline(learnt, labels, n_classes)
-    return ShortcutBaseline(
-        accuracy=float(METRICS["accuracy"](plain)),
-        balanced_accuracy=float(METRICS["balanced_accuracy"](balanced)),
-        score=float(METRICS[score](balanced)),
-        score_name=score,
-        n_train=len(train),
-        n_test=len(test),
-        majority=str(classes[majority["class"]]),
-        majority_accuracy=majority["accuracy"],
-        majority_balanced_accuracy=majority["balanced_accuracy"],
-        majority_score=majority[score],
-    )
+    return {
+        "accuracy": float(METRICS["accuracy"](plain)),
+        "balanced_accuracy": float(METRICS["balanced_accuracy"](balanced)),
+        "score": float(METRICS[score](balanced)),
+        "score_name": score,
+        "n_train": len(train),
+        "n_test": len(test),
+        "majority": str(classes[majority["class"]]),
+        "majority_accuracy": majority["accuracy"],
+        "majority_balanced_accuracy": majority["balanced_accuracy"],
+        "majority_score": majority[score],
+    }
 
 
 def colour_statistics(store: Store, image_ids: Sequence[str]) -> np.ndarray:
@@ -132,13 +108,14 @@ def colour_statistics(store: Store, image_ids: Sequence[str]) -> np.ndarray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def shortcut_sentence(baseline: ShortcutBaseline) -> str:
+def shortcut_sentence(baseline: Mapping[str, Any]) -> str:
     """What colour and brightness alone score, beside the majority class."""
-    name = IN_WORDS.get(baseline.score_name)
-    score = f", {name} of {fixed(baseline.score, 3)}" if name else ""
+    name = IN_WORDS.get(baseline["score_name"])
+    score = f", {name} of {fixed(baseline['score'], 3)}" if name else ""
     return (
         f"Colour and brightness alone (a logistic regression on the means, spreads and quantiles of the channels) "
-        f"score {percent(baseline.accuracy)} accuracy; fitted with all classes weighing alike, they score "
-        f"{percent(baseline.balanced_accuracy)} balanced accuracy{score}; always predicting “{baseline.majority}” "
-        f"scores {percent(baseline.majority_accuracy)} and {percent(baseline.majority_balanced_accuracy)}."
+        f"score {percent(baseline['accuracy'])} accuracy; fitted with all classes weighing alike, they score "
+        f"{percent(baseline['balanced_accuracy'])} balanced accuracy{score}; always predicting "
+        f"“{baseline['majority']}” scores {percent(baseline['majority_accuracy'])} and "
+        f"{percent(baseline['majority_balanced_accuracy'])}."
     )

@@ -6,14 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from labkit.audit.baselines import (
-    FellowEyeBaseline,
-    ShortcutBaseline,
-    fellow_eye_baseline,
-    fellow_eye_sentence,
-    shortcut_baseline,
-    shortcut_sentence,
-)
+from labkit.audit.baselines import fellow_eye_baseline, fellow_eye_sentence, shortcut_baseline, shortcut_sentence
 from labkit.audit.damaged import Files, file_sentences, odd_files
 from labkit.audit.leaks import SharedGroups, are, duplicate_sentences, group_sentences, near_sentences, shared_groups
 from labkit.data.duplicates import Duplicates, NearDuplicates, exact_duplicates, near_duplicates
@@ -31,11 +24,11 @@ class Findings:
 
     groups: SharedGroups
     duplicates: Duplicates
-    fellow_eye: FellowEyeBaseline | None  # None where the data has no sides, no labelled test or no labelled train
+    fellow_eye: dict[str, Any] | None  # None where the data has no sides, no labelled test or no labelled train
     group_name: str = "group"
     near: NearDuplicates | None = None
     files: Files | None = None
-    shortcut: ShortcutBaseline | None = None
+    shortcut: dict[str, Any] | None = None
 
     @property
     def leak(self) -> bool:

@@ -168,8 +168,8 @@ def _plain(found: Findings) -> dict[str, Any]:
         return {key: plain(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
     parts = ("groups", "duplicates", "near", "files", "fellow_eye", "shortcut")
-    values = {part: getattr(found, part) for part in parts}
-    said = {part: plain(asdict(value)) for part, value in values.items() if value is not None}
+    values = asdict(found)
+    said = {part: plain(values[part]) for part in parts if values[part] is not None}
     said["groups"]["share_touched"] = found.groups.share_touched
     if found.files is not None:
         said["files"]["counts"] = found.files.counts()

@@ -292,12 +292,14 @@ def test_colours_that_tell_the_class_are_a_shortcut_and_noise_is_none(tmp_path):
         table = coloured(folder, tells)
         _, store = stored(table, tmp_path / "cache", 24)
         found = shortcut_baseline(table, store, classes, "qwk")
-        assert found is not None and found.n_train + found.n_test == 240 and found.majority == "blue"
+        assert found is not None and found["n_train"] + found["n_test"] == 240 and found["majority"] == "blue"
         if tells:
-            assert min(found.accuracy, found.balanced_accuracy, found.score) > 0.97
+            assert min(found["accuracy"], found["balanced_accuracy"], found["score"]) > 0.97
         else:
-            assert abs(found.balanced_accuracy - 1 / 3) < 0.15 and found.accuracy < found.majority_accuracy + 0.1
-        assert f"{100 * found.accuracy:.1f}\u00a0% accuracy" in shortcut_sentence(found)
+            assert (
+                abs(found["balanced_accuracy"] - 1 / 3) < 0.15 and found["accuracy"] < found["majority_accuracy"] + 0.1
+            )
+        assert f"{100 * found['accuracy']:.1f}\u00a0% accuracy" in shortcut_sentence(found)
         assert shortcut_baseline(table, store, classes, "qwk") == found  # the same again
         assert shortcut_baseline(table.assign(split="train"), store, classes) is None
         assert shortcut_baseline(table.assign(label=pd.array([1] * 240, dtype="Int64")), store, classes) is None
