@@ -10,9 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,30 +29,6 @@ FILES = ("history.csv", "model.safetensors", "predictions.csv", "metrics.json")
 PROMISED_FOR = ("versions", "machine", "device", "precision", "threads", "data", "code")
 
 
-@dataclass(frozen=True)
-class Repeat:
-    """A run compared with its re-run: the files that differ, and what else changed (then, now)."""
-
-    name: str
-    folder: Path  # of the re-run, kept if something differs
-    differing: dict[str, str]
-    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @property
-    def same(self) -> bool:
-        """Whether every file has the same bytes."""
-        return not self.differing
-
-    def __str__(self) -> str:
-        if self.same:
-            return f"{self.name}: re-run in {self.seconds:.0f} s, the same bytes ({', '.join(FILES)})"
-        lines = [f"{self.name}: MISMATCH: files differ; the re-run is in {self.folder}"]
-        lines += [f"  {file}: {where}" for file, where in self.differing.items()]
-        lines += [f"  possible cause: {name} was {then}, is {now}" for name, (then, now) in self.changed.items()]
-        return "\n".join(lines)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run."""
     parser.add_argument("run", help="a run's name or folder")
@@ -63,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """1 if a file differs."""
-    found = verify(find_run(arguments.study, arguments.run))
-    print(found, file=sys.stdout if found.same else sys.stderr)
-    return 0 if found.same else 1
+    said, same = verify(find_run(arguments.study, arguments.run))
+    print(said, file=sys.stdout if same else sys.stderr)
+    return 0 if same else 1
 
 
-def verify(folder: Path) -> Repeat:
-    """Execute the notebook with the run's own parameters and compare; if all is the same, the re-run is removed.
+def verify(folder: Path) -> tuple[str, bool]:
+    """Execute the notebook with the run's own parameters, and `compare`; if all is the same, the re-run is removed.
 
     Raises ParameterError if the finished run cannot be re-run (its data or weights are gone).
     """
@@ -83,20 +57,25 @@ def verify(folder: Path) -> Repeat:
         error = execute(NOTEBOOKS / "train.ipynb", notebook, named.model_dump(), lambda line: print_line(f"    {line}"))
     if error is not None:
         raise ParameterError(f"{folder.name} cannot be re-run: {error}")
-    found = compare(folder, repeated, time.monotonic() - started)
-    if found.same:
+    said, same = compare(folder, repeated, time.monotonic() - started)
+    if same:
         shutil.rmtree(repeated)
-    return found
+    return said, same
 
 
-def compare(folder: Path, repeated: Path, seconds: float = 0.0) -> Repeat:
-    """Compare two run folders file by file."""
-    differing = {name: _difference(folder / name, repeated / name) for name in FILES}
-    then, now = [read_json(path / "run.json") for path in (folder, repeated)]
-    for manifest in (then, now):
-        manifest |= {name: manifest.get("inputs", {}).get(name) for name in ("data", "code")}
-    changed = {name: (then.get(name), now.get(name)) for name in PROMISED_FOR if then.get(name) != now.get(name)}
-    return Repeat(folder.name, repeated, {name: where for name, where in differing.items() if where}, changed, seconds)
+def compare(folder: Path, repeated: Path, seconds: float) -> tuple[str, bool]:
+    """What differs between the files of a run and of its re-run, with possible causes; and whether nothing does."""
+    differing = {name: where for name in FILES if (where := _difference(folder / name, repeated / name))}
+    if not differing:
+        return f"{folder.name}: re-run in {seconds:.0f} s, the same bytes ({', '.join(FILES)})", True
+    lines = [f"{folder.name}: MISMATCH: files differ; the re-run is in {repeated}"]
+    lines += [f"  {file}: {where}" for file, where in differing.items()]
+    manifests = [read_json(path / "run.json") for path in (folder, repeated)]
+    for name in PROMISED_FOR:
+        then, now = (m.get("inputs", {}).get(name) if name in ("data", "code") else m.get(name) for m in manifests)
+        if then != now:
+            lines.append(f"  possible cause: {name} was {then}, is {now}")
+    return "\n".join(lines), False
 
 
 def _difference(kept: Path, made: Path) -> str:

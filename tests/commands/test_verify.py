@@ -5,7 +5,7 @@ import pytest
 from made_runs import make_run
 
 from labkit.cli import main
-from labkit.commands.verify import compare
+from labkit.commands.verify import FILES, compare
 from labkit.runs.files import read_json, write_csv, write_json, write_text
 from labkit.runs.folder import read_predictions
 
@@ -18,8 +18,7 @@ def twins(own_reports):
 
 
 def test_equal_runs_are_the_same(twins):
-    found = compare(*twins)
-    assert found.same and found.changed == {} and "the same bytes" in str(found)
+    assert compare(*twins, 3.0) == (f"a-seed0: re-run in 3 s, the same bytes ({', '.join(FILES)})", True)
 
 
 def test_the_first_value_that_differs_is_named(twins):
@@ -27,23 +26,24 @@ def test_the_first_value_that_differs_is_named(twins):
     table.loc[4, "logit_0"] += 1e-6
     table.loc[9, "logit_1"] = 7
     write_csv(twins[1] / "predictions.csv", table)
-    found = compare(*twins)
-    assert list(found.differing) == ["predictions.csv"]
-    assert "2 of 60 rows differ, first row 5 (logit_0 was 3, is 3.000001)" in str(found)
+    said, same = compare(*twins, 3.0)
+    first, only = said.splitlines()
+    assert not same and first.startswith("a-seed0: MISMATCH")
+    assert only == "  predictions.csv: 2 of 60 rows differ, first row 5 (logit_0 was 3, is 3.000001)"
 
 
 def test_other_weights_and_a_missing_file_differ(twins):
     write_text(twins[1] / "model.safetensors", "other weights")
     (twins[1] / "history.csv").unlink()
-    found = compare(*twins)
-    assert "SHA-256" in found.differing["model.safetensors"] and "only" in found.differing["history.csv"]
+    said, same = compare(*twins, 3.0)
+    assert not same and "model.safetensors: SHA-256" in said and "history.csv: only" in said
 
 
 def test_what_equality_is_not_promised_for_is_said(twins):
     manifest = read_json(twins[1] / "run.json")
     write_json(twins[1] / "run.json", manifest | {"device": "cuda", "inputs": {"code": "new"}})
     write_text(twins[1] / "model.safetensors", "other weights")
-    said = str(compare(*twins))
+    said, _ = compare(*twins, 3.0)
     assert "device was cpu, is cuda" in said and "code was None, is new" in said
 
 
