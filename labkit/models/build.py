@@ -53,7 +53,9 @@ def build_model(
         return model
     _check_backbone(state_dict, arch, "the state dict", deviation, image_size)
     if head == "keep":
-        _check_head(state_dict, model)
+        mismatch = _mismatch(state_dict, {name: of for name, of in model.state_dict().items() if _is_head(name)})
+        if mismatch is not None:
+            raise WeightsError(f"head: 'keep' needs weights with this head, but {mismatch}; set head: new")
     else:
         state_dict = {name: tensor for name, tensor in state_dict.items() if not _is_head(name)}
     model.load_state_dict(state_dict, strict=False)  # only the head may be missing, and it was checked above
@@ -154,12 +156,6 @@ def _check_backbone(state_dict: StateDict, arch: str, where: str, deviation: str
     wanted = arch if deviation == "none" else f"{arch} with deviation: {deviation}"
     advice = next(_what_fits(state_dict, arch, deviation, image_size), "give weights of this architecture")
     raise WeightsError(f"weights: {where} does not fit {wanted}: {mismatch}; {advice}")
-
-
-def _check_head(state_dict: StateDict, model: nn.Module) -> None:
-    mismatch = _mismatch(state_dict, {name: of for name, of in model.state_dict().items() if _is_head(name)})
-    if mismatch is not None:
-        raise WeightsError(f"head: 'keep' needs weights with this head, but {mismatch}; set head: new")
 
 
 def _what_fits(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> Iterator[str]:

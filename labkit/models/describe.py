@@ -123,6 +123,7 @@ def architecture_table(image_size: int, num_classes: int) -> pd.DataFrame:
             model = made(num_classes)
         parts = summary_table(layer_table(model, image_size)).set_index("part")
         shapes = parts.loc[["conv1", "maxpool", *STAGES, "avgpool"], "output shape"]  # the same for all depths
+        billions = parts["multiply-adds"].to_numpy().sum() / 1e9
         columns["output size"] = [*(f"{height}×{width}" for _, height, width in shapes), "", ""]
         columns[f"{arch.removeprefix('resnet')}-layer"] = [
             "7×7, 64, stride 2",
@@ -130,7 +131,7 @@ def architecture_table(image_size: int, num_classes: int) -> pd.DataFrame:
             *(_stage_text(getattr(model, stage)) for stage in STAGES),
             f"average pool, {num_classes}-d fc, softmax",
             f"{parameters(model):,}",
-            _billions(parts["multiply-adds"].to_numpy().sum()),
+            f"{billions:.1f}×10⁹" if billions >= 1 else f"{billions:.2g}×10⁹",
         ]
     return pd.DataFrame(columns)
 
@@ -140,8 +141,3 @@ def _stage_text(stage: nn.Sequential) -> str:
     convs = [part for part in stage[0].children() if isinstance(part, nn.Conv2d)]
     text = "; ".join(f"{conv.kernel_size[0]}×{conv.kernel_size[1]}, {conv.out_channels}" for conv in convs)
     return f"[{text}] × {len(stage)}"
-
-
-def _billions(count: int) -> str:
-    value = count / 1e9
-    return f"{value:.1f}×10⁹" if value >= 1 else f"{value:.2g}×10⁹"

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
-from matplotlib.transforms import Bbox
+from matplotlib.text import Text
 from scipy.optimize import isotonic_regression
 
 from labkit.reporting.style import Palette
@@ -77,12 +76,7 @@ def label_line_ends(fig: Figure, labels: Sequence[tuple[Axes, Sequence[EndLabel]
     fig.set_layout_engine("none")
     for (ax, ends), texts in zip(labels, written, strict=True):
         frame = ax.get_window_extent()
-        heights = [_text_box(text).height + 3 for text in texts]
+        heights = [Text.get_window_extent(text).height + 3 for text in texts]  # an Annotation's own includes its arrow
         wanted = [float(ax.transData.transform((0, end.y))[1]) for end in ends]
         for text, start, end in zip(texts, wanted, spread(wanted, heights, frame.y0 - 8, frame.y1 + 8), strict=True):
             text.xyann = (GAP, (end - start) / fig.dpi * POINTS)
-
-
-def _text_box(text: Annotation) -> Bbox:
-    """Extent of the text alone, in pixels; an Annotation's own extent includes its arrow."""
-    return Text.get_window_extent(text)

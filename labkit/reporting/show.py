@@ -33,12 +33,13 @@ def show(fig: Figure, *, alt: str, caption: str = "", label: str = "") -> None:
     `label` (lower case, digits and hyphens; it stands in the caption) is what texts refer to it by:
     `[the curves](#ref-curves)`. Raises ValueError if `alt` is empty: a blind reader could not read the figure.
     """
-    if not alt or not alt.strip():
+    if not alt.strip():
         raise ValueError("show(fig, alt=...) needs a text that says what the figure shows; it is empty")
     output = figure_output(fig, alt)
     display(output.pop("data"), **output)
     if caption:
-        _caption(caption, label)
+        paragraph = f'<p class="caption" data-kind="figure"{_anchor(label)}>{html.escape(caption)}</p>'
+        display({"text/html": paragraph, "text/plain": caption}, metadata={"labkit": {"caption": "figure"}}, raw=True)
 
 
 def figure_output(fig: Figure, alt: str) -> dict[str, Any]:
@@ -65,11 +66,6 @@ def picture(fig: Figure) -> tuple[str, str]:
         if smaller.tell() < len(data):
             kind, data = "image/jpeg", smaller.getvalue()
     return kind, base64.b64encode(data).decode("ascii")
-
-
-def _caption(text: str, label: str) -> None:
-    paragraph = f'<p class="caption" data-kind="figure"{_anchor(label)}>{html.escape(text)}</p>'
-    display({"text/html": paragraph, "text/plain": text}, metadata={"labkit": {"caption": "figure"}}, raw=True)
 
 
 def _anchor(label: str) -> str:

@@ -131,12 +131,6 @@ def parameter_text(value: Any) -> str:
     return str(value)
 
 
-def versions_table(versions: Mapping[str, Any]) -> pd.DataFrame:
-    """Environment: name -> version or value; an unknown one is shown as a dash."""
-    cells = [DASH if value in (None, "") else str(value) for value in versions.values()]
-    return pd.DataFrame({"component": list(map(str, versions)), "version": cells})
-
-
 def variants_sentence(variants: pd.DataFrame) -> str:
     """In what the variants differ; `variants`: `tables.variants_table`."""
     differing = [str(name).replace("_", " ") for name in variants.columns[1:]]

@@ -56,7 +56,10 @@ def worth(results: StudyResults) -> Worth:
             except NotFitted as error:
                 reasons["operating point"] = str(error)
         try:
-            joined.append(_derived(first[name], join_eyes(decided), results.classes, task))
+            both = join_eyes(decided).dropna(subset="label")
+            ends = bootstrap_by_group(both["label"], both["prediction"], both["group"], len(results.classes))
+            of_run = {"run": name + BOTH_EYES, "seed": first[name]["seed"], "intervals": ends}
+            joined.append(evaluate(both, results.classes, task) | of_run)
         except NotFitted as error:
             reasons[f"both eyes of {name}"] = str(error)
         try:
@@ -71,13 +74,6 @@ def worth(results: StudyResults) -> Worth:
         joined=joined,
         reasons=reasons,
     )
-
-
-def _derived(run: Mapping[str, Any], test: pd.DataFrame, classes: list[str], task: str) -> dict[str, Any]:
-    labelled = test.dropna(subset="label")
-    ends = bootstrap_by_group(labelled["label"], labelled["prediction"], labelled["group"], len(classes))
-    scores = evaluate(labelled, classes, task)
-    return scores | {"run": run["run"] + BOTH_EYES, "seed": run["seed"], "intervals": ends}
 
 
 def points_table(points: pd.DataFrame) -> pd.DataFrame:

@@ -144,11 +144,6 @@ def test_comparison_table_signs_differences_in_points_or_units():
     assert second["p (Holm)"] == "–"
 
 
-def test_versions_table_shows_the_unknown_as_a_dash():
-    table = tables.versions_table({"torch": "2.14.1", "git commit": None})
-    assert list(table["version"]) == ["2.14.1", "–"]
-
-
 def test_html_escapes_scopes_and_aligns_and_has_no_style_block():
     table = pd.DataFrame({"variant": ["<b>", "r50"], "n": [7026, 5], "score": [0.12345, NAN], "share": ["1.0 %", "–"]})
     text = showing.table_html(table, caption="n < 9")
