@@ -16,6 +16,8 @@ VERBS = {
     "run": "train the runs of a study that are not up to date",
     "report": "train the runs, then write the report: HTML and PDF",
     "studies": "list the studies in params/",
+    "runs": "list the runs that there are, also those kept from earlier parameters, data or code",
+    "clean": "delete kept runs, after a question; only files that labkit wrote",
     "new": "write a commented study file for a folder of images",
     "check": "audit a folder of images: leaks, duplicates, damaged files, baselines",
     "prepare": "crop raw fundus photographs to squares around the eyeball",
@@ -31,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parser(argv[0] if argv else None).parse_args(argv)
     try:
+        _settle(arguments)
         with _sigterm_as_interrupt():
             code = arguments.main(arguments)
             sys.stdout.flush()
@@ -45,6 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         cure = "; run the same command again to continue" if arguments.verb in RESUMABLE else ""
         print(f"\nlabkit: stopped{cure}", file=sys.stderr)
         return 143 if isinstance(stopped, _Terminated) else 130
+
+
+def _settle(arguments: argparse.Namespace) -> None:
+    """What all verbs share: a checkout to work in, one meaning of relative places, a study that is given by a path."""
+    from labkit.runs.folder import needs_checkout, places_of_caller
+    from labkit.studies.file import name_of
+
+    needs_checkout()
+    places_of_caller()
+    if getattr(arguments, "study", None):
+        arguments.study = name_of(arguments.study)
 
 
 def parser(chosen: str | None) -> argparse.ArgumentParser:

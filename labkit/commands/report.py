@@ -15,6 +15,7 @@ EXAMPLE = "labkit report demo --no-pdf"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """As `run`, and how to print."""
     add_study_arguments(parser)
+    parser.add_argument("--no-train", action="store_true", help="only what is finished; what is out of date is stamped")
     parser.add_argument("--no-pdf", action="store_true", help="HTML only")
     parser.add_argument("--paper", choices=["A4", "Letter"], default="A4", help="of the PDF (default: A4)")
 
@@ -23,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Failed runs are named after the report's path."""
     runner = open_runner(arguments)
     with runner.alone():
-        runner.run_all()
+        runner.plan_only() if arguments.no_train else runner.run_all()
         from labkit.reporting.page import report  # takes seconds: not before a mistake in the study is reported
         from labkit.reporting.page.browser import BrowserMissing
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 
+from labkit.data.source import as_parameters
 from labkit.studies.file import SMALL, value_of
 from labkit.studies.runner import StudyRunner, open_study
 
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that `run` and `report` share."""
-    parser.add_argument("study", help="a file in params/, without .yaml; see labkit studies")
+    parser.add_argument("study", help="a file in params/, without .yaml (see labkit studies), or a .yaml file's path")
     parser.add_argument("--data", help="folder of your images, or demo: replaces the data of all runs but the sources")
     parser.add_argument("--small", action="store_true", help="the study's small form: for a CPU, without a download")
     parser.add_argument(
@@ -37,6 +38,8 @@ def open_runner(arguments: argparse.Namespace) -> StudyRunner:
     overrides = {name: value_of(value) for name, value in arguments.p}
     if arguments.data:
         overrides["data"] = arguments.data
+    if isinstance(overrides.get("data"), str):  # relative to the caller's folder, first of all
+        overrides["data"] = as_parameters(overrides["data"], "custom")[0]
     small = arguments.small and not arguments.study.endswith(SMALL)
     study = arguments.study + SMALL if small else arguments.study
     return open_study(study, overrides, arguments.runs, arguments.scheduler or None)

@@ -24,8 +24,8 @@ from labkit.reporting.runs_table import unfinished
 from labkit.reporting.style import Palette
 from labkit.runs.files import read_csv, read_json
 from labkit.runs.folder import read_params, read_predictions
-from labkit.studies.file import HONEST, Study, load_study
-from labkit.studies.find import current_runs
+from labkit.studies.file import HONEST, Study
+from labkit.studies.find import current_runs, out_of_date, study_of_runs
 
 # Parameters that do not make two runs different variants: names, machine, and what follows from ``weights``.
 NOT_A_FACTOR = {"weights", "study", "run", "seed", "parent", "head", "device", "precision", "threads", "num_workers"}
@@ -240,7 +240,7 @@ class StudyResults:
 
 def study_results(study_name: str) -> StudyResults:
     """Read a study's run folders; raises ValueError where none is finished or the runs do not belong together."""
-    study = load_study(study_name)
+    study = study_of_runs(study_name)
     folders = current_runs(study_name)
     compared = folders.loc[folders["run"].isin(study.runs)]
     order = {name: place for place, name in enumerate(study.runs)}
@@ -285,7 +285,7 @@ def study_results(study_name: str) -> StudyResults:
             read_json(folder / "run.json")["fingerprint"]: read_params(folder)
             for folder in folders.loc[folders["state"] == "finished", "folder"]
         },
-        stamps=list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
+        stamps=out_of_date(study_name) + list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
     )
 
 

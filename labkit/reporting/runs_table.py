@@ -34,12 +34,14 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
     metric that chooses, or the data set's score where runs differ in it); ``best_epoch, epochs_done, seconds`` (summed
     over attempts), ``test_images``, ``notebook`` (relative to the study's folder),
     ``fingerprint, git_commit``; then every parameter (``none`` where it is None). What is not known is missing.
-    ``failed``: name-seed -> error, of runs that were refused before they had a folder (`StudyRunner.failed`).
+    ``failed``: name-seed -> why it was refused before it had a folder, or is out of date (`StudyRunner`).
     """
     planned = _planned(study)
     there = current_runs(study)[["folder", "state"]].to_numpy().tolist()
     mine = [(folder, state) for folder, state in there if not planned or folder.name in planned]
     rows = [_row(folder, state, _metric([folder for folder, _ in mine])) for folder, state in mine]
+    for row in rows:
+        row["error"] = row["error"] or (failed or {}).get(f"{row['run']}-seed{row['seed']}", "")
     have = {f"{row['run']}-seed{row['seed']}" for row in rows}
     for name in [name for name in planned if name not in have]:
         run, _, seed = name.rpartition("-seed")

@@ -9,12 +9,12 @@ import errno
 import json
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,22 +24,49 @@ import yaml
 from filelock import FileLock, Timeout
 
 from labkit.params import PROJECT, ParameterError, RunParams, parent_of, refuse_url
-from labkit.runs.files import parse_yaml, read_csv, read_json, sweep, write_json, write_text
+from labkit.runs.files import explained, parse_yaml, read_csv, read_json, sweep, write_json, write_text
 from labkit.runs.fingerprint import LEFT_OPEN, fingerprint_of, resolved
 
 PACKAGES = ["torch", "torchvision", "accelerate", "timm", "numpy", "pandas"]
 PACKAGES += ["scikit-learn", "pillow", "papermill", "nbconvert"]
 RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate
+CHANGED = "changed since it was run"
+# Every file that labkit writes to a run folder. Others are a person's, and are never deleted.
+WRITTEN = ("run.json", "params.yaml", "history.csv", "learnt_from.csv", "predictions.csv", "predictions-*.csv")
+WRITTEN += ("submission-*.csv", "metrics.json", "model.safetensors", "checkpoint.pt", RANGE_TEST)
+WRITTEN += ("train.ipynb", "train.html", ".lock", ".*.tmp")
 
 
 def reports_root() -> Path:
     """The folder of all studies' results: ``LABKIT_REPORTS``, or ``reports/`` of the project."""
-    return Path(refuse_url(os.environ.get("LABKIT_REPORTS", ""), "LABKIT_REPORTS") or PROJECT / "reports").resolve()
+    return _place("LABKIT_REPORTS", "reports")
 
 
 def cache_root() -> Path:
     """Decoded images and built-in phantoms, shared by all studies: ``LABKIT_CACHE``, or ``reports/.cache``."""
-    return Path(refuse_url(os.environ.get("LABKIT_CACHE", ""), "LABKIT_CACHE") or PROJECT / "reports/.cache").resolve()
+    return _place("LABKIT_CACHE", "reports/.cache")
+
+
+def _place(variable: str, default: str) -> Path:
+    if not (given := refuse_url(os.environ.get(variable, ""), variable)):
+        needs_checkout()
+    return (PROJECT / Path(given or default).expanduser()).resolve()
+
+
+def places_of_caller() -> None:
+    """Relative to the folder of whoever calls a command are its places: kernels and workers start in other folders."""
+    for variable in ("LABKIT_REPORTS", "LABKIT_CACHE"):
+        if given := refuse_url(os.environ.get(variable, ""), variable):
+            os.environ[variable] = str(Path(given).expanduser().absolute())
+
+
+def needs_checkout() -> None:
+    """Raises ParameterError where labkit was installed without the folders that it works in."""
+    if not (PROJECT / "notebooks").is_dir():
+        raise ParameterError(
+            f"labkit is installed in {PROJECT} without its notebooks/ and params/; get a checkout of the project "
+            "and install it there with: pip install -e ."
+        )
 
 
 def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
@@ -53,12 +80,12 @@ def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = Fal
         return "not run yet"
     if not manifest.keys() >= {"fingerprint", "status"}:
         return "its run.json has no fingerprint"
-    before = manifest.get("inputs", {})
-    inputs = resolved(inputs, before)
-    if manifest["fingerprint"] != fingerprint_of(inputs):
+    if not is_of(folder, inputs):
+        before = manifest.get("inputs", {})
+        inputs = resolved(inputs, before)
         changed = sorted(key for key in before.keys() | inputs.keys() if before.get(key) != inputs.get(key))
         told = [f"{key} (it was {before[key]})" if key in LEFT_OPEN and key in before else key for key in changed]
-        return "changed since it was run: " + ", ".join(told)
+        return f"{CHANGED}: " + ", ".join(told)
     if manifest["status"] != "finished":
         epochs = len(manifest.get("epoch_seconds", []))
         return f"{state(folder)} after {epochs} full epochs" if epochs else f"{state(folder)} in its first epoch"
@@ -67,6 +94,56 @@ def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = Fal
     if find_learning_rate and not (folder / RANGE_TEST).is_file():
         return "finished, but without the learning-rate range test"
     return None
+
+
+def is_of(folder: Path, inputs: dict[str, Any]) -> bool:
+    """Whether the folder's run has these inputs; what they leave open is taken as the run used it."""
+    manifest = read_json(folder / "run.json")
+    return manifest.get("fingerprint") == fingerprint_of(resolved(inputs, manifest.get("inputs", {})))
+
+
+def kept_runs(folder: Path) -> list[Path]:
+    """The runs that were set aside when others needed the folder: ``<run>-seed<k>@<fingerprint8>`` beside it."""
+    return sorted(folder.parent.glob(f"{folder.name}@*"))
+
+
+def kept_run(folder: Path, inputs: dict[str, Any]) -> Path | None:
+    """The kept run of these inputs, if there is one."""
+    return next((kept for kept in kept_runs(folder) if is_of(kept, inputs)), None)
+
+
+def written_by_labkit(folder: Path) -> list[Path]:
+    """The files of a run folder that labkit wrote, by their names; what else is there is a person's."""
+    return sorted(path for path in folder.iterdir() if any(fnmatch(path.name, name) for name in WRITTEN))
+
+
+def make_way(folder: Path, inputs: dict[str, Any], patience: float = 5.0) -> None:
+    """Set aside whatever lies in the folder that is no run of these inputs, and take back a kept run of them.
+
+    Folders are renamed, nothing is deleted. ``patience``: seconds to wait for a process that has locked the folder;
+    then raises ParameterError.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / ".lock").acquire(timeout=patience):
+                _swap(folder, inputs)
+        except Timeout:
+            raise ParameterError(f"{folder} is locked by another process; wait for it or stop it") from None
+
+
+def _swap(folder: Path, inputs: dict[str, Any]) -> bool:
+    """`make_way` for the process that has locked the folder; whether it was renamed, with its lock."""
+    kept = kept_run(folder, inputs)
+    begun = {path.name for path in folder.iterdir()} - {".lock", "train.ipynb"}  # Papermill writes the latter first
+    if is_of(folder, inputs) or not (begun or kept):
+        return False
+    name = f"{folder.name}@{str(read_json(folder / 'run.json').get('fingerprint', 'unknown'))[:8]}"
+    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+    folder.rename(next(path for path in map(folder.with_name, names) if not path.exists()))
+    if kept:
+        kept.rename(folder)
+    return True
 
 
 def notebook_complete(path: Path) -> bool:
@@ -88,27 +165,28 @@ def run_folder(params: RunParams, fingerprint: str) -> Path:
     return reports_root() / params.study / "runs" / f"{name}-seed{params.seed}"
 
 
-def resolve_weights(params: RunParams) -> RunParams:
+def resolve_weights(params: RunParams, taken: Mapping[str, Path] | None = None) -> RunParams:
     """Turn ``weights: run:<name>-seed<k>`` into that run's weights file and its fingerprint.
 
     ``run:<name>`` alone means the same seed, or else seed 0. The path of a weights file is relative to the project,
-    wherever the kernel was started. Raises ParameterError if no such run is finished, or if ``parent`` is not the
-    fingerprint of the run whose weights are there now.
+    wherever the kernel was started. ``taken``: kept runs that will be taken back, by folder name. Raises ParameterError
+    if no such run is finished, or if ``parent`` is not the fingerprint of the run whose weights are there now.
     """
     if params.weights is None or params.weights.startswith("IMAGENET1K_"):
         return params
     if params.parent is not None:
-        manifest = read_json(Path(params.weights).parent / "run.json")
-        if not manifest:
+        folder = Path(params.weights).parent
+        for path in (folder, *kept_runs(folder)):
+            if read_json(path / "run.json").get("fingerprint") == params.parent:
+                return params.model_copy(update={"weights": str(path / "model.safetensors")})
+        if not (folder / "run.json").is_file():
             raise ParameterError(f"weights: got {params.weights}, which does not exist any more; run the study again")
-        if manifest.get("fingerprint") != params.parent:
-            raise ParameterError(f"parent: got {params.parent}, but {params.weights} comes from another run; re-run it")
-        return params
+        raise ParameterError(f"parent: got {params.parent}, but {params.weights} comes from another run; re-run it")
     if not params.weights.startswith("run:"):
         return params.model_copy(update={"weights": str(PROJECT / Path(params.weights).expanduser())})
     name, parent = params.weights.removeprefix("run:"), str(parent_of(params.weights))
     folders = [name] if name != parent else [f"{name}-seed{seed}" for seed in dict.fromkeys((params.seed, 0))]
-    for folder in (reports_root() / params.study / "runs" / folder for folder in folders):
+    for folder in ((taken or {}).get(name, reports_root() / params.study / "runs" / name) for name in folders):
         if (manifest := read_json(folder / "run.json")).get("status") == "finished":
             changes = {"weights": str(folder / "model.safetensors"), "parent": manifest["fingerprint"]}
             return params.model_copy(update=changes)
@@ -161,14 +239,18 @@ _open: dict[Path, FileLock] = {}
 def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] | None = None) -> Run:
     """Lock the run's folder and start or continue the run; a finished one is opened as it is.
 
-    ``used``: what this machine takes where the inputs leave it open (`labkit.training.device.used`). A folder with
-    another fingerprint is stale and is emptied first. Raises ParameterError if another process has locked it, or if the
-    run was begun on another kind of device.
+    ``used``: what this machine takes where the inputs leave it open (`labkit.training.device.used`). A run of another
+    fingerprint is set aside first, as `make_way` does. Raises ParameterError if another process has locked the folder,
+    or if the run was begun on another kind of device.
     """
     here = resolved(inputs, used or {})
     folder = run_folder(params, fingerprint_of(here))
     folder.mkdir(parents=True, exist_ok=True)
     _lock(folder)
+    if _swap(folder, inputs):
+        _open.pop(folder).release()  # it went with the folder
+        folder.mkdir(exist_ok=True)
+        _lock(folder)
     sweep(folder)
     manifest = read_json(folder / "run.json")
     inputs = resolved(inputs, manifest.get("inputs", {}))
@@ -176,7 +258,6 @@ def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] 
         inputs = here
     fingerprint = fingerprint_of(inputs)
     if manifest.get("fingerprint") != fingerprint:
-        _empty(folder)
         inputs, fingerprint = here, fingerprint_of(here)
         manifest = _new_manifest(folder, params, inputs)
     elif manifest.get("status") != "finished":
@@ -209,12 +290,6 @@ def _lock(folder: Path) -> None:
         except Timeout:
             raise ParameterError(f"{folder} is locked by another process; wait for it or stop it") from None
         _open[folder] = lock
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name not in {".lock", "train.ipynb"}:  # Papermill is writing the notebook that this runs in
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: str) -> None:

@@ -5,6 +5,7 @@ parameters); ``small``, what to change for two CPU cores and no download; ``publ
 """
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -104,20 +105,21 @@ class Study(BaseModel):
                 own |= HONEST_PROTOCOL.keys()
             table[name] |= {key: value for key, value in (overrides or {}).items() if key not in own}
         runs = []
-        for name in _parents_first(table, self.name):
+        for name in _parents_first(table, self.file):
             seeds = self.seeds[:1] if name in self.sources else self.seeds
             for seed in [table[name]["seed"]] if "seed" in table[name] else seeds:
                 values = table[name] | {"study": self.name, "run": name, "seed": seed}
                 if parent := parent_of(values.get("weights")):
                     own = table[parent].get("seed", self.seeds[0] if parent in self.sources else seed)
                     values["weights"] = f"run:{parent}-seed{own}"
-                runs.append(RunParams.of(values, f"params/{self.file}, run {name}"))
+                values |= _beside(study_file(self.name), values)
+                runs.append(RunParams.of(values, f"{self.file}, run {name}"))
         return runs
 
     @property
     def file(self) -> str:
-        """The file's name under params/; a small form is in the file of its study."""
-        return study_file(self.name).relative_to(PROJECT / "params").as_posix()
+        """The file as messages name it; a small form is in the file of its study."""
+        return _shown(study_file(self.name))
 
     def shrunk(self) -> "Study":
         """The small form, as a study: the parameters under ``small`` are changed in every run.
@@ -126,7 +128,7 @@ class Study(BaseModel):
         stands for the run's network. Raises ParameterError if the study has no small form.
         """
         if not self.small:
-            raise ParameterError(f"params/{self.file} has no `small`; run the study as it is")
+            raise ParameterError(f"{self.file} has no `small`; run the study as it is")
         changes = {key: value for key, value in self.small.items() if key not in OF_THE_STUDY}
         own = {key: value for key, value in self.small.items() if key in {"honest", "seeds"}}
         left_out = self.small.get("without", [])
@@ -163,34 +165,70 @@ def _changed(row: Row, changes: Mapping[str, Any]) -> Row:
 
 
 def study_file(name: str) -> Path:
-    """``params/<name>.yaml``; a small form without its own file is in that of its study."""
+    """``params/<name>.yaml``, or the file that `name_of` was given; a small form may be in the file of its study."""
+    own = Path(os.environ.get("LABKIT_STUDY", ""))
+    if own.stem and name in (own.stem, own.stem + SMALL):
+        return own
     path = PROJECT / "params" / f"{name}.yaml"
     if not path.is_file() and name.endswith(SMALL):
         return path.with_name(path.name.replace(f"{SMALL}.yaml", ".yaml"))
     return path
 
 
+def name_of(study: str) -> str:
+    """A study's name, which may be given by the path of its file.
+
+    A file outside of params/ is noted in LABKIT_STUDY, for this process and its kernels; its reports go to ``reports/``
+    beside it, unless LABKIT_REPORTS is set. Raises ParameterError if there is no such file.
+    """
+    if not study.endswith((".yaml", ".yml")):
+        return study
+    path = Path(study).expanduser().absolute()
+    if path.is_relative_to(PROJECT / "params"):
+        return path.relative_to(PROJECT / "params").with_suffix("").as_posix()
+    if not path.is_file():
+        raise ParameterError(f"study: got {study!r}, but there is no such file")
+    os.environ["LABKIT_STUDY"] = str(path)
+    if not os.environ.get("LABKIT_REPORTS"):
+        os.environ["LABKIT_REPORTS"] = str(path.parent / "reports")
+    return path.stem
+
+
+def _shown(path: Path) -> str:
+    return path.relative_to(PROJECT).as_posix() if path.is_relative_to(PROJECT / "params") else str(path)
+
+
+def _beside(file: Path, values: Row) -> Row:
+    """The folders and files that a study outside of params/ names relative to itself."""
+    if file.is_relative_to(PROJECT / "params"):
+        return {}
+    places = {key: file.parent / str(values[key]) for key in ("data", "weights") if values.get(key)}
+    return {key: str(place.resolve()) for key, place in places.items() if place.exists()}
+
+
 def load_study(name: str) -> Study:
     """The study ``params/<name>.yaml``, or its small form; raises ParameterError with the file and the mistake."""
     if not re.fullmatch(STUDY, name):
         raise ParameterError(
-            f"study: got {name!r}; a study is a file in params/, named without .yaml: demo, course/mine"
+            f"study: got {name!r}; a study is a file in params/, named without .yaml (demo, course/mine), or the path "
+            "of a .yaml file whose name has only letters, digits, dots, dashes and underscores"
         )
     path = study_file(name)
     if not path.is_file():
         raise ParameterError(f"no study {name!r}: {path} does not exist; there are {', '.join(study_names())}")
-    own = path.relative_to(PROJECT / "params").with_suffix("").as_posix()
-    content = parse_yaml(path.read_bytes(), f"params/{own}.yaml")
+    shown, inside = _shown(path), path.is_relative_to(PROJECT / "params")
+    own = path.relative_to(PROJECT / "params").with_suffix("").as_posix() if inside else path.stem
+    content = parse_yaml(path.read_bytes(), shown)
     if not isinstance(content, dict):
-        raise ParameterError(f"params/{own}.yaml: expected keys such as title, defaults and runs")
+        raise ParameterError(f"{shown}: expected keys such as title, defaults and runs")
     if odd := [key for key in content if not isinstance(key, str) or key == "name"]:
-        raise ParameterError(f"params/{own}.yaml: {odd[0]!r} is no key of a study; a study is named after its file")
+        raise ParameterError(f"{shown}: {odd[0]!r} is no key of a study; a study is named after its file")
     try:
         study = Study(name=own, **content)
     except ValidationError as error:
-        raise ParameterError(f"params/{own}.yaml: " + "; ".join(map(_in_words, error.errors()))) from None
+        raise ParameterError(f"{shown}: " + "; ".join(map(_in_words, error.errors()))) from None
     except RecursionError:
-        raise ParameterError(f"params/{own}.yaml: an alias (*…) refers to the value that contains it") from None
+        raise ParameterError(f"{shown}: an alias (*…) refers to the value that contains it") from None
     return study if own == name else study.shrunk()
 
 
@@ -223,7 +261,7 @@ def _in_words(mistake: Any) -> str:
     return f"{where}: {mistake['msg']}"
 
 
-def _parents_first(table: dict[str, Row], study: str) -> list[str]:
+def _parents_first(table: dict[str, Row], file: str) -> list[str]:
     """Run names, each after the run that its weights come from; raises on a missing parent or a cycle."""
     order: list[str] = []
     for name in table:
@@ -231,11 +269,11 @@ def _parents_first(table: dict[str, Row], study: str) -> list[str]:
         while (parent := parent_of(table[line[-1]].get("weights"))) is not None:
             if parent not in table:
                 raise ParameterError(
-                    f"params/{study}.yaml, run {line[-1]}: weights: run:{parent}, but the study has no run {parent!r}; "
+                    f"{file}, run {line[-1]}: weights: run:{parent}, but the study has no run {parent!r}; "
                     f"it has {', '.join(table)}"
                 )
             if parent in line:
-                raise ParameterError(f"params/{study}.yaml: weights go in a circle: {' → '.join((*line, parent))}")
+                raise ParameterError(f"{file}: weights go in a circle: {' → '.join((*line, parent))}")
             line.append(parent)
         order += reversed(line)
     return list(dict.fromkeys(order))

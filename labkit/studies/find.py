@@ -8,26 +8,57 @@ import pandas as pd
 
 from labkit.params import ParameterError, as_typed
 from labkit.runs.files import read_csv, read_json
-from labkit.runs.folder import reports_root, state
-from labkit.studies.file import load_study, study_file
+from labkit.runs.folder import read_params, reports_root, state
+from labkit.studies.file import Study, load_study, study_file
 
 
-def run_folders(study: str) -> pd.DataFrame:
-    """One row per run folder of a study, failed ones too: ``run, seed, name, folder, state``."""
+def run_folders(study: str, kept: bool = False) -> pd.DataFrame:
+    """One row per run folder of a study, failed ones too: ``run, seed, name, folder, state``.
+
+    ``kept``: also those that were set aside when others needed their folder (``<run>-seed<k>@<fingerprint8>``).
+    """
     rows = []
     for folder in sorted((reports_root() / study / "runs").glob("*")):
-        manifest = read_json(folder / "run.json")
+        manifest = read_json(folder / "run.json") if kept or "@" not in folder.name else {}
         if manifest.keys() >= {"run", "seed"}:
             rows.append((manifest["run"], manifest["seed"], folder.name, folder, state(folder)))
     return pd.DataFrame(rows, columns=["run", "seed", "name", "folder", "state"])
 
 
+def studies_run() -> list[str]:
+    """The studies that have a run folder, the last run first; ``adhoc`` holds the runs that were started by hand."""
+    root = reports_root()
+    return list(dict.fromkeys(path.parents[2].relative_to(root).as_posix() for path in _latest_first()))
+
+
 def latest_study() -> str:
     """The study with the run that finished last; raises ParameterError if nothing has been run yet."""
-    for manifest in map(read_json, _latest_first()):
-        if manifest.get("status") == "finished" and study_file(manifest["study"]).is_file():
-            return manifest["study"]
+    return read_json(_latest_run() / "run.json")["study"]
+
+
+def _latest_run() -> Path:
+    for path in _latest_first():
+        if read_json(path).get("status") == "finished":
+            return path.parent
     raise ParameterError(f"study: none has been run yet in {reports_root()}; first: make report (or STUDY=…)")
+
+
+def study_of_runs(study: str) -> Study:
+    """The study as its file says; without a file (its runs were started by hand) one of its finished runs."""
+    table = run_folders(study)
+    if study_file(study).is_file() or not len(done := table.loc[table["state"] == "finished"]):
+        return load_study(study)
+    params = {run: read_params(folder) for run, folder in zip(done["run"], done["folder"], strict=True)}
+    rows = {run: one.model_dump(exclude={"study", "run", "seed"}) for run, one in params.items()}
+    return Study(name=study, title=f"Runs of {study}, started by hand", question="Which run is best?", runs=rows)
+
+
+def out_of_date(study: str) -> list[str]:
+    """A stamp for each reason for which finished runs that are shown are out of date (`StudyRunner.plan_only`)."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in (read_json(reports_root() / study / "report.json").get("stale") or {}).items():
+        reasons.setdefault(reason, []).append(name)
+    return [f"out of date and not trained again: {', '.join(names)} ({why})" for why, names in reasons.items()]
 
 
 def current_runs(study: str) -> pd.DataFrame:
@@ -70,9 +101,11 @@ def best_on_validation(study: str) -> Path:
 def find_run(study: str | None = None, run: str | None = None) -> Path:
     """Folder of a finished run, given its path, its folder's name or, if it has one seed only, the run's name.
 
-    Without a run: the study's best on validation. Without a study: the last one run (that has a run of this name).
-    Raises ParameterError if there is none, or if it is not finished.
+    Without a run: the study's best on validation. Without both: that of the last one run or, if it was started by hand,
+    this run. Raises ParameterError if there is none, if it is not finished, or if several have the name.
     """
+    if run is None and study is None and not study_file(latest_study()).is_file():
+        return _latest_run()
     if run is None and study and not study_file(study).is_file() and len(run_folders(study)):  # started by hand
         names = ", ".join(run_folders(study)["name"])
         raise ParameterError(f"run: {study!r} has no file in params/ with runs to choose from; name one of {names}")
@@ -80,25 +113,27 @@ def find_run(study: str | None = None, run: str | None = None) -> Path:
         return best_on_validation(study or latest_study())
     if (as_typed(run) / "run.json").is_file():
         return _finished(as_typed(run).resolve())
-    names, root = [], reports_root()
-    studies = dict.fromkeys(path.parents[2].relative_to(root).as_posix() for path in _latest_first())
-    for of in [study] if study else studies:
-        table = run_folders(of)
-        found = table.loc[(table["name"] == run) | (table["run"] == run)]
-        if len(found) > 1:
-            raise ParameterError(f"run: got {run!r}, which has several seeds: {', '.join(found['name'])}; name one")
-        if len(found):
-            return _finished(found["folder"].iloc[0])
-        names += [name if study else f"{name} (study {of})" for name in table["name"]]
-    where = root / (study or "")
+    tables = pd.concat([run_folders(of, kept=True).assign(study=of) for of in ([study] if study else studies_run())])
+    current = ~tables["name"].str.contains("@").astype(bool)
+    found = tables.loc[(tables["name"] == run) | (current & (tables["run"] == run))]
+    if len(of := found["study"].unique()) > 1:
+        raise ParameterError(f"run: got {run!r}, which is in several studies: {', '.join(of)}; name one with study")
+    if len(found) > 1:
+        raise ParameterError(f"run: got {run!r}, which has several seeds: {', '.join(found['name'])}; name one")
+    if len(found):
+        return _finished(found["folder"].iloc[0])
+    shown = tables.loc[current]
+    names = shown["name"] if study else shown["name"] + " (study " + shown["study"] + ")"
+    where = reports_root() / (study or "")
     raise ParameterError(f"run: got {run!r}, which is not in {where}; there are: {', '.join(names) or 'none'}")
 
 
 def _latest_first() -> Iterator[Path]:
-    """Every ``run.json`` of the reports, but not of hidden folders: those are of tests and of `labkit verify`."""
+    """Every ``run.json`` of the reports but those of kept runs and of hidden folders (of tests, `labkit verify`)."""
     root = reports_root()
     files = sorted(root.rglob("runs/*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return (path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    parts = ((path, path.relative_to(root).parts) for path in files if "@" not in path.parent.name)
+    return (path for path, names in parts if not any(name.startswith(".") for name in names))
 
 
 def _finished(folder: Path) -> Path:

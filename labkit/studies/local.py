@@ -9,7 +9,7 @@ from typing import Any
 
 from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_json
-from labkit.runs.folder import mark_failed, state
+from labkit.runs.folder import make_way, mark_failed
 from labkit.studies.file import Study
 from labkit.studies.notebook import NOTEBOOKS, Say, execute, stop_kernels
 from labkit.training.progress import Stopped
@@ -25,6 +25,7 @@ class Job:
     inputs: dict[str, Any]
     folder: Path
     reason: str | None
+    kept: Path | None = None  # where its run is, if it was set aside
 
     @property
     def name(self) -> str:
@@ -42,7 +43,7 @@ class ThisMachine(ThreadPoolExecutor):
         greedy = next((params.run for params in table if not params.threads), None)
         if study.jobs > 1 and greedy is not None:
             raise ParameterError(
-                f"params/{study.file}: jobs: got {study.jobs}, but run {greedy} has threads: 0, which takes every "
+                f"{study.file}: jobs: got {study.jobs}, but run {greedy} has threads: 0, which takes every "
                 "core; set the number of threads of each run"
             )
         cores = max(params.threads * params.num_processes for params in table)
@@ -63,8 +64,10 @@ def train(job: Job, say: Say, patience: float = 5.0) -> str | None:
 
     ``patience``: seconds to wait for a kernel whose study was killed to release the folder.
     """
-    if state(job.folder, patience) == "running":
-        return f"{job.folder} is locked by another process; wait for it or stop it"
+    try:
+        make_way(job.folder, job.inputs, patience)
+    except ParameterError as locked:
+        return str(locked)
     started = time.monotonic()
     error = execute(NOTEBOOKS / "train.ipynb", job.folder / "train.ipynb", job.params.model_dump(), say)
     if error is not None and error.startswith(STOPPED):

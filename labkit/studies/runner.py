@@ -1,7 +1,7 @@
 """Running a study: its runs as jobs, parents first; what is up to date is skipped."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,13 +11,27 @@ from threading import Lock
 from typing import Any
 
 from labkit.data.source import PHANTOMS, open_data
+from labkit.format import fixed, plural
 from labkit.params import DataParams, ParameterError, RunParams, parent_of
 from labkit.runs import files, fingerprint
-from labkit.runs.folder import cache_root, reports_root, resolve_weights, run_folder, state, why_run
+from labkit.runs.folder import (
+    CHANGED,
+    cache_root,
+    is_of,
+    kept_run,
+    make_way,
+    reports_root,
+    resolve_weights,
+    run_folder,
+    state,
+    why_run,
+)
 from labkit.studies.dask import Cluster
 from labkit.studies.file import Study, load_study
 from labkit.studies.local import STOPPED, Job, ThisMachine
 from labkit.studies.notebook import Say, print_line
+
+UP_TO_DATE, STARTS_FROM = "up to date", "starts from"
 
 
 @dataclass
@@ -26,7 +40,8 @@ class StudyRunner:
 
     ``overrides`` replaces parameters of all runs but the sources; ``only`` names the runs to train (patterns such as
     ``resnet18*``), the runs that they start from included. ``scheduler``: address of a Dask cluster to train them on.
-    ``failed``: run -> error; ``planned``: run -> fingerprint, None if the run cannot be planned.
+    ``failed``: run -> error; ``planned``: run -> fingerprint, None if the run cannot be planned; ``stale``: finished
+    run -> why it is out of date, where it is shown all the same (`plan_only`).
     """
 
     study: Study
@@ -35,6 +50,7 @@ class StudyRunner:
     scheduler: str | None = None
     failed: dict[str, str] = field(default_factory=dict)
     planned: dict[str, str | None] = field(default_factory=dict)
+    stale: dict[str, str] = field(default_factory=dict)
     _data_fingerprints: dict[str, str] = field(default_factory=dict)
     _stamping: Lock = field(default_factory=Lock)
 
@@ -57,6 +73,8 @@ class StudyRunner:
         are before this raises KeyboardInterrupt.
         """
         table, wanted = self.study.run_params(self.overrides), self.wanted()
+        if again := self.made_again():
+            print_line(again)
         waiting = list(self._labelled(table, wanted))
         with Cluster(self.scheduler) if self.scheduler else ThisMachine(self.study, table) as machines:
             running: dict[Future[str | None], tuple[Job, str]] = {}
@@ -79,7 +97,22 @@ class StudyRunner:
                 print_line("stopping: the runs save how far they are …", sys.stderr)
                 machines.stop()
                 raise
+        self._stamp_plan()
+
+    def plan_only(self) -> None:
+        """In place of `run_all`: train nothing; finished runs that are out of date are shown, and noted in `stale`."""
+        wanted = self.wanted()
+        for params, label in self._labelled(self.study.run_params(self.overrides), wanted):
+            job, name = self._job(params, label, params.run in wanted), folder_name(params)
+            made = files.read_json(self.folder / "runs" / name / "run.json")
+            if params.run in wanted and made.get("status") == "finished" and made["fingerprint"] != self.planned[name]:
+                self.stale[name] = str(job.reason if job else self.failed.pop(name))
+                self.planned[name] = made["fingerprint"]
+        self._stamp_plan()
+
+    def _stamp_plan(self) -> None:
         self.stamp("runs", self.planned)
+        self.stamp("stale", self.stale or None)
 
     def _labelled(self, table: list[RunParams], wanted: set[str]) -> Iterator[tuple[RunParams, str]]:
         """Every run with the label that is printed before its lines: ``[2/5] resnet18``."""
@@ -94,6 +127,8 @@ class StudyRunner:
         self.planned[name] = None
         try:
             job = self.plan(params)
+            if job.kept and not job.reason:
+                make_way(job.folder, job.inputs)
         except (ValueError, OSError) as error:  # its parent, weights, data or folder: the other runs go on
             if wanted:
                 self._note_failure(name, str(error), label)
@@ -103,7 +138,7 @@ class StudyRunner:
         self.planned[name] = _planned(job)
         if not wanted:
             return None
-        print_line(f"{label}: {job.reason or 'up to date'}")
+        print_line(f"{label}: {_in_words(job)}")
         return job if job.reason else None
 
     def _say(self, job: Job, side_by_side: bool) -> Say:
@@ -122,35 +157,64 @@ class StudyRunner:
                 names.add(name)
         return names
 
-    def plan(self, params: RunParams) -> Job:
-        """One run's job. Raises ParameterError if its parent is not finished, DataError if its data cannot be read."""
+    def plan(self, params: RunParams, taken: Mapping[str, Path] | None = None) -> Job:
+        """One run's job. Raises ParameterError if its parent is not finished, DataError if its data cannot be read.
+
+        ``taken``: as in `resolve_weights`.
+        """
         if (parent := _parent(params)) in self.failed:
             raise ParameterError(f"starts from {parent}, which failed")
-        params = resolve_weights(params)
+        params = resolve_weights(params, taken)
         inputs = fingerprint.run_inputs(params, self.data_fingerprint(params))
         folder = run_folder(params, fingerprint.fingerprint_of(inputs))
-        return Job(params, inputs, folder, why_run(folder, inputs, params.find_learning_rate))
+        kept = None if is_of(folder, inputs) else kept_run(folder, inputs)
+        return Job(params, inputs, folder, why_run(kept or folder, inputs, params.find_learning_rate), kept)
 
     def dry_run(self) -> Iterator[str]:
-        """One line per run: whether it would run, and why. If a run would be re-run, so would all that start from it.
+        """One line per run: whether it would run, and why; runs that cannot be planned are added to `failed`."""
+        for name, reason, error in self._foreseen():
+            if error:
+                self.failed[name] = error
+            would = f"would run, {reason}" if reason and not reason.startswith(UP_TO_DATE) else reason
+            yield f"{name}: {f'cannot run, {error}' if error else would}"
+        if again := self.made_again():
+            yield again
 
-        Runs that cannot be planned are added to `failed`.
+    def made_again(self) -> str:
+        """How many finished runs are trained again, how long they took, and that they are kept; empty if none is."""
+        names = [name for name, reason, _ in self._foreseen() if reason.startswith((CHANGED, STARTS_FROM))]
+        made = [files.read_json(self.folder / "runs" / name / "run.json") for name in names]
+        if not (seconds := [run.get("seconds", 0.0) for run in made if run.get("status") == "finished"]):
+            return ""
+        which, took = plural(len(seconds), "finished run"), plural(fixed(sum(seconds) / 60, 1), "minute")
+        return f"{which} to train again, {took} the first time; they are kept: labkit runs {self.study.name}"
+
+    def _foreseen(self) -> Iterator[tuple[str, str, str]]:
+        """Of each wanted run its name, why it would be run or that it is up to date, and why it cannot be planned.
+
+        If a run would be re-run, so would all that start from it.
         """
         rerun: set[str] = set()
+        taken: dict[str, Path] = {}
         wanted = self.wanted()
         for params in self.study.run_params(self.overrides):
             if params.run not in wanted:
                 continue
             name, parent = folder_name(params), _parent(params)
-            try:
-                reason = f"starts from {parent}, which is re-run" if parent in rerun else self.plan(params).reason
-            except (ValueError, OSError) as error:
-                self.failed[name] = str(error)
-                yield f"{name}: cannot run, {error}"
-                continue
-            if reason:
+            if parent in rerun:
                 rerun.add(name)
-            yield f"{name}: {'would run, ' + reason if reason else 'up to date'}"
+                yield name, f"{STARTS_FROM} {parent}, which is re-run", ""
+                continue
+            try:
+                job = self.plan(params, taken)
+            except (ValueError, OSError) as error:
+                yield name, "", str(error)
+                continue
+            if job.kept:
+                taken[name] = job.kept
+            if job.reason:
+                rerun.add(name)
+            yield name, _in_words(job), ""
 
     def data_fingerprint(self, params: DataParams) -> str:
         """Fingerprint of the images that the parameters name; each data set is read once per call."""
@@ -179,6 +243,10 @@ class StudyRunner:
 def folder_name(params: RunParams) -> str:
     """The name of a run's folder: ``<run>-seed<k>``."""
     return f"{params.run}-seed{params.seed}"
+
+
+def _in_words(job: Job) -> str:
+    return job.reason or UP_TO_DATE + (f", taken back from {job.kept.name}" if job.kept else "")
 
 
 def _planned(job: Job) -> str:

@@ -47,12 +47,43 @@ def test_seconds_are_summed_over_attempts():
     assert 110 <= run.manifest["seconds"] < 120
 
 
-def test_other_inputs_empty_a_stale_folder():
+@pytest.mark.parametrize("linked", [False, True])
+def test_other_inputs_set_a_run_aside_with_all_that_is_there_and_the_same_ones_take_it_back(tmp_path, linked):
     run = runs.open_run(PARAMS, INPUTS)
+    if linked:  # the folder itself leads elsewhere
+        run.folder.rename(tmp_path / "elsewhere")
+        run.folder.symlink_to(tmp_path / "elsewhere")
     run.finish()
-    run.path("history.csv").write_text("old")
-    again = runs.open_run(PARAMS, INPUTS | {"epochs": 2})
-    assert not again.finished and not again.path("history.csv").exists()
+    (run.path("figures")).mkdir()
+    (run.path("figures") / "mine.txt").write_text("mine")
+    other = runs.open_run(PARAMS, INPUTS | {"epochs": 2})
+    kept = run.folder.with_name(f"a-seed0@{run.fingerprint[:8]}")
+    assert other.folder == run.folder and not other.finished and kept.is_symlink() == linked
+    assert (kept / "figures" / "mine.txt").read_text() == "mine" and sorted(lookup.run_folders("s")["name"]) == [
+        "a-seed0"
+    ]
+    assert list(lookup.run_folders("s", kept=True)["state"]) == ["running", "finished"]
+    assert lookup.find_run("s", kept.name) == kept
+    again = runs.open_run(PARAMS, INPUTS)
+    assert again.finished and (again.path("figures") / "mine.txt").read_text() == "mine" and not kept.exists()
+    assert (run.folder.parent / f"a-seed0@{other.fingerprint[:8]}" / "run.json").is_file()
+
+
+def test_what_no_manifest_speaks_of_is_set_aside_too(tmp_path):
+    folder = runs.run_folder(PARAMS, "")
+    folder.parent.mkdir(parents=True)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("mine")
+    folder.symlink_to(tmp_path / "precious")
+    assert runs.open_run(PARAMS, INPUTS).path("run.json").is_file()
+    assert (folder.with_name("a-seed0@unknown") / "thesis.txt").is_file() and not folder.is_symlink()
+
+
+def test_a_run_that_is_open_elsewhere_is_not_set_aside(tmp_path):
+    run = runs.open_run(PARAMS, INPUTS)
+    with pytest.raises(ParameterError, match="locked by another process"):
+        runs.make_way(run.folder, INPUTS | {"epochs": 2}, patience=0)
+    assert run.path("run.json").is_file()
 
 
 def test_runs_by_hand_never_overwrite_one_another():
@@ -271,9 +302,12 @@ def test_weights_of_a_run_are_found_by_seed_then_seed_0_then_refused():
     assert resolved.parent == fingerprints.fingerprint_of(INPUTS)
     assert runs.resolve_weights(resolved) == resolved
     runs.open_run(PARAMS, INPUTS | {"epochs": 7}).finish()
+    kept = runs.run_folder(PARAMS, "").with_name(f"a-seed0@{resolved.parent[:8]}")
+    assert runs.resolve_weights(resolved).weights == str(kept / "model.safetensors")
+    shutil.rmtree(kept)
     with pytest.raises(ParameterError, match="comes from another run"):
         runs.resolve_weights(resolved)
-    disk.write_json(runs.run_folder(PARAMS, "") / "run.json", {})
+    (runs.run_folder(PARAMS, "") / "run.json").unlink()
     with pytest.raises(ParameterError, match="does not exist any more"):
         runs.resolve_weights(resolved)
 

@@ -14,7 +14,7 @@ from labkit.runs.files import read_json
 from labkit.runs.fingerprint import run_inputs
 from labkit.studies import local as jobs
 from labkit.studies.file import Study
-from labkit.studies.find import current_runs
+from labkit.studies.find import current_runs, out_of_date
 from labkit.studies.notebook import execute, print_line
 from labkit.studies.runner import StudyRunner, open_study
 
@@ -115,10 +115,52 @@ def test_changed_parameters_repeat_their_run_and_what_starts_from_it(runner, cap
     assert runner.executed == ["start", "child"]
 
 
+def test_a_wish_that_is_taken_back_trains_nothing_again(runner, capsys):
+    """The source's and, through it, its child's: both are taken back."""
+    runner.run_all()
+    other = StudyRunner(Study(name="s", **TABLE | {"sources": {"start": {"epochs": 2}}}))
+    other.run_all()
+    assert runner.executed == ["start", "scratch", "child", "start", "child"]
+    assert "2 finished runs to train again" in capsys.readouterr().out.replace("\xa0", " ")
+    lines = list(runner.dry_run())
+    assert [line.partition("@")[0] for line in lines] == [
+        "start-seed0: up to date, taken back from start-seed0",
+        "scratch-seed0: up to date",
+        "child-seed0: up to date, taken back from child-seed0",
+    ]
+    runner.run_all()
+    assert len(runner.executed) == 5 and set(current_runs("s")["state"]) == {"finished"} and not runner.failed
+    assert len(list((runner.folder / "runs").glob("*@*"))) == 2
+
+
+def test_without_training_what_is_out_of_date_is_shown_and_stamped(runner, monkeypatch):
+    runner.run_all()
+    changed = StudyRunner(Study(name="s", **TABLE | {"defaults": {"data": "tiny", "epochs": 3}}))
+    changed.plan_only()
+    assert len(runner.executed) == 3 and not list((runner.folder / "runs").glob("*@*"))
+    assert set(current_runs("s")["state"]) == {"finished"} and any_finished(changed)
+    assert out_of_date("s") == [
+        "out of date and not trained again: start-seed0, scratch-seed0, child-seed0 (changed since it was run: epochs)"
+    ]
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", without_data(DataError("gone: no such folder")))
+    gone = StudyRunner(
+        Study(name="s", **TABLE | {"defaults": {"data": "gone"}, "sources": {}, "runs": {"scratch": {}}})
+    )
+    gone.plan_only()
+    assert out_of_date("s") == ["out of date and not trained again: scratch-seed0 (gone: no such folder)"]
+    assert not gone.failed
+    StudyRunner(changed.study).run_all()
+    assert out_of_date("s") == [] and len(runner.executed) == 6
+
+
 def test_changed_data_repeats_every_run_that_reads_it(runner, monkeypatch):
     runner.run_all()
     monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, params: "other bytes")
-    assert all("would run" in line for line in runner.dry_run())
+    *lines, sentence = runner.dry_run()
+    assert all("would run" in line for line in lines)
+    assert sentence.replace("\xa0", " ").startswith(
+        "3 finished runs to train again, 0.0 minutes the first time; they are kept"
+    )
 
 
 TWO_DATA_SETS = {"title": "t", "question": "q", "runs": {"gone": {"data": "gone"}, "there": {"data": "tiny"}}}

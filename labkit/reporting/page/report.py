@@ -47,6 +47,7 @@ def write_report(runner: StudyRunner) -> Path:
     data = runner.data_fingerprint(ExploreParams.of(explore))
     study = study_file(runner.study.name).read_text(encoding="utf-8")
     inputs = [code, study, runner.planned, {folder.name: _contents(folder) for folder in folders}]
+    inputs += [runner.stale] if runner.stale else []
     with ThreadPoolExecutor(2) as pool:  # both notebooks beside our own work: each keeps one core busy, no more
         try:
             explored = pool.submit(_execute, runner, "explore", explore, [code, data])
@@ -65,7 +66,7 @@ def write_report(runner: StudyRunner) -> Path:
             html,
             title=runner.study.title,
             subtitle=runner.study.question,
-            facts=title_facts(f"params/{runner.study.file}", _compared(runner)[0], _finished(runner, folders)),
+            facts=title_facts(runner.study.file, _compared(runner)[0], _finished(runner, folders)),
             links=pages,
             compare="compare.html",
         )
@@ -89,7 +90,8 @@ def write_compare(runner: StudyRunner, inputs: Sequence[Any] = ()) -> Path:
     page, rows = runner.folder / "compare.html", runner.folder / "runs.csv"
     made = fingerprint_of([runner.planned, runner.failed, *inputs])
     if runner.stamps().get("compare") != made or not page.is_file() or not rows.is_file():
-        table, curves = runs_table(runner.study.name, runner.failed), validation_curves(runner.study.name)
+        table = runs_table(runner.study.name, runner.failed | runner.stale)
+        curves = validation_curves(runner.study.name)
         write_csv(rows, table)
         links = {"The report": "report.html", "These rows as CSV": "runs.csv"}
         render_compare(table, page, title=f"{runner.study.title}: all runs", curves=curves, links=links)

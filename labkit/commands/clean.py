@@ -1,0 +1,53 @@
+"""``labkit clean``: delete kept runs, those that were set aside when other parameters, data or code needed their name.
+
+Only files that labkit wrote are deleted, after a question. Exit code 1 if the answer is no.
+"""
+
+import argparse
+from pathlib import Path
+
+from labkit.format import fixed, plural
+from labkit.runs.folder import reports_root, written_by_labkit
+from labkit.studies.find import studies_run
+
+EXAMPLE = "labkit clean demo --dry-run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of which study, and whether to ask at all."""
+    parser.add_argument("study", nargs="?", help="only the kept runs of this study (default: of all)")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """What is to go is said first; anything but yes leaves it there."""
+    files: list[Path] = []
+    for study in [arguments.study] if arguments.study else studies_run():
+        for folder in sorted((reports_root() / study / "runs").glob("*@*")):
+            mine = [] if folder.is_symlink() else written_by_labkit(folder)
+            others = sorted({path.name for path in folder.iterdir()} - {path.name for path in mine})
+            print(f"{folder}: {_amount(mine)}" + (f"; left there: {', '.join(others)}" if others else ""))
+            files += mine
+    if not files:
+        print("there is nothing to delete")
+        return 0
+    print(f"in all {_amount(files)}")
+    if arguments.dry_run:
+        return 0
+    try:
+        answer = input("Delete them for good? [y/N] ")
+    except EOFError:  # nobody is there to answer
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        print("nothing was deleted")
+        return 1
+    for path in files:
+        path.unlink()
+    for folder in {path.parent for path in files}:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    return 0
+
+
+def _amount(files: list[Path]) -> str:
+    return f"{plural(len(files), 'file')}, {fixed(sum(path.lstat().st_size for path in files) / 1e6, 1)} MB"
