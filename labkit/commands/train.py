@@ -1,7 +1,7 @@
 """One process of a run in several: `fit` starts it with ``num_processes: 2`` or more; nobody calls it by hand.
 
-``python -m torch.distributed.run --nproc_per_node 2 -m labkit.commands.train RUN_FOLDER`` (on GPUs: accelerate launch)
-trains the run whose notebook has opened the folder and holds its lock. Only the first process writes there and prints.
+``python -m torch.distributed.run --nproc_per_node 2 -m labkit.commands.train RUN_FOLDER`` trains the run whose notebook
+has opened the folder and holds its lock. Only the first process writes there and prints.
 """
 
 import os
@@ -50,7 +50,7 @@ def train(folder: Path) -> None:
     from labkit.data.splits import assign_splits
     from labkit.data.store import build_store
     from labkit.evaluation import metrics
-    from labkit.models.build import build_model, load_weights
+    from labkit.models.build import network_of
     from labkit.params import ParameterError
     from labkit.runs.files import read_json
     from labkit.runs.fingerprint import data_fingerprint, fingerprint_of, resolved, run_inputs
@@ -59,7 +59,7 @@ def train(folder: Path) -> None:
     from labkit.training.loop import fit
 
     params, manifest = read_params(folder), read_json(folder / "run.json")
-    accelerator = set_up(params)
+    accelerator = set_up(params, launched=True)
     if accelerator.num_processes != params.num_processes:
         started = accelerator.num_processes
         raise ParameterError(f"num_processes: got {params.num_processes}, but the launcher has started {started}")
@@ -70,12 +70,17 @@ def train(folder: Path) -> None:
     store = build_store(images.table, hashes, params.image_size, cache_root())
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, store=store, **params.split_rule)
     loaders = make_loaders(table, store, params, accelerator.device.type)
-    n_classes, design = len(images.facts.classes), {"deviation": params.deviation, "image_size": params.input_size}
-    weights, _ = load_weights(params.weights, params.arch, **design)
-    model = build_model(params.arch, params.outputs(n_classes), weights, params.head, params.seed, **design)
+    n_classes = len(images.facts.classes)
     lock = FileLock(folder / ".lock")  # held by the notebook
     run = Run(folder, params, manifest["fingerprint"], lock, manifest, manifest.get("seconds", 0.0))
-    fit(model, loaders, params, accelerator, run, metrics.EpochScore(table, n_classes, images.facts.score))
+    fit(
+        network_of(params, n_classes),
+        loaders,
+        params,
+        accelerator,
+        run,
+        metrics.EpochScore(table, n_classes, images.facts.score),
+    )
     accelerator.wait_for_everyone()
 
 

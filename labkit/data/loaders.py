@@ -12,11 +12,13 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from labkit.data.augment import Augment, centre_crop, fixed_point
 from labkit.data.store import Store
-from labkit.params import RunParams
+from labkit.params import ExploreParams, ParameterError, RunParams
 
 # images (B, H, W, 3) uint8, labels (B,) int64 (-1: none), index (B,) int64; of images that the device is to warp,
 # maps (B, 6) int32
 Batch = dict[str, torch.Tensor]
+DECIDE_BATCHES = {"seed", "batch_size", "sampling", "num_processes", "num_workers"}
+DECIDE_BATCHES |= ExploreParams.model_fields.keys() - {"study", "select_on"}
 
 
 class StoreDataset(Dataset):
@@ -88,6 +90,7 @@ class EpochLoader(DataLoader):
 
     dataset: StoreDataset
     batch_sampler: BatchShares
+    made_from: dict[str, Any]  # parameters that decided its batches
 
     def __init__(
         self,
@@ -104,7 +107,7 @@ class EpochLoader(DataLoader):
         super().__init__(
             dataset,
             batch_sampler=BatchShares(self.epoch_sampler, batch_size, drop_last),
-            collate_fn=dict,  # a Batch as it is: torch expects a list of items, the dataset answers for all of them
+            collate_fn=_whole,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=device == "cuda" and torch.cuda.is_available(),
@@ -112,8 +115,24 @@ class EpochLoader(DataLoader):
         )
 
     def __iter__(self) -> Any:
-        """Batches; gathered (and pinned) ahead by a thread where the training itself is done by another device."""
-        return ahead(super().__iter__()) if self.ahead else super().__iter__()
+        """Batches; gathered (and pinned) ahead by a thread where the training itself is done by another device.
+
+        Raises ParameterError where the workers' batches do not fit into shared memory.
+        """
+        try:
+            yield from ahead(super().__iter__()) if self.ahead else super().__iter__()
+        except RuntimeError as error:
+            if "shared memory" not in str(error):
+                raise
+            raise ParameterError(
+                f"num_workers: got {self.num_workers}, but /dev/shm is too small for their batches; set num_workers to "
+                "0, or give the container more of it (docker run --shm-size=8g)"
+            ) from None
+
+    def restart(self, process: int = 0, count: int = 1) -> None:
+        """Begin anew, as one of ``count`` processes; with new workers: an interrupt has ended those that it cut off."""
+        self._iterator = None
+        self.batch_sampler.process, self.batch_sampler.count = process, count
 
     @property
     def labels(self) -> np.ndarray:
@@ -126,6 +145,15 @@ class EpochLoader(DataLoader):
         The pass begins at its batch ``first_step``; ``len`` stays that of the whole epoch.
         """
         self.epoch_sampler.epoch, self.epoch_sampler.first = epoch, first_step * self.batch_sampler.batch_size
+
+
+def _whole(batch: Any) -> Batch:
+    """The dataset's batch as it is: torch expects a list of items, the dataset answers for all of them.
+
+    A worker moves it to shared memory here, since an error in the thread that sends it would be lost.
+    """
+    in_worker = torch.utils.data.get_worker_info() is not None
+    return {name: values.share_memory_() if in_worker else values for name, values in batch.items()}
 
 
 def ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
@@ -170,6 +198,8 @@ def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: s
             drop_last=train and 0 < len(part) % params.batch_size < 2 * params.num_processes,
             device=device,
         )
+        made_from = params.model_dump(include=DECIDE_BATCHES) | {"image_size": store.size}
+        loaders[str(split)].made_from = made_from | table.attrs.get("made_from", {})
     return loaders
 
 

@@ -51,6 +51,9 @@ def assign_splits(
         raise ValueError("train_on: train+val leaves no val part to select on; set select_on: last, or train_on: train")
     done = table.copy()
     done.attrs = {**table.attrs, "notes": []}
+    rule = {"split": split, "split_seed": split_seed, "val_fraction": val_fraction, "test_fraction": test_fraction}
+    rule |= {"train_on": train_on} | ({"select_on": select_on} if split == "given" else {})
+    done.attrs["made_from"] = table.attrs.get("made_from", {}) | rule
     done.loc[table["label"].isna(), "split"] = "unlabeled"
     labelled = table["label"].notna().to_numpy(bool)
     if split == "given":

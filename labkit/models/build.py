@@ -22,6 +22,7 @@ ARCHS: dict[str, Callable[..., nn.Module]] = {
     **RESNETS,
     LITE0: tf_efficientnet_lite0,
 }
+DECIDE_NETWORK = {"arch", "deviation", "weights", "parent", "head", "seed", "loss", "image_size", "crop_size"}
 OPTIONAL = "num_batches_tracked"  # missing in files from before PyTorch 0.4
 
 
@@ -89,6 +90,18 @@ def load_weights(
         state_dict, where = read_file(Path(name)), name
     _check_backbone(state_dict, arch, where, deviation, image_size)
     return state_dict, where
+
+
+def network_of(params: RunParams, n_classes: int) -> nn.Module:
+    """The untrained network of a run, with the weights that it starts from; raises as `load_weights` does.
+
+    Its ``made_from`` are the parameters that decided it, by which `fit` tells whether they have changed since.
+    """
+    design = {"deviation": params.deviation, "image_size": params.input_size}
+    state_dict, _ = load_weights(params.weights, params.arch, **design)
+    model = build_model(params.arch, params.outputs(n_classes), state_dict, params.head, params.seed, **design)
+    vars(model)["made_from"] = params.model_dump(include=DECIDE_NETWORK)
+    return model
 
 
 def num_classes(model: nn.Module) -> int:

@@ -4,6 +4,8 @@ import ctypes
 import os
 import platform
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +16,28 @@ from accelerate.state import AcceleratorState
 from labkit.params import ParameterError, RunParams
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+# What torchrun, accelerate, mpirun or Kubeflow leave in a shell or a container, and Accelerate or PyTorch reads.
+INHERITED = r"(ACCELERATE|PET|TORCHELASTIC|PMIX?|OMPI|MPI|MV2|MASTER|FSDP|MEGATRON_LM|PARALLELISM_CONFIG)_\w+|"
+INHERITED += r"(\w+_)?(RANK|WORLD_SIZE)|FORK_LAUNCHED|TORCHDYNAMO_DISABLE|TORCH_COMPILE_DISABLE"
 
 
-def set_up(params: RunParams) -> Accelerator:
+def set_up(params: RunParams, launched: bool = False) -> Accelerator:
     """Set threads and seeds and choose device and precision; raises ParameterError where the device is not there.
 
-    Deterministic algorithms are asked for: bit-equality is promised for equal threads, device and versions.
+    Deterministic algorithms are asked for: bit-equality is promised for equal threads, device and versions. What
+    another launcher has left in the environment is dropped, unless this process was ``launched`` by labkit: the
+    parameters alone decide.
     """
+    if left := [name for name in os.environ if re.fullmatch(INHERITED, name) and not launched]:
+        print(f"not used, since num_processes alone decides: {', '.join(sorted(left))} in the environment")
+        for name in left:
+            del os.environ[name]
     device = choose_device(params.device)
     refuse_too_many(params.num_processes, device)
     torch.set_num_threads(params.threads or max(1, (os.cpu_count() or 1) // params.num_processes))
     reuse_memory()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what deterministic cuBLAS asks for
+    torch.set_float32_matmul_precision("highest")  # NVIDIA's containers lower it by a variable
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Else new memory is filled with NaN first, to find bugs: 2 to 4 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
@@ -42,7 +54,10 @@ def set_up(params: RunParams) -> Accelerator:
         check_compiler(device)
     # Accelerate keeps its first settings for the life of a process; a notebook may be run again with others.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    decided_by = {"device", "precision", "threads", "num_processes", "seed", "compile"}
+    vars(accelerator)["made_from"] = params.model_dump(include=decided_by)
+    return accelerator
 
 
 def refuse_too_many(num_processes: int, device: str) -> None:
@@ -91,9 +106,20 @@ def choose_device(device: str) -> str:
 
 
 def machine_facts(accelerator: Accelerator) -> dict[str, Any]:
-    """What the manifest says about the machine: name of the device, precision, threads of each process."""
+    """What the manifest says about the machine: names of device and processor, precision, threads of each process.
+
+    ``instructions``: the widest that PyTorch uses of the processor; with others, the last bits of a run may differ.
+    """
     name = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
-    return used(accelerator) | {"device": name, "threads": torch.get_num_threads()}
+    chip = {"processor": processor(), "instructions": torch.backends.cpu.get_cpu_capability()}
+    return used(accelerator) | chip | {"device": name, "threads": torch.get_num_threads()}
+
+
+def processor() -> str:
+    """The name of the processor."""
+    info = Path("/proc/cpuinfo")  # Linux tells it here alone
+    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.is_file() else None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def used(accelerator: Accelerator) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """One run in several processes: start them, show what the first one prints, pass on a request to stop, and end them.
 
-The launcher is Accelerate's on GPUs and PyTorch's on a CPU, where ``accelerate launch`` 1.15 starts one process only.
+The launcher is PyTorch's: Accelerate's starts one process only on a CPU, and lets a file of the user's decide.
 """
 
 import json
 import os
-import re
 import select
 import subprocess
 import sys
@@ -25,11 +24,9 @@ from labkit.runs.fingerprint import code_of, fingerprint_of
 from labkit.runs.folder import Run
 from labkit.training.progress import Stopped, StopRequest, stop_requests
 
-# Variables of a launcher that started this process itself, and of JupyterLab (no bar is drawn over the lines).
-NOT_INHERITED = r"(ACCELERATE|PET|TORCHELASTIC|PMI|OMPI_COMM|MV2_COMM|MASTER|JPY)_\w+|(\w+_)?(RANK|WORLD_SIZE)"
 # Hashes of the cells of train.ipynb tagged `training`: what labkit.commands.train does.
 TRAINING_CELLS = ("a6aab9ebe0c6", "3e07c18f06f4", "5b5ffd064ba5", "4c0fa5c51e48")
-TRAINING_CELLS += ("3b19dc24b2d2", "74454db9d486", "4ca4be66ea87")
+TRAINING_CELLS += ("3b19dc24b2d2", "42e2b4e8b212", "4ca4be66ea87")
 
 
 class ProcessFailed(RuntimeError):
@@ -44,14 +41,10 @@ def launch(run: Run, cuda: bool, watch: Callable[[pd.DataFrame], None] | None = 
     """
     refuse_changed_cells()
     count = run.params.num_processes
-    launcher = ["torch.distributed.run", f"--nproc_per_node={count}"]
-    if cuda:
-        launcher = ["accelerate.commands.launch", "--multi_gpu", f"--num_processes={count}", "--num_machines=1"]
-        launcher += ["--main_process_port=0", "--mixed_precision=no", "--dynamo_backend=no"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
     with stop_requests() as stop, tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as logs:
-        launcher += [f"--log_dir={logs}", "--module", "labkit.commands.train", str(run.folder)]
-        command = [sys.executable, "-m", *launcher]
+        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--log_dir={logs}"]
+        command += ["--module", "labkit.commands.train", str(run.folder)]
         process: Any = subprocess.Popen(command, **pipes, stderr=errors, cwd=PROJECT, env=environment())
         try:
             _follow(process, stop, run, watch)
@@ -69,9 +62,9 @@ def launch(run: Run, cuda: bool, watch: Callable[[pd.DataFrame], None] | None = 
 
 
 def environment() -> dict[str, str]:
-    """This process's environment for a launcher, without what another launcher has left in it."""
-    kept = {name: value for name, value in os.environ.items() if not re.fullmatch(NOT_INHERITED, name)}
-    kept |= {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONUNBUFFERED": "1"}
+    """This process's environment, which `set_up` has cleared of another launcher's variables, for our own."""
+    kept = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONUNBUFFERED": "1"}
+    kept.pop("JPY_SESSION_NAME", None)  # JupyterLab's: no bar is drawn over the lines
     # The launcher takes a free port and keeps it. This machine's own name may lead nowhere.
     kept |= {"PET_STANDALONE": "1", "PET_LOCAL_ADDR": "127.0.0.1"}
     return kept | {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}

@@ -16,8 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from labkit.data.loaders import Batch, EpochLoader
-from labkit.format import metric
-from labkit.models.build import num_classes, synchronized, train_mode
+from labkit.models.build import num_classes, train_mode
 from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_csv
 from labkit.runs.folder import Run
@@ -42,84 +41,47 @@ def fit(
 ) -> pd.DataFrame:
     """Train, leave the chosen epoch's weights in ``model`` and in the run folder, and return the history.
 
-    The history has one row per epoch: ``epoch, phase, learning_rate, train_loss, train_accuracy`` and, for every split
-    that is watched, ``<split>_loss`` and what ``score`` gives. Watched are val, where there is one, and test only under
-    ``select_on: test``. Training loss and accuracy are those of the augmented images while the epoch runs; an ordinal
-    run has no training accuracy, since its cuts belong to validation. The epoch with the best ``select_by`` on
-    ``select_on`` is chosen, of equal ones that with the lower loss, then the earlier; under ``select_on: last`` it is
-    the last. ``watch`` is called with the history after every epoch, to draw it.
+    It has one row per epoch: ``epoch, phase, learning_rate, train_loss, train_accuracy`` (of the augmented images while
+    the epoch runs; of classes only) and, of val and under ``select_on: test`` of test, ``<split>_loss`` and what
+    ``score`` gives. The epoch is chosen by `Recorder.choose`. ``watch`` is called with the history after every epoch.
 
     A killed run continues after its last full epoch, one that was asked to stop (SIGTERM) after its last step; a
     finished one is replayed from its folder. Raises Stopped where it was asked to stop, FloatingPointError when the
-    loss is no longer a number, and ParameterError where memory does not suffice for the smallest part of a batch. How
-    many images were trained on at a time, usually the batch, is the manifest's ``micro_batch``.
+    loss is no longer a number, and ParameterError where memory does not suffice for the smallest part of a batch
+    (the manifest's ``micro_batch``), or where cells of a notebook must be run again (`refuse_stale`).
     """
+    refuse_stale(model, loaders, params, accelerator, run, score)
     if run.finished:
         print(f"{run.folder.name} is finished: its history is replayed from {run.folder}")
         return load_training(model, run)
-    if threads := run.manifest["inputs"].get("threads"):  # those it was begun with, where another machine continues it
-        torch.set_num_threads(threads)
-    if params.outputs(score.n_classes) != num_classes(model):
-        raise ValueError(f"loss: {params.loss} of {score.n_classes} classes does not fit {num_classes(model)} outputs")
     if params.num_processes > accelerator.num_processes:
         launch(run, accelerator.device.type == "cuda", watch)
         return load_training(prepare(accelerator, model), run)
-    train, first, chosen_by = loaders["train"], accelerator.is_main_process, params.chosen_by(score.name)
-    watched = [split for split in ("val", "test") if split in loaders and (split == "val" or params.select_on == split)]
-    weights = class_weights(train.labels, params.class_weights, score.n_classes)
-    recorder = Recorder(run, params, chosen_by.partition("_")[2], watch, first)
+    train, weights = loaders["train"], class_weights(loaders["train"].labels, params.class_weights, score.n_classes)
     for loader in loaders.values():
-        loader.batch_sampler.process, loader.batch_sampler.count = accelerator.process_index, accelerator.num_processes
-    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        model = synchronized(model)
+        loader.restart(accelerator.process_index, accelerator.num_processes)
+    recorder = Recorder(run, params, params.chosen_by(score.name), watch, accelerator.is_main_process)
     group = dist.new_group(backend="gloo") if accelerator.num_processes > 1 else None
+    network = prepare(accelerator, model)
     with stop_requests() as stop:
-        saved = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
-        progress = Progress(**saved["progress"]) if saved else Progress()
-        network = prepare(accelerator, model)
-        phase = partial(make_step, network, params, accelerator, weights)
-        # The phase that the checkpoint was written in; the next one begins with an optimizer of its own.
-        step = phase(max(len(progress.history) + (progress.steps > 0), 1), progress.micro_batch)
-        if saved:
-            restore(saved, network, step.optimizer, accelerator.scaler)
-        else:  # the start is saved, too: a run killed in its first epoch must not continue half-trained
-            recorder.save(step, progress)
-        if first and (progress.history or progress.steps):
-            place = how_far(len(progress.history) + 1, progress.steps, len(train))
-            print(f"going on {place}, from {run.path('checkpoint.pt')}")
+        until = partial(until_asked, stop=stop, group=group)
+        step, progress = begin(network, params, accelerator, weights, recorder, len(train))
         bar = Bar((params.epochs - len(progress.history)) * len(train) - progress.steps, params.epochs)
         for epoch in range(len(progress.history) + 1, params.epochs + 1):
-            started = time.monotonic() - progress.spent
-            frozen = epoch <= params.freeze_epochs
+            started, frozen = time.monotonic() - progress.spent, epoch <= params.freeze_epochs
             if epoch == params.freeze_epochs + 1 and epoch > 1 and not progress.steps:  # the backbone is freed
-                step = phase(epoch, step.micro_batch)
+                step = make_step(network, params, accelerator, weights, epoch, step.micro_batch)
             row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
             row["learning_rate"] = learning_rate_at(params, epoch - 1)
             train_mode(network, frozen)
             train.set_epoch(epoch, progress.steps)
-            batches = bar.epoch(train, epoch, progress.steps, len(train)) if first else train
+            batches = bar.epoch(train, epoch, progress.steps, len(train))
             try:
-                row |= train_one_epoch(step, until_asked(batches, stop, group), len(train), epoch, progress)
-                outputs = {}
-                for split in watched:
-                    if split == "test" and first:
-                        run.count_test_prediction()
-                    loaders[split].set_epoch(epoch)  # matters under augment_test only
-                    images = until_asked(loaders[split], stop, group)
-                    outputs[split] = predict_together(network, images, params.normalize, accelerator)
-                    row[f"{split}_loss"] = mean_loss(loaders[split].labels, outputs[split], weights)
-                row |= score(outputs) if outputs else {}
+                row |= train_one_epoch(step, until(batches), len(train), epoch, progress)
+                row |= evaluate(step, loaders, score, epoch, recorder, weights, until)
             except Stopped:
-                if progress.steps:  # else the checkpoint of the epoch before holds everything
-                    progress.spent = time.monotonic() - started
-                    recorder.save(step, progress)
-                place = how_far(epoch, progress.steps, len(train))
-                raise Stopped(f"stopped as asked; saved {place}, and the same command goes on from there") from None
-            if params.select_on == "last":
-                progress.consider(epoch, epoch, 0, network)
-            else:
-                sign = 1 if metric(chosen_by).higher_is_better else -1
-                progress.consider(epoch, sign * row[chosen_by], row[f"{params.select_on}_loss"], network)
+                raise recorder.stopped(step, progress, time.monotonic() - started, len(train)) from None
+            recorder.choose(row, progress, network)
             progress.end_epoch(row, time.monotonic() - started)
             recorder.end_epoch(step, progress)
         network.load_state_dict(progress.best_weights)
@@ -127,6 +89,95 @@ def fit(
         if stop.asked:
             raise Stopped("stopped as asked, with all epochs done; the same command goes on from there")
     return pd.DataFrame(progress.history)
+
+
+def refuse_stale(
+    model: nn.Module,
+    loaders: dict[str, EpochLoader],
+    params: RunParams,
+    accelerator: Accelerator,
+    run: Run,
+    score: Score,
+) -> None:
+    """Raises ParameterError where something was made with other parameters: the cells of a notebook run in any order.
+
+    The message names the place to go on from. What a person has made by other means says nothing, and is taken.
+    """
+    images, network = "heading Images", "heading Network"
+    made = [("accelerator", "cell `accelerator = set_up(params)`", vars(accelerator).get("made_from", {}))]
+    made += [("loaders", images, loader.made_from) for loader in loaders.values()]
+    made += [("score", images, vars(score)["table"].attrs.get("made_from", {}))] if hasattr(score, "table") else []
+    made += [("model", network, vars(model).get("made_from", {})), ("run", network, run.params.model_dump())]
+    for thing, place, values in made:
+        for name, value in values.items():
+            if (wanted := getattr(params, name)) != value:
+                raise ParameterError(
+                    f"{name}: got {wanted!r}, but `{thing}` was made with {value!r}; run the notebook's cells again, "
+                    f"from the {place} on"
+                )
+    if params.outputs(score.n_classes) != num_classes(model):
+        raise ParameterError(
+            f"loss: {params.loss} of {score.n_classes} classes does not fit {num_classes(model)} outputs; run the "
+            f"notebook's cells again, from the {network} on"
+        )
+
+
+def begin(
+    network: nn.Module,
+    params: RunParams,
+    accelerator: Accelerator,
+    weights: Sequence[float] | None,
+    recorder: Recorder,
+    step_count: int,
+) -> tuple[TrainStep, Progress]:
+    """The first step to do, and what was done before it: by the checkpoint, else nothing.
+
+    An interrupt in the notebook may have left the network in the middle of a step. Raises ParameterError where it has
+    been trained and no checkpoint of this run can put back its state.
+    """
+    run = recorder.run
+    saved = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
+    trained = vars(network).get("trained_in")
+    if trained and not (saved and trained == run.fingerprint):
+        raise ParameterError(
+            "model: it has been trained since it was made, and this run would begin with those weights; run the "
+            "notebook's cells again, from the heading Network on"
+        )
+    progress = Progress(**saved["progress"]) if saved else Progress()
+    # The phase that the checkpoint was written in; the next one begins with an optimizer of its own.
+    phase = max(len(progress.history) + (progress.steps > 0), 1)
+    step = make_step(network, params, accelerator, weights, phase, progress.micro_batch)
+    network.zero_grad(set_to_none=True)  # a step that was cut off has left its gradients
+    if saved:
+        restore(saved, network, step.optimizer, accelerator.scaler)
+    else:  # the start is saved, too: a run killed in its first epoch must not continue half-trained
+        recorder.save(step, progress)
+    vars(network)["trained_in"] = run.fingerprint
+    if progress.history or progress.steps:
+        place = how_far(len(progress.history) + 1, progress.steps, step_count)
+        print(f"going on {place}, from {run.path('checkpoint.pt')}")
+    return step, progress
+
+
+def evaluate(
+    step: TrainStep,
+    loaders: dict[str, EpochLoader],
+    score: Score,
+    epoch: int,
+    recorder: Recorder,
+    weights: Sequence[float] | None,
+    batches: Callable[[EpochLoader], Iterable[Batch]],
+) -> dict[str, float]:
+    """``<split>_loss`` and what ``score`` says, of val and, under ``select_on: test``, of test."""
+    outputs, row, params, accelerator = {}, {}, step.params, step.accelerator
+    for split in [split for split in ("val", "test") if split in loaders and split in ("val", params.select_on)]:
+        if split == "test" and recorder.first:
+            recorder.run.count_test_prediction()
+        loaders[split].set_epoch(epoch)  # matters under augment_test only
+        network = accelerator.unwrap_model(step.model)
+        outputs[split] = predict_together(network, batches(loaders[split]), params.normalize, accelerator)
+        row[f"{split}_loss"] = mean_loss(loaders[split].labels, outputs[split], weights)
+    return row | (score(outputs) if outputs else {})
 
 
 def train_one_epoch(
@@ -214,4 +265,5 @@ def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: in
 def load_training(model: nn.Module, run: Run) -> pd.DataFrame:
     """History and, into ``model``, the weights of a run whose training is over."""
     model.load_state_dict(load_file(run.path("model.safetensors")))
+    vars(model)["trained_in"] = run.fingerprint
     return read_csv(run.path("history.csv"))

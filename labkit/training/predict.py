@@ -13,6 +13,7 @@ from torch import nn
 
 from labkit.data.augment import to_float
 from labkit.data.loaders import Batch, EpochLoader
+from labkit.models.build import synchronized
 from labkit.training.step import free_memory, is_out_of_memory
 
 
@@ -61,6 +62,8 @@ def predict_together(
 
 def prepare(accelerator: Accelerator, model: nn.Module) -> nn.Module:
     """The network itself, on its device and in its precision; for training in one process, too."""
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        model = synchronized(model)
     ready = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return cast(nn.Module, accelerator.prepare_model(ready, evaluation_mode=True))
 

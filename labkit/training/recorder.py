@@ -7,12 +7,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
+from labkit.format import metric
 from labkit.params import RunParams
 from labkit.runs.files import write_csv
 from labkit.runs.folder import Run
 from labkit.training.checkpoint import Progress, save_checkpoint, save_weights
 from labkit.training.loss import losses
+from labkit.training.progress import Stopped, how_far
 from labkit.training.step import TrainStep
 
 
@@ -31,7 +34,7 @@ class Recorder:
 
     run: Run
     params: RunParams
-    metric: str  # that epochs are compared by
+    chosen_by: str  # the column that epochs are compared by
     watch: Callable[[pd.DataFrame], None] | None
     first: bool  # whether this is the first process
 
@@ -41,6 +44,26 @@ class Recorder:
             model = step.accelerator.unwrap_model(step.model)
             path, scaler = self.run.path("checkpoint.pt"), step.accelerator.scaler
             save_checkpoint(path, self.run.fingerprint, progress, model, step.optimizer, scaler)
+
+    def choose(self, row: dict[str, Any], progress: Progress, network: nn.Module) -> None:
+        """Keep the weights if the epoch is the best one so far.
+
+        That is the one with the best ``select_by`` on ``select_on``, of equal ones that with the lower loss, then the
+        earlier; under ``select_on: last`` it is the last.
+        """
+        score, loss = float(row["epoch"]), 0.0
+        if self.params.select_on != "last":
+            loss, score = row[f"{self.params.select_on}_loss"], row[self.chosen_by]
+            score *= 1 if metric(self.chosen_by).higher_is_better else -1
+        progress.consider(row["epoch"], score, loss, network)
+
+    def stopped(self, step: TrainStep, progress: Progress, seconds: float, step_count: int) -> Stopped:
+        """Save how far an epoch of ``step_count`` steps is that was asked to stop; what to raise then."""
+        if progress.steps:  # else the checkpoint of the epoch before holds everything
+            progress.spent = seconds
+            self.save(step, progress)
+        place = how_far(len(progress.history) + 1, progress.steps, step_count)
+        return Stopped(f"stopped as asked; saved {place}, and the same command goes on from there")
 
     def end_epoch(self, step: TrainStep, progress: Progress) -> None:
         """Write history, checkpoint and seconds of the epoch that was added to ``progress``, and print its line."""
@@ -53,7 +76,8 @@ class Recorder:
         self.run.record(epoch_seconds=progress.seconds, micro_batch=progress.micro_batch)
         if self.watch is not None:
             self.watch(history)
-        print(epoch_line(progress.history[-1], self.params.epochs, self.metric, progress.seconds[-1]), flush=True)
+        named = self.chosen_by.partition("_")[2]
+        print(epoch_line(progress.history[-1], self.params.epochs, named, progress.seconds[-1]), flush=True)
 
     def finish(self, progress: Progress, **facts: Any) -> None:
         """Write the weights of the best epoch, and what the manifest says about the training."""

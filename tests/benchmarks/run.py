@@ -6,8 +6,6 @@ the table and writes it to reports/bench/. Exit code 1: a group of rows stopped 
 
 import argparse
 import os
-import platform
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +29,7 @@ from tasks import in_one_line
 from labkit.params import PROJECT
 from labkit.runs.files import write_csv
 from labkit.runs.folder import cache_root, environment, reports_root
-from labkit.training.device import reuse_memory
+from labkit.training.device import processor, reuse_memory
 
 GROUPS: dict[str, Callable[[Bench], Iterable[Row]]] = {
     "input": rows_input.rows,
@@ -122,9 +120,7 @@ def hardware(device: str) -> str:
     """The GPU, or the processor and its cores."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")  # Linux tells the processor's name here alone
-    found = re.search(r"model name\s*: (.*)", info.read_text(errors="replace") if info.is_file() else "")
-    return f"{found[1] if found else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    return f"{processor()}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

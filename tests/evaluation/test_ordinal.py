@@ -31,7 +31,7 @@ from labkit.training.predict import predict_chosen, predictions_table
 from labkit.training.recorder import mean_loss
 
 TINY = {"image_size": 24, "batch_size": 16, "epochs": 12, "threads": 1, "device": "cpu", "learning_rate": 1e-3}
-BASE = RunParams(study="t", run="o", loss="ordinal", **TINY)
+BASE = RunParams(study="t", run="o", loss="ordinal", val_fraction=0.2, **TINY)
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ from labkit.training.loop import fit
 from labkit.training.progress import Stopped, how_far, stop_requests
 from labkit.training.step import TrainStep
 
-BASE = RunParams(study="t", run="r", image_size=24, batch_size=16, epochs=2, threads=1, device="cpu", rotation=20.0)
+BASE = RunParams(
+    study="t", run="r", image_size=24, batch_size=16, epochs=2, threads=1, device="cpu", rotation=20.0, val_fraction=0.2
+)
 FROZEN = {"freeze_epochs": 1, "weights": "given"}
 
 

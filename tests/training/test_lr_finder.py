@@ -27,7 +27,9 @@ from labkit.training.loop import fit
 from labkit.training.loss import TOLERANCE, expected_first_loss, first_loss, starts_at_chance
 from labkit.training.lr_finder import EXPLODED, HIGHEST, LOWEST, STEPS, range_test, suggested_rates
 
-BASE = RunParams(study="t", run="r", image_size=24, batch_size=16, epochs=1, threads=1, device="cpu", rotation=10.0)
+BASE = RunParams(
+    study="t", run="r", image_size=24, batch_size=16, epochs=1, threads=1, device="cpu", rotation=10.0, val_fraction=0.2
+)
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ from labkit.training.predict import predict_images
 from labkit.training.step import TrainStep, is_out_of_memory, piece_sizes
 
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
-BASE = RunParams(image_size=16, batch_size=16, threads=1, device="cpu", optimizer="sgd", learning_rate=0.1)
+BASE = RunParams(
+    image_size=16, batch_size=16, threads=1, device="cpu", optimizer="sgd", learning_rate=0.1, val_fraction=0.2
+)
 ON_CPU = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
 
 

@@ -1,10 +1,15 @@
 """The loop: resumes to the bit, chooses on validation, counts looks at test, and leaves the run folder as promised."""
 
+import multiprocessing
+import os
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from labkit.data.hashes import file_hashes
 from labkit.data.loaders import make_loaders
@@ -12,7 +17,7 @@ from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics
-from labkit.models.build import build_model
+from labkit.models.build import build_model, network_of
 from labkit.params import DataParams, ParameterError, RunParams
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run
@@ -24,7 +29,15 @@ from labkit.training.predict import predict, predict_chosen, predictions_table
 from labkit.training.recorder import mean_loss
 
 BASE = RunParams(
-    study="t", run="r", image_size=24, batch_size=16, epochs=3, threads=1, device="cpu", learning_rate=1e-3
+    study="t",
+    run="r",
+    image_size=24,
+    batch_size=16,
+    epochs=3,
+    threads=1,
+    device="cpu",
+    learning_rate=1e-3,
+    val_fraction=0.2,
 )
 
 
@@ -34,6 +47,14 @@ def data(image_folder, tmp_path):
     store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
     table = assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2)
     return table, store
+
+
+def parts(data, params):
+    """What the notebook makes and hands to `fit`."""
+    table, store = data
+    accelerator, run = set_up(params), open_run(params, run_inputs(params, "d"))
+    loaders, score = make_loaders(table, store, params), metrics.EpochScore(table, 5, "qwk")
+    return [network_of(params, 5), loaders, params, accelerator, run, score]
 
 
 def train(data, params=BASE, inputs=None, score=None):
@@ -150,6 +171,64 @@ def test_a_killed_run_goes_on_to_the_same_bytes(data, monkeypatch, stop_after):
     for name in ("history.csv", "model.safetensors"):
         assert resumed.path(name).read_bytes() == whole.path(name).read_bytes(), name
     assert len(resumed.manifest["epoch_seconds"]) == 3 and resumed.manifest["attempts"] == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_cell_that_is_interrupted_inside_a_step_goes_on_to_the_same_bytes(data, workers):
+    """As in JupyterLab, whose interrupt ends the workers, too: network, loaders and run are those of before."""
+    whole = train(data, BASE.model_copy(update={"run": "whole"}))[0]
+    params, left = BASE.model_copy(update={"num_workers": workers}), [5]
+    made = parts(data, params)
+
+    def interrupt(*_):
+        left[0] -= 1
+        if left[0] == 0:
+            for process in multiprocessing.active_children():
+                os.kill(process.pid, signal.SIGINT)
+            raise KeyboardInterrupt
+
+    hook = register_optimizer_step_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(*made)
+    hook.remove()
+    fit(*made)
+    for name in ("history.csv", "model.safetensors"):
+        assert made[4].path(name).read_bytes() == whole.path(name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "thing", "place"),
+    [
+        ({"precision": "bf16"}, "accelerator", "cell `accelerator = set_up"),
+        ({"batch_size": 8}, "loaders", "heading Images"),
+        ({"image_size": 32}, "loaders", "heading Images"),
+        ({"split": "image"}, "loaders", "heading Images"),
+        ({"arch": "resnet34"}, "model", "heading Network"),
+        ({"learning_rate": 0.1}, "run", "heading Network"),
+    ],
+)
+def test_what_was_made_with_other_parameters_is_refused_with_the_place_to_go_on_from(data, changes, thing, place):
+    made = parts(data, BASE)
+    made[2] = BASE.model_copy(update=changes)
+    name, value = next(iter(changes.items()))
+    with pytest.raises(
+        ParameterError, match=f"^{name}: got {value!r}, but `{thing}` was made with .* from the {place}"
+    ):
+        fit(*made)
+
+
+def test_a_trained_network_begins_no_other_run(data):
+    made = parts(data, BASE.model_copy(update={"epochs": 1}))
+    history = fit(*made)
+    other = made[2].model_copy(update={"learning_rate": 0.1, "run": "other"})
+    again = [made[0], made[1], other, made[3], open_run(other, run_inputs(other, "d")), made[5]]
+    with pytest.raises(ParameterError, match=r"^model: it has been trained since .* from the heading Network on"):
+        fit(*again)
+    pd.testing.assert_frame_equal(fit(*made), history)  # its own run, once more
+    made[4].path("checkpoint.pt").unlink()
+    with pytest.raises(ParameterError, match=r"^model: it has been trained"):
+        fit(*made)
+    fit(network_of(other, 5), *again[1:])
 
 
 @pytest.mark.parametrize("workers", [1, 4])
