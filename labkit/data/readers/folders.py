@@ -3,12 +3,10 @@
 import errno
 import os
 import posixpath
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from labkit.data.images import is_image
 from labkit.data.readers.label_files import DataError, place
 
 
@@ -86,28 +84,3 @@ def which_exist(relative: list[str], rows: pd.DataFrame, root: Path, *, follow_l
             raise leaves(place(rows, position), path, root)
         found.append(link is not None and (not link or (root / path).is_file()))
     return found
-
-
-def images_under(root: Path, *, below: str = "") -> Iterator[str]:
-    """Image files in a folder and its sub-folders, relative to `root`, sorted; links must stay inside.
-
-    DataError for a link that leaves the folder or leads nowhere, and for what has an image's name and is no file.
-    """
-    with os.scandir(root / below) as scan:
-        entries = sorted(scan, key=lambda entry: entry.name)
-    for entry in entries:
-        path = f"{below}/{entry.name}" if below else entry.name
-        if entry.name.startswith("."):
-            continue
-        if entry.is_symlink() and real_path(root / path) is None:
-            raise DataError(f"{root / path}: a link that leads in a circle; remove it")
-        if entry.is_symlink() and leads_out(root / path, root):
-            raise leaves(path, entry.name, root)
-        if entry.is_dir():
-            if not entry.is_symlink():  # a link inside the folder shows images that are listed anyway
-                yield from images_under(root, below=path)
-        elif is_image(entry.name):
-            if not entry.is_file():  # a pipe would be waited for without end
-                what = "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
-                raise DataError(f"{root / path}: {what}; remove it, or put the image there")
-            yield path

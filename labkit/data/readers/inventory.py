@@ -9,6 +9,7 @@ from pathlib import Path
 from labkit.data.images import DICOM, IMAGE, IMAGE_SUFFIXES, POINTER, is_image, kind_of, stem
 from labkit.data.readers.folders import leaves, real_path
 from labkit.data.readers.label_files import DataError
+from labkit.format import plural
 
 LISTS = (".csv", ".tsv", ".xlsx", ".jsonl")
 TABLES = (*LISTS, ".txt", ".json")  # in any case, at the top and one level down
@@ -51,28 +52,27 @@ class Inventory:
     others: dict[str, int]  # ending (".dcm", "" without one) -> number of files that nothing here reads
     pointers: list[str]  # images and tables that are Git LFS pointers; the images are in `images` too
     unnamed: list[str]  # names that are not UTF-8, in printable form; they are in no other list
+    astray: list[DataError]  # links that must not or cannot be followed; what they lead to is in no list
 
     def notes(self) -> list[str]:
         """What was seen and not used, with counts."""
-        notes = []
-        if self.wrapper:
-            notes.append(f"the folder holds nothing but {self.wrapper}/, so that is read")
+        notes = [f"the folder holds nothing but {self.wrapper}/, so that is read"] if self.wrapper else []
         if self.unnamed:
-            notes.append(
-                f"{len(self.unnamed):,} files or folders have a name that is not UTF-8 and were left out; rename them "
-                f"(convmv -f latin1 -t utf8 -r --notest): {_first(self.unnamed)}"
-            )
+            named = plural(len(self.unnamed), "name")
+            cure = "rename what is called so: convmv -f latin1 -t utf8 -r --notest"
+            notes.append(f"left out: {named} not in UTF-8 ({_first(self.unnamed)}); {cure}")
         if self.pointers:
-            notes.append(
-                f"{len(self.pointers):,} files are Git LFS pointers, not images (git lfs pull fetches the images): "
-                f"{_first(self.pointers)}"
-            )
+            files = plural(len(self.pointers), "Git LFS pointer")
+            notes.append(f"not images yet: {files} ({_first(self.pointers)}); git lfs pull fetches the images")
+        if self.astray:
+            notes.append(f"not followed: {plural(len(self.astray), 'link')} (the first: {self.astray[0]})")
         if self.masks:
-            notes.append(f"{len(self.masks):,} masks were left out: {_first(self.masks)}")
+            notes.append(f"left out: {plural(len(self.masks), 'mask')} ({_first(self.masks)})")
         if self.others:
             kinds = sorted(self.others.items(), key=lambda kind: (-kind[1], kind[0]))
             said = [f"{count:,} {name or 'without an ending'}{_reader(name)}" for name, count in kinds]
-            notes.append(f"{sum(self.others.values()):,} files of other kinds were left out: {', '.join(said)}")
+            files = plural(sum(self.others.values()), "file")
+            notes.append(f"left out: {files} of other kinds: {', '.join(said)}")
         return notes
 
 
@@ -92,8 +92,7 @@ def plain(name: str) -> str:
 def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:
     """Walks the folder once. `follow_links`: links that lead out of it are followed, not refused.
 
-    DataError for a link that leaves the folder (unless followed), leads nowhere or in a circle, for what has an
-    image's name and is no file, and where a table or all images are Git LFS pointers.
+    DataError where a table or all images are Git LFS pointers.
     """
     if _printable(name := root.resolve().as_posix()) != name:
         raise DataError(f"{_printable(name)}: the name of this folder is not UTF-8; rename it")
@@ -118,16 +117,23 @@ def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:
     pointers = [path.removeprefix(inside) for path, kind in kinds.items() if kind == POINTER]
     unread = {path for path in rest if not path.lower().endswith(CLUTTER)} - {inside + path for path in tables}
     others = Counter(".dcm" if kinds.get(path) == DICOM else _ending(path) for path in unread)
-    unread = set(pointers)
-    if unread and (unread & set(tables) or unread >= set(images)):
-        raise DataError(
-            f"{root}: {len(unread):,} files are Git LFS pointers, not what they stand for; run git lfs pull"
-        )
+    if pointers and (set(pointers) & set(tables) or set(pointers) >= set(images)):
+        what = f"{len(pointers):,} files are Git LFS pointers, not what they stand for"
+        raise DataError(f"{root}: {what} (the first: {pointers[0]}); run git lfs pull")
     masks = _masks(images)
     images = [path for path in images if path not in masks]
     folders = [path.removeprefix(inside) for path in walk.folders if path.startswith(inside)]
     return Inventory(
-        root / wrapper, wrapper, images, sorted(masks), tables, folders, dict(others), pointers, walk.unnamed
+        root / wrapper,
+        wrapper,
+        images,
+        sorted(masks),
+        tables,
+        folders,
+        dict(others),
+        pointers,
+        walk.unnamed,
+        walk.astray,
     )
 
 
@@ -139,6 +145,7 @@ class _Walk:
         self.files: dict[str, int] = {}
         self.folders: list[str] = []
         self.unnamed: list[str] = []
+        self.astray: list[DataError] = []
         self.followed = {real}  # folders, their links resolved
 
     def enter(self, below: str) -> None:
@@ -158,22 +165,25 @@ class _Walk:
                     self.files[path] = entry.stat().st_size
                 elif is_image(entry.name):  # a pipe would be waited for without end
                     what = "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
-                    raise DataError(f"{self.root / path}: {what}; remove it, or put the image there")
+                    self.astray.append(DataError(f"{self.root / path}: {what}; remove it, or put the image there"))
 
     def _leads_on(self, entry: os.DirEntry[str], path: str) -> bool:
-        """False for a link to a folder whose images are listed anyway; DataError for one that must not be followed."""
+        """False for a link to a folder whose images are listed anyway, and for one that must not be followed."""
         if not entry.is_symlink():
             return True
         real = real_path(self.root / path)
         if real is None:
-            raise DataError(f"{self.root / path}: a link that leads in a circle; remove it")
+            self.astray.append(DataError(f"{self.root / path}: a link that leads in a circle; remove it"))
+            return False
         outside = not real.is_relative_to(self.real)
         if outside and not self.follow_links:
-            raise leaves(path, entry.name, self.root)
+            self.astray.append(leaves(path, entry.name, self.root))
+            return False
         if not entry.is_dir():
             return True
         if outside and any(real.is_relative_to(one) or one.is_relative_to(real) for one in self.followed):
-            raise DataError(f"{self.root / path}: leads to a folder that is read already; remove this link")
+            self.astray.append(DataError(f"{self.root / path}: leads to a folder that is read already; remove it"))
+            return False
         self.followed.add(real)
         return outside
 

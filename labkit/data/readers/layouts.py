@@ -27,6 +27,7 @@ class Listing:
     looked: str
     notes: list[str] = field(default_factory=list)
     lists: dict[str, pd.DataFrame] = field(default_factory=dict)  # file name -> image_id, path as written
+    reading: dict[str, str] = field(default_factory=dict)
 
 
 def course_pairs(root: Path) -> Listing:

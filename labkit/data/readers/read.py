@@ -9,6 +9,7 @@ import pandas as pd
 
 from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts_of
 from labkit.data.images import stem
+from labkit.data.readers.inventory import take_inventory
 from labkit.data.readers.label_files import DataError, read_heading
 from labkit.data.readers.layouts import (
     COURSE_LISTS,
@@ -101,11 +102,14 @@ def _detect(root: Path, dataset: str) -> tuple[str, Listing]:
         return "one table of paths and labels", one_table(root, tables)
     if array := _array_file(root, dataset):
         return "MedMNIST array file", array_file(array)
-    if is_cnmc(root):
-        return "C-NMC files", cnmc_tree(root)
+    stock = take_inventory(root)
+    if is_cnmc(stock):
+        return "C-NMC files", cnmc_tree(stock)
     _refuse_unread_lists(root)
-    if is_class_tree(root):
-        return "one folder a class", class_tree(root)
+    if stock.astray:
+        raise stock.astray[0]
+    if is_class_tree(stock):
+        return "one folder a class", class_tree(stock)
     raise DataError(f"{root}: no known layout. It holds {_contents(root)}. Understood are:\n{LAYOUTS}")
 
 

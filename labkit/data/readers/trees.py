@@ -1,86 +1,134 @@
-"""Layouts whose labels lie in folder names, file names or array files."""
+"""Layouts whose labels lie in file names or array files: C-NMC's and MedMNIST's."""
 
 import re
 import zipfile
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from labkit.data.images import DAMAGED_ARRAY, stem
-from labkit.data.readers.folders import folders_in, images_under
+from labkit.data.images import DAMAGED_ARRAY, is_image, stem
+from labkit.data.readers.inventory import Inventory
 from labkit.data.readers.label_files import DataError
 from labkit.data.readers.layouts import Listing
-from labkit.data.readers.tables import SPLITS
+from labkit.data.readers.levels import Folder, Levels, find_levels, some, telling
+from labkit.format import plural
 
 CNMC_NAME = re.compile(r"UID_H?\d+_\d+_\d+_(all|hem)\.(bmp|png|jpe?g)", re.IGNORECASE)
 
 
-def _listing(root: Path, paths: list[str], ids: list[str], labels: list[str], splits, looked: str) -> Listing:
-    prefix = root.resolve().as_posix() + "/"
+def _listing(found: Inventory, paths: list[str], labels: list[str], splits: list[str | None]) -> Listing:
+    prefix = found.root.resolve().as_posix() + "/"
+    ids = [path.rpartition(".")[0] if is_image(path.rpartition("/")[2]) else path for path in paths]
+    ids = paths if len(set(ids)) < len(ids) else ids  # a/x.jpg beside a/x.png
     rows = pd.DataFrame({"image_id": ids, "path": [prefix + path for path in paths], "label": labels}, dtype=object)
-    return Listing(rows.assign(split=splits, found=True, file=paths, line=0), looked)
+    return Listing(rows.assign(split=splits, found=True, file=paths, line=0), str(found.root), found.notes())
 
 
-def is_cnmc(root: Path) -> bool:
+def is_cnmc(found: Inventory) -> bool:
     """Whether C-NMC's file names lie in the folder or under it."""
-    first = islice(images_under(root), 1000)  # a large folder of other images need not be walked for this
-    return any(CNMC_NAME.fullmatch(path.rpartition("/")[2]) for path in first)
+    return any(CNMC_NAME.fullmatch(path.rpartition("/")[2]) for path in found.images)
 
 
-def cnmc_tree(root: Path) -> Listing:
+def cnmc_tree(found: Inventory) -> Listing:
     """C-NMC 2019: `fold_0/all/UID_….bmp`, `fold_0/fold_0/hem/…` or the files alone; no split.
 
     The label is the folder's (`all`, `hem`) or, without one, the name's. DataError where the two disagree.
     """
     paths, labels, other = [], [], 0
-    for path in images_under(root):
+    for path in found.images:
         match = CNMC_NAME.fullmatch(path.rpartition("/")[2])
         if not match:
             other += 1
             continue
         folder = next((part for part in reversed(path.lower().split("/")[:-1]) if part in ("all", "hem")), None)
         if folder and folder != match[1].lower():
-            raise DataError(f"{root / path}: the folder says {folder}, the name {match[1]}; one of them is wrong")
+            raise DataError(f"{found.root / path}: the folder says {folder}, the name {match[1]}; one of them is wrong")
         paths.append(path)
         labels.append(match[1])
-    listing = _listing(root, paths, [stem(path) for path in paths], labels, None, str(root))
+    listing = _listing(found, paths, labels, [None] * len(paths))
+    listing.rows["image_id"] = [stem(path) for path in paths]
     if other:
         listing.notes.append(f"{other:,} images are not named UID_<subject>_<image>_<cell>_<all|hem> and were left out")
+    listing.reading |= {
+        "labels": "file names end in _all or _hem",
+        "groups": "subjects from the file names, UID_<subject>_…",
+        "split": "none: C-NMC's folds are not used",
+    }
     return listing
 
 
-def is_class_tree(root: Path) -> bool:
-    """Whether `root` has sub-folders with images in them, which then are classes or splits."""
-    return any(True for folder in folders_in(root) for _ in images_under(root, below=folder.name))
+def is_class_tree(found: Inventory) -> bool:
+    """Whether the folder has sub-folders with images in them, which then are classes or parts."""
+    return any("/" in path for path in found.images)
 
 
-def class_tree(root: Path) -> Listing:
-    """One folder a class: `class_a/x.jpg`, or `train/class_a/x.jpg` with `val`, `test`; deeper folders count too.
+def class_tree(found: Inventory, class_names: list[str] | None = None) -> Listing:
+    """One folder a class: `class_a/x.jpg`, `train/class_a/x.jpg`, `class_a/train/x.jpg`; deeper folders count too.
 
-    Images that lie in a split's folder itself have no label.
+    Images that lie in a part's folder itself have no label. `class_names`: the classes are the folders of these names,
+    at whichever level. DataError where the folders can be read in two ways, or in none.
     """
-    names = [folder.name for folder in folders_in(root)]
-    with_splits = "train" in (SPLITS.get(name.lower()) for name in names)
-    depth = 1 if with_splits else 0
-    paths, labels, splits, outside = [], [], [], 0
-    for path in images_under(root):
-        parts = path.split("/")
-        split = SPLITS.get(parts[0].lower()) if with_splits else None
-        if len(parts) < 2 or (with_splits and split is None):
-            outside += 1
+    folders = [tuple(path.split("/")[:-1]) for path in found.images]
+    told = telling(folders)
+    ways = {folder: tuple(folder[at] for at in positions) for folder, positions in told.items()}
+    levels = find_levels(found.root, {way for way in ways.values() if way}, class_names)
+    paths, labels, splits, outside = [], [], [], []
+    for path, folder in zip(found.images, folders, strict=True):
+        way = ways[folder]
+        part = way[levels.split] if levels.split is not None and len(way) > levels.split else ""
+        label = way[levels.label] if len(way) > levels.label else ""
+        if part not in levels.parts if levels.split == 0 else not label:
+            outside.append("/".join(folder))
             continue
         paths.append(path)
-        labels.append(parts[depth] if len(parts) > depth + 1 else "")
-        splits.append(split)
-    ids = [path.rpartition(".")[0] for path in paths]
-    ids = paths if len(set(ids)) < len(ids) else ids  # a/x.jpg beside a/x.png
-    listing = _listing(root, paths, ids, labels, splits, str(root))
+        labels.append(label)
+        splits.append(levels.parts.get(part))
+    listing = _listing(found, paths, labels, splits)
     if outside:
-        where = "a train, val or test folder" if with_splits else "a class folder"
-        listing.notes.append(f"{outside:,} images lie outside {where} and were left out")
+        where = "a train, val or test folder" if levels.split == 0 else "a class folder"
+        within = f" (in {some(set(outside) - {''})})" if any(outside) else ""
+        listing.notes.append(f"{len(outside):,} images lie outside {where} and were left out{within}")
+    classes = {folder[: told[folder][levels.label] + 1] for folder in ways if len(ways[folder]) > levels.label}
+    filled = {
+        way[:depth]
+        for path in (*found.images, *found.masks)
+        for way in [tuple(path.split("/"))]
+        for depth in range(len(way))
+    }
+    beside = {way[:-1] for way in classes}
+    empty = [
+        folder for folder in found.folders if (way := tuple(folder.split("/")))[:-1] in beside and way not in filled
+    ]
+    if empty:
+        listing.notes.append(f"without an image: {plural(len(empty), 'class folder')} ({some(empty)})")
+    listing.reading |= _reading(levels, told, ways, class_names)
     return listing
+
+
+def _reading(
+    levels: Levels, told: dict[Folder, list[int]], ways: dict[Folder, Folder], class_names: list[str] | None
+) -> dict[str, str]:
+    """What was taken for labels, split and groups, and why."""
+
+    def names(level: int) -> str:
+        return some({way[level] for way in ways.values() if len(way) > level})
+
+    why = "class_names lists them" if class_names else "no other level of folders can be the classes"
+    reading = {"labels": f"the names of the folders {names(levels.label)}: {why}"}
+    reading["split"] = (
+        f"the folders {some(levels.parts)}" if levels.parts else "none: no folder is called train or test"
+    )
+    for at, kind in enumerate(levels.kinds):
+        if kind == "person":
+            level = next(told[folder][at] for folder, way in ways.items() if len(way) > at)
+            pattern = "^" + "[^/]+/" * level + "(?P<group>[^/]+)/"
+            reading["groups"] = f"none; the folders {names(at)} may be patients: group_pattern: '{pattern}' takes them"
+        elif kind == "download" and at < levels.label:
+            reading["split"] += f"; the folders {names(at)} are numbered parts of a download and not used"
+        elif kind in ("part", "mixed") and levels.split is None and at != levels.label:
+            reading["split"] = f"none: not every image lies in a part, {names(at)}"
+    return reading
 
 
 def array_files(root: Path) -> list[Path]:

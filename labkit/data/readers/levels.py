@@ -1,0 +1,194 @@
+"""Folders in folders: which level names the class, which one the part (train, val, test), and which is neither.
+
+Where the folders can be read in two ways, both are named with the parameter that decides.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.data.readers.inventory import IMAGE_FOLDER, MASK_FOLDER, plain
+from labkit.data.readers.label_files import DataError
+from labkit.data.readers.tables import SPLITS
+
+PART_WORD = re.compile(rf"({'|'.join(sorted(SPLITS, key=len, reverse=True))})(set|data|images)?")
+BESIDE_A_PART = re.compile(r"set|data|dataset|images?|imgs?|split|part|folder|[a-z]|\d+")  # a. Training Set
+DOWNLOAD = {"part", "fold", "batch", "chunk", "shard", "set", "archive", "zip", "folder", "data", "dataset", "images"}
+PERSON = {"patient", "pat", "subject", "subj", "sub", "case", "person", "participant", "id", "p", "s"}
+FEW = 20  # classes; more folders that differ by a number only are patients
+Folder = tuple[str, ...]  # the names on the way to an image
+
+
+@dataclass(frozen=True)
+class Levels:
+    """`label`: which folder on the way to an image is its class; `split`: which is its part, if one is."""
+
+    label: int
+    split: int | None
+    parts: dict[str, str]  # folder name -> train, val, test, unlabeled
+    kinds: list[str]  # of each level: class, part, mixed, download (numbered parts of one) or person
+
+
+def telling(folders: Iterable[Folder]) -> dict[Folder, list[int]]:
+    """Positions of the names that say something: not one alone in its folder and called images, or as that folder."""
+    holding = set(folders)
+    inside = _inside(holding)
+
+    def says_nothing(above: Folder, name: str) -> bool:
+        generic = IMAGE_FOLDER.fullmatch(plain(name)) or (above and plain(name) == plain(above[-1]))
+        return bool(generic) and len(inside[above]) == 1 and above not in holding
+
+    return {
+        way: [at for at, name in enumerate(way) if not says_nothing(way[:at], name)] or [0][: len(way)]
+        for way in holding
+    }
+
+
+def _inside(folders: set[Folder]) -> dict[Folder, set[str]]:
+    """The names of the folders in each folder."""
+    inside: defaultdict[Folder, set[str]] = defaultdict(set)
+    for folder in folders:
+        for depth, name in enumerate(folder):
+            inside[folder[:depth]].add(name)
+    return inside
+
+
+def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None) -> Levels:
+    """The levels of the folders (shortened) that hold images. DataError where they can be read in two ways, or in none.
+
+    `class_names`: the level that has most of these names is the class.
+    """
+    names = [{folder[at] for folder in folders if len(folder) > at} for at in range(max(map(len, folders)))]
+    kinds, first = [_kind(root, level) for level in names], _parts(names[0])
+    if kinds[0] == "mixed" and "train" in first.values() and any(way[0] in first and way[1:] for way in folders):
+        kinds[0] = "part"  # what lies beside train/ is left out
+    if class_names:
+        wanted = {plain(name) for name in class_names}
+        held = [sum(plain(name) in wanted for name in level) for level in names]
+        if not any(held):
+            raise DataError(f"{root}: no folder is called {some(class_names)}; class_names must name class folders")
+        label = held.index(max(held))
+        split = next((at for at, kind in enumerate(kinds) if kind == "part" and at != label), None)
+        if split and any(label < len(folder) <= split for folder in folders):
+            split = None
+        return Levels(label, split, _parts(names[split]) if split is not None else {}, kinds)
+    _refuse_copies(root, folders)
+    if "mixed" in kinds:
+        at = kinds.index("mixed")
+        parts, classes = _parts(names[at]), sorted(names[max(0, at - 1)])
+        raise DataError(
+            f"{root}: the folders {some(parts)} may be parts of the data or, as {some(names[at] - set(parts))} beside "
+            f"them, classes; move one kind elsewhere, or say which are the classes: class_names: [{', '.join(classes)}]"
+        )
+    folders = {way for way in folders if kinds[0] != "part" or way[0] in first}
+    split = kinds.index("part") if "part" in kinds else None
+    if kinds.count("part") > 1 or (split and "download" in kinds[:split]):
+        shown = " and ".join(f"{some(names[at])}/" for at, kind in enumerate(kinds) if kind in ("part", "download"))
+        raise DataError(f"{root}: {shown} are parts in parts; give the one to read as data folder")
+    if "class" not in kinds:
+        what = {"part": "parts of the data", "download": "numbered parts of a download", "person": "patients"}[kinds[0]]
+        raise DataError(
+            f"{root}: the folders {some(names[0])} look like {what}, and no folders of classes are in them; put each "
+            "class into a folder of its own, write labels.csv (path,label), or set class_names if these are the classes"
+        )
+    label = kinds.index("class")
+    names[label] = {folder[label] for folder in folders if len(folder) > label}
+    odd = {name for name in names[label] if _is_no_class(name)}
+    if odd:
+        raise DataError(
+            f"{root}: the folders {some(odd)} may be classes beside {some(names[label] - odd) or 'no other'}, or hold "
+            "parts or masks of the images; move them elsewhere, or say which are the classes: class_names: "
+            f"[{', '.join(sorted(names[label]))}]"
+        )
+    if split and (loose := [folder for folder in folders if label < len(folder) <= split]):
+        raise DataError(
+            f"{root}: {some(names[split])} are parts, but images of {'/'.join(sorted(loose)[0])}/ lie in none; move "
+            f"them into one, or leave the parts unread: class_names: [{', '.join(sorted(names[label]))}]"
+        )
+    _refuse_other_classes(root, {folder for folder in folders if len(folder) > label}, label, names, kinds)
+    return Levels(label, split, _parts(names[split]) if split is not None else {}, kinds)
+
+
+def _kind(root: Path, names: set[str]) -> str:
+    """What the folders of one level are: part, mixed (some are), download, person or class."""
+    if parts := _parts(names):
+        rests = {_part_word(name)[1] for name in parts} - {""}
+        if len(rests) > 1:
+            raise DataError(f"{root}: the folders {some(parts)} join a part and a class; move them to train/<class>/ …")
+        return "part" if len(parts) == len(names) else "mixed"
+    numbered = [re.fullmatch(r"(.*?) ?(\d+)", plain(name)) for name in names]
+    before = {found[1] if found else None for found in numbered}
+    words = set((next(iter(before)) or "").split())
+    if len(before) > 1 or None in before:
+        return "download" if all(set(plain(name).split()) <= DOWNLOAD for name in names) else "class"
+    if words & DOWNLOAD:
+        return "download"
+    numbers = sorted(int(found[2]) for found in numbered if found)
+    grades = words or numbers in (list(range(len(names))), list(range(1, len(names) + 1)))
+    return "person" if words & PERSON or len(names) > FEW or not grades else "class"
+
+
+def _parts(names: set[str]) -> dict[str, str]:
+    """Those of the names that are parts, with their split: alone a part's word, or alike but for that word."""
+    alike: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for name in sorted(names):
+        split, rest = _part_word(name)
+        if split:
+            alike[rest][name] = split
+    found = [parts for rest, parts in alike.items() if not rest or len(set(parts.values())) > 1]
+    return {name: split for parts in found for name, split in parts.items()}
+
+
+def _part_word(name: str) -> tuple[str, str]:
+    """The split that a folder name has the word of (empty if it has none, or two), and what else it says."""
+    words = plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)).split()
+    found = [match for word in words if (match := PART_WORD.fullmatch(word))]
+    rest = [word for word in words if not PART_WORD.fullmatch(word) and not BESIDE_A_PART.fullmatch(word)]
+    return (SPLITS[found[0][1]] if len(found) == 1 else "", " ".join(rest))
+
+
+def _is_no_class(name: str) -> bool:
+    text = plain(name)
+    numbered = re.search(r"\b(part|fold|batch|chunk|shard) ?\d+$", text)
+    return bool(numbered or IMAGE_FOLDER.fullmatch(text) or MASK_FOLDER.fullmatch(text))
+
+
+def _refuse_copies(root: Path, folders: set[Folder]) -> None:
+    """DataError for a folder that holds folders named like those beside it."""
+    inside = _inside(folders)
+    for above, names in sorted(inside.items()):
+        for name in sorted(names):
+            again = {other for other in inside.get((*above, name), set()) & (names - {name}) if not other.isdigit()}
+            if len(again) > 1 or (again and again == inside[(*above, name)]):
+                copy = "/".join((*above, name))
+                raise DataError(
+                    f"{root}: {copy}/ holds folders named like those beside it ({some(again)}), so it is a copy or no "
+                    f"class; move it elsewhere, or give {root / copy} as data folder"
+                )
+
+
+def _refuse_other_classes(
+    root: Path, folders: set[Folder], label: int, names: list[set[str]], kinds: list[str]
+) -> None:
+    """DataError where folders below the classes may be the classes: shared by them, or a few in each."""
+    for at in [at for at in range(label + 1, len(names)) if kinds[at] == "class"]:
+        below: defaultdict[str, set[str]] = defaultdict(set)
+        for folder in folders:
+            below[folder[label]].add(folder[at] if len(folder) > at else "")
+        deep = {name: held for name, held in below.items() if "" not in held}  # without an image above that level
+        within = {name for held in deep.values() for name in held}
+        shared = [name for name in within if sum(name in held for held in deep.values()) > 1]
+        few = len(within) <= FEW and all(len(held) > 1 for held in deep.values())
+        if len(within) > 1 and (few or 2 * len(shared) >= len(within)):
+            raise DataError(
+                f"{root}: the classes may be the folders {some(below)} or, in them, {some(within)}; say which: "
+                f"class_names: [{', '.join(sorted(below))}] or class_names: [{', '.join(sorted(within))}]"
+            )
+
+
+def some(names: Iterable[str]) -> str:
+    """The first names, for a message."""
+    shown = sorted(names)
+    return ", ".join(shown[:5]) + ", …" * (len(shown) > 5)
