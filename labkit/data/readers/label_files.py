@@ -5,27 +5,121 @@ Rows carry `file` and `line` until the image table is made, so that later compla
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-COLUMN_NAMES = {  # lower-cased heading of a CSV file -> what it holds
-    **dict.fromkeys(("path", "file", "filename", "file_name", "image_path", "image"), "path"),
-    **dict.fromkeys(("label", "level", "grade", "class", "diagnosis"), "label"),
-    **dict.fromkeys(("group", "patient", "subject", "patient_id", "subject_id"), "group"),
-    **dict.fromkeys(("side", "eye"), "side"),
-    **dict.fromkeys(("split", "set", "subset"), "split"),
-    "image_id": "image_id",
+from labkit.data.images import is_image
+from labkit.params import DataParams
+
+PATIENT = ("patient", "patient_id", "subject", "subject_id", "participant", "participant_id", "mrn", "pid")
+# What a column may hold -> headings that say so, the surer ones first; case, spaces, `_`, `-` and dots do not count.
+HEADINGS = {
+    "path": ("path", "image_path", "file_path", "filename", "file", "image_file", "image", "image_name", "image_index")
+    + ("img", "img_name", "images", "id_code", "isic_id", "image_id", "name", "id"),
+    "label": ("label", "labels", "level", "grade", "class", "diagnosis", "dx", "target", "category")
+    + ("finding_labels", "retinopathy_grade"),
+    "group": (*PATIENT, "group", "lesion", "lesion_id", "case_id", "study_id", "exam_id", "visit", "visit_id"),
+    "side": ("side", "eye", "laterality"),
+    "split": ("split", "set", "subset", "partition", "fold", "is_valid", "phase", "usage"),
+    "image_id": ("image_id",),
 }
-# the one heading that a course file may have; a first row that is none of these is data
-ONE_COLUMN_HEADINGS = {*COLUMN_NAMES, "images", "img", "img_name", "image_name", "name", "id", "labels", "target"}
+WEAK = ("imageid", "name", "id")  # these name an image only where such a file is there
+PREDICTED = re.compile(r"submission|predict", re.IGNORECASE)  # names of files that no one has labelled
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "holdout"), "test"),
+    **dict.fromkeys(("unlabeled", "unlabelled"), "unlabeled"),
+}
 END = "end of the file"  # a last row: a quote that is never closed swallows it
 
 
 class DataError(ValueError):
     """Files that cannot be read as a data set; the message names the file, the value and the cure."""
+
+
+def plain_heading(text: str) -> str:
+    """`Patient ID`, `patient_id` and `PatientID` alike."""
+    return re.sub(r"[\W_]+", "", text.casefold())
+
+
+RANKS = {role: {plain_heading(name): rank for rank, name in enumerate(names)} for role, names in HEADINGS.items()}
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A file of rows, by its first row. `name` is relative to the data folder."""
+
+    path: Path
+    name: str
+    heading: list[str]  # as written
+    separator: str
+    roles: dict[str, list[int]]  # what a column may hold -> positions, the surest first
+    unread: str = ""  # why it cannot be a list of labels, and the cure
+
+    @property
+    def lists_labels(self) -> bool:
+        """Whether it has what may be a path and a label column, and does not say that it holds predictions."""
+        return not self.unread and {"path", "label"} <= set(self.roles)
+
+    @property
+    def headless(self) -> bool:
+        """Whether the first row is an image already and names no column."""
+        return any(is_image(text.replace("\\", "/").rpartition("/")[2]) for text in self.heading)
+
+    @property
+    def weak(self) -> bool:
+        """Whether no heading is sure to name an image, so that only files which are there can tell."""
+        return all(plain_heading(self.heading[position]) in WEAK for position in self.roles.get("path", []))
+
+    @property
+    def part(self) -> str | None:
+        """The split that its name or folder says."""
+        return part_of(self.name)
+
+    def column(self, role: str) -> str:
+        """The heading of the surest column of that role."""
+        return self.heading[self.roles[role][0]]
+
+
+def part_of(name: str) -> str | None:
+    """`train` of trainLabels.csv, `test` of `b. Testing Set/x`; None where it says none, or two."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    parts = {SPLITS[word.lower()] for word in words if word.lower() in SPLITS}
+    return parts.pop() if len(parts) == 1 else None
+
+
+def look_into(root: Path, name: str, params: DataParams) -> LabelFile:
+    """What the first row of a file tells. DataError where a column that the parameters name is there twice."""
+    path = root / name
+    chosen = name == params.labels
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods", ".parquet", ".json"):
+        return LabelFile(path, name, [], "", {}, "labkit reads no such file; save it as CSV (UTF-8)")
+    try:
+        heading, separator = read_heading(path)
+    except DataError as error:
+        return LabelFile(path, name, [], "", {}, str(error).removeprefix(f"{path}: ").removeprefix(f"{path}, "))
+    plain = [plain_heading(text) for text in heading]
+    roles = {}
+    for role, ranks in RANKS.items():
+        asked = getattr(params, f"{role}_column", None)
+        if asked is not None:
+            ranks = {plain_heading(asked): 0}
+        places = sorted((ranks[text], position) for position, text in enumerate(plain) if text in ranks)
+        if asked is not None and len(places) > 1:
+            places = [(rank, position) for rank, position in places if heading[position] == asked] or places
+        if places:
+            roles[role] = [position for _, position in places]
+    unread = ""
+    outputs = [text for text in plain if re.fullmatch(r"logit\d+|score|probability.*|p\d", text)]
+    if not chosen and (PREDICTED.search(path.stem) or (outputs and "prediction" in plain) or "logit0" in plain):
+        unread = f"it holds predictions or a form for them, not labels (labels: {name} reads it nevertheless)"
+    return LabelFile(path, name, heading, separator, roles, unread)
 
 
 def read_text(path: Path) -> str:
@@ -63,69 +157,63 @@ def read_column(path: Path) -> pd.Series:
         if "," in value or ";" in value:
             raise DataError(f"{path}, row {row}: {value!r} has more than the one column expected; remove the others")
     column = pd.Series(values, index=pd.RangeIndex(1, len(values) + 1), dtype=object)
-    return column.iloc[1:] if values and values[0].lower() in ONE_COLUMN_HEADINGS else column
+    headed = bool(values) and any(plain_heading(values[0]) in RANKS[role] for role in ("path", "label"))
+    return column.iloc[1:] if headed else column
 
 
 def read_heading(path: Path) -> tuple[list[str], str]:
-    """The first line's columns (stripped, lower-cased) and the character between them."""
+    """The first line's columns (stripped) and the character between them; "" for JSON, an object a line."""
     with path.open("rb") as file:
         raw = file.readline(65536)
     text = raw.decode("utf-8-sig", errors="replace")
     if "\0" in text:  # UTF-16, whose newline is no single byte
         text = read_text(path).partition("\n")[0]
     text = re.split(r"[\r\n]", text, maxsplit=1)[0]  # old Macs end a line with \r alone
+    if path.suffix.lower() == ".jsonl":
+        return list(_json_row(path, 1, text)), ""
     separator = max(",;\t", key=text.count)
-    return [name.strip().lower() for name in next(csv.reader([text], delimiter=separator), [])], separator
+    return [name.strip() for name in next(csv.reader([text], delimiter=separator), [])], separator
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """The known columns (`COLUMN_NAMES`) of a CSV file with a header row, as stripped text, with `file` and `line`.
+def read_rows(file: LabelFile) -> pd.DataFrame:
+    """All columns of a label file by position (0, 1, …) as stripped text, with `file` and `line`.
 
-    Rows in which all of them are blank are left out. DataError for a row of too many or too few columns, an open quote,
-    a line break in a value, two label columns that disagree, and an empty path.
+    Rows in which all columns of a known role are blank are left out. DataError for a row of too many or too few
+    columns, an open quote and a line break in a value of a known role.
     """
-    heading, separator = read_heading(path)
-    labels = [position for position, name in enumerate(heading) if COLUMN_NAMES.get(name) == "label"]
-    known: dict[str, int] = {}
-    for position, name in enumerate(heading):
-        if name in COLUMN_NAMES:
-            known.setdefault(COLUMN_NAMES[name], position)  # the first of two that mean the same
-    least = 1 + max(known.values(), default=0)
+    width, known = len(file.heading), {position: role for role in file.roles for position in file.roles[role]}
+    least = 1 + max(known, default=0)
     lines, kept = [], []
-    for line, row in _records(path, separator):
+    for line, row in _records(file):
         if not any(row):
             continue
-        if not least <= len(row) <= len(heading):
+        if not least <= len(row) <= width:
             if any("\n" in value for value in row):
-                raise _open_quote(path, line)
-            cure = f"fill it up, or quote a value that holds a {separator!r}"
-            raise DataError(f"{path}, row {line}: {len(row)} columns, but the first row has {len(heading)}; {cure}")
-        row += [""] * (len(heading) - len(row))
-        for name, position in known.items():
+                raise _open_quote(file.path, line)
+            cure = f"fill it up, or quote a value that holds a {file.separator!r}"
+            raise DataError(f"{file.path}, row {line}: {len(row)} columns, but the first row has {width}; {cure}")
+        row += [""] * (width - len(row))
+        for position, role in known.items():
             if "\n" in row[position]:  # a quote that is opened by mistake swallows rows up to the next one
                 raise DataError(
-                    f'{path.name}, row {line}: a line break in the {name}; a quote (") is missing or too many'
+                    f'{file.name}, row {line}: a line break in the {role}; a quote (") is missing or too many'
                 )
-        for other in labels[1:]:
-            if row[other] != row[labels[0]]:  # which of the two is meant cannot be guessed
-                first = f"column {labels[0] + 1} ({heading[labels[0]]}) says {row[labels[0]]!r}"
-                second = f"column {other + 1} ({heading[other]}) {row[other]!r}"
-                raise DataError(
-                    f"{path.name}, row {line}: {first}, {second}, and both may be the label; rename the wrong one"
-                )
-        values = [row[position] for position in known.values()]
-        if any(values):
-            if "path" in known and not row[known["path"]]:
-                raise DataError(f"{path.name}, row {line}: the path is empty; fill it in")
-            kept.append(values)
+        if any(row[position] for position in known):
+            kept.append(row)
             lines.append(line)
     # object, not pandas' str: its str methods are no faster, and lists of plain strings are
-    return pd.DataFrame(kept, columns=list(known), dtype=object).assign(line=lines, file=path.name)
+    return pd.DataFrame(kept, columns=range(width), dtype=object).assign(line=lines, file=file.name)
 
 
-def _records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _records(file: LabelFile) -> Iterator[tuple[int, list[str]]]:
     """The rows below the first, stripped, by number; DataError for a quote that is never closed."""
-    reader = csv.reader(io.StringIO(f"{read_text(path)}\n{END}"), delimiter=separator)
+    text = read_text(file.path)
+    if not file.separator:
+        for line, one in enumerate(text.split("\n"), 1):
+            found = _json_row(file.path, line, one) if one.strip() else {}
+            yield line, [str("" if found.get(name) is None else found[name]).strip() for name in file.heading]
+        return
+    reader = csv.reader(io.StringIO(f"{text}\n{END}"), delimiter=file.separator)
     line, last = 0, []
     try:
         for row in reader:
@@ -133,9 +221,19 @@ def _records(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
                 yield line, last
             line, last = line + 1, [value.strip() for value in row]
     except csv.Error:  # a value of more than 128 KiB
-        raise _open_quote(path, line + 1) from None
+        raise _open_quote(file.path, line + 1) from None
     if last != [END]:
-        raise _open_quote(path, line)
+        raise _open_quote(file.path, line)
+
+
+def _json_row(path: Path, line: int, text: str) -> dict:
+    try:
+        row = json.loads(text)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise DataError(f"{path}, row {line}: no JSON object; write one in each line, or save the list as CSV")
+    return row
 
 
 def _open_quote(path: Path, line: int) -> DataError:

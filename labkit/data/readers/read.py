@@ -1,6 +1,7 @@
 """Any of the known layouts to the one image table; what is odd about the data is told in notes, never swallowed."""
 
 import re
+import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,36 +10,40 @@ import pandas as pd
 
 from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts_of
 from labkit.data.images import stem
-from labkit.data.readers.inventory import take_inventory
-from labkit.data.readers.label_files import DataError, read_heading
+from labkit.data.readers.inventory import Inventory, take_inventory
+from labkit.data.readers.label_files import DataError, LabelFile, look_into
 from labkit.data.readers.layouts import (
     COURSE_LISTS,
     RELEASE_INDEX,
     Listing,
-    columns_of,
-    columns_with_header,
     course_pairs,
-    kaggle_labels,
-    label_tables,
-    one_table,
-    split_tables,
+    from_files,
+    label_files,
+    refuse_unread,
 )
+from labkit.data.readers.patients import one_spelling, unknown_groups, why_unknown
 from labkit.data.readers.tables import with_labels, without_repeats
 from labkit.data.readers.trees import array_file, array_files, class_tree, cnmc_tree, is_class_tree, is_cnmc
 from labkit.params import DataParams
 
 COLUMNS = ["image_id", "path", "label", "group", "side", "split"]
 SIDES = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
-MEANT = ("train.csv", "labels.csv")  # names that say: the labels stand here
 ENOUGH = 0.9  # of the file names must have a data set's form for it to be guessed
 RELEASE = "the full release"  # how a note speaks of it
-LAYOUTS = """  train_img.csv, train_label.csv, test_img.csv, test_label.csv (no header row) and a folder of .jpeg files
-  trainLabels.csv (image,level) and a folder of .jpeg files
-  train.csv, valid.csv (Path,label) and *_test.csv (Path)
-  any one CSV file with a path and a label column
+LAYOUTS = """  a table (csv, tsv, txt, jsonl) with a path and a label column, there or one folder down; or one for each split
+  (train.csv, valid.csv, test.csv); lists of test images may have no label column
+  train_img.csv, train_label.csv, test_img.csv, test_label.csv (no header row) and a folder of .jpeg files
   C-NMC's fold_0/all/UID_1_1_1_all.bmp, or the UID_ files alone
   one folder a class, or train/ (and val/, test/) with one folder a class
   a MedMNIST .npz file"""
+COURSE, KAGGLE, CNMC, ARRAYS = (
+    "course image and label lists",
+    "Kaggle trainLabels.csv",
+    "C-NMC files",
+    "MedMNIST array file",
+)
+ONE_TABLE = "one table of paths and labels"
+BY_SPLIT = "tables by split (train.csv, valid.csv, test lists)"
 
 
 @dataclass(frozen=True)
@@ -68,67 +73,130 @@ def read(params: DataParams, root: Path | str, *, require_images: bool = True) -
     classes, an image with two labels, a path out of the folder, or no image at all; ValueError for an unknown data set.
     """
     known, root = facts_of(params), Path(root).absolute()
-    if not root.exists():
-        raise DataError(f"{root}: there is no such folder; set the data folder of {known.name} to where its files are")
-    layout, listing = _detect(root, known.name)
-    notes = listing.notes
+    layout, listing, root = _detect(params, root)
+    notes, reading = listing.notes, listing.reading
     if listing.rows.empty:
         raise DataError(f"{root}: no images are listed ({layout})")
-    rows, classes, mixed = with_labels(listing.rows, known.classes, known.aliases)
-    known = replace(known, classes=classes)
+    rows, known, mixed, reading["classes"] = with_labels(listing.rows, known, params)
     rows, repeats = without_repeats(rows)
     notes += [*mixed, *repeats]
     if require_images:
         rows = _with_files(rows, listing, root, notes)
-    table = _image_table(rows, known, notes)
+    table = _image_table(rows, known, params, root, listing)
     notes += _unlike_the_release(table, known)
-    return ImageData(table, known, root, layout, notes, listing.lists)
+    reading = {name: reading.get(name, "") for name in ("layout", "labels", "groups", "split", "classes")}
+    return ImageData(table, known, root, layout, notes, listing.lists, reading)
 
 
-def _detect(root: Path, dataset: str) -> tuple[str, Listing]:
-    """The layout by what lies in the folder, and its rows. DataError lists what is there and what is understood."""
-    if root.is_file() and root.suffix != ".npz":
-        raise DataError(f"{root}: a file that is no .npz; give the folder that holds the data")
+def _detect(params: DataParams, root: Path) -> tuple[str, Listing, Path]:
+    """The layout by what lies in the folder, its rows, and the folder in which the data begins: decided here, once.
+
+    DataError lists what is there and what is understood, or what could be meant and the parameter that decides.
+    """
+    if not root.exists():
+        raise DataError(
+            f"{root}: there is no such folder; set the data folder of {params.dataset} to where its files are"
+        )
     if root.is_file():
-        return "MedMNIST array file", array_file(root)
-    if any((root / name).is_file() for pair in COURSE_LISTS.values() for name in pair):
-        return "course image and label lists", course_pairs(root)
-    if (root / "trainLabels.csv").is_file():
-        return "Kaggle trainLabels.csv", kaggle_labels(root)
-    train = root / "train.csv"
-    if train.is_file() and {"path", "label"} <= set(columns_with_header(train)):
-        return "tables by split (train.csv, valid.csv, test lists)", split_tables(root)
-    if tables := label_tables(root):
-        return "one table of paths and labels", one_table(root, tables)
-    if array := _array_file(root, dataset):
-        return "MedMNIST array file", array_file(array)
-    stock = take_inventory(root)
-    if is_cnmc(stock):
-        return "C-NMC files", cnmc_tree(stock)
-    _refuse_unread_lists(root)
-    if stock.astray:
+        if root.suffix != ".npz":
+            raise DataError(f"{root}: a file that is no .npz; give the folder that holds the data")
+        return ARRAYS, _told(_arrays(root), f"{ARRAYS}: {root.name}"), root
+    stock = take_inventory(root, follow_links=params.follow_links)
+    files = [look_into(stock.root, name, params) for name in stock.tables if name != RELEASE_INDEX]
+    files = [file for file in files if file.path.suffix.lower() != ".txt" or "path" in file.roles or file.headless]
+    layout, why, listing = _choose(params, stock, files)
+    if layout in (COURSE, KAGGLE, BY_SPLIT, ONE_TABLE):
+        listing.notes += stock.notes()
+    used = {*listing.rows["file"], *listing.lists, *(name for pair in COURSE_LISTS.values() for name in pair)}
+    listing.notes += [f"{file.name} was not read: {_why_not(file)}" for file in files if file.name not in used]
+    return layout, _told(listing, f"{layout}: {why}"), stock.root
+
+
+def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tuple[str, str, Listing]:
+    """The layout, why it is taken, and its rows."""
+    root, course = stock.root, {name for pair in COURSE_LISTS.values() for name in pair} & set(stock.tables)
+    if params.labels and params.labels != ".":
+        if not (root / params.labels).is_file():
+            raise DataError(f"{root / params.labels}: no such file; labels names a label file in the data folder")
+        file = look_into(root, params.labels, params)
+        refuse_unread([file], params)
+        return ONE_TABLE, "the parameter labels names it", from_files([file], [], stock, params)
+    if not params.labels:
+        if course:
+            return COURSE, f"{', '.join(sorted(course))} are there", course_pairs(stock, params)
+        refuse_unread([file for file in files if file.headless and file.part], params)
+        if chosen := label_files(files, stock):
+            lists = [
+                file for file in files if file.part == "test" and "path" in file.roles and "label" not in file.roles
+            ]
+            lists = [file for file in lists if not file.unread] if chosen[0].part == "train" else []
+            listing = from_files(chosen, lists, stock, params)
+            names = ", ".join(file.name for file in [*chosen, *lists])
+            if len(chosen) + len(lists) > 1:
+                return BY_SPLIT, f"{names} have path and label columns, and names of splits", listing
+            layout = KAGGLE if names == "trainLabels.csv" else ONE_TABLE
+            return layout, f"{names} has a path and a label column", listing
+        if array := _array_file(stock, params.dataset):
+            return ARRAYS, f"{array.name} holds train_images and train_labels", _arrays(array)
+        if is_cnmc(stock):
+            return CNMC, "the files are named UID_<subject>_<image>_<cell>_<all|hem>", cnmc_tree(stock)
+        refuse_unread(files, params)
+    if stock.astray:  # of a label list only the listed images count, here all
         raise stock.astray[0]
     if is_class_tree(stock):
-        return "one folder a class", class_tree(stock)
+        why = "labels: . asks for the folder names" if params.labels else "no list of labels, and sub-folders with images"
+        return "one folder a class", why, _class_tree(stock, params, files)
     raise DataError(f"{root}: no known layout. It holds {_contents(root)}. Understood are:\n{LAYOUTS}")
 
 
-def _refuse_unread_lists(root: Path) -> None:
-    """Where a list of labels is there but cannot be read as one, folder names must not be taken for the labels."""
-    for path in sorted(root.glob("*.csv")):
-        columns = set(columns_of(path))
-        if path.name in MEANT or columns & {"path", "label"}:
-            missing = " and no column ".join(sorted({"path", "label"} - columns))
-            shown = ", ".join(read_heading(path)[0])[:200] or "nothing"
-            raise DataError(f"{path}, row 1: no column {missing}, it holds {shown}; name the columns: path,label")
+def _arrays(path: Path) -> Listing:
+    listing = array_file(path)
+    listing.reading["labels"] = f"the arrays train_labels, val_labels and test_labels of {path.name}"
+    return listing
 
 
-def _array_file(root: Path, dataset: str) -> Path | None:
-    files = array_files(root)
+def _class_tree(stock: Inventory, params: DataParams, files: list[LabelFile]) -> Listing:
+    try:
+        return class_tree(stock, params.class_names)
+    except DataError as error:
+        lists = "".join(f"\n{file.name} was not read: {_why_not(file)}" for file in files)
+        raise DataError(f"{error}{lists}") from None
+
+
+def _told(listing: Listing, why: str) -> Listing:
+    listing.reading["layout"] = why
+    return listing
+
+
+def _why_not(file: LabelFile) -> str:
+    if file.unread:
+        return file.unread
+    if file.lists_labels:
+        return f"labels: {file.name} reads it instead"
+    missing = " and ".join(sorted({"path", "label"} - set(file.roles)))
+    return f"no column for {missing} among {', '.join(file.heading)[:100] or 'none'}"
+
+
+def _array_file(stock: Inventory, dataset: str) -> Path | None:
+    """The MedMNIST file of the folder; another `.npz` is none, unless there is nothing else."""
+    files = array_files(stock.root)
+    if stock.images:
+        files = [path for path in files if _holds_labels(path)]
     named = [path for path in files if path.stem.split("_")[0] == dataset]
     if len(files) > 1 and len(named) != 1:
-        raise DataError(f"{root}: {', '.join(path.name for path in files)}; give the .npz file itself as data folder")
+        raise DataError(
+            f"{stock.root}: {', '.join(path.name for path in files)}; give the .npz file itself as data folder"
+        )
+    if files and stock.images:
+        raise DataError(
+            f"{stock.root}: {files[0].name} and {len(stock.images):,} image files; give the .npz file itself as data "
+            "folder, or set labels: . to take the folder names"
+        )
     return (named or files or [None])[0]
+
+
+def _holds_labels(path: Path) -> bool:
+    return zipfile.is_zipfile(path) and "train_labels.npy" in zipfile.ZipFile(path).namelist()
 
 
 def _contents(root: Path) -> str:
@@ -153,16 +221,18 @@ def _with_files(rows: pd.DataFrame, listing: Listing, root: Path, notes: list[st
     return rows.loc[found].reset_index(drop=True)
 
 
-def _image_table(rows: pd.DataFrame, known: DatasetFacts, notes: list[str]) -> pd.DataFrame:
+def _image_table(
+    rows: pd.DataFrame, known: DatasetFacts, params: DataParams, root: Path, listing: Listing
+) -> pd.DataFrame:
     """The columns of the image table in their types, by image_id; adds group, side and what is to be said of them.
 
     Sorted here, for good: batches follow the table's order, which must not hang on the order of a label file's rows.
     """
+    notes = listing.notes
     rows = rows.sort_values("image_id", ignore_index=True)
     table = pd.DataFrame({name: rows.get(name, pd.NA) for name in COLUMNS})
     text = [name for name in COLUMNS if name != "label"]
     table = table.astype(dict.fromkeys(text, "string") | {"label": "Int64"})
-    table["group"] = table["group"].replace("", pd.NA)
     unlabelled = table["label"].isna().to_numpy()
     lost = unlabelled & table["split"].isin(["train", "val", "test"]).to_numpy(bool)
     if lost.any():
@@ -179,26 +249,40 @@ def _image_table(rows: pd.DataFrame, known: DatasetFacts, notes: list[str]) -> p
         table["side"] = written.str.lower().map(SIDES).astype("string")
         if odd := written[table["side"].isna() & (written != "")].tolist():
             notes.append(f"{len(odd):,} sides are neither left nor right and were left out (the first: {odd[0]!r})")
-    if known.group_pattern and "group" not in rows:
-        pattern = re.compile(known.group_pattern, re.IGNORECASE)
-        matches = [pattern.search(stem(path)) for path in rows["path"].tolist()]
-        table["group"] = pd.array([match["group"].upper() if match else None for match in matches], dtype="string")
-        if "side" in pattern.groupindex and "side" not in rows:
-            table["side"] = pd.array([match["side"].lower() if match else None for match in matches], dtype="string")
-    notes += unknown_groups(table, known)
+    prefix = f"{root.resolve().as_posix()}/"
+    paths = [path.removeprefix(prefix) for path in rows["path"].tolist()]
+    if params.group_pattern or (known.group_pattern and "group" not in rows):
+        _groups_by_name(table, known, params, paths, listing)
+    table["group"] = pd.array(one_spelling(table["group"].tolist(), known.group_name, notes), dtype="string")
+    told = listing.reading.pop("groups", "")
+    why = "no column or file name tells it"
+    if told.startswith("none") or not told:
+        why = why_unknown(paths, told.partition("; ")[2])
+        told = told or f"none: {why}"
+    listing.reading["groups"] = told
+    notes += unknown_groups(table, known, why)
+    own = [part for part in ("train", "val", "test") if (table["split"] == part).any()]
+    listing.reading.setdefault("split", f"the data's own: {', '.join(own)}" if own else "none of its own; it is drawn")
     return table
 
 
-def unknown_groups(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
-    """The note on images whose group is unknown; none where there are none."""
-    unknown = int(table["group"].isna().to_numpy().sum())
-    if not unknown:
-        return []
-    which = "" if unknown == len(table) else f" of {unknown:,} of {len(table):,} images"
-    return [
-        f"{known.group_name}s unknown{which}: neither a column nor the file names tell them, so whether one "
-        f"{known.group_name}'s images are on both sides of a split cannot be checked"
-    ]
+def _groups_by_name(
+    table: pd.DataFrame, known: DatasetFacts, params: DataParams, paths: list[str], listing: Listing
+) -> None:
+    """Group and side from the pattern that the parameters give, else from the catalog's."""
+    text = params.group_pattern or known.group_pattern or ""
+    pattern = re.compile(text, re.IGNORECASE)
+    matches = [pattern.search(path if params.group_pattern else stem(path)) for path in paths]
+    found = sum(map(bool, matches))
+    if params.group_pattern and not found:
+        raise DataError(f"group_pattern: {text!r} is in none of {len(paths):,} paths, such as {paths[0]}")
+    fold = str if params.group_pattern else str.upper  # C-NMC spells h3 and H3
+    table["group"] = pd.array([fold(match["group"] or "") if match else None for match in matches], dtype="string")
+    if "side" in pattern.groupindex and table["side"].isna().all():
+        sides = [SIDES.get((match["side"] or "").lower()) if match else None for match in matches]
+        table["side"] = pd.array(sides, dtype="string")
+    origin = "group_pattern" if params.group_pattern else "the file names, as the data set's own are formed:"
+    listing.reading["groups"] = f"{origin} {text} ({found:,} of {len(paths):,} paths)"
 
 
 def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
@@ -221,31 +305,30 @@ def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
     return notes
 
 
-def guess_dataset(params: DataParams, root: Path) -> str:
+def guess_dataset(root: Path, params: DataParams) -> str:
     """A name of the catalog, or `custom`. Raises DataError where the folder cannot be read at all.
 
-    MedMNIST's array files bear the name; EyePACS and C-NMC files have names of a form of their own; the renamed C-NMC
-    files of the leukemia course are known by the release's index in or beside the folder. A data set whose labels do
-    not fit is not taken.
+    MedMNIST's array files bear the name. EyePACS and C-NMC files have names of a form of their own: a layout of those
+    data sets, or labels of all their classes, must confirm it. The renamed C-NMC files of the leukemia course are known
+    by the release's index in or beside the folder. A data set whose labels do not fit is not taken.
     """
-    named = {path.stem.split("_")[0] for path in array_files(root)} & set(CATALOG)
-    if len(named) == 1 and _reads(named_one := next(iter(named)), root, params):
-        return named_one
-    images = read(params.model_copy(update={"dataset": CUSTOM}), root, require_images=False)
-    stems = images.table["path"].map(stem)
+    layout, listing, base = _detect(params.model_copy(update={"dataset": CUSTOM}), Path(root).absolute())
+    indexed = any((folder / RELEASE_INDEX).is_file() for folder in (base, base.parent))
+    stems = [stem(path.partition("#")[0]) for path in listing.rows["path"].tolist()]
     for name, known in CATALOG.items():
-        if known.group_pattern:
-            form = re.compile(known.group_pattern, re.IGNORECASE)
-            if np.mean([bool(form.search(one)) for one in stems]) >= ENOUGH and _reads(name, root, params):
+        form = re.compile(known.group_pattern or rf"^{name}(_\d+)?\.npz$", re.IGNORECASE)
+        named = bool(stems) and np.mean([bool(form.search(one)) for one in stems]) >= ENOUGH
+        renamed = name == "leukemia" and indexed and layout == BY_SPLIT
+        if (named or renamed) and (held := _classes_held(listing, name)):
+            if renamed or layout in (COURSE, KAGGLE, CNMC, ARRAYS) or held == len(known.classes):
                 return name
-    indexed = any((folder / RELEASE_INDEX).is_file() for folder in (root, root.parent))
-    renamed = indexed and images.layout.startswith("tables by split") and _reads("leukemia", root, params)
-    return "leukemia" if renamed else CUSTOM
+    return CUSTOM
 
 
-def _reads(name: str, root: Path, params: DataParams) -> bool:
+def _classes_held(listing: Listing, name: str) -> int:
+    """How many classes of a data set the labels are of; 0 where they are none of them."""
+    params = DataParams.of({"dataset": name})
     try:
-        read(params.model_copy(update={"dataset": name}), root, require_images=False)
-    except ValueError:
-        return False
-    return True
+        return with_labels(listing.rows, facts_of(params), params)[0]["label"].nunique()
+    except DataError:
+        return 0

@@ -12,7 +12,8 @@ import pandas as pd
 
 from labkit.data.readers.label_files import DataError
 from labkit.data.readers.layouts import RELEASE_INDEX
-from labkit.data.readers.read import ImageData, unknown_groups
+from labkit.data.readers.patients import unknown_groups
+from labkit.data.readers.read import ImageData
 
 COLUMNS = ["sha256", "subject", "label"]
 
@@ -40,8 +41,7 @@ def with_release_index(images: ImageData, hashes: pd.Series) -> ImageData:
     own_split = bool(before["split"].loc[~unlabelled].notna().any())
     table.loc[found, "split"] = "test" if own_split else pd.NA
 
-    outdated = unknown_groups(before, images.facts)
-    notes = [note for note in images.notes if note not in outdated]
+    notes = [note for note in images.notes if not note.startswith(f"{images.facts.group_name}s unknown")]
     notes += _in_words(before, table, label, found)
     return replace(images, table=table, notes=notes + unknown_groups(table, images.facts))
 

@@ -1,70 +1,148 @@
 """Checks rows of text, which `labkit.data.readers.label_files` reads, and converts them to labels and splits."""
 
 import re
+from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from labkit.data.readers.label_files import DataError, place
+from labkit.data.catalog import DatasetFacts
+from labkit.data.readers.label_files import SPLITS, DataError, LabelFile, place, plain_heading
+from labkit.params import DataParams
 
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-    **dict.fromkeys(("unlabeled", "unlabelled"), "unlabeled"),
+NO_LABEL = {
+    "nan",
+    "<na>",
+    "nat",
+    "n/a",
+    "na",
+    "#n/a",
+    "none",
+    "null",
+    "?",
+    "-",
+    "--",
+    "unknown",
+    "missing",
+    "-1",
+    "-1.0",
 }
+JOINTS = ("|", ";", ",", "+", "&", "/")  # between several labels of one image
+HEALTHY = re.compile(
+    r"\b(healthy|normal|negative|neg|benign|control|controls|no|non|not|without|none|absent|false|uninfected|unaffected)\b"
+    r"|^no(tumou?r|dr|finding)"
+)
+ILL = re.compile(r"\b(not|non|no) (healthy|normal|benign|negative)\b")
 
 
 def with_labels(
-    rows: pd.DataFrame, classes: tuple[str, ...], aliases: dict[str, str]
-) -> tuple[pd.DataFrame, tuple[str, ...], list[str]]:
-    """Rows with `label` (text) replaced by class numbers (Int64), the classes, and notes.
+    rows: pd.DataFrame, known: DatasetFacts, params: DataParams
+) -> tuple[pd.DataFrame, DatasetFacts, list[str], str]:
+    """Rows with `label` (text) replaced by class numbers (Int64), the facts with classes, notes, and why this order.
 
     A label is a class number or a class name (in any case, `_` and `-` as spaces); empty text is no label. Without
-    classes, the sorted values become the classes. DataError names file, row, value and what is allowed.
+    classes, the values become the classes. DataError names file, row, value and what is allowed.
     """
     codes, texts = pd.factorize(rows["label"].fillna(""))
     texts = [str(text) for text in texts]
+    sizes = np.bincount(codes, minlength=len(texts))
 
-    def first_row(code: int) -> str:
-        return place(rows, int((codes == code).argmax()))
+    def first_row(text: str) -> str:
+        return place(rows, int((codes == texts.index(text)).argmax()))
 
     notes = []
+    classes, why = known.classes, "as the catalog has them" if not params.class_names else "as class_names has them"
     if not classes:
-        for code, text in enumerate(texts):
-            if text.lower() in ("nan", "<na>", "nat"):
-                raise DataError(
-                    f"{first_row(code)}: label {text!r} is how programs write a missing value; "
-                    "leave it empty where there is no label"
-                )
-        whole = {text: number for text in texts if (number := _whole(text)) is not None}
-        words = [text for text in texts if text and text not in whole]
-        classes = tuple(sorted([*whole, *words]) if words else map(str, sorted(set(whole.values()))))
-        if whole and words:
-            notes.append(
-                f"labels are numbers ({', '.join(sorted(whole)[:5])}) and words ({words[0]!r} in "
-                f"{first_row(texts.index(words[0]))}); each is taken for a class of its own"
+        _refuse_no_classes(rows, texts, first_row)
+        classes, why = _classes(
+            {text: int(size) for text, size in zip(texts, sizes, strict=True) if text}, notes, first_row
+        )
+    if params.positive_class:
+        chosen = [name for name in classes if plain(name) == plain(params.positive_class)]
+        if len(classes) != 2 or not chosen:
+            raise DataError(
+                f"positive_class: {params.positive_class!r} is not one of two classes: {', '.join(classes)}"
             )
-    names = {_plain(name): number for number, name in enumerate(classes)}
-    names |= {alias: names[_plain(name)] for alias, name in aliases.items()}
+        classes, why = (*(name for name in classes if name not in chosen), *chosen), "as positive_class says"
+    names = {plain(name): number for number, name in enumerate(classes)}
+    names |= {alias: names[plain(name)] for alias, name in known.aliases.items() if plain(name) in names}
     numbers = [None if text == "" else _class_number(text, names, len(classes)) for text in texts]
     wrong = [code for code, number in enumerate(numbers) if number == -1]
     if wrong:
         count = int(np.isin(codes, wrong).sum())
         allowed = ", ".join(f"{number} ({name})" for number, name in enumerate(classes))
         more = f" ({count:,} rows like it)" if count > 1 else ""
+        cure = "or add it to class_names" if params.class_names else "or read the data as dataset: custom"
         raise DataError(
-            f"{first_row(wrong[0])}: label {texts[wrong[0]]!r} is not one of {allowed}{more}; "
-            "correct it, or read the data as dataset: custom"
+            f"{first_row(texts[wrong[0]])}: label {texts[wrong[0]]!r} is not one of {allowed}{more}; correct it, {cure}"
         )
     label = pd.Series(pd.array(numbers, dtype="Int64").take(codes), index=rows.index)
-    return rows.assign(label=label), classes, notes
+    said = f"{', '.join(classes)}; {why}"
+    if len(classes) == 2:
+        said += f"; the positive class is {classes[1]} (positive_class sets the other one)"
+    return rows.assign(label=label), replace(known, classes=classes), notes, said
+
+
+def _refuse_no_classes(rows: pd.DataFrame, texts: list[str], first_row: Any) -> None:
+    """DataError for values of a label file that are no class: placeholders, and several labels in one."""
+    listed = {text for text in texts if text and ", row " in first_row(text)}
+    for text in sorted(listed):
+        if text.lower() in NO_LABEL:
+            raise DataError(
+                f"{first_row(text)}: label {text!r} is how programs write a missing value; "
+                "leave it empty where there is no label, or name all classes in class_names"
+            )
+    alone = {plain(part) for text in texts for part in [text]}
+    for joint in JOINTS:
+        for text in sorted(one for one in listed if joint in one):
+            parts = [plain(part) for part in text.split(joint)]
+            if all(parts) and (joint == "|" or all(part in alone for part in parts)):
+                count = sum(joint in str(label) for label in rows["label"].tolist())
+                raise DataError(
+                    f"{first_row(text)}: label {text!r} names several classes, as {count:,} rows do; labkit learns one "
+                    "label per image: leave one, or set label_column to a column of one finding, or name the "
+                    "combinations in class_names"
+                )
+
+
+def _classes(sizes: dict[str, int], notes: list[str], first_row: Any) -> tuple[tuple[str, ...], str]:
+    """The classes of data that names them itself, and why they have this order; spellings of one class are merged."""
+    whole = {text: number for text in sizes if (number := _whole(text)) is not None}
+    words = [text for text in sizes if text not in whole]
+    if whole and words:
+        notes.append(
+            f"labels are numbers ({', '.join(sorted(whole)[:5])}) and words ({words[0]!r} in "
+            f"{first_row(words[0])}); each is taken for a class of its own"
+        )
+    if not words:
+        return tuple(map(str, sorted(set(whole.values())))), "by number"
+    spellings: dict[str, list[str]] = {}
+    for text in sorted(sizes, key=lambda text: (-sizes[text], text)):
+        spellings.setdefault(plain(text), []).append(text)
+    for first, *others in spellings.values():
+        if others:
+            notes.append(f"{', '.join(others)} and {first} are taken for one class, {first}")
+    classes = sorted((found[0] for found in spellings.values()), key=_natural)
+    healthy = [name for name in classes if HEALTHY.search(plain(name)) and not ILL.search(plain(name))]
+    if len(healthy) == 1 and not re.match(r"\d", classes[0]):
+        return (
+            *healthy,
+            *(name for name in classes if name not in healthy),
+        ), f"{healthy[0]} first, as its name says healthy"
+    return tuple(classes), "by name" + " (no name alone says healthy)" * (len(classes) == 2)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """`2 - y` before `10 - x`."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _class_number(text: str, names: dict[str, int], count: int) -> int:
     """-1 if the text is no class. Names come first: custom classes may be called 1, 2, 3."""
     number = _whole(text)
-    by_name = names.get(_plain(text if number is None else str(number)))
+    by_name = names.get(plain(text if number is None else str(number)))
     if by_name is not None:
         return by_name
     return number if number is not None and 0 <= number < count else -1
@@ -74,18 +152,44 @@ def _whole(text: str) -> int | None:
     return int(text.partition(".")[0]) if re.fullmatch(r"[+-]?\d+(\.0*)?", text) else None
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", name.strip()).lower()
+def plain(name: str) -> str:
+    """A class name as it is compared: in lower case, `_` and `-` as spaces."""
+    return re.sub(r"[\s_-]+", " ", name.strip()).strip().lower()
 
 
-def split_names(rows: pd.DataFrame) -> pd.Series:
-    """The `split` column in our names, missing where it is empty. DataError names a value that is none of them."""
-    codes, texts = pd.factorize(rows["split"].fillna("").str.lower())
-    for code, text in enumerate(texts):
-        if text not in SPLITS and text != "":
-            where = place(rows, int((codes == code).argmax()))
-            raise DataError(f"{where}: split {text!r} is not one of {', '.join(sorted(SPLITS))}")
-    return pd.Series(pd.array([SPLITS.get(str(text), pd.NA) for text in texts], dtype="string").take(codes), rows.index)
+def split_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listing: Any) -> int | None:
+    """The column that tells the split, if any; fills `rows["split"]` (our names, missing where it is empty).
+
+    DataError names a value that is none of them, and a labelled row without one. A column of other values is noted.
+    """
+    for position in file.roles.get("split", []):
+        heading, where = file.heading[position], f"column {file.heading[position]} of {file.name}"
+        words = dict.fromkeys(("true", "1", "1.0"), "val") | dict.fromkeys(("false", "0", "0.0"), "train")
+        words = words if plain_heading(heading) == "isvalid" else SPLITS
+        codes, texts = pd.factorize(rows[position].str.lower())
+        texts = [str(text) for text in texts]
+        wrong = [text for text in texts if text and text not in words]
+        if (
+            wrong
+            and len(wrong) == len([*filter(None, texts)])
+            and not params.split_column
+            and heading.lower() != "split"
+        ):
+            shown = ", ".join(sorted(wrong)[:5])
+            listing.notes.append(f"{where} holds {shown}, not train, val and test, and was not used")
+            continue
+        if wrong:
+            at = place(rows, int((codes == texts.index(wrong[0])).argmax()))
+            raise DataError(f"{at}: split {wrong[0]!r} is not one of {', '.join(sorted(words))}")
+        given = pd.Series(pd.array([words.get(text, pd.NA) for text in texts], dtype="string").take(codes), rows.index)
+        labelled = (rows[file.roles["label"][0]] != "").to_numpy() if "label" in file.roles else False
+        partly = given.isna().to_numpy(bool) & labelled
+        if partly.any() and given.notna().any():
+            raise DataError(f"{place(rows, int(partly.argmax()))}: no split, though other rows have one; fill it in")
+        rows["split"] = given.astype(object).where(given.notna(), None)
+        listing.reading["split"] = where
+        return position
+    return None
 
 
 def without_repeats(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -1,0 +1,127 @@
+"""Whose image it is: the group column, ids in one spelling, and what file or folder names tell of the patient."""
+
+import re
+import unicodedata
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from labkit.data.catalog import DatasetFacts
+from labkit.data.readers.label_files import PATIENT, DataError, LabelFile, plain_heading
+
+MISSING = {"", "unknown", "unk", "n/a", "na", "#n/a", "nan", "<na>", "nat", "none", "null", "nil", "missing"}
+MISSING |= {"-", "--", "?", ".", "not available", "not known", "anonymous", "anon", "undefined"}
+ENOUGH = 0.9  # of the names must have a form for it to be offered
+MOST = 0.5  # one patient's share of the images from which on a placeholder is suspected
+PATIENTS = tuple(plain_heading(name) for name in PATIENT)
+NAMES = (  # forms of paths that tell the patient; none is used unless group_pattern asks for it
+    r"(?P<group>TCGA-\w\w-\w{4})",
+    r"SOB_[BM]_\w+-(?P<group>\d+-\w+)-\d+-\d+\.",  # BreakHis
+    r"(^|[/_ -])(?P<group>(patient|subject|sub|pat|pt|participant|case)[ _-]?\d+)",
+    r"(?P<group>[^/]*\d[^/]*?)[ _-]?(?<![a-z])(?P<side>left|right|od|os|l|r)(?![a-z])[^/]*$",
+    r"(?P<group>[^/]*\d[^/]*)[_-]\d{1,3}\.\w+$",
+)
+
+
+def group_column(file: LabelFile, rows: pd.DataFrame, listing: Any) -> int | None:
+    """The column that tells the group, if any. Of several that group the images differently it is the patient's, where
+    each group of the others lies within one patient; else DataError."""
+    places = file.roles.get("group", [])
+    told = [at for at in places if len({_spelt(text) for text in rows[at]} - MISSING)]
+    if not told:
+        return places[0] if places else None
+    keys = {at: rows[at].map(_spelt) for at in told}
+    first = told[0]
+    for other in told[1:]:
+        pairs = pd.DataFrame({"one": keys[first], "two": keys[other]}).drop_duplicates()
+        finer = not pairs["two"].duplicated().any()  # each of the others is of one patient
+        if pairs["one"].duplicated().any() and not (finer and plain_heading(file.heading[first]) in PATIENTS):
+            raise DataError(
+                f"{file.name}: columns {file.heading[first]} and {file.heading[other]} group the images differently, and "
+                f"either may be the patient's; set group_column: {file.heading[first]} or {file.heading[other]}"
+            )
+    said = listing.reading.setdefault("groups", f"column {file.heading[first]} of {file.name}")
+    if file.name not in said:
+        listing.reading["groups"] = f"{said}, {file.heading[first]} of {file.name}"
+    return first
+
+
+def _spelt(text: object) -> str:
+    """An id as it is compared: without a trailing `.0`, in one case, with single blanks."""
+    plain = unicodedata.normalize("NFKC", text if isinstance(text, str) else "")
+    return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(plain.split()).casefold())
+
+
+def one_spelling(ids: list[Any], group: str, notes: list[str]) -> list[str | None]:
+    """Ids in one spelling each, None for a placeholder; notes say what was merged and what is missing.
+
+    Case, blanks, a trailing `.0` and, where all ids are digits, leading zeros do not make another patient.
+    """
+    counts = Counter(one if isinstance(one, str) else "" for one in ids)
+    keys = {one: _spelt(one) for one in counts}
+    known = {key for key in keys.values() if key not in MISSING}
+    if known and all(key.isdecimal() for key in known):
+        keys = {one: key.lstrip("0") or "0" if key in known else key for one, key in keys.items()}
+    if len(keys) == 1 and set(keys.values()) <= {"0", "-1"}:
+        keys = dict.fromkeys(keys, "")
+    spellings: dict[str, list[str]] = {}
+    for one in sorted(counts):
+        spellings.setdefault(keys[one], []).append(one)
+    if empty := [one for one in counts if one and (keys[one] in MISSING)]:
+        shown = ", ".join(repr(one) for one in sorted(empty))
+        total = sum(counts[one] for one in empty)
+        notes.append(f"{total:,} images have {shown} for a {group}: a placeholder, so their {group} is unknown")
+    kept = {key: ones for key, ones in spellings.items() if key not in MISSING}
+    if several := [ones for ones in kept.values() if len(ones) > 1]:
+        notes.append(
+            f"{len(several):,} {group} ids are spelt in more than one way and were merged: {' and '.join(several[0][:3])}"
+        )
+    total = Counter({key: sum(counts[one] for one in ones) for key, ones in kept.items()})
+    if len(total) > 2 and (top := total.most_common(1)[0])[1] > MOST * len(ids):
+        notes.append(
+            f"{group} {kept[top[0]][0]!r} has {top[1]:,} of {len(ids):,} images; if it stands for an unknown one, "
+            "leave it empty"
+        )
+    return [
+        kept[keys[text]][0] if (text := one if isinstance(one, str) else "") and keys[text] in kept else None
+        for one in ids
+    ]
+
+
+def offered_pattern(paths: list[str]) -> tuple[str, int] | None:
+    """A `group_pattern` that the paths (below the data folder) fit, and how many groups it makes; None without one."""
+    for text in (*NAMES, _folders(paths)):
+        form = re.compile(text, re.IGNORECASE) if text else None
+        matches = [match["group"].lower() for path in paths if form and (match := form.search(path))]
+        sizes = Counter(matches)
+        if len(matches) >= max(ENOUGH * len(paths), 2) and 2 <= len(sizes) < len(matches):
+            if max(sizes.values()) <= MOST * len(matches):
+                return text, len(sizes)
+    return None
+
+
+def _folders(paths: list[str]) -> str:
+    """The pattern of a folder for each patient, two or more levels down; empty where there are few or large ones."""
+    folders = Counter(path.split("/")[1] for path in paths if path.count("/") > 1)
+    return r"^[^/]+/(?P<group>[^/]+)/" if len(folders) > 4 else ""
+
+
+def why_unknown(paths: list[str], told: str = "") -> str:
+    """Why no image has a group, with a pattern that its path (below the data folder) may fit. `told`: by the layout."""
+    if told:
+        return told
+    if offer := offered_pattern(paths):
+        return f"no column tells it, but paths such as {paths[0]} may: group_pattern: '{offer[0]}' finds {offer[1]:,}"
+    return "no column or file name tells it"
+
+
+def unknown_groups(table: pd.DataFrame, known: DatasetFacts, why: str = "no column or file name tells it") -> list[str]:
+    """The note on images whose group is unknown; none where there are none."""
+    unknown = int(table["group"].isna().to_numpy().sum())
+    if not unknown:
+        return []
+    name, which = known.group_name, "" if unknown == len(table) else f" of {unknown:,} of {len(table):,} images"
+    return [
+        f"{name}s unknown{which}: {why}; so whether one {name}'s images are on both sides of a split cannot be checked"
+    ]
