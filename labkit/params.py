@@ -82,7 +82,8 @@ class Parameters(BaseModel):
 
         Cells that begin with ``# Parameters`` are the notebook's own and the one that Papermill injects; every name in
         them must be a parameter. Later cells that hold only literals may override them, so that a person can change a
-        value in a new cell. Running the notebook's parameters cell again resets all of them.
+        value in a new cell. Running the notebook's parameters cell again resets all of them; a second one with another
+        comment adds to it.
 
         nbval does not keep cells in ``In``; only then the values are taken from ``variables`` (``globals()``).
         """
@@ -361,12 +362,12 @@ class PredictParams(Parameters):
 def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:
     """The names and literal values that the parameter cells set, in the order they were executed."""
     values: dict[str, Any] = {}
-    started = False
+    started = ""  # first line of the notebook's own parameters cell; one with another comment adds to it
     for source in cells:
         marked = source.startswith("# Parameters")
         injected = source.startswith("# Parameters\n")  # Papermill's comment, to the letter
-        if marked and not injected:
-            values, started = {}, True
+        if marked and not injected and started in ("", source.partition("\n")[0]):
+            values, started = {}, source.partition("\n")[0]
         if marked or started:
             literals = _literals(source, strict=marked)
             if not marked:
@@ -389,6 +390,8 @@ def _literals(source: str, strict: bool) -> dict[str, Any]:
     try:
         for node in ast.parse(source).body:
             match node:
+                case ast.Assign([ast.Name(name)], ast.Call(ast.Name("float"), [ast.Constant(str(text))])):
+                    values[name] = float(text)  # as Papermill writes nan and inf
                 case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), _, ast.expr() as value):
                     values[name] = ast.literal_eval(value)
                 case _:

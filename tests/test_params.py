@@ -15,6 +15,8 @@ DEFAULTS = "# Parameters: a tiny run\nepochs = 1\narch = 'resnet18'"
         ({"arch": "resnet51"}, ["arch", "'resnet51'", "resnet18, resnet34, resnet50, resnet101, resnet152"]),
         ({"learning_rate": -1}, ["learning_rate", "-1", "above 0"]),
         ({"learning_rate": float("nan")}, ["learning_rate", "nan"]),
+        ({"epochs": float("inf")}, ["epochs: got inf", "a whole number, at least 1"]),
+        ({"rotation": float("inf")}, ["rotation: got inf"]),
         (
             {"class_weights": "blanced"},
             ["class_weights", "'blanced'", "one of none, balanced, complement or a list of numbers"],
@@ -55,6 +57,19 @@ def test_values_arrive_as_papermill_and_yaml_hand_them_over():
 
 def test_papermills_cell_overrides_the_notebooks_own():
     assert RunParams.from_cells([DEFAULTS, "# Parameters\nepochs = 3\n"]).epochs == 3
+
+
+def test_a_second_parameters_cell_adds_to_what_papermill_and_the_notebook_set():
+    cells = [DEFAULTS, "# Parameters\nepochs = 3\nseed = 20\n", "# Parameters: mine\nepochs = 2"]
+    assert assigned_literals(cells, set(RunParams.model_fields)) == {"epochs": 2, "arch": "resnet18", "seed": 20}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_what_papermill_makes_of_no_number_names_the_parameter(value):
+    from papermill.translators import PythonTranslator
+
+    with pytest.raises(ParameterError, match=f"epochs: got {value}, allowed: a whole number, at least 1"):
+        RunParams.from_cells([DEFAULTS, PythonTranslator.codify({"epochs": float(value)})])
 
 
 def test_a_misspelt_name_in_an_injected_cell_is_refused():

@@ -21,7 +21,7 @@ from labkit.data.catalog import facts_of
 from labkit.data.hashes import sha256_of
 from labkit.data.images import find_images
 from labkit.data.loaders import evaluation_batch
-from labkit.data.source import open_data, submissions
+from labkit.data.source import as_parameters, open_data, submissions
 from labkit.data.store import load_square
 from labkit.evaluation.decide import decide
 from labkit.evaluation.gradcam import Maps, grad_cam
@@ -184,8 +184,11 @@ def as_table(rows: Sequence[Mapping[str, Any]], images: Mapping[str, str]) -> pd
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which images, with which run, and what to write."""
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files, or folders of them")
-    parser.add_argument("--study", help="study of the run (default: the last one run)")
-    parser.add_argument("--run", help="a run's name or folder (default: the study's best on validation)")
+    parser.add_argument("--study", help="study of the run (default: that of the last run)")
+    parser.add_argument(
+        "--run",
+        help="a run's name or folder (default: the study's best on validation; of runs started by hand the last)",
+    )
     parser.add_argument("--csv", metavar="FILE", help="also write the predictions to this .csv: one row per image")
     parser.add_argument("--cam", metavar="FOLDER", help="write a picture of each image and its Grad-CAM here")
     parser.add_argument(
@@ -201,6 +204,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.data or not arguments.images:
         raise ParameterError("predict: got no IMAGE; name files or folders (--data goes with --submission alone)")
     csv = as_csv_path(arguments.csv)
+    _refuse_run("cam", arguments.cam)
     images = find_images(arguments.images, besides=arguments.cam)
     predictor = _open_and_describe(arguments)
     rows = []
@@ -226,6 +230,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _write_submissions(arguments: argparse.Namespace) -> int:
     if arguments.images or arguments.csv or arguments.cam:
         raise ParameterError("--submission: the lists say which images are predicted; leave out IMAGE, --csv and --cam")
+    _refuse_run("submission", arguments.submission)
     for name, rows in hand_in(_open_and_describe(arguments), arguments.data).items():
         file = Path(arguments.submission).expanduser() / f"submission-{name}"
         write_csv(file, rows)
@@ -251,11 +256,25 @@ def _plain(text: str) -> str:
     return text.replace("\xa0", " ")
 
 
-def as_csv_path(text: str | None) -> Path | None:
-    """Raises ParameterError for what is no .csv: the shell may have handed over a photograph, to be overwritten."""
-    if text and not text.lower().endswith(".csv"):
+def as_csv_path(text: str | None, where: Path = Path()) -> Path | None:
+    """The file for the table, relative to `where`; ParameterError if it is no .csv, or a file that it must not replace.
+
+    The shell may have handed over a photograph, or the user the labels.
+    """
+    if not text:
+        return None
+    if not text.lower().endswith(".csv"):
         raise ParameterError(f"csv: got {text!r}; the table is written to a file whose name ends in .csv")
-    return Path(text).expanduser() if text else None
+    path = where / Path(text).expanduser()
+    _refuse_run("csv", path.parent)
+    if path.is_file() and not path.read_bytes().startswith(b"image,prediction,"):
+        raise ParameterError(f"csv: got {text!r}, which exists and holds something else; name another file")
+    return path
+
+
+def _refuse_run(option: str, folder: Path | str | None) -> None:
+    if folder and (Path(folder).expanduser() / "run.json").exists():
+        raise ParameterError(f"{option}: {folder} is the folder of a run, whose files must stay; name another folder")
 
 
 def write_pictures(predictor: Predictor, batch: Batch, folder: Path) -> None:
@@ -272,7 +291,7 @@ def hand_in(predictor: Predictor, data: str | None = None) -> dict[str, pd.DataF
 
     Raises ParameterError where the data brings no such list, has other classes, or was used for training.
     """
-    data = data or predictor.params.data
+    data = as_parameters(data, "custom")[0].data if data else predictor.params.data
     images, hashes = open_data(predictor.params.model_copy(update={"data": data}), cache_root())
     if not images.lists:
         raise ParameterError(f"{data} ({images.layout}): no list of unlabelled test images, so nothing to hand in")

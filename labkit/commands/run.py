@@ -39,7 +39,7 @@ def open_runner(arguments: argparse.Namespace) -> StudyRunner:
     if arguments.data:
         overrides["data"] = arguments.data
     if isinstance(overrides.get("data"), str):  # relative to the caller's folder, first of all
-        overrides["data"] = as_parameters(overrides["data"], "custom")[0]
+        overrides["data"] = as_parameters(overrides["data"], "custom")[0].data
     small = arguments.small and not arguments.study.endswith(SMALL)
     study = arguments.study + SMALL if small else arguments.study
     return open_study(study, overrides, arguments.runs, arguments.scheduler or None)

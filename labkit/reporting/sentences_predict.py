@@ -18,7 +18,7 @@ NOT_A_DEVICE = (
 def run_sentence(name: str, params: RunParams, manifest: Mapping[str, Any]) -> str:
     """Which network predicts, and what it was trained on."""
     of = f"{whole(manifest['n_images']['train'])} images of {params.dataset} ({params.data})"
-    return f"{name}: {params.arch}, {manifest['start']}; trained on {of}."
+    return f"{name} (study {params.study}): {params.arch}, {manifest['start']}; trained on {of}."
 
 
 def point_sentence(point: ScreeningPoint, ordinal: bool) -> str:

@@ -22,7 +22,7 @@ from labkit.evaluation.thresholds import RULES, choose_threshold, screening_poin
 from labkit.params import PROJECT
 from labkit.runs import folder as runs
 from labkit.runs.files import read_json, write_json
-from labkit.studies.find import find_run
+from labkit.studies.find import find_run, latest_study
 
 MANY = 1000
 
@@ -75,7 +75,7 @@ def test_a_file_that_cannot_be_read_does_not_change_the_others_answers(finished,
 def test_one_line_an_image_and_last_that_it_is_no_medical_device(finished, photos, capsys):
     assert main(["predict", "--study", "tiny", "--run", "a", str(photos)]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    assert lines[0].startswith("a-seed0: resnet18, untrained; trained on ")
+    assert lines[0].startswith("a-seed0 (study tiny): resnet18, untrained; trained on ")
     assert lines[1].startswith("Positive for referable disease (grade 2 or worse) at a probability of ")
     assert [line.split(": ")[0] for line in lines[3:6]] == ["a.png", "b.jpg", "more/a.png"]
     assert all(
@@ -206,6 +206,7 @@ def test_a_run_of_a_gpu_answers_on_a_machine_without_one(finished, photos):
 
 def test_wrong_use_is_one_line_with_the_cure(finished, photos, capsys):
     (photos / "empty").mkdir()
+    (photos / "labels.csv").write_text("image,level\na,1\n")
     for arguments, words in (
         (["--run", "b", "PHOTOS"], "run: got 'b', which is not in {reports}; there are: a-seed0 (study tiny)"),
         (["--study", "tiny", "--run", "b", "PHOTOS"], "got 'b', which is not in {reports}/tiny; there are: a-seed0"),
@@ -214,12 +215,16 @@ def test_wrong_use_is_one_line_with_the_cure(finished, photos, capsys):
         (["--run", "a", "PHOTOS/empty"], "PHOTOS/empty: no image below this folder"),
         (["--run", "a", "PHOTOS/c.png"], "PHOTOS/c.png: no such file or folder"),
         (["--run", "a", "PHOTOS", "--submission", "PHOTOS/out"], "leave out IMAGE"),
+        (["--run", "a", "PHOTOS", "--csv", "{run}/predictions.csv"], "csv: {run} is the folder of a run"),
+        (["--run", "a", "PHOTOS", "--cam", "{run}"], "cam: {run} is the folder of a run"),
+        (["--run", "a", "--submission", "{run}"], "submission: {run} is the folder of a run"),
+        (["--run", "a", "PHOTOS", "--csv", "PHOTOS/labels.csv"], "which exists and holds something else"),
         (["--run", "a", "--submission", "PHOTOS/out"], "no list of unlabelled test images, so nothing to hand in"),
     ):
-        arguments = [argument.replace("PHOTOS", str(photos)) for argument in arguments]
+        arguments = [argument.replace("PHOTOS", str(photos)).format(run=finished) for argument in arguments]
         assert main(["predict", *arguments]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
-        assert words.replace("PHOTOS", str(photos)).format(reports=runs.reports_root()) in line
+        assert words.replace("PHOTOS", str(photos)).format(reports=runs.reports_root(), run=finished) in line
 
 
 @pytest.mark.parametrize("status", ["failed", "running"])
@@ -247,11 +252,23 @@ def test_without_a_name_the_best_on_validation_of_the_study_answers_if_there_is_
         find_run("tiny")
 
 
-def test_runs_started_by_hand_must_be_named(image_folder):
+def test_the_last_run_answers_where_no_study_is_named_also_one_started_by_hand(image_folder):
+    trained_run(image_folder, run="resnet18-scratch")
     folder = trained_run(image_folder, study="adhoc")
-    assert find_run(None, "a") == folder
+    assert find_run() == find_run(None, "a") == folder and latest_study() == "adhoc"
     with pytest.raises(ValueError, match=r"no file in params/ .* name one of a-seed0"):
         find_run("adhoc")
+    trained_run(image_folder, study="other")
+    with pytest.raises(ValueError, match="run: got 'a', which is in several studies: other, adhoc; name one"):
+        find_run(None, "a")
+
+
+def test_a_reader_that_leaves_is_no_error(finished, photos):
+    command = [sys.executable, "-m", "labkit.cli", "predict", "--run", str(finished), str(photos)]
+    done = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$@" | head -1', "-", *command], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (141, "") and done.stdout.startswith("a-seed0 (study tiny): resnet18")
 
 
 # --- files to hand in -------------------------------------------------------------------------------------------------
