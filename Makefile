@@ -5,6 +5,7 @@ DATA   ?=
 SMALL  ?= 0
 RUNS   ?=
 PDF    ?= 1
+TRAIN  ?= 1
 ONLY   ?= *
 DEVICE ?= cpu
 SCHEDULER ?=
@@ -16,8 +17,9 @@ PEERS  := .venv/.peers
 .PHONY: help setup report lab check test test-slow smoke bench gpu lock audit licences clean
 
 help:  ## say what there is
-	@echo "make report [STUDY=demo] [DATA=folder or demo] [SMALL=1] [RUNS='resnet18*'] [PDF=0]"
+	@echo "make report [STUDY=demo] [DATA=folder or demo] [SMALL=1] [RUNS='resnet18*'] [PDF=0] [TRAIN=0]"
 	@echo "                 train what is not up to date, then HTML and PDF; SMALL: a course's study for a CPU"
+	@echo "                 TRAIN=0: only what is finished, with a stamp on what is out of date"
 	@echo "                 SCHEDULER=tcp://host:8786: the runs on the workers of a Dask cluster"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make check       lint, types, layers and quick tests (under 90 seconds)"
@@ -45,7 +47,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 ASKED = $(strip $(STUDY) $(if $(DATA),--data "$(DATA)") $(if $(filter 1,$(SMALL)),--small) \
-	$(if $(RUNS),--runs $(foreach run,$(RUNS),'$(run)')) $(if $(filter 0,$(PDF)),--no-pdf) \
+	$(if $(RUNS),--runs $(foreach run,$(RUNS),'$(run)')) $(if $(filter 0,$(PDF)),--no-pdf) $(if $(filter 0,$(TRAIN)),--no-train) \
 	$(if $(SCHEDULER),--scheduler "$(SCHEDULER)"))
 
 report: $(READY)
@@ -66,8 +68,8 @@ check: tools
 
 test: tools
 	$(BIN)/python -m pytest -n 2 -m "not slow"
-	LABKIT_REPORTS=$(CURDIR)/reports/.test $(BIN)/labkit run tiny
-	LABKIT_REPORTS=$(CURDIR)/reports/.test $(BIN)/python -m pytest --nbval notebooks
+	LABKIT_REPORTS="$(CURDIR)/reports/.test" $(BIN)/labkit run tiny
+	LABKIT_REPORTS="$(CURDIR)/reports/.test" $(BIN)/python -m pytest --nbval notebooks
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile  # a file makes its study once

@@ -211,6 +211,22 @@ def test_make_help_lists_the_targets_and_the_studies():
         assert word in said
 
 
+def test_a_folder_with_a_blank_is_one_word_to_make(tmp_path):
+    (tmp_path / "my lab").mkdir()
+    (tmp_path / "my lab" / "Makefile").write_text((PROJECT / "Makefile").read_text())
+    command = ["make", "-C", tmp_path / "my lab", "-n", "-o", ".venv/.ready", "test"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    places = [shlex.split(line)[0] for line in lines if line.startswith("LABKIT_REPORTS=")]
+    assert places == [f"LABKIT_REPORTS={tmp_path}/my lab/reports/.test"] * 2
+
+
+def test_the_readme_opens_no_port_to_everybody():
+    text = (PROJECT / "params" / "README.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("dask ")]
+    assert len(lines) == 2 and all("$TLS" in line and "--no-dashboard" in line for line in lines)
+    assert all("--host" in line or "--interface" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

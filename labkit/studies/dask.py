@@ -59,11 +59,11 @@ class Cluster:
             ) from None
         try:
             self._client = Client(self.address, name="labkit", set_as_default=False)
-        except (OSError, ValueError) as error:  # a time-out is an OSError
+        except (OSError, ValueError, TypeError) as error:  # a time-out; no certificates for tls://
             words = " ".join(str(error).split())
             raise ParameterError(
-                f"SCHEDULER: got {self.address}, but no Dask scheduler answers there ({words}); start one with: "
-                "dask scheduler"
+                f"SCHEDULER: got {self.address}, but no Dask scheduler answers there ({words}); start one with dask "
+                "scheduler as params/README.md says; the certificates of tls:// are those of Dask's configuration"
             ) from None
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         self._gpus = sum(worker["resources"].get("GPU", 0) for worker in workers.values())

@@ -17,7 +17,7 @@ from labkit.studies.file import Study
 @pytest.fixture
 def results(monkeypatch):
     study = Study(name="s", title="t", question="Does it help?", runs={"a": {}})
-    monkeypatch.setattr(collect_room, "load_study", lambda name: study)
+    monkeypatch.setattr(collect_room, "study_of_runs", lambda name: study)
     make_run("a", labels())
     return study_results("s")
 

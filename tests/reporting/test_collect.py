@@ -17,7 +17,7 @@ from labkit.studies.file import Study
 def study(monkeypatch):
     """Runs 'constant' and 'good' on the same 60 test images of 30 patients; 'deep' is not run yet."""
     table = {"title": "t", "question": "q", "runs": {"constant": {}, "good": {}, "deep": {}}}
-    monkeypatch.setattr(collect_room, "load_study", lambda name: Study(name=name, **table))
+    monkeypatch.setattr(collect_room, "study_of_runs", lambda name: Study(name=name, **table))
     make_run("constant", np.zeros(60, int))
     make_run("good", labels())
 
@@ -30,6 +30,14 @@ def test_scores_and_baseline_come_from_the_predictions(study):
     assert constant["accuracy"] == results.baseline["accuracy"] == pytest.approx(40 / 60)
     assert constant["majority_share"] == 1 and results.majority_class == "a"
     assert list(results.history.loc[results.history["chosen"], "epoch"]) == [2, 2]
+
+
+def test_runs_that_were_started_by_hand_are_compared_though_no_file_lists_them():
+    make_run("constant", np.zeros(60, int), epochs=2)
+    make_run("good", labels(), epochs=3)
+    results = study_results("s")
+    assert list(results.tests) == ["constant", "good"] and results.study.title == "Runs of s, started by hand"
+    assert [pair.factor for pair in results.comparisons()] == ["epochs", "epochs"]
 
 
 def test_one_changed_prediction_moves_every_number(study):

@@ -22,7 +22,7 @@ PUBLISHED = {"source": "r.txt", "data": "EyePACS", "n": 60, "majority": 0.7, "sc
 def study(monkeypatch):
     """Runs a to f; a and b are published, the second without a number; a was made again under the honest protocol."""
     table = {"title": "t", "question": "q", "runs": {name: {} for name in "abcdef"}, "published": PUBLISHED}
-    monkeypatch.setattr(collect_room, "load_study", lambda name: Study(name=name, **table))
+    monkeypatch.setattr(collect_room, "study_of_runs", lambda name: Study(name=name, **table))
     make_run("a", np.zeros(60, int), split="given", select_on="test")
 
 

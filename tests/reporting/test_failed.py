@@ -20,7 +20,7 @@ def study(own_reports, monkeypatch):
     """'good' is finished, 'broken' failed, 'child' starts from it and was refused."""
     table = {"good": {}, "broken": {}, "child": {"weights": "run:broken"}}
     monkeypatch.setattr(
-        "labkit.reporting.results.load_study", lambda name: Study(name=name, title="t", question="q", runs=table)
+        "labkit.reporting.results.study_of_runs", lambda name: Study(name=name, title="t", question="q", runs=table)
     )
     make_run("good", labels())
     params = RunParams(study="s", run="broken")

@@ -16,7 +16,7 @@ from labkit.studies.file import Study
 @pytest.fixture
 def study(monkeypatch):
     table = {"title": "t", "question": "q", "runs": {name: {} for name in ("blind", "good", "alike")}}
-    monkeypatch.setattr(collect_room, "load_study", lambda name: Study(name=name, **table))
+    monkeypatch.setattr(collect_room, "study_of_runs", lambda name: Study(name=name, **table))
     make_run("blind", np.zeros(60, int))
 
 

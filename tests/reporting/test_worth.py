@@ -22,7 +22,7 @@ from labkit.studies.file import Study
 def study(monkeypatch):
     """Two runs with validation and both eyes of each patient, three grades; 'deep' sees more than 'good'."""
     table = {"title": "t", "question": "q", "runs": {"good": {}, "deep": {}}}
-    monkeypatch.setattr(collect_room, "load_study", lambda name: Study(name=name, **table))
+    monkeypatch.setattr(collect_room, "study_of_runs", lambda name: Study(name=name, **table))
     for name, skill in (("good", 1.0), ("deep", 2.0)):
         make_run(name, labels())
         generator = np.random.default_rng(0)

@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import shutil
 import pandas as pd
 import pytest
 
+from labkit.cli import main
 from labkit.params import PROJECT, ParameterError, RunParams
 from labkit.runs import files as disk
 from labkit.runs import fingerprint as fingerprints
@@ -77,6 +79,45 @@ def test_what_no_manifest_speaks_of_is_set_aside_too(tmp_path):
     folder.symlink_to(tmp_path / "precious")
     assert runs.open_run(PARAMS, INPUTS).path("run.json").is_file()
     assert (folder.with_name("a-seed0@unknown") / "thesis.txt").is_file() and not folder.is_symlink()
+
+
+def test_places_are_relative_to_the_caller_of_a_command_and_else_to_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LABKIT_REPORTS", "rel")
+    monkeypatch.setenv("LABKIT_CACHE", "s3://bucket")
+    assert runs.reports_root() == PROJECT / "rel"  # of a notebook, whose kernel may start anywhere
+    with pytest.raises(ParameterError, match="LABKIT_CACHE: got 's3://bucket', which is a URL"):
+        runs.places_of_caller()
+    assert runs.reports_root() == tmp_path / "rel"
+
+
+def test_without_a_checkout_a_line_asks_for_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    assert main(["studies"]) == 2 and capsys.readouterr().err.count("\n") == 1
+    monkeypatch.delenv("LABKIT_REPORTS")
+    with pytest.raises(ParameterError, match=r"without its notebooks/ and params/.* pip install -e \."):
+        runs.reports_root()
+
+
+def test_clean_deletes_kept_runs_after_a_question_and_nothing_of_a_person(monkeypatch, capsys):
+    for epochs in (1, 2, 3):
+        run = runs.open_run(PARAMS, INPUTS | {"epochs": epochs})
+        run.finish()
+        if epochs == 2:
+            run.path("notes.md").write_text("mine")
+    assert main(["runs", "s"]) == 0
+    said = capsys.readouterr().out.replace("\xa0", " ")
+    assert said.startswith("s: 3 runs, 2 of them kept\n") and said.count("kept, finished") == 2
+    kept = [path for path in run.folder.parent.iterdir() if "@" in path.name]
+    for arguments, answers, code, left in (
+        (["s", "--dry-run"], "", 0, 2), ([], "n", 1, 2), ([], "", 1, 2), (["other"], "y", 0, 2), ([], "y", 0, 1)
+    ):  # fmt: skip
+        monkeypatch.setattr("sys.stdin", io.StringIO(answers))  # an empty one: nobody is there
+        assert main(["clean", *arguments]) == code
+        assert sum(path.is_dir() for path in kept) == left
+    assert "left there: notes.md" in capsys.readouterr().out and run.path("run.json").is_file()
+    (folder,) = [path for path in kept if path.is_dir()]
+    assert [path.name for path in folder.iterdir()] == ["notes.md"]
 
 
 def test_a_run_that_is_open_elsewhere_is_not_set_aside(tmp_path):

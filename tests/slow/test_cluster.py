@@ -226,3 +226,28 @@ def test_no_scheduler_at_the_address_is_one_line(monkeypatch):
     )
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
     assert "127.0.0.1:9" in done.stderr and "dask scheduler" in done.stderr
+
+
+def test_with_tls_only_who_has_the_certificates_is_served(tmp_path, monkeypatch):
+    """As README says it."""
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=lab -keyout lab.key -out lab.pem"
+    if shutil.which("openssl") is None or subprocess.run(make.split(), cwd=tmp_path, capture_output=True).returncode:
+        pytest.skip("no openssl here")
+    monkeypatch.chdir(tmp_path)
+    tls = ["--protocol", "tls", "--host", "127.0.0.1", "--no-dashboard"]
+    tls += ["--tls-ca-file", "lab.pem", "--tls-cert", "lab.pem", "--tls-key", "lab.key"]
+    quiet = {"text": True, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+    with contextlib.ExitStack() as stack:
+        scheduler = subprocess.Popen([*DASK, "scheduler", "--port", "0", *tls], **quiet)
+        stack.callback(end, scheduler)
+        address = wait_for(scheduler, r"Scheduler at: +(tls://\S+:\d+)")[1]
+        places = {"CA_FILE": "lab.pem", "CLIENT__CERT": "lab.pem", "CLIENT__KEY": "lab.key"}
+        known = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(tmp_path / file) for name, file in places.items()}
+        call = "from labkit.studies.dask import Cluster; import sys\nwith Cluster(sys.argv[1]): print('served')"
+        command = [sys.executable, "-c", call, address]
+        served = subprocess.run(command, env=os.environ | known, cwd=PROJECT, capture_output=True, text=True)
+        assert served.returncode == 0 and "served" in served.stdout, served.stderr
+        refused = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+        assert (
+            refused.returncode == 1 and "the certificates of tls:// are those of Dask's configuration" in refused.stderr
+        )

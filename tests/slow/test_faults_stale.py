@@ -5,6 +5,8 @@ The studies are called as a person calls them, in a copy of the project whose pa
 
 import re
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
@@ -133,3 +135,39 @@ def test_a_failed_run_stops_only_its_children_and_the_report_says_why_with_its_l
     mended = lab.study("failing", {"good": {}, "broken": {}, "waits": {"weights": "run:broken"}})
     done = lab.call("run", mended)
     assert done.returncode == 0 and "[1/3] good: up to date" in done.stdout
+
+
+def test_a_finished_run_is_kept_with_a_persons_notes_and_taken_back(lab):
+    """Also one whose folder is a link."""
+    lab.study("kept", {"a": {}})
+    assert lab.call("run", "kept").returncode == 0
+    folder, elsewhere = lab.reports / "kept" / "runs" / "a-seed0", lab.project.parent / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    (elsewhere / "notes.md").write_text("mine")
+    before = read_json(elsewhere / "run.json")
+    done = lab.call("run", "kept", "-p", "learning_rate", "0.002")
+    assert done.returncode == 0 and "1\xa0finished run to train again" in done.stdout, done.stdout + done.stderr
+    kept = folder.with_name(f"a-seed0@{before['fingerprint'][:8]}")
+    assert kept.is_symlink() and not (folder / "notes.md").exists() and read_json(kept / "run.json") == before
+    done = lab.call("report", "kept", "--no-train", "--no-pdf")
+    assert done.returncode == 0, done.stderr
+    text = (lab.reports / "kept" / "report.html").read_text("utf-8")
+    assert "out of date and not trained again" not in text  # the run of the file's own rate is taken back
+    assert (folder / "notes.md").read_text() == "mine" and read_json(folder / "run.json") == before
+    lab.study("kept", {"a": {"learning_rate": 0.003}})
+    done = lab.call("report", "kept", "--no-train", "--no-pdf")
+    assert done.returncode == 0 and read_json(folder / "run.json") == before, done.stderr
+    text = (lab.reports / "kept" / "report.html").read_text("utf-8")
+    assert "a-seed0 (changed since it was run: learning_rate)" in text
+
+
+def test_a_study_by_its_path_and_relative_places_are_one_folder(lab, tmp_path):
+    (tmp_path / "mine.yaml").write_bytes((lab.project / "params" / "kept.yaml").read_bytes())
+    here = Lab(lab.project, Path("rel"), lab.cache)
+    command = [*here.command("run", "./mine.yaml")]
+    done = subprocess.run(command, cwd=tmp_path, env=here._where(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "rel" / "mine" / "runs" / "a-seed0" / "run.json").is_file() and not (
+        lab.project / "rel"
+    ).exists()

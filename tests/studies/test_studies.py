@@ -3,7 +3,8 @@
 import pytest
 
 from labkit.params import PROJECT, ParameterError
-from labkit.studies.file import SMALL, load_study, value_of
+from labkit.runs.folder import reports_root
+from labkit.studies.file import SMALL, load_study, name_of, value_of
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "params").rglob("*.yaml")), ids=lambda p: p.stem)
@@ -70,6 +71,24 @@ def test_a_wrong_study_file_is_refused_by_name(study_file, text, words):
     with pytest.raises(ParameterError) as error:
         study_file(text).run_params()
     assert words in str(error.value) and "params/s.yaml" in str(error.value)
+
+
+def test_a_study_may_be_given_by_the_path_of_its_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_STUDY", "")
+    monkeypatch.setenv("LABKIT_REPORTS", "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "eyes").mkdir()
+    (tmp_path / "own.yaml").write_text("title: t\nquestion: q\nruns: {a: {data: eyes}, b: {data: tiny}}\n")
+    assert (
+        name_of("params/own.yaml.v2") == "params/own.yaml.v2" and name_of(str(PROJECT / "params/tiny.yaml")) == "tiny"
+    )
+    assert name_of("own.yaml") == "own" and reports_root() == tmp_path / "reports"
+    assert [run.data for run in load_study("own").run_params()] == [str(tmp_path / "eyes"), "tiny"]
+    (tmp_path / "own.yaml").write_text("title: t\nquestion: q\nruns: {a: {epoch: 1}}\n")
+    with pytest.raises(ParameterError, match=rf"^{tmp_path}/own\.yaml, run a: epoch"):
+        load_study("own").run_params()
+    with pytest.raises(ParameterError, match=r"study: got 'none\.yaml', but there is no such file"):
+        name_of("none.yaml")
 
 
 def test_an_unknown_study_lists_those_there_are():
