@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from labkit.evaluation.intervals import TOO_FEW
 from labkit.format import fixed, listing, percent, plural
 from labkit.reporting.frames import floats, mean, means, only, parts
-from labkit.reporting.labels import POINTS, named_glyph, wrap
+from labkit.reporting.labels import wrap
 from labkit.reporting.style import GREY, WIDTH, Palette, new_figure, styled
 
 LINE = 0.17  # inches: a line of the list of names
@@ -32,14 +32,14 @@ def ranking_curves(curves: pd.DataFrame, palette: Palette, of: Sequence[str], ki
     table = pd.concat([only(table, "of", name) for name in names])
     runs = palette.ordered(table["run"])
     columns = min(3, len(names) + 1)  # one place more than panels, for the names
-    lines = -(-(len(names) + 1) // columns)
-    keys = {run: named_glyph(palette, run, 22) for run in runs}
+    high = -(-(len(names) + 1) // columns)
+    keys = {run: wrap(run, 22) for run in runs}
     if len(names) == 1:
         areas = {run: fixed(area, 3) for run, area in means(table, "run", "area").items()}
-        keys = {run: f"{text}\n    {NAMES[kind]} {areas[run]}" for run, text in keys.items()}
+        keys = {run: f"{text}\n{NAMES[kind]} {areas[run]}" for run, text in keys.items()}
     needed = LINE * sum(text.count("\n") + 1 for text in keys.values()) + 0.05 * len(keys) + 0.5
-    fig = new_figure(height=max(2.45 * lines, needed * lines), width=WIDTH if columns == 3 else 5.2)
-    axes = fig.subplots(lines, columns, squeeze=False)
+    fig = new_figure(height=max(2.45, needed) * high, width=WIDTH if columns == 3 else 5.2)
+    axes = fig.subplots(high, columns, squeeze=False)
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
     for place, name in enumerate(names):
@@ -51,11 +51,9 @@ def ranking_curves(curves: pd.DataFrame, palette: Palette, of: Sequence[str], ki
         ax.set_xlabel(AXES[kind][0])
         if place % columns == 0:
             ax.set_ylabel(AXES[kind][1])
-    down = 0.0  # points below the top of the place for the names
-    for run, text in keys.items():
-        place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top", "linespacing": 1.15}
-        axes.flat[len(names)].annotate(text, (0, 1), (0, -down), color=palette[run].ink, fontsize=8.5, **place)
-        down += (text.count("\n") + 1) * LINE * POINTS + 3
+    place, inks = axes.flat[len(names)], [palette[run].ink for run in runs]
+    lines = [place.plot([], [], color=palette[run].color, linestyle=palette[run].linestyle)[0] for run in runs]
+    place.legend(lines, keys.values(), loc="upper left", frameon=False, fontsize=8.5, labelcolor=inks, borderaxespad=0)
     return fig
 
 
