@@ -44,9 +44,11 @@ class Findings:
         """Plain words with the numbers, one finding each, also where nothing was found or could not be looked for."""
         baselines = [fellow_eye_sentence(self.fellow_eye, self.group_name)] if self.fellow_eye else []
         baselines += [shortcut_sentence(self.shortcut)] if self.shortcut else []
+        n_test = self.groups.n_test_images
         said = {
             "Split": group_sentences(self.groups, self.group_name),
-            "Duplicates": duplicate_sentences(self.duplicates) + (near_sentences(self.near) if self.near else []),
+            "Duplicates": duplicate_sentences(self.duplicates, n_test)
+            + (near_sentences(self.near, n_test) if self.near else []),
             "Files": file_sentences(self.files) if self.files else [],
             "Baselines": baselines,
         }
@@ -63,6 +65,28 @@ class Findings:
             "duplicates": " ".join(self.by_heading()["Duplicates"]),
             "copies": self.copies,
         }
+
+    def named_copies(self, classes: Sequence[str], most: int = 5) -> list[str]:
+        """The first copies by name, with split and class: `a.png (train, x) = b.png (test, y)`; the worst come first.
+
+        Files of the same bytes, then (`~`) pairs that look alike; those on both sides of the split or of two labels
+        before others.
+        """
+        named: list[str] = []
+        files = _named(self.duplicates.files, classes)
+        if len(files):
+            files["name"] = files["image_id"] + " (" + files["split"] + ", " + files["label"].fillna("no label") + ")"
+            by_file = files.sort_values("image_id").groupby("sha256", sort=False)
+            worst = by_file[["split", "label"]].nunique().max(axis=1).sort_values(ascending=False, kind="stable")
+            named += [" = ".join(by_file.get_group(sha)["name"].tolist()[:4]) for sha in worst.index[:most]]
+        if self.near is not None and len(self.near.pairs):
+            pairs = self.near.pairs
+            apart = (pairs["split_a"] != pairs["split_b"]) | (pairs["label_a"] != pairs["label_b"]).fillna(False)
+            pairs = _named(pairs.assign(apart=apart).sort_values("apart", ascending=False, kind="stable"), classes)
+            for row in pairs.head(most).fillna("no label").to_dict("records"):
+                ends = (f"{row[f'image_id_{end}']} ({row[f'split_{end}']}, {row[f'label_{end}']})" for end in "ab")
+                named.append(" ~ ".join(ends))
+        return named
 
     def tables(self, classes: Sequence[str], rows: int = 20) -> dict[str, pd.DataFrame]:
         """What to show below the sentences, by caption: pairs across splits first, and no table that is empty."""
@@ -139,9 +163,11 @@ def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test:
     if groups.n_shared:
         found.append(f"{percent(groups.share_touched)} of the test images share a {name} with train or validation")
     if duplicates.n_test_touched:
-        found.append(f"{are(duplicates.n_test_touched, 'test image')} in train or validation, too, byte for byte")
+        touched = are(duplicates.n_test_touched, "test image", groups.n_test_images)
+        found.append(f"{touched} in train or validation, too, byte for byte")
     if findings.near is not None and findings.near.n_test_touched:
-        found.append(f"{are(findings.near.n_test_touched, 'test image')} nearly the same as one in train or validation")
+        touched = are(findings.near.n_test_touched, "test image", groups.n_test_images)
+        found.append(f"{touched} nearly the same as one in train or validation")
     if inherited:
         share = inherited / groups.n_test_images
         found.append(f"the weights it starts from have met {percent(share)} of the test images or their {name}s")

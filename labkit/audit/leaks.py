@@ -59,9 +59,10 @@ def shared_groups(table: pd.DataFrame) -> SharedGroups:
     )
 
 
-def are(count: int, noun: str) -> str:
-    """`1 test image is`, `7,026 test images are`: the beginning of a sentence."""
-    return f"{count:,} {noun} is" if count == 1 else f"{count:,} {noun}s are"
+def are(count: int, noun: str, of: int = 0) -> str:
+    """`1 patient is`, `7,026 patients are`, `57 of 58 test images are`: the beginning of a sentence."""
+    total, verb = f" of {of:,}" * bool(of), "is" if count == 1 else "are"
+    return f"{count:,}{total} {noun}{'s' * ((of or count) != 1)} {verb}"
 
 
 def group_sentences(groups: SharedGroups, name: str) -> list[str]:
@@ -94,17 +95,19 @@ def group_sentences(groups: SharedGroups, name: str) -> list[str]:
     return found
 
 
-def duplicate_sentences(duplicates: Duplicates) -> list[str]:
-    """What exact duplicates mean, a sentence each: leaks first, then two labels, then copies inside a split."""
+def duplicate_sentences(duplicates: Duplicates, n_test: int) -> list[str]:
+    """What exact duplicates mean, a sentence each: leaks first, then two labels, then copies inside a split.
+
+    `n_test`: labelled test images.
+    """
     if not duplicates.checked:
         return ["Exact duplicates were not looked for: no file hashes were given."]
     if duplicates.files.empty:
         return ["No two files have the same bytes."]
     found = []
     if duplicates.n_test_touched:
-        found.append(
-            f"Leak: {are(duplicates.n_test_touched, 'test image')} in train or validation, too, byte for byte."
-        )
+        touched = are(duplicates.n_test_touched, "test image", n_test)
+        found.append(f"Leak: {touched} in train or validation, too, byte for byte.")
     if duplicates.n_across:
         found.append(f"{are(duplicates.n_across, 'image')} in more than one split, byte for byte.")
     if list(duplicates.within) == [UNSPLIT]:
@@ -117,14 +120,15 @@ def duplicate_sentences(duplicates: Duplicates) -> list[str]:
     return found
 
 
-def near_sentences(near: NearDuplicates) -> list[str]:
+def near_sentences(near: NearDuplicates, n_test: int) -> list[str]:
     """What near duplicates mean, a sentence each, with how alike two images must be to count, and what is missed."""
     bits = f"perceptual hashes within {MAX_DISTANCE} of 256 bits, also mirrored or turned by quarters"
     found = []
     if near.pairs.empty:
         found.append(f"No two different files were found to look alike ({bits}).")
     if near.n_test_touched:
-        found.append(f"Leak: {are(near.n_test_touched, 'test image')} nearly the same as one in train or validation.")
+        touched = are(near.n_test_touched, "test image", n_test)
+        found.append(f"Leak: {touched} nearly the same as one in train or validation.")
     least = "" if near.complete else "at least "
     across = f", {near.n_across:,} of them across splits" if near.n_across else ""
     pairs = "pair of files looks" if len(near.pairs) == 1 else "pairs of files look"

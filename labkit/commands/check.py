@@ -1,6 +1,7 @@
-"""``labkit check``: audit a folder of images. Exit code 1 if training and test images overlap.
+"""``labkit check``: what a folder is taken for and why, and whether it is sound.
 
-The report is a dict of plain values (ready for JSON): `check` writes it, `in_words` formats it.
+Exit code 1 if training and test images overlap or copies have different labels, 2 if no image could be checked. The
+report is a dict of plain values (ready for JSON): `check` writes it, `in_words` formats it.
 """
 
 import argparse
@@ -18,9 +19,10 @@ import pandas as pd
 
 from labkit.audit import Findings, audit
 from labkit.audit.leaks import UNSPLIT
+from labkit.commands import add_data_options, data_options
 from labkit.data.hashes import SIDE
 from labkit.data.readers import DataError, ImageData, read
-from labkit.data.source import as_parameters, open_data
+from labkit.data.source import as_parameters, open_data, told
 from labkit.data.splits import PARTS, Split, assign_splits
 from labkit.data.store import build_store
 from labkit.params import DataParams
@@ -31,9 +33,9 @@ VAL_FRACTION, TEST_FRACTION = 0.15, 0.2  # of a split that is drawn here, as in 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which folder, and how to split it."""
+    """Which folder, how to read it, and how to split it."""
     parser.add_argument("data", help="folder of your images, or a built-in set (demo, tiny)")
-    parser.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: guessed from the file names)")
+    add_data_options(parser)
     parser.add_argument(
         "--split", choices=["given", "group", "image"], help="how to split into train and test (default: given, if so)"
     )
@@ -41,26 +43,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """1 if training and test images overlap."""
+    """1 if training and test images overlap or labels contradict each other, 2 if no image could be checked."""
     tell = partial(print, file=sys.stderr, flush=True)
-    report = check(arguments.data, arguments.dataset, arguments.split, lambda step: tell(f"labkit: {step} …"))
+    progress = lambda step: tell(f"labkit: {step} …")  # noqa: E731
+    report = check(arguments.data, arguments.split, progress, **data_options(arguments))
     # NaN is refused, because JSON does not have it
     print(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) if arguments.json else in_words(report))
-    return 1 if report["leak"] else 0
+    return 1 if report["leak"] or report["contradicting"] else 2 * (not report["images_read"])
 
 
 def check(
-    data: str, dataset: str | None = None, split: Split | None = None, tell: Callable[[str], None] = lambda step: None
+    data: str, split: Split | None = None, tell: Callable[[str], None] = lambda step: None, **options: Any
 ) -> dict[str, Any]:
     """Audit a folder, or a built-in set of synthetic images; the findings in plain values.
 
-    `dataset`: a name of the catalog or custom; guessed by default. `split`: how to split into train and test; by
-    default the data's own split, and without one no leak is looked for. If none of the listed images exists, only the
+    `split`: how to split into train and test; by default the data's own split, and without one no leak is looked for.
+    `options`: parameters of DataParams; `dataset` is guessed by default. If none of the listed images exists, only the
     lists are checked. Raises ValueError (DataError, ParameterError) for data that cannot be read, and for
     `split: given` without such a split.
     """
     tell("reading the tables and hashing the files")
-    params, folder = as_parameters(data, dataset)
+    params, folder = as_parameters(data, **options)
     images, hashes = _open(params, folder)
     classes, facts, store = list(images.facts.classes), images.facts, None
     if hashes is not None:
@@ -78,22 +81,27 @@ def check(
     return {
         "data": params.data,
         "dataset": params.dataset,
-        "guessed": dataset is None,
+        "guessed": not options.get("dataset"),
         "title": facts.title,
         "layout": images.layout,
+        "reading": images.reading,
+        "read_as": [*told(images), *table.attrs.get("notes", [])],
         "images": len(table),
+        "images_read": 0 if store is None else len(table) - len(store.unreadable),
         "classes": classes,
         "group_name": facts.group_name,
         "notes": [*images.notes, *table.attrs.get("notes", [])],
         "split": how,
         "counts": _counts(table, classes),
         "leak": found.leak,
+        "contradicting": found.duplicates.n_conflicting,
         "checked": {
             "groups": found.groups.checked and how is not None,
             "exact_duplicates": found.duplicates.checked,
             "near_duplicates": found.near is not None,
             "files": found.files is not None,
         },
+        "copies": found.named_copies(classes),
         "findings": _plain(found),
         "said": said,
     }
@@ -102,22 +110,25 @@ def check(
 def in_words(report: dict[str, Any]) -> str:
     """The report as text, with a heading for each part."""
     how = {None: "no split", "given": "the data's own split"}.get(report["split"], f"split by {report['split']}")
-    guessed = " (guessed from the file names; --dataset sets another)" if report["guessed"] else ""
-    lines = [
-        report["title"],
-        f"{report['data']}: {report['images']:,} images, {report['layout']}, {how}",
-        f"Data set: {report['dataset']}{guessed}",
+    guessed = " (guessed; --dataset sets another)" if report["guessed"] else ""
+    lines = [f"{report['data']}: {report['images']:,} images, {how}", "", "What this is taken for, and why"]
+    lines += [
+        f"- {line}" for line in (f"Data set: {report['dataset']}{guessed}: {report['title']}", *report["read_as"])
     ]
-    lines += [f"- {note}" for note in report["notes"]]
     lines += ["", "Images by class", pd.DataFrame(report["counts"]).to_string()]
     for heading, sentences in report["said"].items():
         lines += ["", heading, *(f"- {sentence}" for sentence in sentences)]
+        lines += [f"    {files}" for files in report["copies"]] if heading == "Duplicates" else []
     return "\n".join([*lines, "", _verdict(report)])
 
 
 def _verdict(report: dict[str, Any]) -> str:
+    if report["contradicting"]:
+        return "LEAK: training and test images overlap. " * report["leak"] + "CONTRADICTION: copies have two labels."
     if report["leak"]:
         return "LEAK: training and test images overlap."
+    if not report["images_read"]:
+        return "No image could be read, so nothing but the lists was checked."
     if report["split"] is None:
         return "No split, so no leak was looked for."
     if not report["checked"]["groups"]:

@@ -20,6 +20,21 @@ PHANTOMS = {  # built-in sets of synthetic images, in words
 }
 
 
+HEADINGS = {  # of what a reader says it has taken
+    "layout": "Layout",
+    "labels": "Labels from",
+    "groups": "Patients from",
+    "split": "Split from",
+    "classes": "Classes",
+}
+
+
+def told(images: ImageData) -> list[str]:
+    """What the data was taken for and why, a line each, then what was seen and not used, or is odd."""
+    reading = {"layout": images.layout} | images.reading
+    return [f"{HEADINGS[part]}: {why}" for part, why in reading.items() if why] + images.notes
+
+
 def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:
     """The images of a folder, or of a built-in phantom set (made on first use), and SHA-256 by image_id.
 

@@ -149,10 +149,16 @@ def test_duplicates_within_and_across_splits_and_under_two_labels_are_counted_ap
     assert list(duplicates.files["image_id"]) == list("abcdefhi")
     assert found.leak
     text = " ".join(found.sentences())
-    assert "Leak: 1 test image is in train or validation, too, byte for byte." in text
+    assert "Leak: 1 of 2 test images is in train or validation, too, byte for byte." in text
     assert "2 images are in more than one split, byte for byte." in text
     assert "Surplus copies of an image inside its own split: 2 in train." in text
     assert "1 image is labelled in two ways: same bytes, different labels." in text
+    first, *others = found.named_copies(GRADES)  # of two labels and three splits comes first
+    assert first == "d (train, Mild) = e (val, Mild) = f (test, Moderate)"
+    assert others == [
+        "h (unlabeled, no label) = i (train, Severe)",
+        "a (train, No DR) = b (train, No DR) = c (train, No DR)",
+    ]
 
 
 def test_a_test_image_that_lies_in_val_is_a_leak_and_one_that_lies_among_the_unlabelled_is_none():

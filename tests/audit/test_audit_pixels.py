@@ -87,8 +87,8 @@ def test_copies_with_other_bytes_are_found_and_different_images_are_not(album):
     assert near.test_touched == ["smaller.png", "worse.jpg"] and near.n_unseen == 3
     row = near.pairs.set_index(["image_id_a", "image_id_b"]).loc[("smaller.png", "worse.jpg")]
     assert (row["split_a"], row["split_b"], row["label_a"], row["label_b"]) == ("test", "test", 1, 0)
-    said = " ".join(near_sentences(near))
-    assert "Leak: 2 test images are nearly the same as one in train or validation." in said
+    said = " ".join(near_sentences(near, 17))
+    assert "Leak: 2 of 17 test images are nearly the same as one in train or validation." in said
     assert "pairs bear two different labels" in said and said.endswith(f"not compared. {MISSED}")
     assert "3 images are blank or below 24 px" in said
     assert "In 5 of these pairs one image is mirrored or turned." in said
@@ -100,7 +100,7 @@ def test_near_duplicates_inside_a_part_are_no_leak_and_without_any_it_is_said(al
     near = near_duplicates(inside, store)
     assert near.n_test_touched == 0 and len(near.pairs)
     others = table.iloc[6:-3]
-    assert near_sentences(near_duplicates(others, store)) == [
+    assert near_sentences(near_duplicates(others, store), 0) == [
         "No two different files were found to look alike (perceptual hashes within 16 of 256 bits, also mirrored or "
         "turned by quarters).",
         "This comparison misses most copies that were cropped, shifted, rotated by 2° or more, or made much brighter "
@@ -150,7 +150,7 @@ def test_train_stamps_near_copies_of_a_given_split_and_keeps_them_together_in_it
             exec(cell, said)
     findings, n = said["findings"], 6 * (split == "given")
     assert findings.leak == (split == "given") and len(findings.copies) == len(findings.facts()["copies"]) == n
-    stamp = "6 test images are nearly the same as one in train or validation"
+    stamp = "6 of 20 test images are nearly the same as one in train or validation"
     assert (stamp in said["warnings"], stamp in said["stamp"]) == (n > 0, n > 0)
     assert "look alike" in findings.facts()["duplicates"] and MISSED in findings.facts()["duplicates"]
     assert leaked(said["table"], findings.copies).sum() == n
@@ -313,7 +313,7 @@ def test_a_full_audit_says_and_stamps_what_pixels_show(album):
     table, hashes, store = album
     found = audit(table, hashes, ["healthy", "ill"], "patient", store, "macro_f1")
     assert found.leak and found.duplicates.n_test_touched == 0  # by looks alone
-    assert "2 test images are nearly the same as one in train or validation" in stamps(found, "val")
+    assert "2 of 17 test images are nearly the same as one in train or validation" in stamps(found, "val")
     said = " ".join(found.sentences())
     for words in (
         "cannot be checked",

@@ -64,6 +64,8 @@ def test_a_leaking_split_is_told_in_words_and_by_the_exit_code(image_folder, cap
     assert report["findings"]["fellow_eye"]["n_copied"] == 2
     assert report["counts"]["train"]["No DR"] + report["counts"]["test"]["No DR"] == 16
     text = in_words(report)
+    assert text.splitlines()[2] == "What this is taken for, and why" and "- Layout: course image and label" in text
+    assert report["read_as"][0].startswith("Layout: ") and set(report["notes"]) <= set(report["read_as"])
     assert "LEAK:" in text and "Leak: 2 patients are both" in text and "full release has 28,100" in text
 
 
@@ -92,11 +94,12 @@ def test_data_without_parts_has_nothing_to_leak_but_its_files_are_looked_at(eyes
     (eyes / "11_left.jpeg").write_bytes((eyes / "10_left.jpeg").read_bytes())
     (eyes / "12_left.jpeg").write_text("no image")
     code, report = asked(capsys, str(eyes))
-    assert code == 0 and report["split"] is None and not report["checked"]["groups"]
+    assert code == 1 and report["split"] is None and not report["checked"]["groups"]
     assert report["findings"]["duplicates"]["n_conflicting"] == 1
     assert report["findings"]["files"]["counts"] == {"unreadable": 1}
     text = in_words(report)
-    assert "Surplus copies of an image: 1." in text and "No split, so no leak was looked for." in text
+    assert "Surplus copies of an image: 1." in text and "CONTRADICTION: copies have two labels." in text
+    assert "    10_left (unsplit, No DR) = 11_left (unsplit, Mild)\n" in text
     assert "no leak is possible; --split group splits it by patient" in text
 
 
@@ -111,6 +114,7 @@ def test_a_split_by_patient_is_sound_and_one_by_image_leaks(eyes, capsys):
 def test_lists_whose_images_are_elsewhere_are_checked_alone(image_folder):
     for path in (image_folder / "images").iterdir():
         path.unlink()
+    assert main(["check", str(image_folder)]) == 2  # no image could be checked
     report = check(str(image_folder))
     assert report["checked"] == {
         "groups": True,
@@ -132,6 +136,9 @@ def test_one_folder_relative_to_where_one_stands(eyes, monkeypatch):
     [
         (["{}/nowhere"], "nowhere: there is no such folder"),
         (["{}", "--split", "given"], "split: given needs the data's own train and test parts"),
+        (["{}", "--suffix", "png"], "suffix: got 'png', a suffix begins with a dot"),
+        (["{}", "--class-names", "a"], "class_names: got ['a'], two or more different names"),
+        (["{}", "--group-pattern", "(x)"], "it must have a part (?P<group>…)"),
         (["{}", "--dataset", "retinopthy"], "unknown data set 'retinopthy'; known are: retinopathy, leukemia"),
     ],
 )

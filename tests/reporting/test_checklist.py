@@ -60,7 +60,7 @@ def test_a_leak_stands_in_the_checklist(results):
     results.runs[0]["audit"] = audit(table, hashes, ["a", "b"], "patient").facts()
     said = reported(checklist(results, {}))
     assert said["disjoint patients"].startswith("Leak: 1 patient")
-    assert said["duplicate images"].startswith("Leak: 1 test image is in train")
+    assert said["duplicate images"].startswith("Leak: 1 of 1 test image is in train")
 
 
 def test_the_notebook_adds_what_it_shows_and_no_other_item(results):
