@@ -172,7 +172,7 @@ def test_a_folder_is_read_as_meant_and_says_how(tmp_path, files, asked, classes,
     data = read(params, write(tmp_path, files))
     told = data.table["group"]
     assert (data.facts.classes, (told.nunique(), told.isna().sum())) == (classes, groups), data.notes
-    assert data.table["split"].value_counts().to_dict() == splits or (not splits and guess_dataset(tmp_path, params))
+    assert data.table["split"].value_counts().to_dict() == splits or (not splits and guess_dataset(params, tmp_path))
     said = "\n".join([*data.notes, *data.reading.values()])
     assert [word for word in words if word not in said] == [], said
     assert list(data.reading) == ["layout", "labels", "groups", "split", "classes"] and all(data.reading.values())
@@ -231,7 +231,7 @@ def test_what_can_be_read_in_two_ways_or_in_none_is_refused_with_what_decides(tm
 
 def test_a_data_set_is_guessed_from_names_where_its_own_labels_confirm_it(tmp_path):
     def guessed(name: str, labels: Sequence[int]) -> str:
-        return guess_dataset(write(tmp_path / name, one("path,label", labels, form="img/{}_left.jpeg")), DataParams())
+        return guess_dataset(DataParams(), write(tmp_path / name, one("path,label", labels, form="img/{}_left.jpeg")))
 
     assert (guessed("quality", [0, 1, 2]), guessed("grades", range(5))) == ("custom", "retinopathy")
 

@@ -305,7 +305,7 @@ def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
     return notes
 
 
-def guess_dataset(root: Path, params: DataParams) -> str:
+def guess_dataset(params: DataParams, root: Path) -> str:
     """A name of the catalog, or `custom`. Raises DataError where the folder cannot be read at all.
 
     MedMNIST's array files bear the name. EyePACS and C-NMC files have names of a form of their own: a layout of those
