@@ -56,6 +56,11 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
+def printable(path: str) -> str:
+    """A path with `\\xfc` for what is not UTF-8, which no table could hold."""
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def stem(name: str) -> str:
     """A file name without its folder and without an image suffix (other dots stay)."""
     name = name.rpartition("/")[2]
@@ -115,7 +120,7 @@ def find_images(places: Sequence[str], besides: str | None = None) -> dict[str, 
             raise ValueError(f"{besides} lies in {place}, whose images are read; name a folder outside it")
     found = dict.fromkeys(path for place in where for path in _images_at(place))
     shared = os.path.commonpath([place if place.is_dir() else place.parent for place in where])
-    return {os.path.relpath(path, shared): path for path in found}
+    return {printable(os.path.relpath(path, shared)): path for path in found}
 
 
 def _images_at(place: Path) -> list[str]:

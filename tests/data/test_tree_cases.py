@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit.data.images import find_images
 from labkit.data.readers import DataError
 from labkit.data.readers.inventory import take_inventory
 from labkit.data.readers.trees import class_tree
@@ -77,6 +78,7 @@ def test_a_name_that_is_not_utf8_costs_that_file_only(tmp_path):
     found = take_inventory(tmp_path)
     assert found.images == ["a/1.png"] and found.unnamed == ["a/M\\xfcller.png", "\\xfc"]
     assert f"left out: {plural(2, 'name')} not in UTF-8 (a/M\\xfcller.png, \\xfc)" in found.notes()[0]
+    assert list(find_images([str(tmp_path)])) == ["a/1.png", "a/M\\xfcller.png", "\\xfc/2.png"]
     with pytest.raises(DataError, match=r"\\xfc: the name of this folder is not UTF-8"):
         take_inventory(tmp_path / os.fsdecode(b"\xfc"))
 
@@ -94,6 +96,7 @@ def test_links_out_of_the_folder_are_followed_when_asked(tmp_path):
     write(tmp_path / "scratch", "3.png", "more/4.png")
     (root / "b/3.png").symlink_to(tmp_path / "scratch/3.png")
     (root / "c").symlink_to(tmp_path / "scratch/more")
+    (root / "a/all").symlink_to(root)  # what it leads to is listed anyway
     found = take_inventory(root)
     assert found.images == ["a/1.png", "b/2.png"]
     assert (
@@ -165,8 +168,14 @@ def test_folders_are_read_as_classes_and_parts(tmp_path, names, classes, labels,
         (folders("images_001 images_002", "images"), ["numbered parts of a download", "labels.csv"]),
         (folders("patient_1 patient_2 patient_7"), ["look like patients"]),
         (folders("8863 8864 10253"), ["look like patients"]),
-        (folders("bus car train"), ["train may be parts", "as bus, car beside", "class_names: [bus, car, train]"]),
-        (folders("mask no_mask"), ["mask may be classes beside no_mask", "class_names: [mask, no_mask]"]),
+        (
+            folders("bus car train"),
+            ["train may be parts", "as bus, car beside them, classes", "class_names: [bus, car, train]"],
+        ),
+        (
+            folders("mask no_mask"),
+            ["mask may be parts of the data or masks or, as no_mask beside", "class_names: [mask, no_mask]"],
+        ),
         (folders("ben_part1 ben_part2 mal_part1"), ["ben_part1, ben_part2, mal_part1 may be", "class_names: ["]),
         (folders("train_ben train_mal test_ben test_mal"), ["join a part and a class", "train/<class>/"]),
         (folders("A B", "normal sick"), ["A, B or, in them, normal, sick", "or class_names: [normal, sick]"]),

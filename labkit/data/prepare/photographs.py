@@ -22,7 +22,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from labkit.data.images import find_images, load_image, stem
+from labkit.data.images import find_images, load_image, printable, stem
 from labkit.data.prepare.course_lists import LISTS, find_labels, write_lists
 from labkit.data.prepare.eyeball import NoEyeball, crop_square, find_eyeball
 from labkit.params import refuse_url
@@ -80,7 +80,7 @@ def prepare(
         outcomes = tqdm(_outcomes(tasks, size, workers), "cropping", len(tasks), unit="img", disable=None)
         for (photograph, _), outcome in zip(tasks, outcomes, strict=True):
             if outcome not in (MADE, KEPT):
-                done.failed[Path(photograph).relative_to(source).as_posix()] = outcome
+                done.failed[printable(Path(photograph).relative_to(source).as_posix())] = outcome
             done.made += outcome == MADE
             done.kept += outcome == KEPT
         (target / FAILURES).unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def _tasks(photographs: list[Path], source: Path, folder: Path, done: Prepared) 
     """A crop for each name; a second photograph of the same name is a failure, since the lists know names alone."""
     first: dict[str, Path] = {}
     for path in photographs:
-        other = first.setdefault(stem(path.name), path)
+        other = first.setdefault(printable(stem(path.name)), path)
         if other != path:
             kept = other.relative_to(source).as_posix()
             done.failed[path.relative_to(source).as_posix()] = f"the same name as {kept}, which was taken"

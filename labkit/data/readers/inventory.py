@@ -2,29 +2,22 @@
 
 import os
 import re
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from labkit.data.images import DICOM, IMAGE, IMAGE_SUFFIXES, POINTER, is_image, kind_of, stem
+from labkit.data.images import DICOM, IMAGE, IMAGE_SUFFIXES, POINTER, is_image, kind_of, printable, stem
 from labkit.data.readers.folders import leaves, real_path
 from labkit.data.readers.label_files import DataError
 from labkit.format import plural
 
 LISTS = (".csv", ".tsv", ".xlsx", ".jsonl")
 TABLES = (*LISTS, ".txt", ".json")  # in any case, at the top and one level down
-POINTER_SIZE = 1024  # bytes; Git LFS: a pointer is smaller
 CLUTTER = ("thumbs.db", "desktop.ini")
-PACKAGES = {  # ending -> what reads such files
-    **dict.fromkeys((".dcm", ".dicom", ".ima"), "pydicom"),
-    **dict.fromkeys((".nii", ".nii.gz"), "nibabel"),
-    **dict.fromkeys((".mha", ".mhd", ".nrrd"), "SimpleITK"),
-    **dict.fromkeys((".heic", ".heif"), "pillow-heif"),
-    **dict.fromkeys((".svs", ".ndpi", ".mrxs", ".scn"), "openslide-python"),
-    **dict.fromkeys((".dng", ".cr2", ".nef", ".arw"), "rawpy"),
-    **dict.fromkeys((".jp2", ".avif"), "Pillow"),
-    **dict.fromkeys((".h5", ".hdf5"), "h5py"),
-    **{".mat": "scipy", ".npy": "numpy", ".parquet": "pandas with pyarrow"},
+PACKAGES = {  # what reads the files of other endings
+    **{"pydicom": ".dcm .ima", "nibabel": ".nii .nii.gz", "SimpleITK": ".mha .mhd .nrrd", "rawpy": ".dng .cr2 .nef"},
+    **{"pillow-heif": ".heic .heif", "openslide-python": ".svs .ndpi .mrxs", "Pillow": ".jp2 .avif", "h5py": ".h5"},
+    **{"scipy": ".mat", "numpy": ".npy", "pandas": ".xls .parquet"},
 }
 IMAGE_FOLDER = re.compile(r"(images?|imgs?|photos?|pictures?|pics?|jpe?gs?|pngs?|originals?|inputs?)")
 MASK_FOLDER = re.compile(r"(masks?|segmentations?|annotations?|ground ?truths?|gt|labels?|(1st|2nd) manual)")
@@ -33,6 +26,7 @@ MASK_NAME = re.compile(
     r"|[ _-]+(masks?|seg|segmentation|gt|ground_?truth|annotation|label|superpixels|[12](st|nd)HO)([ _-]?\d+)?$",
     re.IGNORECASE,
 )
+Folder = tuple[str, ...]  # the names on the way to an image
 
 
 @dataclass(frozen=True)
@@ -45,13 +39,13 @@ class Inventory:
 
     root: Path
     wrapper: str
-    images: list[str]  # by their names; files without an ending by their first bytes. Without masks
-    masks: list[str]  # images that mark a region of another image, by folder or by name
-    tables: list[str]  # label lists, or not: files of an ending in TABLES
+    images: list[str]  # by their endings, and without one by their first bytes
+    masks: list[str]  # of regions in other images, by folder or by name; not in `images`
+    tables: list[str]  # files of an ending in TABLES, lists of labels or not
     folders: list[str]  # also empty ones
     others: dict[str, int]  # ending (".dcm", "" without one) -> number of files that nothing here reads
     pointers: list[str]  # images and tables that are Git LFS pointers; the images are in `images` too
-    unnamed: list[str]  # names that are not UTF-8, in printable form; they are in no other list
+    unnamed: list[str]  # names that are not UTF-8, in printable form; in no other list
     astray: list[DataError]  # links that must not or cannot be followed; what they lead to is in no list
 
     def notes(self) -> list[str]:
@@ -81,7 +75,8 @@ def _first(names: list[str]) -> str:
 
 
 def _reader(ending: str) -> str:
-    return f" ({PACKAGES[ending]} reads them; save them as PNG)" if ending in PACKAGES else ""
+    package = next((package for package, endings in PACKAGES.items() if ending in endings.split()), "")
+    return f" ({package} reads them; save them as PNG)" if package else ""
 
 
 def plain(name: str) -> str:
@@ -94,103 +89,84 @@ def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:
 
     DataError where a table or all images are Git LFS pointers.
     """
-    if _printable(name := root.resolve().as_posix()) != name:
-        raise DataError(f"{_printable(name)}: the name of this folder is not UTF-8; rename it")
-    walk = _Walk(root, root.resolve(), follow_links)
+    if printable(name := root.resolve().as_posix()) != name:
+        raise DataError(f"{printable(name)}: the name of this folder is not UTF-8; rename it")
+    walk = _Walk(root, [root.resolve()], follow_links)
     walk.enter("")
     kinds = {
         path: kind_of(root / path)
         for path, size in walk.files.items()
-        if not _ending(path) or (0 < size < POINTER_SIZE and _ending(path) in (*IMAGE_SUFFIXES, *TABLES))
+        if not _ending(path) or (0 < size < 1024 and _ending(path) in (*IMAGE_SUFFIXES, *TABLES))  # a pointer is small
     }
     bare = {path for path, kind in kinds.items() if kind == IMAGE and not _ending(path)}
     named = [path for path in walk.files if path in bare or is_image(path)]
     rest = walk.files.keys() - set(named)
     wrapper = _wrapper(named, [path for path in rest if _ending(path) in LISTS])
     inside = f"{wrapper}/" if wrapper else ""
-    images = [path.removeprefix(inside) for path in named]
-    tables = [
-        path.removeprefix(inside)
-        for path in sorted(rest)
-        if path.startswith(inside) and path.count("/") <= inside.count("/") + 1 and _is_table(path, walk.files)
-    ]
-    pointers = [path.removeprefix(inside) for path, kind in kinds.items() if kind == POINTER]
-    unread = {path for path in rest if not path.lower().endswith(CLUTTER)} - {inside + path for path in tables}
-    others = Counter(".dcm" if kinds.get(path) == DICOM else _ending(path) for path in unread)
-    if pointers and (set(pointers) & set(tables) or set(pointers) >= set(images)):
+    near = [path for path in sorted(rest) if path.startswith(inside) and path.count("/") <= inside.count("/") + 1]
+    tables = [path for path in near if _is_table(path, walk.files)]
+    left = {path for path in rest if not path.lower().endswith(CLUTTER)} - set(tables)
+    others = Counter(".dcm" if kinds.get(path) == DICOM else _ending(path) for path in left)
+    pointers = [path for path, kind in kinds.items() if kind == POINTER]
+    if pointers and (set(pointers) & set(tables) or set(pointers) >= set(named)):
         what = f"{len(pointers):,} files are Git LFS pointers, not what they stand for"
         raise DataError(f"{root}: {what} (the first: {pointers[0]}); run git lfs pull")
+    folders = [path for path in walk.folders if path.startswith(inside)]
+    images, tables, pointers, folders = (
+        [path.removeprefix(inside) for path in paths] for paths in (named, tables, pointers, folders)
+    )
     masks = _masks(images)
     images = [path for path in images if path not in masks]
-    folders = [path.removeprefix(inside) for path in walk.folders if path.startswith(inside)]
-    return Inventory(
-        root / wrapper,
-        wrapper,
-        images,
-        sorted(masks),
-        tables,
-        folders,
-        dict(others),
-        pointers,
-        walk.unnamed,
-        walk.astray,
-    )
+    found = (images, sorted(masks), tables, folders, dict(others), pointers, walk.unnamed, walk.astray)
+    return Inventory(root / wrapper, wrapper, *found)
 
 
+@dataclass
 class _Walk:
-    """Files (relative path -> bytes), folders and names that are not UTF-8, below `root`, without hidden ones."""
+    """What lies below `root`, hidden files left out; `real`: the folders it has entered, links resolved."""
 
-    def __init__(self, root: Path, real: Path, follow_links: bool) -> None:
-        self.root, self.real, self.follow_links = root, real, follow_links
-        self.files: dict[str, int] = {}
-        self.folders: list[str] = []
-        self.unnamed: list[str] = []
-        self.astray: list[DataError] = []
-        self.followed = {real}  # folders, their links resolved
+    root: Path
+    real: list[Path]
+    follow_links: bool
+    files: dict[str, int] = field(default_factory=dict)  # path -> bytes
+    folders: list[str] = field(default_factory=list)
+    unnamed: list[str] = field(default_factory=list)
+    astray: list[DataError] = field(default_factory=list)
 
     def enter(self, below: str) -> None:
         with os.scandir(self.root / below) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
         for entry in entries:
+            path = f"{below}/{entry.name}" if below else entry.name
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
-            path = f"{below}/{entry.name}" if below else entry.name
-            if _printable(path) != path:
-                self.unnamed.append(_printable(path))
-            elif self._leads_on(entry, path):
-                if entry.is_dir():
-                    self.folders.append(path)
-                    self.enter(path)
-                elif entry.is_file():
-                    self.files[path] = entry.stat().st_size
-                elif is_image(entry.name):  # a pipe would be waited for without end
-                    what = "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
-                    self.astray.append(DataError(f"{self.root / path}: {what}; remove it, or put the image there"))
+            if printable(path) != path:
+                self.unnamed.append(printable(path))
+            elif problem := self._problem(entry, path):
+                self.astray.append(problem)
+            elif entry.is_file():
+                self.files[path] = entry.stat().st_size
+            elif entry.is_dir() and not (entry.is_symlink() and real_path(self.root / path) not in self.real[1:]):
+                self.folders.append(path)  # a link inside the data folder shows images that are listed anyway
+                self.enter(path)
 
-    def _leads_on(self, entry: os.DirEntry[str], path: str) -> bool:
-        """False for a link to a folder whose images are listed anyway, and for one that must not be followed."""
-        if not entry.is_symlink():
-            return True
-        real = real_path(self.root / path)
+    def _problem(self, entry: os.DirEntry[str], path: str) -> DataError | None:
+        """Why a link is not followed, or a file not opened."""
+        real, place = real_path(self.root / path) if entry.is_symlink() else None, self.root / path
+        if is_image(entry.name) and not entry.is_file() and not entry.is_dir():  # a pipe would be waited for forever
+            what = "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
+            return DataError(f"{place}: {what}; remove it, or put the image there")
         if real is None:
-            self.astray.append(DataError(f"{self.root / path}: a link that leads in a circle; remove it"))
-            return False
-        outside = not real.is_relative_to(self.real)
-        if outside and not self.follow_links:
-            self.astray.append(leaves(path, entry.name, self.root))
-            return False
-        if not entry.is_dir():
-            return True
-        if outside and any(real.is_relative_to(one) or one.is_relative_to(real) for one in self.followed):
-            self.astray.append(DataError(f"{self.root / path}: leads to a folder that is read already; remove it"))
-            return False
-        self.followed.add(real)
-        return outside
-
-
-def _printable(path: str) -> str:
-    """A path with `\\xfc` for what is not UTF-8."""
-    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
+            return DataError(f"{place}: a link that leads in a circle; remove it") if entry.is_symlink() else None
+        if real.is_relative_to(self.real[0]):
+            return None
+        if not self.follow_links:
+            return leaves(path, entry.name, self.root)
+        if entry.is_dir():
+            if any(real.is_relative_to(one) or one.is_relative_to(real) for one in self.real):
+                return DataError(f"{place}: leads to a folder that is read already; remove it")
+            self.real.append(real)
+        return None
 
 
 def _ending(path: str) -> str:
@@ -219,25 +195,22 @@ def _wrapper(images: list[str], lists: list[str]) -> str:
 
 def _masks(images: list[str]) -> set[str]:
     """The images that are masks: `x_mask.png` beside `x.png`; `masks/` beside `images/`, or with the same names."""
-    names = {path[: len(path) - len(path.rpartition("/")[2])] + stem(path) for path in images}
-    folders = {path[: position.start()] for path in images for position in re.finditer("/", path)}
-    beside = {
-        folder.rpartition("/")[0] for folder in folders if IMAGE_FOLDER.fullmatch(plain(folder.rpartition("/")[2]))
-    }
-    masks, matched = set(), {}
-    for path in images:
-        folder, slash, _ = path.rpartition("/")
-        base = MASK_NAME.sub("", stem(path))
-        if base != stem(path) and f"{folder}{slash}{base}" in names:
+    ways = {path: path.split("/") for path in images}
+    names = {(*way[:-1], stem(way[-1])) for way in ways.values()}
+    folders = {name: plain(name) for way in ways.values() for name in way[:-1]}
+    of_images, of_masks = (
+        {name for name in folders if kind.fullmatch(folders[name])} for kind in (IMAGE_FOLDER, MASK_FOLDER)
+    )
+    beside = {tuple(way[:at]) for way in ways.values() for at, name in enumerate(way[:-1]) if name in of_images}
+    masks: set[str] = set()
+    held: defaultdict[Folder, dict[str, bool]] = defaultdict(
+        dict
+    )  # folder -> path -> whether it is named like an image
+    for path, way in ways.items():
+        base = MASK_NAME.sub("", stem(way[-1]))
+        if base != stem(way[-1]) and (*way[:-1], base) in names:
             masks.add(path)
-        parts = path.split("/")
-        for depth, part in enumerate(parts[:-1]):
-            if MASK_FOLDER.fullmatch(plain(part)):
-                above = "/".join(parts[:depth])
-                other = "/".join([*parts[:depth], *parts[depth + 1 : -1], base])
-                matched.setdefault("/".join(parts[: depth + 1]), []).append((path, above in beside or other in names))
-                break
-    for pairs in matched.values():
-        if 2 * sum(found for _, found in pairs) >= len(pairs):
-            masks |= {path for path, _ in pairs}
-    return masks
+        if at := next((at for at, name in enumerate(way[:-1], 1) if name in of_masks), 0):
+            above, below = way[: at - 1], way[at:-1]
+            held[tuple(way[:at])][path] = tuple(above) in beside or (*above, *below, base) in names
+    return masks.union(*(paths for paths in held.values() if 2 * sum(paths.values()) >= len(paths)))

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.data.readers.inventory import IMAGE_FOLDER, MASK_FOLDER, plain
+from labkit.data.readers.inventory import IMAGE_FOLDER, MASK_FOLDER, Folder, plain
 from labkit.data.readers.label_files import DataError
 from labkit.data.readers.tables import SPLITS
 
@@ -18,7 +18,6 @@ BESIDE_A_PART = re.compile(r"set|data|dataset|images?|imgs?|split|part|folder|[a
 DOWNLOAD = {"part", "fold", "batch", "chunk", "shard", "set", "archive", "zip", "folder", "data", "dataset", "images"}
 PERSON = {"patient", "pat", "subject", "subj", "sub", "case", "person", "participant", "id", "p", "s"}
 FEW = 20  # classes; more folders that differ by a number only are patients
-Folder = tuple[str, ...]  # the names on the way to an image
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,7 @@ def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None)
     _refuse_copies(root, folders)
     if "mixed" in kinds:
         at = kinds.index("mixed")
-        parts, classes = _parts(names[at]), sorted(names[max(0, at - 1)])
-        raise DataError(
-            f"{root}: the folders {some(parts)} may be parts of the data or, as {some(names[at] - set(parts))} beside "
-            f"them, classes; move one kind elsewhere, or say which are the classes: class_names: [{', '.join(classes)}]"
-        )
+        raise _two_readings(root, set(_parts(names[at])), names[at], names[max(0, at - 1)])
     folders = {way for way in folders if kinds[0] != "part" or way[0] in first}
     split = kinds.index("part") if "part" in kinds else None
     if kinds.count("part") > 1 or (split and "download" in kinds[:split]):
@@ -95,20 +90,27 @@ def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None)
         )
     label = kinds.index("class")
     names[label] = {folder[label] for folder in folders if len(folder) > label}
-    odd = {name for name in names[label] if _is_no_class(name)}
-    if odd:
-        raise DataError(
-            f"{root}: the folders {some(odd)} may be classes beside {some(names[label] - odd) or 'no other'}, or hold "
-            "parts or masks of the images; move them elsewhere, or say which are the classes: class_names: "
-            f"[{', '.join(sorted(names[label]))}]"
-        )
+    if odd := {name for name in names[label] if _is_no_class(name)}:
+        raise _two_readings(root, odd, names[label], names[label])
     if split and (loose := [folder for folder in folders if label < len(folder) <= split]):
         raise DataError(
             f"{root}: {some(names[split])} are parts, but images of {'/'.join(sorted(loose)[0])}/ lie in none; move "
-            f"them into one, or leave the parts unread: class_names: [{', '.join(sorted(names[label]))}]"
+            f"them into one, or leave the parts unread: {_set(names[label])}"
         )
-    _refuse_other_classes(root, {folder for folder in folders if len(folder) > label}, label, names, kinds)
+    below = [at for at in range(label + 1, len(names)) if kinds[at] == "class"]
+    _refuse_other_classes(root, {folder for folder in folders if len(folder) > label}, label, below)
     return Levels(label, split, _parts(names[split]) if split is not None else {}, kinds)
+
+
+def _two_readings(root: Path, odd: set[str], names: set[str], classes: set[str]) -> DataError:
+    return DataError(
+        f"{root}: the folders {some(odd)} may be parts of the data or masks or, as {some(names - odd) or 'no other'} "
+        f"beside them, classes; move one kind elsewhere, or say which are the classes: {_set(classes)}"
+    )
+
+
+def _set(classes: Iterable[str]) -> str:
+    return f"class_names: [{', '.join(sorted(classes))}]"
 
 
 def _kind(root: Path, names: set[str]) -> str:
@@ -169,22 +171,18 @@ def _refuse_copies(root: Path, folders: set[Folder]) -> None:
                 )
 
 
-def _refuse_other_classes(
-    root: Path, folders: set[Folder], label: int, names: list[set[str]], kinds: list[str]
-) -> None:
-    """DataError where folders below the classes may be the classes: shared by them, or a few in each."""
-    for at in [at for at in range(label + 1, len(names)) if kinds[at] == "class"]:
+def _refuse_other_classes(root: Path, folders: set[Folder], label: int, levels: list[int]) -> None:
+    """DataError where folders of one of the levels below the classes may be the classes: a few in each."""
+    for at in levels:
         below: defaultdict[str, set[str]] = defaultdict(set)
         for folder in folders:
             below[folder[label]].add(folder[at] if len(folder) > at else "")
-        deep = {name: held for name, held in below.items() if "" not in held}  # without an image above that level
-        within = {name for held in deep.values() for name in held}
-        shared = [name for name in within if sum(name in held for held in deep.values()) > 1]
-        few = len(within) <= FEW and all(len(held) > 1 for held in deep.values())
-        if len(within) > 1 and (few or 2 * len(shared) >= len(within)):
+        deep = [held for held in below.values() if "" not in held]  # of classes without an image above that level
+        within = set().union(*deep)
+        if deep and len(within) <= FEW and all(len(held) > 1 for held in deep):
             raise DataError(
                 f"{root}: the classes may be the folders {some(below)} or, in them, {some(within)}; say which: "
-                f"class_names: [{', '.join(sorted(below))}] or class_names: [{', '.join(sorted(within))}]"
+                f"{_set(below)} or {_set(within)}"
             )
 
 
