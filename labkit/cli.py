@@ -51,13 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _settle(arguments: argparse.Namespace) -> None:
-    """What all verbs share: a checkout to work in, one meaning of relative places, a study that is given by a path."""
-    from labkit.runs.folder import needs_checkout, places_of_caller
+    """What all verbs share: places that mean one folder, and a study that may be given by the path of its file."""
+    from labkit.runs.folder import places_of_caller
     from labkit.studies.file import name_of
 
-    needs_checkout()
     places_of_caller()
-    if getattr(arguments, "study", None):
+    if arguments.verb != "new" and getattr(arguments, "study", None):
         arguments.study = name_of(arguments.study)
 
 

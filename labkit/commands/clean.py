@@ -4,6 +4,7 @@ Only files that labkit wrote are deleted, after a question. Exit code 1 if the a
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from labkit.format import fixed, plural
@@ -28,17 +29,11 @@ def main(arguments: argparse.Namespace) -> int:
             others = sorted({path.name for path in folder.iterdir()} - {path.name for path in mine})
             print(f"{folder}: {_amount(mine)}" + (f"; left there: {', '.join(others)}" if others else ""))
             files += mine
-    if not files:
-        print("there is nothing to delete")
-        return 0
     print(f"in all {_amount(files)}")
-    if arguments.dry_run:
+    if arguments.dry_run or not files:
         return 0
-    try:
-        answer = input("Delete them for good? [y/N] ")
-    except EOFError:  # nobody is there to answer
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
+    print("Delete them for good? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         print("nothing was deleted")
         return 1
     for path in files:

@@ -49,10 +49,11 @@ def verify(folder: Path) -> tuple[str, bool]:
     """
     params, started = runs.read_params(folder), time.monotonic()
     with _scratch_folder() as root:
-        repeated = root / params.study / "runs" / folder.name
+        name = folder.name.partition("@")[0]  # of a kept run
+        repeated = root / params.study / "runs" / name
         shutil.rmtree(repeated, ignore_errors=True)
         # A run started by hand is named after its fingerprint, which newer code would change.
-        named = params.model_copy(update={"run": params.run or folder.name.removesuffix(f"-seed{params.seed}")})
+        named = params.model_copy(update={"run": params.run or name.removesuffix(f"-seed{params.seed}")})
         notebook = repeated / "train.ipynb"
         error = execute(NOTEBOOKS / "train.ipynb", notebook, named.model_dump(), lambda line: print_line(f"    {line}"))
     if error is not None:

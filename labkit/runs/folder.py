@@ -54,7 +54,8 @@ def _place(variable: str, default: str) -> Path:
 
 
 def places_of_caller() -> None:
-    """Relative to the folder of whoever calls a command are its places: kernels and workers start in other folders."""
+    """Makes places absolute that a command's caller gave relative to the current folder: kernels start in another."""
+    needs_checkout()
     for variable in ("LABKIT_REPORTS", "LABKIT_CACHE"):
         if given := refuse_url(os.environ.get(variable, ""), variable):
             os.environ[variable] = str(Path(given).expanduser().absolute())
@@ -63,10 +64,8 @@ def places_of_caller() -> None:
 def needs_checkout() -> None:
     """Raises ParameterError where labkit was installed without the folders that it works in."""
     if not (PROJECT / "notebooks").is_dir():
-        raise ParameterError(
-            f"labkit is installed in {PROJECT} without its notebooks/ and params/; get a checkout of the project "
-            "and install it there with: pip install -e ."
-        )
+        told = f"labkit is installed in {PROJECT} without its notebooks/ and params/"
+        raise ParameterError(f"{told}; get a checkout of the project and install it there with: pip install -e .")
 
 
 def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
@@ -118,10 +117,9 @@ def written_by_labkit(folder: Path) -> list[Path]:
 
 
 def make_way(folder: Path, inputs: dict[str, Any], patience: float = 5.0) -> None:
-    """Set aside whatever lies in the folder that is no run of these inputs, and take back a kept run of them.
+    """Set aside, by renaming, what lies in the folder and is no run of these inputs; take back a kept run of them.
 
-    Folders are renamed, nothing is deleted. ``patience``: seconds to wait for a process that has locked the folder;
-    then raises ParameterError.
+    Raises ParameterError if another process has locked the folder for longer than ``patience`` seconds.
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -104,16 +104,17 @@ def find_run(study: str | None = None, run: str | None = None) -> Path:
     Without a run: the study's best on validation. Without both: that of the last one run or, if it was started by hand,
     this run. Raises ParameterError if there is none, if it is not finished, or if several have the name.
     """
-    if run is None and study is None and not study_file(latest_study()).is_file():
-        return _latest_run()
-    if run is None and study and not study_file(study).is_file() and len(run_folders(study)):  # started by hand
-        names = ", ".join(run_folders(study)["name"])
+    if run is None and not study_file(of := study or latest_study()).is_file() and len(by_hand := run_folders(of)):
+        if study is None:
+            return _latest_run()
+        names = ", ".join(by_hand["name"])
         raise ParameterError(f"run: {study!r} has no file in params/ with runs to choose from; name one of {names}")
     if run is None:
-        return best_on_validation(study or latest_study())
+        return best_on_validation(of)
     if (as_typed(run) / "run.json").is_file():
         return _finished(as_typed(run).resolve())
-    tables = pd.concat([run_folders(of, kept=True).assign(study=of) for of in ([study] if study else studies_run())])
+    studies = [study] if study else studies_run() or ["adhoc"]
+    tables = pd.concat([run_folders(of, kept=True).assign(study=of) for of in studies])
     current = ~tables["name"].str.contains("@").astype(bool)
     found = tables.loc[(tables["name"] == run) | (current & (tables["run"] == run))]
     if len(of := found["study"].unique()) > 1:

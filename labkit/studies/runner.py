@@ -14,18 +14,7 @@ from labkit.data.source import PHANTOMS, open_data
 from labkit.format import fixed, plural
 from labkit.params import DataParams, ParameterError, RunParams, parent_of
 from labkit.runs import files, fingerprint
-from labkit.runs.folder import (
-    CHANGED,
-    cache_root,
-    is_of,
-    kept_run,
-    make_way,
-    reports_root,
-    resolve_weights,
-    run_folder,
-    state,
-    why_run,
-)
+from labkit.runs import folder as runs
 from labkit.studies.dask import Cluster
 from labkit.studies.file import Study, load_study
 from labkit.studies.local import STOPPED, Job, ThisMachine
@@ -57,7 +46,7 @@ class StudyRunner:
     @property
     def folder(self) -> Path:
         """``reports/<study>``, where runs, executed notebooks and the report go."""
-        return reports_root() / self.study.name
+        return runs.reports_root() / self.study.name
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -128,11 +117,11 @@ class StudyRunner:
         try:
             job = self.plan(params)
             if job.kept and not job.reason:
-                make_way(job.folder, job.inputs)
+                runs.make_way(job.folder, job.inputs)
         except (ValueError, OSError) as error:  # its parent, weights, data or folder: the other runs go on
             if wanted:
                 self._note_failure(name, str(error), label)
-            elif state(self.folder / "runs" / name) == "finished":
+            elif runs.state(self.folder / "runs" / name) == "finished":
                 print_line(f"{name}: not in the report: {error}", sys.stderr)
             return None
         self.planned[name] = _planned(job)
@@ -164,11 +153,11 @@ class StudyRunner:
         """
         if (parent := _parent(params)) in self.failed:
             raise ParameterError(f"starts from {parent}, which failed")
-        params = resolve_weights(params, taken)
+        params = runs.resolve_weights(params, taken)
         inputs = fingerprint.run_inputs(params, self.data_fingerprint(params))
-        folder = run_folder(params, fingerprint.fingerprint_of(inputs))
-        kept = None if is_of(folder, inputs) else kept_run(folder, inputs)
-        return Job(params, inputs, folder, why_run(kept or folder, inputs, params.find_learning_rate), kept)
+        folder = runs.run_folder(params, fingerprint.fingerprint_of(inputs))
+        kept = None if runs.is_of(folder, inputs) else runs.kept_run(folder, inputs)
+        return Job(params, inputs, folder, runs.why_run(kept or folder, inputs, params.find_learning_rate), kept)
 
     def dry_run(self) -> Iterator[str]:
         """One line per run: whether it would run, and why; runs that cannot be planned are added to `failed`."""
@@ -182,7 +171,7 @@ class StudyRunner:
 
     def made_again(self) -> str:
         """How many finished runs are trained again, how long they took, and that they are kept; empty if none is."""
-        names = [name for name, reason, _ in self._foreseen() if reason.startswith((CHANGED, STARTS_FROM))]
+        names = [name for name, reason, _ in self._foreseen() if reason.startswith((runs.CHANGED, STARTS_FROM))]
         made = [files.read_json(self.folder / "runs" / name / "run.json") for name in names]
         if not (seconds := [run.get("seconds", 0.0) for run in made if run.get("status") == "finished"]):
             return ""
@@ -220,7 +209,7 @@ class StudyRunner:
         """Fingerprint of the images that the parameters name; each data set is read once per call."""
         named = params.of_data.model_dump_json()
         if named not in self._data_fingerprints:
-            images, hashes = open_data(params, cache_root())
+            images, hashes = open_data(params, runs.cache_root())
             self._data_fingerprints[named] = fingerprint.data_fingerprint(images.table, hashes)
         return self._data_fingerprints[named]
 
