@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from labkit.params import PROJECT, ParameterError, RunParams, parent_of, refuse_url
 from labkit.runs.files import explained, parse_yaml, read_csv, read_json, sweep, write_json, write_text
@@ -107,7 +107,7 @@ def kept_runs(folder: Path) -> list[Path]:
 
 
 def kept_run(folder: Path, inputs: dict[str, Any]) -> Path | None:
-    """The kept run of these inputs, if there is one."""
+    """The one of `kept_runs` that has these inputs."""
     return next((kept for kept in kept_runs(folder) if is_of(kept, inputs)), None)
 
 
@@ -123,11 +123,8 @@ def make_way(folder: Path, inputs: dict[str, Any], patience: float = 5.0) -> Non
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(folder / ".lock").acquire(timeout=patience):
-                _swap(folder, inputs)
-        except Timeout:
-            raise ParameterError(f"{folder} is locked by another process; wait for it or stop it") from None
+        with _locked(folder, patience):
+            _swap(folder, inputs)
 
 
 def _swap(folder: Path, inputs: dict[str, Any]) -> bool:
@@ -282,12 +279,14 @@ def _lock(folder: Path) -> None:
     for other in [path for path in _open if path != folder]:
         _open.pop(other).release()
     if folder not in _open:
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=5)  # after Papermill was killed, its kernel lives on for a second or two
-        except Timeout:
-            raise ParameterError(f"{folder} is locked by another process; wait for it or stop it") from None
-        _open[folder] = lock
+        _open[folder] = _locked(folder, 5.0).lock  # after Papermill was killed, its kernel lives on for a second or two
+
+
+def _locked(folder: Path, patience: float) -> AcquireReturnProxy[Any]:
+    try:
+        return FileLock(folder / ".lock").acquire(timeout=patience)
+    except Timeout:
+        raise ParameterError(f"{folder} is locked by another process; wait for it or stop it") from None
 
 
 def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: str) -> None:
@@ -306,24 +305,18 @@ def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: 
     write_json(folder / "run.json", manifest | {"status": status, "error": error})
 
 
-def state(folder: Path, patience: float = 0.0) -> str:
-    """``finished``, ``failed``, ``interrupted``, ``running`` or ``not run``.
-
-    ``patience``: seconds to wait for the process that has locked the folder, which may be about to end.
-    """
+def state(folder: Path) -> str:
+    """``finished``, ``failed``, ``interrupted``, ``running`` or ``not run``."""
     status = read_json(folder / "run.json").get("status", "not run")
     if status != "running":
         return status
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=patience)
+        FileLock(folder / ".lock").acquire(timeout=0).lock.release()
     except Timeout:
         return "running"
     except OSError as error:
-        if error.errno != errno.EROFS:
+        if error.errno != errno.EROFS:  # on a read-only disk nobody can be running
             raise
-        return "interrupted"  # on a read-only disk nobody can be running
-    lock.release()
     return "interrupted"
 
 

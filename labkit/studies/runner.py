@@ -164,8 +164,8 @@ class StudyRunner:
         for name, reason, error in self._foreseen():
             if error:
                 self.failed[name] = error
-            would = f"would run, {reason}" if reason and not reason.startswith(UP_TO_DATE) else reason
-            yield f"{name}: {f'cannot run, {error}' if error else would}"
+            would = "cannot run, " if error else "" if reason.startswith(UP_TO_DATE) else "would run, "
+            yield f"{name}: {would}{error or reason}"
         if again := self.made_again():
             yield again
 
@@ -179,31 +179,23 @@ class StudyRunner:
         return f"{which} to train again, {took} the first time; they are kept: labkit runs {self.study.name}"
 
     def _foreseen(self) -> Iterator[tuple[str, str, str]]:
-        """Of each wanted run its name, why it would be run or that it is up to date, and why it cannot be planned.
-
-        If a run would be re-run, so would all that start from it.
-        """
+        """Of each wanted run its name, why it or one that it starts from is run (or not), and why it cannot be."""
         rerun: set[str] = set()
         taken: dict[str, Path] = {}
         wanted = self.wanted()
-        for params in self.study.run_params(self.overrides):
-            if params.run not in wanted:
-                continue
-            name, parent = folder_name(params), _parent(params)
-            if parent in rerun:
-                rerun.add(name)
-                yield name, f"{STARTS_FROM} {parent}, which is re-run", ""
-                continue
+        for params in [params for params in self.study.run_params(self.overrides) if params.run in wanted]:
+            name, parent, error = folder_name(params), _parent(params), ""
+            reason = f"{STARTS_FROM} {parent}, which is re-run" if parent in rerun else ""
             try:
-                job = self.plan(params, taken)
-            except (ValueError, OSError) as error:
-                yield name, "", str(error)
-                continue
-            if job.kept:
-                taken[name] = job.kept
-            if job.reason:
+                if not reason:
+                    job = self.plan(params, taken)
+                    reason = _in_words(job)
+                    taken |= {name: job.kept} if job.kept else {}
+            except (ValueError, OSError) as failure:
+                error = str(failure)
+            if reason and not reason.startswith(UP_TO_DATE):
                 rerun.add(name)
-            yield name, _in_words(job), ""
+            yield name, reason, error
 
     def data_fingerprint(self, params: DataParams) -> str:
         """Fingerprint of the images that the parameters name; each data set is read once per call."""
