@@ -26,7 +26,7 @@ EXAMPLE = "labkit verify resnet18-scratch --study demo"
 # What must be the same, in the order in which a difference arises.
 FILES = ("history.csv", "model.safetensors", "predictions.csv", "metrics.json")
 # Equality is promised only if these are the same: another machine or version may give other bytes.
-PROMISED_FOR = ("versions", "machine", "device", "precision", "threads", "data", "code")
+PROMISED_FOR = ("versions", "machine", "processor", "instructions", "device", "precision", "threads", "data", "code")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

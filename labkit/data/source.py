@@ -56,7 +56,9 @@ def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:
     else:
         images = read(params, (PROJECT / Path(data).expanduser()).resolve())
     hashes = file_hashes(images.table, cache)
-    return with_release_index(images, hashes), hashes
+    images = with_release_index(images, hashes)
+    images.table.attrs["made_from"] = params.model_dump(include=DataParams.model_fields.keys())
+    return images, hashes
 
 
 def as_parameters(data: str, dataset: str | None = None, **reading: Any) -> tuple[DataParams, Path]:

@@ -4,7 +4,9 @@ A job that loses its worker is given to another one and continues from its check
 machine if `threads` is set and all processors are of one kind.
 """
 
+import logging
 import os
+import pickle
 import sys
 import uuid
 from concurrent.futures import Future
@@ -16,6 +18,7 @@ from labkit.runs.folder import cache_root, reports_root
 from labkit.studies.local import STOPPED, Job, train
 from labkit.studies.notebook import DIED, Say, stop_kernels
 
+CALL = "(lambda work, *given: work(*given))(*__import__('pickle').loads(call))"  # `work`, on a worker
 RETRIES = 2  # if a kernel dies, for example because its worker has too little memory
 PATIENCE = 60.0  # seconds to wait for a lost worker's kernel to release its run's folder
 
@@ -40,7 +43,9 @@ class Cluster:
         places = {"LABKIT_REPORTS": str(reports_root()), "LABKIT_CACHE": str(cache_root())}
         gpus = {"resources": {"GPU": job.params.num_processes}} if self._gpus else {}
         key = f"{self._topic}-{job.name}-{uuid.uuid4().hex}"  # Dask returns the old result for a key that it knows
-        return self._executor.submit(work, job, self._topic, places, key=key, **gpus)
+        # Plain text and bytes: a worker without labkit would die of anything that it cannot unpickle, in silence.
+        call = {"call": pickle.dumps((work, job, self._topic, places))}
+        return self._executor.submit(eval, CALL, call, key=key, **gpus)
 
     def stop(self) -> None:
         """Running jobs save how far they are, waiting ones are cancelled; other jobs on the cluster are not touched."""
@@ -57,6 +62,7 @@ class Cluster:
             raise ParameterError(
                 f"SCHEDULER: got {self.address}, but Dask is not installed here; pip install 'labkit[cluster]'"
             ) from None
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told in one line
         try:
             self._client = Client(self.address, name="labkit", set_as_default=False)
         except (OSError, ValueError, TypeError) as error:  # a time-out; no certificates for tls://

@@ -242,10 +242,16 @@ def _parent(params: RunParams) -> str:
 
 
 def _error_of(future: "Future[str | None]") -> str | None:
-    """A job's error in one line; None if there was none."""
+    """A job's error in one line; None if there was none. Raises ConnectionError where a cluster has dropped the job."""
+    if future.cancelled():
+        raise ConnectionError(
+            "the Dask scheduler has gone, or has dropped the runs; start it: the same command goes on"
+        )
     if (error := future.exception()) is None:
         return future.result()
     message = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError):
+        message += "; install labkit on every worker of the cluster, or stop those without it"
     return message if isinstance(error, files.NotWritten) else f"{type(error).__name__}: {message}"
 
 

@@ -41,10 +41,11 @@ def test_other_weights_and_a_missing_file_differ(twins):
 
 def test_what_equality_is_not_promised_for_is_said(twins):
     manifest = read_json(twins[1] / "run.json")
-    write_json(twins[1] / "run.json", manifest | {"device": "cuda", "inputs": {"code": "new"}})
+    write_json(twins[1] / "run.json", manifest | {"device": "cuda", "instructions": "AVX2", "inputs": {"code": "new"}})
     write_text(twins[1] / "model.safetensors", "other weights")
     said, _ = compare(*twins, 3.0)
     assert "device was cpu, is cuda" in said and "code was None, is new" in said
+    assert "instructions was None, is AVX2" in said
 
 
 def test_only_a_finished_run_is_verified(twins, capsys):

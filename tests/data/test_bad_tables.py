@@ -2,6 +2,7 @@
 without a word. What any layout refuses stands in test_readers.py."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from test_readers import course, save_arrays, write
 
 from labkit.data.readers import DataError, read
+from labkit.data.readers.label_files import read_text
 from labkit.params import DataParams
 
 IMAGES = {f"images/{number}.png": b"" for number in (1, 2, 3)}
@@ -153,6 +155,22 @@ def test_what_is_no_file_in_a_class_folder_is_refused_and_not_waited_for(tmp_pat
     else:
         (root / "b/x.png").symlink_to(root / ("b/x.png" if kind == "circle" else "gone.png"))
     assert refusal(root).startswith("b/x.png: ") and "remove it" in refusal(root)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("pipe", "no file, but a pipe"), ("device", "no file, but"), ("huge", "10.0 GB, too large")]
+)
+def test_a_label_file_that_has_no_end_is_refused_and_not_waited_for(tmp_path, kind, words):
+    place = write(tmp_path, {"x.png": b""}) / "labels.csv"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    else:
+        with place.open("wb") as file:
+            file.truncate(10 * 2**30)  # of nothing: it takes no room
+    with pytest.raises(DataError, match=rf"{re.escape(str(place))}: .*{words}"):
+        read_text(place)
 
 
 def test_lists_of_different_lengths_are_refused_with_both(tmp_path):

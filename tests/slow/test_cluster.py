@@ -216,6 +216,34 @@ def test_a_worker_without_the_shared_folder_says_what_is_needed(dask):
         assert error and "another version of labkit" in error
 
 
+def test_a_worker_without_labkit_and_a_lost_scheduler_are_one_line(tmp_path):
+    (tmp_path / "labkit.py").write_text("raise ModuleNotFoundError('No module named labkit')")
+    place, quiet = ["--host", "127.0.0.1", "--no-dashboard"], {"text": True, "stderr": subprocess.PIPE, "cwd": tmp_path}
+    with contextlib.ExitStack() as stack:
+        scheduler = subprocess.Popen([*DASK, "scheduler", "--port", "0", *place], **quiet)
+        stack.callback(end, scheduler)
+        address = wait_for(scheduler, r"Scheduler at: +(tcp://\S+)")[1]
+        for where, awaited in ((str(tmp_path), "FAILED"), (str(PROJECT), "epoch ")):
+            command, environment = (
+                [*DASK, "worker", address, *place, "--nthreads", "1", "--no-nanny"],
+                os.environ.copy(),
+            )
+            worker = subprocess.Popen(command, **quiet, env=environment | {"PYTHONPATH": where})
+            stack.callback(end, worker)
+            wait_for(worker, "Starting established connection")
+            study = start(Dask(address, {}), "--runs", "resnet18", "-p", "epochs", "99")
+            stack.callback(end, study)
+            if awaited == "FAILED":
+                errors = study.communicate()[1]
+                assert study.returncode == 1 and "install labkit on every worker" in errors and "Trace" not in errors
+                end(worker)
+        assert any(awaited in line for line in study.stdout)
+        end(scheduler)
+        errors = study.communicate()[1]
+        assert study.returncode == 2 and "Traceback" not in errors
+        assert "the Dask scheduler has gone" in errors and "the same command goes on" in errors
+
+
 def test_no_scheduler_at_the_address_is_one_line(monkeypatch):
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")
     done = subprocess.run(

@@ -49,6 +49,29 @@ def one_line(stderr: str, *words: str) -> None:
     assert "Traceback" not in stderr and [word for word in words if word not in last] == [], stderr
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "ACCELERATE_MIXED_PRECISION": "bf16"},
+        {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29513"},
+        {"PMI_SIZE": "2", "PMI_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"},
+    ],
+)
+def test_what_another_launcher_left_in_the_environment_changes_nothing(other, whole, left):
+    ends_well(Lab(other.project, other.reports, other.cache, environment=left), whole)
+
+
+def test_too_little_shared_memory_for_the_workers_is_named_with_the_cure(other):
+    """64 MB in Docker; less here, for less data."""
+    mount = 'mount -t tmpfs -o size=400k none /dev/shm && exec "$@"'
+    small = Lab(other.project, other.reports, other.cache, prefix=("unshare", "-m", "bash", "-c", mount, "bash"))
+    if shutil.which("unshare") is None or small.call("--help").returncode:
+        pytest.skip("nothing can be mounted here; run as root")
+    done = small.call("run", "small", "-p", "num_workers", "2", "-p", "image_size", "256")
+    assert done.returncode == 1
+    one_line(done.stderr, "num_workers: got 2, but /dev/shm is too small", "set num_workers to 0", "--shm-size")
+
+
 def test_a_disk_that_cannot_be_written_to_is_named_with_the_cure_until_it_can(mounted, whole):
     """Read-only; no room for the notebook; for a checkpoint (30 MB); for the next beside it (120 MB); then enough."""
     lab, mount = mounted

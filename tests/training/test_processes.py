@@ -113,11 +113,15 @@ def test_a_notebook_with_other_training_cells_is_refused(monkeypatch):
         launch.refuse_changed_cells()
 
 
-def test_a_launchers_variables_do_not_reach_the_processes(monkeypatch):
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "ACCELERATE_USE_CPU", "TORCHELASTIC_RUN_ID"):
+def test_a_launchers_variables_reach_neither_this_process_nor_those_that_it_starts(monkeypatch, capsys):
+    left = "RANK LOCAL_RANK WORLD_SIZE MASTER_PORT ACCELERATE_GRADIENT_ACCUMULATION_STEPS TORCHELASTIC_RUN_ID PMI_SIZE"
+    for name in left.split():
         monkeypatch.setenv(name, "7")
+    accelerator = set_up(BASE.model_copy(update={"num_processes": 1}))
+    assert accelerator.num_processes == accelerator.gradient_accumulation_steps == 1
     kept = launch.environment()
     assert kept["PATH"] == os.environ["PATH"] and "7" not in kept.values()
+    assert "num_processes alone decides: ACCELERATE_GRADIENT" in capsys.readouterr().out
 
 
 # --- in two, really started -------------------------------------------------------------------------------------------

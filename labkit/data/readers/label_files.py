@@ -36,6 +36,7 @@ SPLITS = {
     **dict.fromkeys(("test", "testing", "holdout"), "test"),
     **dict.fromkeys(("unlabeled", "unlabelled"), "unlabeled"),
 }
+LARGEST = 2**30  # bytes of a label file: ten million rows
 END = "end of the file"  # a last row: a quote that is never closed swallows it
 
 
@@ -122,9 +123,18 @@ def look_into(root: Path, name: str, params: DataParams) -> LabelFile:
     return LabelFile(path, name, heading, separator, roles, unread)
 
 
+def readable(path: Path) -> Path:
+    """The path of a label file that can be read to its end; DataError for a pipe, a device or more than LARGEST."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: no file, but a pipe, a device or a folder; put a label file in its place")
+    if path.exists() and (size := path.stat().st_size) > LARGEST:
+        raise DataError(f"{path}: {size / 2**30:,.1f} GB, too large for a label file; remove columns, or the file")
+    return path
+
+
 def read_text(path: Path) -> str:
     """The text of a label file with plain newlines; a byte-order mark is dropped. DataError if it is not Unicode."""
-    raw = path.read_bytes()
+    raw = readable(path).read_bytes()
     if raw[:4] == b"PK\3\4":
         raise DataError(f"{path}: an Excel workbook or another archive, not a CSV file; save it as CSV (UTF-8)")
     encoding = "utf-8-sig"
@@ -163,7 +173,7 @@ def read_column(path: Path) -> pd.Series:
 
 def read_heading(path: Path) -> tuple[list[str], str]:
     """The first line's columns (stripped) and the character between them; "" for JSON, an object a line."""
-    with path.open("rb") as file:
+    with readable(path).open("rb") as file:
         raw = file.readline(65536)
     text = raw.decode("utf-8-sig", errors="replace")
     if "\0" in text:  # UTF-16, whose newline is no single byte

@@ -346,7 +346,10 @@ def _to_hand_in(listing: Listing, names: list[str]) -> None:
 def refuse_unread(files: list[LabelFile], params: DataParams) -> None:
     """DataError where a list of labels is there but cannot be read as one: folder names are not the labels then."""
     for file in files:
-        asked, meant = file.name == params.labels, file.path.name.lower() in ("train.csv", "labels.csv", "trainlabels.csv")
+        asked, meant = (
+            file.name == params.labels,
+            file.path.name.lower() in ("train.csv", "labels.csv", "trainlabels.csv"),
+        )
         if file.unread and (asked or (meant and not file.heading)):
             raise DataError(f"{file.path}{', ' if file.unread.startswith('row') else ': '}{file.unread}")
         if file.unread or file.lists_labels:

@@ -144,7 +144,9 @@ def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tup
     if stock.astray:  # of a label list only the listed images count, here all
         raise stock.astray[0]
     if is_class_tree(stock):
-        why = "labels: . asks for the folder names" if params.labels else "no list of labels, and sub-folders with images"
+        why = (
+            "labels: . asks for the folder names" if params.labels else "no list of labels, and sub-folders with images"
+        )
         return "one folder a class", why, _class_tree(stock, params, files)
     raise DataError(f"{root}: no known layout. It holds {_contents(root)}. Understood are:\n{LAYOUTS}")
 
