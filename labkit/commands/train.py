@@ -71,16 +71,10 @@ def train(folder: Path) -> None:
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, store=store, **params.split_rule)
     loaders = make_loaders(table, store, params, accelerator.device.type)
     n_classes = len(images.facts.classes)
+    model, score = network_of(params, n_classes), metrics.EpochScore(table, n_classes, images.facts.score)
     lock = FileLock(folder / ".lock")  # held by the notebook
     run = Run(folder, params, manifest["fingerprint"], lock, manifest, manifest.get("seconds", 0.0))
-    fit(
-        network_of(params, n_classes),
-        loaders,
-        params,
-        accelerator,
-        run,
-        metrics.EpochScore(table, n_classes, images.facts.score),
-    )
+    fit(model, loaders, params, accelerator, run, score)
     accelerator.wait_for_everyone()
 
 

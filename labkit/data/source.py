@@ -57,7 +57,7 @@ def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:
         images = read(params, (PROJECT / Path(data).expanduser()).resolve())
     hashes = file_hashes(images.table, cache)
     images = with_release_index(images, hashes)
-    images.table.attrs["made_from"] = params.model_dump(include=DataParams.model_fields.keys())
+    images.table.attrs["made_from"] = params.model_dump(include=set(DataParams.model_fields))
     return images, hashes
 
 

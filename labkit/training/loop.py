@@ -24,15 +24,19 @@ from labkit.training.checkpoint import Progress, load_checkpoint, restore
 from labkit.training.launch import launch
 from labkit.training.loss import make_criterion
 from labkit.training.optim import build_optimizer, learning_rate_at
-from labkit.training.predict import predict_together, prepare
-from labkit.training.progress import Bar, Stopped, StopRequest, how_far, stop_requests
-from labkit.training.recorder import Recorder, Score, mean_loss
+from labkit.training.predict import prepare
+from labkit.training.progress import Bar, Stopped, StopRequest, stop_requests
+from labkit.training.recorder import Recorder, Score
 from labkit.training.step import TrainStep
+
+Loaders = dict[str, EpochLoader]
+Weights = Sequence[float] | None  # of the classes in the loss
+AGAIN = "run the notebook's cells again, from the"
 
 
 def fit(
     model: nn.Module,
-    loaders: dict[str, EpochLoader],
+    loaders: Loaders,
     params: RunParams,
     accelerator: Accelerator,
     run: Run,
@@ -60,12 +64,12 @@ def fit(
     train, weights = loaders["train"], class_weights(loaders["train"].labels, params.class_weights, score.n_classes)
     for loader in loaders.values():
         loader.restart(accelerator.process_index, accelerator.num_processes)
-    recorder = Recorder(run, params, params.chosen_by(score.name), watch, accelerator.is_main_process)
+    recorder = Recorder(run, params, score, weights, len(train), watch, accelerator.is_main_process)
     group = dist.new_group(backend="gloo") if accelerator.num_processes > 1 else None
     network = prepare(accelerator, model)
     with stop_requests() as stop:
         until = partial(until_asked, stop=stop, group=group)
-        step, progress = begin(network, params, accelerator, weights, recorder, len(train))
+        step, progress = begin(network, accelerator, recorder)
         bar = Bar((params.epochs - len(progress.history)) * len(train) - progress.steps, params.epochs)
         for epoch in range(len(progress.history) + 1, params.epochs + 1):
             started, frozen = time.monotonic() - progress.spent, epoch <= params.freeze_epochs
@@ -78,9 +82,9 @@ def fit(
             batches = bar.epoch(train, epoch, progress.steps, len(train))
             try:
                 row |= train_one_epoch(step, until(batches), len(train), epoch, progress)
-                row |= evaluate(step, loaders, score, epoch, recorder, weights, until)
+                row |= recorder.evaluate(step, loaders, epoch, until)
             except Stopped:
-                raise recorder.stopped(step, progress, time.monotonic() - started, len(train)) from None
+                raise recorder.stopped(step, progress, time.monotonic() - started) from None
             recorder.choose(row, progress, network)
             progress.end_epoch(row, time.monotonic() - started)
             recorder.end_epoch(step, progress)
@@ -92,12 +96,7 @@ def fit(
 
 
 def refuse_stale(
-    model: nn.Module,
-    loaders: dict[str, EpochLoader],
-    params: RunParams,
-    accelerator: Accelerator,
-    run: Run,
-    score: Score,
+    model: nn.Module, loaders: Loaders, params: RunParams, accelerator: Accelerator, run: Run, score: Score
 ) -> None:
     """Raises ParameterError where something was made with other parameters: the cells of a notebook run in any order.
 
@@ -112,25 +111,15 @@ def refuse_stale(
         for name, value in values.items():
             if (wanted := getattr(params, name)) != value:
                 raise ParameterError(
-                    f"{name}: got {wanted!r}, but `{thing}` was made with {value!r}; run the notebook's cells again, "
-                    f"from the {place} on"
+                    f"{name}: got {wanted!r}, but `{thing}` was made with {value!r}; {AGAIN} {place} on"
                 )
-    if params.outputs(score.n_classes) != num_classes(model):
-        raise ParameterError(
-            f"loss: {params.loss} of {score.n_classes} classes does not fit {num_classes(model)} outputs; run the "
-            f"notebook's cells again, from the {network} on"
-        )
+    if params.outputs(score.n_classes) != (outputs := num_classes(model)):
+        said = f"loss: {params.loss} of {score.n_classes} classes does not fit {outputs} outputs"
+        raise ParameterError(f"{said}; {AGAIN} {network} on")
 
 
-def begin(
-    network: nn.Module,
-    params: RunParams,
-    accelerator: Accelerator,
-    weights: Sequence[float] | None,
-    recorder: Recorder,
-    step_count: int,
-) -> tuple[TrainStep, Progress]:
-    """The first step to do, and what was done before it: by the checkpoint, else nothing.
+def begin(network: nn.Module, accelerator: Accelerator, recorder: Recorder) -> tuple[TrainStep, Progress]:
+    """The step to go on with, and what was done before it: by the checkpoint, else nothing.
 
     An interrupt in the notebook may have left the network in the middle of a step. Raises ParameterError where it has
     been trained and no checkpoint of this run can put back its state.
@@ -139,14 +128,11 @@ def begin(
     saved = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
     trained = vars(network).get("trained_in")
     if trained and not (saved and trained == run.fingerprint):
-        raise ParameterError(
-            "model: it has been trained since it was made, and this run would begin with those weights; run the "
-            "notebook's cells again, from the heading Network on"
-        )
+        raise ParameterError(f"model: it has been trained since it was made; {AGAIN} heading Network on")
     progress = Progress(**saved["progress"]) if saved else Progress()
     # The phase that the checkpoint was written in; the next one begins with an optimizer of its own.
     phase = max(len(progress.history) + (progress.steps > 0), 1)
-    step = make_step(network, params, accelerator, weights, phase, progress.micro_batch)
+    step = make_step(network, recorder.params, accelerator, recorder.weights, phase, progress.micro_batch)
     network.zero_grad(set_to_none=True)  # a step that was cut off has left its gradients
     if saved:
         restore(saved, network, step.optimizer, accelerator.scaler)
@@ -154,30 +140,8 @@ def begin(
         recorder.save(step, progress)
     vars(network)["trained_in"] = run.fingerprint
     if progress.history or progress.steps:
-        place = how_far(len(progress.history) + 1, progress.steps, step_count)
-        print(f"going on {place}, from {run.path('checkpoint.pt')}")
+        print(f"going on {recorder.how_far(progress)}, from {run.path('checkpoint.pt')}")
     return step, progress
-
-
-def evaluate(
-    step: TrainStep,
-    loaders: dict[str, EpochLoader],
-    score: Score,
-    epoch: int,
-    recorder: Recorder,
-    weights: Sequence[float] | None,
-    batches: Callable[[EpochLoader], Iterable[Batch]],
-) -> dict[str, float]:
-    """``<split>_loss`` and what ``score`` says, of val and, under ``select_on: test``, of test."""
-    outputs, row, params, accelerator = {}, {}, step.params, step.accelerator
-    for split in [split for split in ("val", "test") if split in loaders and split in ("val", params.select_on)]:
-        if split == "test" and recorder.first:
-            recorder.run.count_test_prediction()
-        loaders[split].set_epoch(epoch)  # matters under augment_test only
-        network = accelerator.unwrap_model(step.model)
-        outputs[split] = predict_together(network, batches(loaders[split]), params.normalize, accelerator)
-        row[f"{split}_loss"] = mean_loss(loaders[split].labels, outputs[split], weights)
-    return row | (score(outputs) if outputs else {})
 
 
 def train_one_epoch(
@@ -223,12 +187,7 @@ def until_asked(batches: Iterable[Batch], stop: StopRequest, group: Any) -> Iter
 
 
 def make_step(
-    network: nn.Module,
-    params: RunParams,
-    accelerator: Accelerator,
-    weights: Sequence[float] | None,
-    epoch: int,
-    micro_batch: int,
+    network: nn.Module, params: RunParams, accelerator: Accelerator, weights: Weights, epoch: int, micro_batch: int
 ) -> TrainStep:
     """The step of an epoch's phase: only the head's weights learn while the backbone is frozen, else all of them."""
     optimizer = build_optimizer(network, params, frozen=epoch <= params.freeze_epochs)

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from labkit.data.loaders import EpochLoader
 from labkit.format import metric
 from labkit.params import RunParams
 from labkit.runs.files import write_csv
 from labkit.runs.folder import Run
 from labkit.training.checkpoint import Progress, save_checkpoint, save_weights
 from labkit.training.loss import losses
+from labkit.training.predict import predict_together
 from labkit.training.progress import Stopped, how_far
 from labkit.training.step import TrainStep
 
@@ -34,7 +36,9 @@ class Recorder:
 
     run: Run
     params: RunParams
-    chosen_by: str  # the column that epochs are compared by
+    score: Score
+    weights: Sequence[float] | None  # of the classes in the loss
+    step_count: int  # of an epoch
     watch: Callable[[pd.DataFrame], None] | None
     first: bool  # whether this is the first process
 
@@ -45,6 +49,22 @@ class Recorder:
             path, scaler = self.run.path("checkpoint.pt"), step.accelerator.scaler
             save_checkpoint(path, self.run.fingerprint, progress, model, step.optimizer, scaler)
 
+    def evaluate(
+        self, step: TrainStep, loaders: dict[str, EpochLoader], epoch: int, batches: Callable[[EpochLoader], Any]
+    ) -> dict[str, float]:
+        """``<split>_loss`` and what the score says, of val and, under ``select_on: test``, of test."""
+        outputs, row, accelerator = {}, {}, step.accelerator
+        for split in [
+            split for split in ("val", "test") if split in loaders and split in ("val", self.params.select_on)
+        ]:
+            if split == "test" and self.first:
+                self.run.count_test_prediction()
+            loader, network = loaders[split], accelerator.unwrap_model(step.model)
+            loader.set_epoch(epoch)  # matters under augment_test only
+            outputs[split] = predict_together(network, batches(loader), self.params.normalize, accelerator)
+            row[f"{split}_loss"] = mean_loss(loader.labels, outputs[split], self.weights)
+        return row | (self.score(outputs) if outputs else {})
+
     def choose(self, row: dict[str, Any], progress: Progress, network: nn.Module) -> None:
         """Keep the weights if the epoch is the best one so far.
 
@@ -53,17 +73,20 @@ class Recorder:
         """
         score, loss = float(row["epoch"]), 0.0
         if self.params.select_on != "last":
-            loss, score = row[f"{self.params.select_on}_loss"], row[self.chosen_by]
-            score *= 1 if metric(self.chosen_by).higher_is_better else -1
+            loss, name = row[f"{self.params.select_on}_loss"], self.params.chosen_by(self.score.name)
+            score = row[name] if metric(name).higher_is_better else -row[name]
         progress.consider(row["epoch"], score, loss, network)
 
-    def stopped(self, step: TrainStep, progress: Progress, seconds: float, step_count: int) -> Stopped:
-        """Save how far an epoch of ``step_count`` steps is that was asked to stop; what to raise then."""
+    def how_far(self, progress: Progress) -> str:
+        """Where the run is, in words."""
+        return how_far(len(progress.history) + 1, progress.steps, self.step_count)
+
+    def stopped(self, step: TrainStep, progress: Progress, seconds: float) -> Stopped:
+        """Save how far an epoch is that was asked to stop after so many ``seconds``; what to raise then."""
         if progress.steps:  # else the checkpoint of the epoch before holds everything
             progress.spent = seconds
             self.save(step, progress)
-        place = how_far(len(progress.history) + 1, progress.steps, step_count)
-        return Stopped(f"stopped as asked; saved {place}, and the same command goes on from there")
+        return Stopped(f"stopped as asked; saved {self.how_far(progress)}, and the same command goes on from there")
 
     def end_epoch(self, step: TrainStep, progress: Progress) -> None:
         """Write history, checkpoint and seconds of the epoch that was added to ``progress``, and print its line."""
@@ -76,7 +99,7 @@ class Recorder:
         self.run.record(epoch_seconds=progress.seconds, micro_batch=progress.micro_batch)
         if self.watch is not None:
             self.watch(history)
-        named = self.chosen_by.partition("_")[2]
+        named = self.params.select_by or self.score.name
         print(epoch_line(progress.history[-1], self.params.epochs, named, progress.seconds[-1]), flush=True)
 
     def finish(self, progress: Progress, **facts: Any) -> None:
