@@ -117,17 +117,6 @@ def _keep_given(
 
 
 def split_counts(table: pd.DataFrame, classes: tuple[str, ...] | list[str]) -> pd.DataFrame:
-    """Images per class (rows, and their Total) and part (columns), each beside its percentage of the part."""
-    names = np.array([*classes, "no label"], dtype=object)
-    label = names[table["label"].fillna(len(classes)).to_numpy(np.int64)]
-    split = table["split"].fillna("no split").to_numpy(object)
-    rows = [*classes] + ["no label"] * ("no label" in label)
-    columns = [*PARTS] + [name for name in ("unlabeled", "no split") if name in split]
-    counts = pd.crosstab(label, split).reindex(index=rows, columns=columns, fill_value=0)
-    counts["total"] = counts.sum(axis=1)
-    counts.loc["Total"] = counts.sum()
-    shown = {}
-    for name in counts:
-        shown[name] = counts[name]
-        shown[f"{name} %"] = (100 * counts[name] / max(1, counts[name]["Total"])).round(1)
-    return pd.DataFrame(shown).rename_axis("class")
+    """Labelled images by class (rows) and part (columns train, val, test)."""
+    counts = pd.crosstab(table["label"], table["split"]).reindex(range(len(classes)), columns=PARTS, fill_value=0)
+    return counts.set_axis(pd.Index(classes, name="class"))

@@ -56,8 +56,10 @@ def protocol_rows(results: StudyResults, published: Published | None) -> list[Ro
         if published and name in published.scores:
             theirs = published.model_dump(include={"data", "n", "majority"}) | {"estimate": published.scores[name]}
         cells = {"published": theirs, "course": course, "honest": honest}
-        same = params and params.data not in PHANTOMS and params.split == "given" and theirs
-        same = bool(same and abs(mine[0]["n"] - theirs["n"]) <= 1)  # the course lost one row to a CSV's header
+        same = params and params.data not in PHANTOMS and params.split == "given"
+        same = bool(
+            same and theirs and abs(mine[0]["n"] - theirs["n"]) <= 1
+        )  # the course lost one row to a CSV's header
         rows.append({"run": name, "gap": gap, "same_data": same} | cells)
     return rows
 

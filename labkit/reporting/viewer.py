@@ -1,12 +1,11 @@
 """Leaf through a data set's images: by class, by split, before and after augmentation, a page at a time.
 
-In JupyterLab the pages turn by ipywidgets. Where nobody is there to press a button (Papermill, nbval, a report) the
-same page is drawn once, as a figure, with some images of every split; no widget and no widget's state is left behind.
+In JupyterLab a slider turns the pages. Where nobody is there to move it (Papermill, nbval, a report) the same page is
+drawn once, as a figure, with some images of every split; no widget and no widget's state is left behind.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from labkit.data.store import Store
 from labkit.format import plural, whole
 from labkit.reporting.frames import known
 from labkit.reporting.images import image_grid
-from labkit.reporting.show import CSS_PIXELS_PER_INCH, note, picture, show
+from labkit.reporting.show import figure_output, note, show
 from labkit.training.progress import in_browser
 
 EVERY = "(all)"  # no folder is called so
@@ -50,16 +49,6 @@ class Browser:
         if split != EVERY:
             wanted &= (self.table["split"] == split).to_numpy(bool)
         return self.table.loc[wanted].sort_values(["group", "image_id"], kind="stable")
-
-    @property
-    def labels(self) -> list[str]:
-        """What can be chosen as class: EVERY, the classes, and UNLABELLED where an image has none."""
-        return [EVERY, *self.classes, *([UNLABELLED] if self.table["label"].hasnans else [])]
-
-    @property
-    def splits(self) -> list[str]:
-        """What can be chosen as split: EVERY, and those of the table."""
-        return [EVERY, *self.table["split"].dropna().unique().tolist()]
 
     def draw(self, images: pd.DataFrame, epoch: int = 0) -> Figure:
         """These rows of the table as a grid: file name, group, class and split above each picture.
@@ -104,39 +93,20 @@ def browse(browser: Browser) -> None:
 
 
 def widget(browser: Browser):
-    """An ipywidgets box: class, split and augmentation to choose, a page of PAGE images, next and previous."""
-    import ipywidgets as widgets
+    """An ipywidgets box: class, split and augmentation to choose, and a slider through pages of PAGE images."""
+    from ipywidgets import IntSlider, ToggleButtons, interactive
 
-    label = widgets.Dropdown(options=browser.labels, description="Class")
-    split = widgets.Dropdown(options=browser.splits, description="Split")
-    state = widgets.ToggleButtons(options=STATES, description="Images")
-    before, after = (widgets.Button(description=text) for text in ("◀ previous", "next ▶"))
-    place, shown_page = widgets.Label(), widgets.HTML()
-    page = 0
+    labels = [EVERY, *browser.classes, *([UNLABELLED] if browser.table["label"].hasnans else [])]
+    splits, pages = [EVERY, *browser.table["split"].dropna().unique()], IntSlider(1, 1, 1, continuous_update=False)
 
-    def turn(to: int) -> None:
-        nonlocal page
-        images = browser.chosen(str(label.value), str(split.value))
-        pages = max(1, -(-len(images) // PAGE))
-        page = min(max(to, 0), pages - 1)
-        before.disabled, after.disabled = page == 0, page == pages - 1
-        place.value = f"page {whole(page + 1)} of {whole(pages)}, {plural(len(images), 'image')}"
-        shown = images.iloc[page * PAGE : (page + 1) * PAGE]
-        shown_page.value = _picture(browser, shown, STATES.index(state.value))
+    def turn(label: str, split: str, images: str, page: int) -> None:
+        chosen = browser.chosen(label, split)
+        pages.max = max(1, -(-len(chosen) // PAGE))
+        shown = chosen.iloc[(min(page, pages.max) - 1) * PAGE :][:PAGE]
+        print(f"{plural(len(chosen), 'image')}, {whole(len(shown))} on this page")
+        if len(shown):
+            figure = browser.draw(shown, STATES.index(images))
+            output = figure_output(figure, ", ".join(shown["image_id"].astype(str)))
+            display(output.pop("data"), **output)
 
-    for choice in (label, split):
-        choice.observe(lambda _: turn(0), "value")
-    state.observe(lambda _: turn(page), "value")
-    before.on_click(lambda _: turn(page - 1))
-    after.on_click(lambda _: turn(page + 1))
-    turn(0)
-    return widgets.VBox([widgets.HBox([label, split]), state, widgets.HBox([before, after, place]), shown_page])
-
-
-def _picture(browser: Browser, images: pd.DataFrame, epoch: int) -> str:
-    if images.empty:
-        return "<p>No image of this class in this split.</p>"
-    figure = browser.draw(images, epoch)
-    names, width = escape(", ".join(images["image_id"].astype(str))), figure.get_figwidth() * CSS_PIXELS_PER_INCH
-    kind, data = picture(figure)
-    return f'<img alt="{names}" width="{width:.0f}" src="data:{kind};base64,{data}">'
+    return interactive(turn, label=labels, split=splits, images=ToggleButtons(options=STATES), page=pages)
