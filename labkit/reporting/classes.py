@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.frames import floats
 from labkit.reporting.labels import wrap
-from labkit.reporting.style import COLORS, WIDTH, new_figure, styled, value_axis
+from labkit.reporting.style import COLORS, WIDTH, new_figure, row_axis, styled, value_axis
 
 
 @styled
@@ -27,13 +27,13 @@ def class_histogram(counts: pd.DataFrame) -> Figure:
     axes = fig.subplots(1, columns, sharex=True, sharey=True, squeeze=False)[0]
     for ax, (split, values) in zip(axes, numbers.items(), strict=True):
         shares = values / values.sum()
-        ax.barh(range(len(counts)), shares, height=0.62, color=COLORS[5])
-        for row, (count, share) in enumerate(zip(values, shares, strict=True)):
-            text = f"{whole(count)}\n{percent(share)}" if columns == 3 else f"{whole(count)} ({percent(share)})"
-            ax.annotate(text, (share, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8.5)
+        bars = ax.barh(range(len(counts)), shares, height=0.62, color=COLORS[5])
+        form = "{}\n{}" if columns == 3 else "{} ({})"
+        texts = [form.format(whole(count), percent(share)) for count, share in zip(values, shares, strict=True)]
+        ax.bar_label(bars, texts, padding=3, fontsize=8.5)
         ax.set_title(f"{split}: {plural(values.sum(), 'image')}")
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
+        row_axis(ax, [wrap(str(name)) for name in counts.index])
+        ax.grid(visible=False)
     # The text at the end of the longest bar needs this many inches.
     text_width = 0.55 if columns == 3 else 1.15
     panel = (WIDTH - 1.3) / columns
@@ -43,8 +43,6 @@ def class_histogram(counts: pd.DataFrame) -> Figure:
     value_axis(first.xaxis, in_percent=True, ticks=4)
     ticks = [tick for tick in first.get_xticks() if tick <= top + 0.02]  # no tick under the text
     first.set_xticks(ticks)
-    first.set_yticks(range(len(counts)), [wrap(str(name)) for name in counts.index])
-    first.invert_yaxis()
     fig.supxlabel("share of the split's images", fontsize=9)
     return fig
 

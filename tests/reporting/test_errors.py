@@ -1,5 +1,7 @@
 """Single predictions: the most confident mistakes, what spoke for a prediction, and scores by subgroup."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,6 @@ from labkit.models.build import build_model
 from labkit.params import RunParams
 from labkit.reporting.images import open_pixels
 from labkit.reporting.mistakes import (
-    confused_pairs,
     missed_sentence,
     mistake_titles,
     mistakes_gallery,
@@ -181,10 +182,13 @@ def test_without_sides_and_with_equal_images_there_is_nothing_to_compare():
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_most_confused_pairs_are_counted(predictions):
+def test_the_most_confused_pairs_are_counted_and_come_first():
     wrong = pd.DataFrame({"label": [0, 0, 0, 2, 2, 1], "prediction": [1, 1, 1, 0, 0, 0]})
-    assert confused_pairs(wrong, most=2) == [(0, 1, 3), (2, 0, 2)]
-    assert confused_pairs(wrong.iloc[:0]) == []
+    black = SimpleNamespace(of=lambda names: np.zeros((len(names), 8, 8, 3), np.uint8))
+    figure = pairs_gallery(wrong.assign(image_id=list("uvwxyz")), black, "abc")
+    rows = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()]
+    assert rows == ["a as b\n(3)", "c as a\n(2)", "b as a\n(1)"]
+    assert [ax.get_title() for ax in figure.axes if ax.get_title()] == list("uvwxyz")
 
 
 def test_sentences_on_mistakes_name_the_file(predictions):
