@@ -24,8 +24,8 @@ from labkit.data.hashes import SIDE
 from labkit.data.readers import DataError, ImageData, read
 from labkit.data.source import as_parameters, open_data, told
 from labkit.data.splits import PARTS, Split, assign_splits
-from labkit.data.store import build_store
-from labkit.params import DataParams
+from labkit.data.store import build_store, check_stores
+from labkit.params import DataParams, ParameterError
 from labkit.runs.folder import cache_root
 
 EXAMPLE = "labkit check demo --dataset retinopathy --split group"
@@ -34,7 +34,8 @@ VAL_FRACTION, TEST_FRACTION = 0.15, 0.2  # of a split that is drawn here, as in 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which folder, how to read it, and how to split it."""
-    parser.add_argument("data", help="folder of your images, or a built-in set (demo, tiny)")
+    parser.add_argument("data", nargs="?", help="folder of your images, or a built-in set (demo, tiny)")
+    parser.add_argument("--store", action="store_true", help="verify the decoded images of all data sets first")
     add_data_options(parser)
     parser.add_argument(
         "--split", choices=["given", "group", "image"], help="how to split into train and test (default: given, if so)"
@@ -43,7 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """1 if training and test images overlap or labels contradict each other, 2 if no image could be checked."""
+    """1 if train and test overlap, labels contradict or decoded images are damaged; 2 if no image could be checked."""
+    for folder, damage in (stores := dict(check_stores(cache_root())) if arguments.store else {}).items():
+        print(damage or f"{folder}: as it was decoded", file=sys.stderr if arguments.data else sys.stdout)
+    if any(stores.values()):
+        return 1
+    if not arguments.data:
+        if arguments.store:
+            return 0
+        raise ParameterError("check: name a folder of images, or give --store")
     tell = partial(print, file=sys.stderr, flush=True)
     progress = lambda step: tell(f"labkit: {step} …")  # noqa: E731
     report = check(arguments.data, arguments.split, progress, **data_options(arguments))

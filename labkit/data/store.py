@@ -1,16 +1,20 @@
 """Decode once: every image, resized and cropped to a square, as one memory-mapped uint8 array.
 
 A store is keyed by the images' SHA-256 and the geometry, so studies that split or label the same images differently
-share it, and a changed file makes a new one. Afterwards a batch is a gather of bytes.
+share it, and a changed file makes a new one. Afterwards a batch is a gather of bytes. Whether these are still the bytes
+that were decoded is verified by checksums, at the first use of a day and after any change of the store's files.
 """
 
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +26,13 @@ from tqdm import tqdm
 
 from labkit.data.hashes import compare, perceptual_hashes
 from labkit.data.images import GRAY, NO_RANGE, gray_counts, range_of, try_load
-from labkit.runs.files import alone, read_json, write_json
+from labkit.runs.files import NotWritten, alone, read_json, stat_of, write_json, write_text
 
 VERSION = 4  # of what is below and of the perceptual hash; a change makes every store anew
 MAX_UNREADABLE = 0.01
 THUMBNAIL = 64  # pixels a side, at least: more do not change a mean or a quantile
+BLOCK = 2**26  # bytes that share a checksum
+VERIFIED = "verified"  # a file of a store: the day on which it was verified, and how its files were then
 LONG = 4  # times as long as wide: of a longer picture the ends are cut off before it is resized, not after
 
 
@@ -89,22 +95,26 @@ def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) 
     ``hashes`` holds each image_id's SHA-256. The shorter side is resized to ``size`` (bicubic, antialiased) and the
     middle kept. Gray of 16 bits is brought to 8 by the range of the whole set, which its files decide and its key
     therefore holds. Images that cannot be decoded are listed, with the reason, in ``unreadable``. Raises OSError where
-    the disk cannot hold it.
+    the disk cannot hold it, and ValueError that names the folder to remove where its files have changed.
     """
     wanted = table.assign(sha256=table["image_id"].map(hashes.to_dict().get)).dropna(subset=["sha256"])
     unique = wanted.drop_duplicates("sha256").sort_values("sha256", ignore_index=True)
-    key = hashlib.sha256(f"{VERSION} {size} {' '.join(unique['sha256'])}".encode()).hexdigest()[:16]
-    folder = cache / "store" / f"{size}px-{key}"
+    folder = cache / "store" / _name_of(size, unique["sha256"])
     index = _read_index(folder)
     if not index:
         busy = f"another process is decoding to {folder}; waiting for it"
         with alone(folder.parent / f".{folder.name}.lock", busy):
             index = _read_index(folder) or _build(unique, size, folder)
+    _verify(folder, index)
     row_of = {sha: row for row, sha in enumerate(index["sha256"])}
     reasons = wanted["sha256"].map(index["unreadable"])
     unreadable = wanted.assign(reason=reasons).loc[reasons.notna(), ["image_id", "path", "reason"]]
     rows = {name: row_of[sha] for name, sha in zip(wanted["image_id"], wanted["sha256"], strict=True)}
     return Store(folder / "images.npy", size, rows, unreadable.reset_index(drop=True), index["gray_range"])
+
+
+def _name_of(size: int | str, sha256: Iterable[str]) -> str:
+    return f"{size}px-v{VERSION}-{hashlib.sha256(' '.join(map(str, sha256)).encode()).hexdigest()[:16]}"
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -114,9 +124,54 @@ def _read_index(folder: Path) -> dict[str, Any]:
         index = read_json(folder / "index.json")
     except ValueError:
         raise damaged from None
-    if index and not (isinstance(index.get("sha256"), list) and isinstance(index.get("unreadable"), dict)):
+    kinds = {"sha256": list, "unreadable": dict, "files": dict}
+    whole = all(isinstance(index.get(name), kind) for name, kind in kinds.items())
+    if index and not (whole and folder.name == _name_of(folder.name.partition("px-")[0], index["sha256"])):
         raise damaged
     return index
+
+
+def _verify(folder: Path, index: dict[str, Any], again: bool = False) -> None:
+    """ValueError names a store whose files are not as they were made, and the folder to remove.
+
+    Their length is always compared; their blocks if they were not today, if the files have changed since, or ``again``.
+    """
+    wrong = []
+    for name, (size, _) in index["files"].items():
+        if (found := path.stat().st_size if (path := folder / name).is_file() else 0) != size:
+            wrong.append(f"{name} has {found:,} of {size:,} bytes")
+    seal = folder / VERIFIED
+    if not wrong and (again or not seal.is_file() or seal.read_bytes() != _as_of_today(folder, index).encode()):
+        for name, (_, sums) in index["files"].items():
+            if changed := np.count_nonzero(_block_sums(folder / name) != np.array(sums)):
+                wrong.append(f"{changed} of {len(sums)} blocks of {name} have changed")
+        with suppress(NotWritten):  # a cache that is only read is verified each time
+            write_text(seal, "" if wrong else _as_of_today(folder, index))
+    if wrong:
+        raise ValueError(f"{folder}: damaged, {', '.join(wrong)}; remove it, and it is made again")
+
+
+def _as_of_today(folder: Path, index: dict[str, Any]) -> str:
+    return f"{date.today()} {[stat_of(folder / name) for name in index['files']]}\n"
+
+
+def _block_sums(path: Path) -> np.ndarray:
+    """CRC-32 of each block of a file: it must find what a disk or a crash has changed, not what a person forged."""
+    data = np.memmap(path, np.uint8, "r")
+    blocks = [data[start : start + BLOCK] for start in range(0, len(data), BLOCK)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # outside Python's lock
+        return np.array(list(pool.map(zlib.crc32, blocks)))
+
+
+def check_stores(cache: Path) -> Iterator[tuple[Path, str]]:
+    """Every store of the cache, but for those of other versions, verified anew: its folder, and its damage or ''."""
+    for folder in sorted((cache / "store").glob(f"[0-9]*px-v{VERSION}-*")):
+        try:
+            if index := _read_index(folder):
+                _verify(folder, index, again=True)
+                yield folder, ""
+        except ValueError as error:
+            yield folder, str(error)
 
 
 def _build(unique: pd.DataFrame, size: int, folder: Path) -> dict[str, Any]:
@@ -163,6 +218,9 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> dict[str, Any]:
         np.savez(temporary / "alike.npz", **alike)
         index = {"sha256": unique["sha256"].tolist(), "unreadable": dict(sorted(unreadable.items()))}
         index["gray_range"] = gray_range and list(gray_range)
+        made = [temporary / "images.npy", temporary / "alike.npz"]
+        index["files"] = {path.name: [path.stat().st_size, _block_sums(path).tolist()] for path in made}
+        write_text(temporary / VERIFIED, _as_of_today(temporary, index))
         write_json(temporary / "index.json", index)
         temporary.replace(folder)
         return index

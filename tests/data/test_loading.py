@@ -103,7 +103,10 @@ def test_a_long_picture_is_cut_before_it_is_enlarged(size, monkeypatch):
     assert square[25, 25].tolist() == [255, 255, 255] and square[0, 0].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("text", ['{"sha256": [', "[]", '{"sha256": 7}'])
+INDEX = '{"sha256": ["other"], "unreadable": {}, "files": {}}'
+
+
+@pytest.mark.parametrize("text", ['{"sha256": [', "[]", '{"sha256": 7}', INDEX])
 def test_a_damaged_index_of_a_store_is_named_with_the_folder_to_remove(eyes, tmp_path, text):
     table, hashes = eyes
     folder = build_store(table, hashes, 16, tmp_path).path.parent
@@ -112,6 +115,39 @@ def test_a_damaged_index_of_a_store_is_named_with_the_folder_to_remove(eyes, tmp
         build_store(table, hashes, 16, tmp_path)
     (folder / "index.json").unlink()  # which does, too
     assert build_store(table, hashes, 16, tmp_path).images.shape == (80, 16, 16, 3)
+
+
+def test_a_store_that_was_changed_is_named_with_the_folder_to_remove(eyes, tmp_path, monkeypatch):
+    """At once where the files tell of a change; else at the first use of the next day, or when asked."""
+    table, hashes = eyes
+    monkeypatch.setattr(store_room, "BLOCK", 1000)
+    images = build_store(table, hashes, 16, tmp_path).path
+    folder, whole, before = images.parent, images.read_bytes(), images.stat()
+    damaged = {
+        "images.npy has 5,000 of 61,568 bytes": whole[:5000],
+        "1 of 62 blocks of images.npy have changed": whole[:30_000] + bytes([whole[30_000] ^ 1]) + whole[30_001:],
+        "31 of 62 blocks of images.npy have changed": whole[:31_000] + bytes(len(whole) - 31_000),
+    }
+    for said, content in damaged.items():
+        images.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{folder}: damaged, {said}; remove it"):
+            build_store(table, hashes, 16, tmp_path)
+        assert [damage for _, damage in store_room.check_stores(tmp_path)] == [
+            f"{folder}: damaged, {said}; remove it, and it is made again"
+        ]
+    images.write_bytes(whole)
+    assert [damage for _, damage in store_room.check_stores(tmp_path)] == [""]
+    build_store(table, hashes, 16, tmp_path)
+    monkeypatch.setattr(store_room, "stat_of", lambda path: before)  # a disk that loses bits changes no time
+    with monkeypatch.context() as tomorrow:
+        build_store(table, hashes, 16, tmp_path)
+        images.write_bytes(damaged["1 of 62 blocks of images.npy have changed"])
+        build_store(table, hashes, 16, tmp_path)
+        tomorrow.setattr(store_room, "date", type("Tomorrow", (), {"today": staticmethod(lambda: "tomorrow")}))
+        with pytest.raises(ValueError, match="1 of 62 blocks of images"):
+            build_store(table, hashes, 16, tmp_path)
+    shutil.rmtree(folder)
+    build_store(table, hashes, 16, tmp_path)
 
 
 def test_what_a_killed_process_had_decoded_is_removed(eyes, tmp_path):
