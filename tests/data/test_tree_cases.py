@@ -29,7 +29,7 @@ def write(root: Path, *names: str, content: bytes = PNG) -> Path:
     ("names", "images", "masks"),
     [
         (["a/1.JFIF", "a/2.jpe", "a/3.png", "a/.4.png", "__MACOSX/5.png"], ["a/1.JFIF", "a/2.jpe", "a/3.png"], []),
-        (["a/1.2.840.10008", "a/scan v1"], ["a/1.2.840.10008", "a/scan v1"], []),
+        (["a/1.2.840.10008", "a/s v1", "a/v.nii.png"], ["a/1.2.840.10008", "a/s v1", "a/v.nii.png"], []),
         (["a/x (1).png", "a/x (1)_mask.png", "a/x (1)_mask_1.png"], ["a/x (1).png"], 2),
         (["a/1.png", "c/images/x.png", "c/masks/y.png"], ["a/1.png", "c/images/x.png"], ["c/masks/y.png"]),
         (["b/x.png", "masks/b/x_segmentation.png"], ["b/x.png"], ["masks/b/x_segmentation.png"]),

@@ -50,11 +50,6 @@ def files_in(folder: Path) -> dict[str, bool]:
         raise
 
 
-def folders_in(folder: Path) -> list[Path]:
-    """Sub-folders by name, without hidden ones."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
 def leads_out(path: Path, root: Path) -> bool:
     """Whether a path, its links followed, lies outside the folder `root`."""
     real = real_path(path)

@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,13 +12,13 @@ from labkit.data.readers.folders import leaves, real_path
 from labkit.data.readers.label_files import DataError
 from labkit.format import plural
 
-LISTS = (".csv", ".tsv", ".xlsx", ".jsonl")
+LISTS = (".csv", ".tsv", ".jsonl", ".xlsx", ".xls", ".ods", ".parquet")
 TABLES = (*LISTS, ".txt", ".json")  # in any case, at the top and one level down
-CLUTTER = ("thumbs.db", "desktop.ini")
+CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
 PACKAGES = {  # what reads the files of other endings
     **{"pydicom": ".dcm .ima", "nibabel": ".nii .nii.gz", "SimpleITK": ".mha .mhd .nrrd", "rawpy": ".dng .cr2 .nef"},
     **{"pillow-heif": ".heic .heif", "openslide-python": ".svs .ndpi .mrxs", "Pillow": ".jp2 .avif", "h5py": ".h5"},
-    **{"scipy": ".mat", "numpy": ".npy", "pandas": ".xls .parquet"},
+    **{"scipy": ".mat", "numpy": ".npy"},
 }
 IMAGE_FOLDER = re.compile(r"(images?|imgs?|photos?|pictures?|pics?|jpe?gs?|pngs?|originals?|inputs?)")
 MASK_FOLDER = re.compile(r"(masks?|segmentations?|annotations?|ground ?truths?|gt|labels?|(1st|2nd) manual)")
@@ -93,20 +94,22 @@ def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:
         raise DataError(f"{printable(name)}: the name of this folder is not UTF-8; rename it")
     walk = _Walk(root, [root.resolve()], follow_links)
     walk.enter("")
-    kinds = {
+    endings = {path: _ending(path) for path in walk.files}
+    kinds = {  # by the first bytes, of files without an ending and of those so small that they may be pointers
         path: kind_of(root / path)
         for path, size in walk.files.items()
-        if not _ending(path) or (0 < size < 1024 and _ending(path) in (*IMAGE_SUFFIXES, *TABLES))  # a pointer is small
+        if not endings[path] or (0 < size < 1024 and endings[path] in (*IMAGE_SUFFIXES, *TABLES))
     }
-    bare = {path for path, kind in kinds.items() if kind == IMAGE and not _ending(path)}
-    named = [path for path in walk.files if path in bare or is_image(path)]
-    rest = walk.files.keys() - set(named)
-    wrapper = _wrapper(named, [path for path in rest if _ending(path) in LISTS])
+    named = [p for p, ending in endings.items() if ending in IMAGE_SUFFIXES or (not ending and kinds[p] == IMAGE)]
+    rest = sorted(walk.files.keys() - set(named))
+    wrapper = _wrapper(named, [path for path in rest if endings[path] in LISTS])
     inside = f"{wrapper}/" if wrapper else ""
-    near = [path for path in sorted(rest) if path.startswith(inside) and path.count("/") <= inside.count("/") + 1]
-    tables = [path for path in near if _is_table(path, walk.files)]
-    left = {path for path in rest if not path.lower().endswith(CLUTTER)} - set(tables)
-    others = Counter(".dcm" if kinds.get(path) == DICOM else _ending(path) for path in left)
+    near = [path for path in rest if path.startswith(inside) and path.count("/") <= inside.count("/") + 1]
+    tables = [
+        path for path in near if endings[path] in LISTS or (endings[path] in TABLES and _stands_alone(path, endings))
+    ]
+    left = set(rest) - set(tables)
+    others = Counter(".dcm" if kinds.get(path) == DICOM else endings[path] for path in sorted(left))
     pointers = [path for path, kind in kinds.items() if kind == POINTER]
     if pointers and (set(pointers) & set(tables) or set(pointers) >= set(named)):
         what = f"{len(pointers):,} files are Git LFS pointers, not what they stand for"
@@ -138,10 +141,12 @@ class _Walk:
             entries = sorted(scan, key=lambda entry: entry.name)
         for entry in entries:
             path = f"{below}/{entry.name}" if below else entry.name
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
                 continue
             if printable(path) != path:
                 self.unnamed.append(printable(path))
+            elif entry.is_file() and not entry.is_symlink():
+                self.files[path] = entry.stat().st_size
             elif problem := self._problem(entry, path):
                 self.astray.append(problem)
             elif entry.is_file():
@@ -171,14 +176,13 @@ class _Walk:
 
 def _ending(path: str) -> str:
     """`.png`, `.nii.gz`; empty for a name without one, as DICOM's 1.2.840.10008 is."""
-    found = re.search(r"(\.nii|\.tar)?\.(?=\w*[a-z])\w{1,12}$", path.rpartition("/")[2].lower())
+    found = re.search(r"(\.nii(?=\.gz$))?\.(?=\w*[a-z])\w{1,12}$", path.rpartition("/")[2].lower())
     return found[0] if found else ""
 
 
-def _is_table(path: str, files: dict[str, int]) -> bool:
-    """Whether a file may be a list of labels; a text beside an image of its name tells of that image only."""
-    beside = (f"{path.rpartition('.')[0]}{suffix}" in files for suffix in IMAGE_SUFFIXES)
-    return _ending(path) in LISTS or (_ending(path) in TABLES and not any(beside))
+def _stands_alone(path: str, files: Collection[str]) -> bool:
+    """Whether no image has the name of a text: else it tells of that image only."""
+    return not any(f"{path.rpartition('.')[0]}{suffix}" in files for suffix in IMAGE_SUFFIXES)
 
 
 def _wrapper(images: list[str], lists: list[str]) -> str:
@@ -195,22 +199,21 @@ def _wrapper(images: list[str], lists: list[str]) -> str:
 
 def _masks(images: list[str]) -> set[str]:
     """The images that are masks: `x_mask.png` beside `x.png`; `masks/` beside `images/`, or with the same names."""
-    ways = {path: path.split("/") for path in images}
-    names = {(*way[:-1], stem(way[-1])) for way in ways.values()}
-    folders = {name: plain(name) for way in ways.values() for name in way[:-1]}
-    of_images, of_masks = (
-        {name for name in folders if kind.fullmatch(folders[name])} for kind in (IMAGE_FOLDER, MASK_FOLDER)
-    )
-    beside = {tuple(way[:at]) for way in ways.values() for at, name in enumerate(way[:-1]) if name in of_images}
+    ways = {path: (*(folders := path.split("/"))[:-1], stem(folders[-1])) for path in images}
+    names = set(ways.values())
+    folders = {name: plain(name) for name in {name for way in names for name in way[:-1]}}
+    of_images = {name for name in folders if IMAGE_FOLDER.fullmatch(folders[name])}
+    of_masks = {name for name in folders if MASK_FOLDER.fullmatch(folders[name])}
+    beside = {way[:at] for way in names for at, name in enumerate(way[:-1]) if name in of_images}
     masks: set[str] = set()
     held: defaultdict[Folder, dict[str, bool]] = defaultdict(
         dict
     )  # folder -> path -> whether it is named like an image
-    for path, way in ways.items():
-        base = MASK_NAME.sub("", stem(way[-1]))
-        if base != stem(way[-1]) and (*way[:-1], base) in names:
+    for path, (*folder, name) in ways.items():
+        base = MASK_NAME.sub("", name)
+        if base != name and (*folder, base) in names:
             masks.add(path)
-        if at := next((at for at, name in enumerate(way[:-1], 1) if name in of_masks), 0):
-            above, below = way[: at - 1], way[at:-1]
-            held[tuple(way[:at])][path] = tuple(above) in beside or (*above, *below, base) in names
+        if at := next((at for at, name in enumerate(folder, 1) if name in of_masks), 0):
+            above = tuple(folder[: at - 1])
+            held[tuple(folder[:at])][path] = above in beside or (*above, *folder[at:], base) in names
     return masks.union(*(paths for paths in held.values() if 2 * sum(paths.values()) >= len(paths)))

@@ -52,7 +52,6 @@ def cnmc_tree(found: Inventory) -> Listing:
         listing.notes.append(f"{other:,} images are not named UID_<subject>_<image>_<cell>_<all|hem> and were left out")
     listing.reading |= {
         "labels": "file names end in _all or _hem",
-        "groups": "subjects from the file names, UID_<subject>_…",
         "split": "none: C-NMC's folds are not used",
     }
     return listing
