@@ -1,6 +1,9 @@
+import ast
+import json
+
 import pytest
 
-from labkit.params import ParameterError, RunParams, assigned_literals
+from labkit.params import PROJECT, ParameterError, RunParams, assigned_literals
 
 DEFAULTS = "# Parameters: a tiny run\nepochs = 1\narch = 'resnet18'"
 
@@ -107,3 +110,12 @@ def test_a_near_miss_in_a_cell_of_ones_own_is_refused():
 def test_a_parameters_cell_that_computes_is_refused():
     with pytest.raises(ParameterError, match="name = literal"):
         RunParams.from_cells(["# Parameters: x\nepochs = 1 + len('a')"])
+
+
+def test_no_cell_of_train_gives_a_parameters_name_to_something_else():
+    """Or the parameters cell, run again by itself, would replace what later cells have made; a run is opened anew."""
+    notebook = json.loads((PROJECT / "notebooks" / "train.ipynb").read_text())["cells"]
+    code = [cell for cell in notebook if cell["cell_type"] == "code" and cell["metadata"].get("tags") != ["parameters"]]
+    body = [node for cell in code for node in ast.parse("".join(cell["source"])).body if isinstance(node, ast.Assign)]
+    made = {target.id for node in body for target in node.targets if isinstance(target, ast.Name)}
+    assert made & RunParams.model_fields.keys() == {"run"}

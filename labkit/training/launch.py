@@ -25,7 +25,7 @@ from labkit.runs.folder import Run
 from labkit.training.progress import Stopped, StopRequest, stop_requests
 
 # Hashes of the cells of train.ipynb tagged `training`: what labkit.commands.train does.
-TRAINING_CELLS = ("a6aab9ebe0c6", "3e07c18f06f4", "5b5ffd064ba5", "4c0fa5c51e48")
+TRAINING_CELLS = ("a6aab9ebe0c6", "3e07c18f06f4", "5b5ffd064ba5", "212fd66cafbe")
 TRAINING_CELLS += ("3b19dc24b2d2", "42e2b4e8b212", "4ca4be66ea87")
 
 
