@@ -1,18 +1,25 @@
-"""Pairs of variants that differ in one thing: the table of differences, and a sentence for each pair."""
+"""Pairs of variants that differ in one thing: the table of differences, and for each factor a figure and sentences."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from labkit.format import DASH, NBSP, fixed, listing, metric, missing, plural, signed, signed_difference, word
-from labkit.reporting.ablation import MOST, SPLITS, solid_column
-from labkit.reporting.frames import known
-from labkit.reporting.learning import OVERFIT
+from labkit.reporting.frames import known, only, parts
+from labkit.reporting.labels import named_glyph, wrap
+from labkit.reporting.learning import OVERFIT, SPLITS, solid_column
 from labkit.reporting.results import Comparison, StudyResults
 from labkit.reporting.scores import VERDICTS
+from labkit.reporting.style import GREY, Palette, new_figure, row_axis, styled
 from labkit.reporting.tables import parameter_text
 
+MOST = 4  # pairs in one figure: what a page holds
+INK = "#333333"
 WORDS = {
     "arch": "network",
     "normalize": "normalisation",
@@ -30,7 +37,7 @@ class Ablation:
 
     @property
     def pairs(self) -> pd.DataFrame:
-        """Columns a, b, metric, difference, low, high, for `ablation.ablation_figure`."""
+        """Columns a, b, metric, difference, low, high, for `ablation_figure`."""
         return pd.DataFrame([vars(comparison) for comparison in self.comparisons])
 
 
@@ -47,6 +54,58 @@ def ablations(results: StudyResults) -> list[Ablation]:
             part = f" ({number} of {len(figures)})" if len(figures) > 1 else ""
             found.append(Ablation(factor_in_words(factor) + part, [one for pair in figure for one in pair]))
     return found
+
+
+@styled
+def ablation_figure(pairs: pd.DataFrame, sensitivities: pd.DataFrame, palette: Palette, *, score: str) -> Figure:
+    """For each of at most MOST pairs (a, b) a row: sensitivity of each class in both, and the difference b - a.
+
+    `pairs`: columns a, b, metric, difference, low, high (fractions), a row for accuracy and one for `score`; unknown
+    ends are NaN. `sensitivities`: columns run, class, sensitivity (fraction), [seed]. Of several seeds the first is
+    drawn, while differences are those of means.
+    """
+    names: list[tuple[str, str]] = list(dict.fromkeys(zip(pairs["a"], pairs["b"], strict=True)))
+    classes = list(parts(sensitivities, "class"))
+    fig = new_figure(height=0.7 + len(names) * (0.75 + 0.24 * max(2, len(classes))))
+    axes = fig.subplots(len(names), 2, squeeze=False, sharex="col", width_ratios=[1.6, 1])
+    for (a, b), (dots, change) in zip(names, axes, strict=True):
+        title = f"{named_glyph(palette, b, 60)}\nagainst {named_glyph(palette, a, 52)}"
+        dots.set_title(title, fontweight="normal", fontsize=9, color=INK)
+        _dumbbells(dots, sensitivities, classes, (a, b), palette)
+        _change(change, only(only(pairs, "a", a), "b", b), list(dict.fromkeys(["accuracy", score])))
+    axes[-1, 0].set_xlabel("sensitivity (%)")
+    axes[-1, 1].set_xlabel("difference, " + ("points" if metric(score).percent else "points or hundredths"))
+    widest = max(1.0, float(np.nanmax([0.0, *pairs[["difference", "low", "high"]].abs().to_numpy(float).flat])) * 100)
+    axes[0, 1].set_xlim(-1.12 * widest, 1.12 * widest)  # zero in the middle, one scale for all pairs
+    axes[0, 1].xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
+    axes[0, 1].xaxis.set_major_formatter(lambda at, _: signed(at, 0) if at % 1 == 0 else fixed(at, 1))
+    return fig
+
+
+def _dumbbells(ax: Axes, found: pd.DataFrame, classes: list[str], pair: tuple[str, str], palette: Palette) -> None:
+    """Two dots per class; b is the smaller one, so that a is seen behind it where they are equal."""
+    first = found.drop_duplicates(["class", "run"]).set_index(["class", "run"])["sensitivity"]
+    for row, name in enumerate(classes):
+        values = [first[name, run] for run in pair]
+        ax.plot(values, [row, row], color=GREY, linewidth=1, zorder=1)  # draws nothing where one is NaN
+        for run, value, size in zip(pair, values, (7, 4.5), strict=True):
+            ax.plot(value, row, **palette[run].dot(size, edge=1))
+    row_axis(ax, [wrap(name, 14) for name in classes])
+    ax.set_xlim(-0.05, 1.05)
+    ax.set_xticks([0, 0.5, 1], ["0", "50", "100"])
+
+
+def _change(ax: Axes, rows: pd.DataFrame, metrics: list[str]) -> None:
+    """Differences in hundredths, so that points of accuracy and a score that is no share have one zero line."""
+    texts = []
+    for row, name in enumerate(metrics):
+        value, low, high = only(rows, "metric", name)[["difference", "low", "high"]].to_numpy(float)[0] * 100
+        ax.plot([low, high], [row, row], color=INK)
+        ax.plot(value, row, "o", color=INK, markersize=5.5)
+        text = f"{signed(value, 1)}{NBSP}points" if metric(name).percent else signed(value / 100, 3)
+        texts.append(f"{wrap(metric(name).short, 11)}\n{'unknown' if np.isnan(value) else text}")
+    ax.axvline(0, color=GREY, linewidth=1, zorder=1)
+    row_axis(ax, texts)
 
 
 def ablation_sentences(ablation: Ablation, results: StudyResults) -> list[str]:

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.format import fixed, listing, metric, missing, percent, rate, signed_difference, whole
-from labkit.reporting.ablation import SPLITS, solid_column
 from labkit.reporting.frames import floats, joined, known, mean, only, parts
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
 from labkit.reporting.show import figure_output
 from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
 from labkit.training.progress import in_browser
 
+SPLITS = {"val_accuracy": "validation", "test_accuracy": "test"}
 PANELS = {"train": "training", "val": "validation", "test": "test"}
 OVERFIT = 0.05  # gap of accuracy between training and validation that is worth a word
 PLATEAU, FALL = 0.005, 0.01  # of accuracy: what counts as no better, and what counts as worse
@@ -97,6 +97,11 @@ def _end(run: pd.DataFrame, column: str) -> float:
     """Mean over seeds of the last value that is there."""
     seeds = parts(known(run, column), "seed").values()
     return mean(floats(seed, column)[-1] for seed in seeds)
+
+
+def solid_column(history: pd.DataFrame) -> str:
+    """The column to show beside training accuracy: validation, else test; '' where neither is known."""
+    return next((column for column in SPLITS if len(known(history, column))), "")
 
 
 def curve_quantities(history: pd.DataFrame, chosen_by: Iterable[str]) -> list[str]:

@@ -9,9 +9,8 @@ from test_plots import CELLS, GRADES, RUNS, drawn_texts
 from test_sentences import plain
 
 from labkit.reporting import style
-from labkit.reporting.ablation import ablation_figure
 from labkit.reporting.classes import oversampling_sentence
-from labkit.reporting.comparisons import ablation_sentence
+from labkit.reporting.comparisons import ablation_figure, ablation_sentence
 from labkit.reporting.cost import light_figure, light_sentence
 from labkit.reporting.published import protocol_sentence, published_sentence
 from labkit.reporting.results import Comparison

@@ -6,8 +6,7 @@ import pytest
 from made_runs import labels, make_run
 
 from labkit.reporting import results as collect_room
-from labkit.reporting.ablation import ablation_figure
-from labkit.reporting.comparisons import ablation_sentences, ablations
+from labkit.reporting.comparisons import ablation_figure, ablation_sentences, ablations
 from labkit.reporting.deviations import degradation_sentence, deviation_rows
 from labkit.reporting.learning import phase_sentences
 from labkit.reporting.published import protocol_rows
