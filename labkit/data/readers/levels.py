@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from labkit.data.readers.inventory import IMAGE_FOLDER, MASK_FOLDER, Folder, plain
 from labkit.data.readers.label_files import DataError
 from labkit.data.readers.tables import SPLITS
@@ -60,8 +62,9 @@ def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None)
     `class_names`: the level that has most of these names is the class.
     """
     names = [{folder[at] for folder in folders if len(folder) > at} for at in range(max(map(len, folders)))]
-    kinds, first = [_kind(root, level) for level in names], _parts(names[0])
-    if kinds[0] == "mixed" and "train" in first.values() and any(way[0] in first and way[1:] for way in folders):
+    kinds, first = [_kind(level) for level in names], _parts(names[0])
+    holds = len(first) < len(names[0]) and any(way[0] in first and way[1:] for way in folders)
+    if kinds[0] == "mixed" and "train" in first.values() and holds:
         kinds[0] = "part"  # what lies beside train/ is left out
     if class_names:
         wanted = {plain(name) for name in class_names}
@@ -110,16 +113,16 @@ def _two_readings(root: Path, odd: set[str], names: set[str], classes: set[str])
 
 
 def _set(classes: Iterable[str]) -> str:
-    return f"class_names: [{', '.join(sorted(classes))}]"
+    """The parameter as a study writes it, with quotes where YAML needs them."""
+    text = yaml.safe_dump(sorted(classes), default_flow_style=True, width=10**6, allow_unicode=True)
+    return f"class_names: {text.strip()}"
 
 
-def _kind(root: Path, names: set[str]) -> str:
-    """What the folders of one level are: part, mixed (some are), download, person or class."""
+def _kind(names: set[str]) -> str:
+    """What the folders of one level are: part, mixed (some are, or a part and a class in one name), download …"""
     if parts := _parts(names):
-        rests = {_part_word(name)[1] for name in parts} - {""}
-        if len(rests) > 1:
-            raise DataError(f"{root}: the folders {some(parts)} join a part and a class; move them to train/<class>/ …")
-        return "part" if len(parts) == len(names) else "mixed"
+        joined = len({_part_word(name)[1] for name in parts} - {""}) > 1
+        return "part" if len(parts) == len(names) and not joined else "mixed"
     numbered = [re.fullmatch(r"(.*?) ?(\d+)", plain(name)) for name in names]
     before = {found[1] if found else None for found in numbered}
     words = set((next(iter(before)) or "").split())

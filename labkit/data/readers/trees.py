@@ -88,17 +88,10 @@ def class_tree(found: Inventory, class_names: list[str] | None = None) -> Listin
         where = "a train, val or test folder" if levels.split == 0 else "a class folder"
         within = f" (in {some(set(outside) - {''})})" if any(outside) else ""
         listing.notes.append(f"{len(outside):,} images lie outside {where} and were left out{within}")
-    classes = {folder[: told[folder][levels.label] + 1] for folder in ways if len(ways[folder]) > levels.label}
-    filled = {
-        way[:depth]
-        for path in (*found.images, *found.masks)
-        for way in [tuple(path.split("/"))]
-        for depth in range(len(way))
-    }
-    beside = {way[:-1] for way in classes}
-    empty = [
-        folder for folder in found.folders if (way := tuple(folder.split("/")))[:-1] in beside and way not in filled
-    ]
+    beside = {folder[: told[folder][levels.label]] for folder in ways if len(ways[folder]) > levels.label}
+    held = {*ways, *(tuple(path.split("/")[:-1]) for path in found.masks)}
+    filled = {"/".join(folder[:depth]) for folder in held for depth in range(1, len(folder) + 1)}
+    empty = [path for path in found.folders if tuple(path.split("/")[:-1]) in beside and path not in filled]
     if empty:
         listing.notes.append(f"without an image: {plural(len(empty), 'class folder')} ({some(empty)})")
     listing.reading |= _reading(levels, told, ways, class_names)
@@ -114,10 +107,8 @@ def _reading(
         return some({way[level] for way in ways.values() if len(way) > level})
 
     why = "class_names lists them" if class_names else "no other level of folders can be the classes"
-    reading = {"labels": f"the names of the folders {names(levels.label)}: {why}"}
-    reading["split"] = (
-        f"the folders {some(levels.parts)}" if levels.parts else "none: no folder is called train or test"
-    )
+    split = f"the folders {some(levels.parts)}" if levels.parts else "none: no folder is called train or test"
+    reading = {"labels": f"the names of the folders {names(levels.label)}: {why}", "split": split}
     for at, kind in enumerate(levels.kinds):
         if kind == "person":
             level = next(told[folder][at] for folder, way in ways.items() if len(way) > at)
