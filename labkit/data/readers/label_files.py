@@ -16,17 +16,16 @@ import pandas as pd
 from labkit.data.images import is_image
 from labkit.params import DataParams
 
-PATIENT = ("patient", "patient_id", "subject", "subject_id", "participant", "participant_id", "mrn", "pid")
+PATIENT = "patient, patient_id, subject, subject_id, participant, participant_id, mrn, pid"
 # What a column may hold -> headings that say so, the surer ones first; case, spaces, `_`, `-` and dots do not count.
 HEADINGS = {
-    "path": ("path", "image_path", "file_path", "filename", "file", "image_file", "image", "image_name", "image_index")
-    + ("img", "img_name", "images", "id_code", "isic_id", "image_id", "name", "id"),
-    "label": ("label", "labels", "level", "grade", "class", "diagnosis", "dx", "target", "category")
-    + ("finding_labels", "retinopathy_grade"),
-    "group": (*PATIENT, "group", "lesion", "lesion_id", "case_id", "study_id", "exam_id", "visit", "visit_id"),
-    "side": ("side", "eye", "laterality"),
-    "split": ("split", "set", "subset", "partition", "fold", "is_valid", "phase", "usage"),
-    "image_id": ("image_id",),
+    "path": "path, image_path, file_path, filename, file, image_file, image, image_name, image_index, img, img_name, "
+    "images, id_code, isic_id, image_id, name, id",
+    "label": "label, labels, level, grade, class, diagnosis, dx, target, category, finding_labels, retinopathy_grade",
+    "group": f"{PATIENT}, group, lesion, lesion_id, case_id, study_id, exam_id, visit, visit_id",
+    "side": "side, eye, laterality",
+    "split": "split, set, subset, partition, fold, is_valid, phase, usage",
+    "image_id": "image_id",
 }
 WEAK = ("imageid", "name", "id")  # these name an image only where such a file is there
 PREDICTED = re.compile(r"submission|predict", re.IGNORECASE)  # names of files that no one has labelled
@@ -49,7 +48,9 @@ def plain_heading(text: str) -> str:
     return re.sub(r"[\W_]+", "", text.casefold())
 
 
-RANKS = {role: {plain_heading(name): rank for rank, name in enumerate(names)} for role, names in HEADINGS.items()}
+RANKS = {
+    role: {plain_heading(name): rank for rank, name in enumerate(names.split(", "))} for role, names in HEADINGS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,18 @@ class LabelFile:
         return all(plain_heading(self.heading[position]) in WEAK for position in self.roles.get("path", []))
 
     @property
+    def lists_images(self) -> bool:
+        """Whether it names images alone, as a list to hand predictions in for does."""
+        return not self.unread and "path" in self.roles and "label" not in self.roles
+
+    @property
+    def why_not(self) -> str:
+        """Why it is not read where another file is, or folder names are."""
+        missing = " and ".join(role for role in ("path", "label") if role not in self.roles)
+        shown = ", ".join(self.heading)[:100] or "none"
+        return self.unread or (f"no column for {missing} among {shown}" if missing else f"labels: {self.name} reads it")
+
+    @property
     def part(self) -> str | None:
         """The split that its name or folder says."""
         return part_of(self.name)
@@ -96,9 +109,8 @@ def part_of(name: str) -> str | None:
 
 
 def look_into(root: Path, name: str, params: DataParams) -> LabelFile:
-    """What the first row of a file tells. DataError where a column that the parameters name is there twice."""
+    """What the first row of a file tells."""
     path = root / name
-    chosen = name == params.labels
     if path.suffix.lower() in (".xlsx", ".xls", ".ods", ".parquet", ".json"):
         return LabelFile(path, name, [], "", {}, "labkit reads no such file; save it as CSV (UTF-8)")
     try:
@@ -112,14 +124,14 @@ def look_into(root: Path, name: str, params: DataParams) -> LabelFile:
         if asked is not None:
             ranks = {plain_heading(asked): 0}
         places = sorted((ranks[text], position) for position, text in enumerate(plain) if text in ranks)
-        if asked is not None and len(places) > 1:
-            places = [(rank, position) for rank, position in places if heading[position] == asked] or places
         if places:
             roles[role] = [position for _, position in places]
     unread = ""
     outputs = [text for text in plain if re.fullmatch(r"logit\d+|score|probability.*|p\d", text)]
-    if not chosen and (PREDICTED.search(path.stem) or (outputs and "prediction" in plain) or "logit0" in plain):
-        unread = f"it holds predictions or a form for them, not labels (labels: {name} reads it nevertheless)"
+    if name != params.labels and (
+        PREDICTED.search(path.stem) or (outputs and "prediction" in plain) or "logit0" in plain
+    ):
+        unread = f"it holds predictions or a form for them, not labels (labels: {name} reads it)"
     return LabelFile(path, name, heading, separator, roles, unread)
 
 

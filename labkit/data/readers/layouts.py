@@ -22,6 +22,8 @@ from labkit.params import DataParams
 
 COURSE_LISTS = {"train": ("train_img.csv", "train_label.csv"), "test": ("test_img.csv", "test_label.csv")}
 RELEASE_INDEX = "cnmc2019_train_index.csv"  # what is known of C-NMC's files; lists no image of the folder
+COURSE_FILES = [name for pair in COURSE_LISTS.values() for name in pair]
+MEANT = ("train.csv", "labels.csv", "trainlabels.csv")  # names that say: the labels stand here
 PARTS = ("train", "val", "test")
 
 
@@ -96,7 +98,7 @@ def label_files(files: list[LabelFile], stock: Inventory) -> list[LabelFile]:
 
 def _named(file: LabelFile, stock: Inventory) -> int:
     rows, names = read_rows(file), _Names(stock)
-    return max(names.count(rows[position]) for position in file.roles["path"])
+    return max(names.count(rows[position].tolist()) for position in file.roles["path"])
 
 
 def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory, params: DataParams) -> Listing:
@@ -113,9 +115,8 @@ def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory,
         found.append(rows)
     rows = pd.concat(found, ignore_index=True)
     said, first = ", ".join(file.name for file in files), files[0]
-    listing.reading["labels"] = (
-        f"column {first.column('label')} of {said}; column {first.column('path')} names the image"
-    )
+    image = first.column("path")
+    listing.reading["labels"] = f"column {first.column('label')} of {said}; column {image} names the image"
     if by_part:
         listing.reading.setdefault("split", f"by the names of {', '.join(file.name for file in [*files, *lists])}")
     if "split" not in rows:
@@ -130,7 +131,9 @@ def _with_roles(file: LabelFile, listing: Listing, names: "_Names", params: Data
     """The rows of a file with the columns that are used; what it takes and what it leaves goes into the listing."""
     rows, head = read_rows(file), file.heading
     used = {role: places[0] for role, places in file.roles.items() if role in ("side", "image_id")}
-    used["path"] = max(file.roles["path"], key=lambda position: names.count(rows[position]))  # the first of equals
+    used["path"] = max(
+        file.roles["path"], key=lambda position: names.count(rows[position].tolist())
+    )  # the first of equals
     if "label" in file.roles:
         used["label"] = _label_column(file, rows)
     if (position := group_column(file, rows, listing)) is not None:
@@ -178,7 +181,7 @@ class _Names:
         found = self.images.get(_key(path.rpartition("/")[2]), [])
         return [image for image in found if f"/{_key(image)}".endswith(f"/{_key(path)}")] if "/" in path else found
 
-    def count(self, listed: pd.Series) -> int:
+    def count(self, listed: list[str]) -> int:
         """How many of the listed paths have such a name."""
         return sum(_key(path.replace("\\", "/").rpartition("/")[2]) in self.images for path in listed)
 
@@ -196,22 +199,18 @@ def _located(rows: pd.DataFrame, listing: Listing, stock: Inventory, params: Dat
     listing.rows = rows
     if rows.empty:
         return listing
-    root, links, notes = stock.root, params.follow_links, listing.notes
-    below = [f"{folder}/" if (folder := name.rpartition("/")[0]) else "" for name in rows["file"].tolist()]
+    root, notes = stock.root, listing.notes
+    below = [f"{folder}/" if (folder := _folder(name)) else "" for name in rows["file"].tolist()]
     tidy = tidy_paths(rows, root)
     if params.suffix:
         tidy = [path if path.lower().endswith(params.suffix.lower()) else path + params.suffix for path in tidy]
-    relative = [folder + path for folder, path in zip(below, tidy, strict=True)]  # a list may lie beside its images
-    found = which_exist(relative, rows, root, follow_links=links)
-    if not any(found):
-        relative = tidy
-        found = which_exist(tidy, rows, root, follow_links=links)
-    for levels in () if any(found) else (1, 2):
-        shorter = [path.split("/", levels)[-1] for path in tidy]
-        if any(path.count("/") for path in tidy) and any(which_exist(shorter[:1000], rows, root, follow_links=links)):
-            relative, found = shorter, which_exist(shorter, rows, root, follow_links=links)
-            notes.append(f"images were found without the first folder of their listed path ({tidy[0]})")
+    beside = [folder + path for folder, path in zip(below, tidy, strict=True)]  # a list may lie beside its images
+    for relative in (beside, tidy, *([path.split("/", levels)[-1] for path in tidy] for levels in (1, 2)), tidy):
+        found = which_exist(relative, rows, root, follow_links=params.follow_links)
+        if any(found):
             break
+    if any(found) and relative not in (beside, tidy):
+        notes.append(f"images were found without the first folder of their listed path ({tidy[0]})")
     meant = _by_name(relative, found, rows, stock, params, notes)
     relative = [meant.get(position, path) for position, path in enumerate(relative)]
     found = np.array(found)
@@ -247,11 +246,9 @@ def _by_name(
     for position, images in held.items():
         listed = relative[position]
         ending = listed[len(listed.rpartition("/")[0]) :].lower().removeprefix(_key(listed.rpartition("/")[2]))
-        for same in (
-            [image for image in images if parts[position] and _part(_folder(image)) == parts[position]],
-            [image for image in images if ending and image.lower().endswith(ending)],
-        ):
-            images = same or images
+        if parts[position]:
+            images = [image for image in images if _part(_folder(image)) == parts[position]] or images
+        images = [image for image in images if ending and image.lower().endswith(ending)] or images
         if not images:
             continue
         best = min(images, key=lambda image: (-many[_folder(image)], _folder(image) not in ("", "images"), image))
@@ -295,11 +292,10 @@ def _compare_with_folders(listing: Listing, relative: list[str], stock: Inventor
     def says(folder: str) -> str:
         return next((name for part in reversed(folder.split("/")) if (name := plain(part)) in classes), "")
 
-    here = zip(relative, labels, rows["found"].tolist(), strict=True)
-    against = [
-        at for at, (path, label, found) in enumerate(here) if found and label and says(_folder(path)) not in ("", label)
-    ]
-    listed = {path for path, found in zip(relative, rows["found"].tolist(), strict=True) if found}
+    here = [*zip(relative, labels, rows["found"].tolist(), strict=True)]
+    against = [at for at, (path, label, found) in enumerate(here) if found and says(_folder(path)) not in ("", label)]
+    against = [at for at in against if labels[at]]
+    listed = {path for path, _, found in here if found}
     left = [path for path in stock.images if path not in listed]
     hidden = [path for path in left if says(_folder(path))] if len(classes) > 1 else []
     file = rows["file"].iloc[0]
@@ -322,9 +318,8 @@ def _compare_with_folders(listing: Listing, relative: list[str], stock: Inventor
         )
     listing.notes += [f"{file}: {text}" for text in said]
     if left and listed:
-        listing.notes.append(
-            f"{len(left):,} of {len(stock.images):,} images are in no list and were left out: {left[0]}"
-        )
+        total = len(stock.images)
+        listing.notes.append(f"{len(left):,} of {total:,} images are in no list and were left out: {left[0]}")
 
 
 def _to_hand_in(listing: Listing, names: list[str]) -> None:
@@ -346,10 +341,7 @@ def _to_hand_in(listing: Listing, names: list[str]) -> None:
 def refuse_unread(files: list[LabelFile], params: DataParams) -> None:
     """DataError where a list of labels is there but cannot be read as one: folder names are not the labels then."""
     for file in files:
-        asked, meant = (
-            file.name == params.labels,
-            file.path.name.lower() in ("train.csv", "labels.csv", "trainlabels.csv"),
-        )
+        asked, meant = file.name == params.labels, file.path.name.lower() in MEANT
         if file.unread and (asked or (meant and not file.heading)):
             raise DataError(f"{file.path}{', ' if file.unread.startswith('row') else ': '}{file.unread}")
         if file.unread or file.lists_labels:
@@ -359,5 +351,5 @@ def refuse_unread(files: list[LabelFile], params: DataParams) -> None:
             shown = ", ".join(file.heading)[:200] or "nothing"
             if file.headless:
                 shown += "; the first row must name the columns"
-            cure = "name the columns: path,label, or set path_column and label_column"
+            cure = "name the columns: path,label, or set path_column and label_column (labels: . takes folder names)"
             raise DataError(f"{file.path}, row 1: no column {missing}, it holds {shown}; {cure}")

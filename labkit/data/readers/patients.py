@@ -14,7 +14,7 @@ MISSING = {"", "unknown", "unk", "n/a", "na", "#n/a", "nan", "<na>", "nat", "non
 MISSING |= {"-", "--", "?", ".", "not available", "not known", "anonymous", "anon", "undefined"}
 ENOUGH = 0.9  # of the names must have a form for it to be offered
 MOST = 0.5  # one patient's share of the images from which on a placeholder is suspected
-PATIENTS = tuple(plain_heading(name) for name in PATIENT)
+PATIENTS = {plain_heading(name) for name in PATIENT.split(", ")}
 NAMES = (  # forms of paths that tell the patient; none is used unless group_pattern asks for it
     r"(?P<group>TCGA-\w\w-\w{4})",
     r"SOB_[BM]_\w+-(?P<group>\d+-\w+)-\d+-\d+\.",  # BreakHis
@@ -37,9 +37,10 @@ def group_column(file: LabelFile, rows: pd.DataFrame, listing: Any) -> int | Non
         pairs = pd.DataFrame({"one": keys[first], "two": keys[other]}).drop_duplicates()
         finer = not pairs["two"].duplicated().any()  # each of the others is of one patient
         if pairs["one"].duplicated().any() and not (finer and plain_heading(file.heading[first]) in PATIENTS):
+            one, two = file.heading[first], file.heading[other]
             raise DataError(
-                f"{file.name}: columns {file.heading[first]} and {file.heading[other]} group the images differently, and "
-                f"either may be the patient's; set group_column: {file.heading[first]} or {file.heading[other]}"
+                f"{file.name}: columns {one} and {two} group the images differently, and either may be the patient's; "
+                f"set group_column: {one} or {two}"
             )
     said = listing.reading.setdefault("groups", f"column {file.heading[first]} of {file.name}")
     if file.name not in said:
@@ -74,9 +75,8 @@ def one_spelling(ids: list[Any], group: str, notes: list[str]) -> list[str | Non
         notes.append(f"{total:,} images have {shown} for a {group}: a placeholder, so their {group} is unknown")
     kept = {key: ones for key, ones in spellings.items() if key not in MISSING}
     if several := [ones for ones in kept.values() if len(ones) > 1]:
-        notes.append(
-            f"{len(several):,} {group} ids are spelt in more than one way and were merged: {' and '.join(several[0][:3])}"
-        )
+        first = " and ".join(several[0][:3])
+        notes.append(f"{len(several):,} {group} ids are spelt in more than one way and were merged: {first}")
     total = Counter({key: sum(counts[one] for one in ones) for key, ones in kept.items()})
     if len(total) > 2 and (top := total.most_common(1)[0])[1] > MOST * len(ids):
         notes.append(
@@ -95,9 +95,9 @@ def offered_pattern(paths: list[str]) -> tuple[str, int] | None:
         form = re.compile(text, re.IGNORECASE) if text else None
         matches = [match["group"].lower() for path in paths if form and (match := form.search(path))]
         sizes = Counter(matches)
-        if len(matches) >= max(ENOUGH * len(paths), 2) and 2 <= len(sizes) < len(matches):
-            if max(sizes.values()) <= MOST * len(matches):
-                return text, len(sizes)
+        shared = len(matches) >= max(ENOUGH * len(paths), 2) and 2 <= len(sizes) < len(matches)
+        if shared and max(sizes.values()) <= MOST * len(matches):
+            return text, len(sizes)
     return None
 
 
@@ -107,11 +107,12 @@ def _folders(paths: list[str]) -> str:
     return r"^[^/]+/(?P<group>[^/]+)/" if len(folders) > 4 else ""
 
 
-def why_unknown(paths: list[str], told: str = "") -> str:
-    """Why no image has a group, with a pattern that its path (below the data folder) may fit. `told`: by the layout."""
-    if told:
-        return told
-    if offer := offered_pattern(paths):
+def why_unknown(paths: list[str], reading: dict[str, str]) -> str:
+    """Why an image has no group; if no column is used, with a pattern that the paths (below the data folder) fit."""
+    told = reading.get("groups", "")
+    if told.startswith("none; "):  # the layout has found folders that may be patients
+        return told.removeprefix("none; ")
+    if not told and (offer := offered_pattern(paths)):
         return f"no column tells it, but paths such as {paths[0]} may: group_pattern: '{offer[0]}' finds {offer[1]:,}"
     return "no column or file name tells it"
 

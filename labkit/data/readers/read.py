@@ -1,9 +1,9 @@
 """Any of the known layouts to the one image table; what is odd about the data is told in notes, never swallowed."""
 
 import re
-import zipfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from labkit.data.images import stem
 from labkit.data.readers.inventory import Inventory, take_inventory
 from labkit.data.readers.label_files import DataError, LabelFile, look_into
 from labkit.data.readers.layouts import (
-    COURSE_LISTS,
+    COURSE_FILES,
     RELEASE_INDEX,
     Listing,
     course_pairs,
@@ -30,18 +30,14 @@ COLUMNS = ["image_id", "path", "label", "group", "side", "split"]
 SIDES = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
 ENOUGH = 0.9  # of the file names must have a data set's form for it to be guessed
 RELEASE = "the full release"  # how a note speaks of it
-LAYOUTS = """  a table (csv, tsv, txt, jsonl) with a path and a label column, there or one folder down; or one for each split
-  (train.csv, valid.csv, test.csv); lists of test images may have no label column
+LAYOUTS = """  a table (csv, tsv, txt, jsonl) with a path and a label column, there or one folder down
+  such a table for each split (train.csv, valid.csv, test.csv); lists of test images may have no label column
   train_img.csv, train_label.csv, test_img.csv, test_label.csv (no header row) and a folder of .jpeg files
   C-NMC's fold_0/all/UID_1_1_1_all.bmp, or the UID_ files alone
   one folder a class, or train/ (and val/, test/) with one folder a class
   a MedMNIST .npz file"""
-COURSE, KAGGLE, CNMC, ARRAYS = (
-    "course image and label lists",
-    "Kaggle trainLabels.csv",
-    "C-NMC files",
-    "MedMNIST array file",
-)
+COURSE, KAGGLE = "course image and label lists", "Kaggle trainLabels.csv"
+CNMC, ARRAYS = "C-NMC files", "MedMNIST array file"
 ONE_TABLE = "one table of paths and labels"
 BY_SPLIT = "tables by split (train.csv, valid.csv, test lists)"
 
@@ -65,8 +61,6 @@ class ImageData:
 
 def read(params: DataParams, root: Path | str, *, require_images: bool = True) -> ImageData:
     """The image table of the data in `root`: a folder in any known layout, or a MedMNIST `.npz` file.
-
-    `root` is where `params.data` lies.
 
     Rows without their image file are left out with a note; `require_images=False` keeps them, with the path where the
     file is expected. Raises DataError (a ValueError) for a folder that holds no known layout, labels outside the
@@ -100,21 +94,24 @@ def _detect(params: DataParams, root: Path) -> tuple[str, Listing, Path]:
     if root.is_file():
         if root.suffix != ".npz":
             raise DataError(f"{root}: a file that is no .npz; give the folder that holds the data")
-        return ARRAYS, _told(_arrays(root), f"{ARRAYS}: {root.name}"), root
+        listing = array_file(root)
+        listing.reading["layout"] = f"{ARRAYS}: {root.name}"
+        return ARRAYS, listing, root
     stock = take_inventory(root, follow_links=params.follow_links)
     files = [look_into(stock.root, name, params) for name in stock.tables if name != RELEASE_INDEX]
     files = [file for file in files if file.path.suffix.lower() != ".txt" or "path" in file.roles or file.headless]
     layout, why, listing = _choose(params, stock, files)
     if layout in (COURSE, KAGGLE, BY_SPLIT, ONE_TABLE):
         listing.notes += stock.notes()
-    used = {*listing.rows["file"], *listing.lists, *(name for pair in COURSE_LISTS.values() for name in pair)}
-    listing.notes += [f"{file.name} was not read: {_why_not(file)}" for file in files if file.name not in used]
-    return layout, _told(listing, f"{layout}: {why}"), stock.root
+    used = {*listing.rows["file"], *listing.lists, *COURSE_FILES}
+    listing.notes += [f"{file.name} was not read: {file.why_not}" for file in files if file.name not in used]
+    listing.reading["layout"] = f"{layout}: {why}"
+    return layout, listing, stock.root
 
 
 def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tuple[str, str, Listing]:
     """The layout, why it is taken, and its rows."""
-    root, course = stock.root, {name for pair in COURSE_LISTS.values() for name in pair} & set(stock.tables)
+    root, course = stock.root, [name for name in stock.tables if name in COURSE_FILES]
     if params.labels and params.labels != ".":
         if not (root / params.labels).is_file():
             raise DataError(f"{root / params.labels}: no such file; labels names a label file in the data folder")
@@ -123,13 +120,11 @@ def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tup
         return ONE_TABLE, "the parameter labels names it", from_files([file], [], stock, params)
     if not params.labels:
         if course:
-            return COURSE, f"{', '.join(sorted(course))} are there", course_pairs(stock, params)
+            return COURSE, f"{', '.join(course)} are there", course_pairs(stock, params)
         refuse_unread([file for file in files if file.headless and file.part], params)
         if chosen := label_files(files, stock):
-            lists = [
-                file for file in files if file.part == "test" and "path" in file.roles and "label" not in file.roles
-            ]
-            lists = [file for file in lists if not file.unread] if chosen[0].part == "train" else []
+            by_part = chosen[0].part == "train"
+            lists = [file for file in files if by_part and file.part == "test" and file.lists_images]
             listing = from_files(chosen, lists, stock, params)
             names = ", ".join(file.name for file in [*chosen, *lists])
             if len(chosen) + len(lists) > 1:
@@ -137,68 +132,36 @@ def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tup
             layout = KAGGLE if names == "trainLabels.csv" else ONE_TABLE
             return layout, f"{names} has a path and a label column", listing
         if array := _array_file(stock, params.dataset):
-            return ARRAYS, f"{array.name} holds train_images and train_labels", _arrays(array)
+            return ARRAYS, f"{array.name} holds train_images and train_labels", array_file(array)
         if is_cnmc(stock):
             return CNMC, "the files are named UID_<subject>_<image>_<cell>_<all|hem>", cnmc_tree(stock)
         refuse_unread(files, params)
     if stock.astray:  # of a label list only the listed images count, here all
         raise stock.astray[0]
     if is_class_tree(stock):
-        why = (
-            "labels: . asks for the folder names" if params.labels else "no list of labels, and sub-folders with images"
-        )
-        return "one folder a class", why, _class_tree(stock, params, files)
+        try:
+            listing = class_tree(stock, params.class_names)
+        except DataError as error:
+            lists = "".join(f"\n{file.name} was not read: {file.why_not}" for file in files)
+            raise DataError(f"{error}{lists}") from None
+        return "one folder a class", "labels: . asks for it" if params.labels else "there is no list of labels", listing
     raise DataError(f"{root}: no known layout. It holds {_contents(root)}. Understood are:\n{LAYOUTS}")
-
-
-def _arrays(path: Path) -> Listing:
-    listing = array_file(path)
-    listing.reading["labels"] = f"the arrays train_labels, val_labels and test_labels of {path.name}"
-    return listing
-
-
-def _class_tree(stock: Inventory, params: DataParams, files: list[LabelFile]) -> Listing:
-    try:
-        return class_tree(stock, params.class_names)
-    except DataError as error:
-        lists = "".join(f"\n{file.name} was not read: {_why_not(file)}" for file in files)
-        raise DataError(f"{error}{lists}") from None
-
-
-def _told(listing: Listing, why: str) -> Listing:
-    listing.reading["layout"] = why
-    return listing
-
-
-def _why_not(file: LabelFile) -> str:
-    if file.unread:
-        return file.unread
-    if file.lists_labels:
-        return f"labels: {file.name} reads it instead"
-    missing = " and ".join(sorted({"path", "label"} - set(file.roles)))
-    return f"no column for {missing} among {', '.join(file.heading)[:100] or 'none'}"
 
 
 def _array_file(stock: Inventory, dataset: str) -> Path | None:
     """The MedMNIST file of the folder; another `.npz` is none, unless there is nothing else."""
     files = array_files(stock.root)
     if stock.images:
-        files = [path for path in files if _holds_labels(path)]
-    named = [path for path in files if path.stem.split("_")[0] == dataset]
+        files = [path for path in files if is_zipfile(path) and "train_labels.npy" in ZipFile(path).namelist()]
+    names = {path: path.stem.split("_")[0] for path in files}
+    named = [path for path in files if names[path] == dataset] or [path for path in files if names[path] in CATALOG]
+    said = "give the .npz file itself as data folder"
     if len(files) > 1 and len(named) != 1:
-        raise DataError(
-            f"{stock.root}: {', '.join(path.name for path in files)}; give the .npz file itself as data folder"
-        )
+        raise DataError(f"{stock.root}: {', '.join(path.name for path in files)}; {said}")
     if files and stock.images:
-        raise DataError(
-            f"{stock.root}: {files[0].name} and {len(stock.images):,} image files; give the .npz file itself as data "
-            "folder, or set labels: . to take the folder names"
-        )
+        also = f"{files[0].name} and {len(stock.images):,} image files"
+        raise DataError(f"{stock.root}: {also}; {said}, or set labels: . to take the folder names")
     return (named or files or [None])[0]
-
-
-def _holds_labels(path: Path) -> bool:
-    return zipfile.is_zipfile(path) and "train_labels.npy" in zipfile.ZipFile(path).namelist()
 
 
 def _contents(root: Path) -> str:
@@ -256,14 +219,10 @@ def _image_table(
     if params.group_pattern or (known.group_pattern and "group" not in rows):
         _groups_by_name(table, known, params, paths, listing)
     table["group"] = pd.array(one_spelling(table["group"].tolist(), known.group_name, notes), dtype="string")
-    told = listing.reading.pop("groups", "")
-    why = "no column or file name tells it"
-    if told.startswith("none") or not told:
-        why = why_unknown(paths, told.partition("; ")[2])
-        told = told or f"none: {why}"
-    listing.reading["groups"] = told
+    why = why_unknown(paths, listing.reading)
     notes += unknown_groups(table, known, why)
-    own = [part for part in ("train", "val", "test") if (table["split"] == part).any()]
+    listing.reading.setdefault("groups", f"none: {why}")
+    own = [part for part in ("train", "val", "test") if part in set(table["split"].dropna())]
     listing.reading.setdefault("split", f"the data's own: {', '.join(own)}" if own else "none of its own; it is drawn")
     return table
 
@@ -280,7 +239,7 @@ def _groups_by_name(
         raise DataError(f"group_pattern: {text!r} is in none of {len(paths):,} paths, such as {paths[0]}")
     fold = str if params.group_pattern else str.upper  # C-NMC spells h3 and H3
     table["group"] = pd.array([fold(match["group"] or "") if match else None for match in matches], dtype="string")
-    if "side" in pattern.groupindex and table["side"].isna().all():
+    if "side" in pattern.groupindex and not any(table["side"].notna().tolist()):
         sides = [SIDES.get((match["side"] or "").lower()) if match else None for match in matches]
         table["side"] = pd.array(sides, dtype="string")
     origin = "group_pattern" if params.group_pattern else "the file names, as the data set's own are formed:"
@@ -321,9 +280,9 @@ def guess_dataset(params: DataParams, root: Path) -> str:
         form = re.compile(known.group_pattern or rf"^{name}(_\d+)?\.npz$", re.IGNORECASE)
         named = bool(stems) and np.mean([bool(form.search(one)) for one in stems]) >= ENOUGH
         renamed = name == "leukemia" and indexed and layout == BY_SPLIT
-        if (named or renamed) and (held := _classes_held(listing, name)):
-            if renamed or layout in (COURSE, KAGGLE, CNMC, ARRAYS) or held == len(known.classes):
-                return name
+        held = _classes_held(listing, name) if named or renamed else 0
+        if held and (renamed or layout in (COURSE, KAGGLE, CNMC, ARRAYS) or held == len(known.classes)):
+            return name
     return CUSTOM
 
 
@@ -331,6 +290,6 @@ def _classes_held(listing: Listing, name: str) -> int:
     """How many classes of a data set the labels are of; 0 where they are none of them."""
     params = DataParams.of({"dataset": name})
     try:
-        return with_labels(listing.rows, facts_of(params), params)[0]["label"].nunique()
+        return len(with_labels(listing.rows, facts_of(params), params)[0]["label"].dropna().unique().tolist())
     except DataError:
         return 0

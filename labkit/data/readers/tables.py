@@ -1,7 +1,6 @@
 """Checks rows of text, which `labkit.data.readers.label_files` reads, and converts them to labels and splits."""
 
 import re
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +28,7 @@ NO_LABEL = {
     "-1",
     "-1.0",
 }
+IS_VALID: dict[str, str] = {"true": "val", "1": "val", "1.0": "val", "false": "train", "0": "train", "0.0": "train"}
 JOINTS = ("|", ";", ",", "+", "&", "/")  # between several labels of one image
 HEALTHY = re.compile(
     r"\b(healthy|normal|negative|neg|benign|control|controls|no|non|not|without|none|absent|false|uninfected|unaffected)\b"
@@ -164,8 +164,7 @@ def split_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listin
     """
     for position in file.roles.get("split", []):
         heading, where = file.heading[position], f"column {file.heading[position]} of {file.name}"
-        words = dict.fromkeys(("true", "1", "1.0"), "val") | dict.fromkeys(("false", "0", "0.0"), "train")
-        words = words if plain_heading(heading) == "isvalid" else SPLITS
+        words = IS_VALID if plain_heading(heading) == "isvalid" else SPLITS
         codes, texts = pd.factorize(rows[position].str.lower())
         texts = [str(text) for text in texts]
         wrong = [text for text in texts if text and text not in words]

@@ -147,7 +147,8 @@ def array_file(path: Path) -> Listing:
         raise DataError(f"{path}: not a MedMNIST array file ({error}); download it again, or numpy.savez it") from error
     if not parts:
         raise DataError(f"{path}: no train_images and train_labels in it, as MedMNIST's array files have")
-    return Listing(pd.concat(parts, ignore_index=True), str(path))
+    reading = {"labels": f"the label arrays of {path.name}", "split": "the file's own arrays"}
+    return Listing(pd.concat(parts, ignore_index=True), str(path), reading=reading)
 
 
 def _array_rows(file: Path, split: str, shape: tuple[int, ...], labels: np.ndarray) -> pd.DataFrame:
