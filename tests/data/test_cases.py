@@ -285,6 +285,13 @@ def test_a_data_set_is_guessed_from_names_where_its_own_labels_confirm_it(tmp_pa
     assert (guessed("quality", [0, 1, 2]), guessed("grades", range(5))) == ("custom", "retinopathy")
 
 
+@pytest.mark.parametrize("asked", [{}, {"positive_class": "hem"}, {"class_names": ["ALL", "HEM"]}])
+def test_a_number_stands_for_the_catalogs_class_in_whichever_order_the_classes_are_asked_for(tmp_path, asked):
+    data = read(DataParams(dataset="leukemia", **asked), write(tmp_path, one("path,label", [0, 1, "hem", "normal"])))
+    assert data.facts.classes == (("ALL", "HEM") if asked else ("HEM", "ALL"))
+    assert [data.facts.classes[number] for number in data.table["label"][:2]] == ["HEM", "ALL"]
+
+
 def test_an_array_file_and_images_are_two_readings(tmp_path):
     save_arrays(write(tmp_path, EYES) / "retinamnist.npz")
     with pytest.raises(DataError, match=r"retinamnist\.npz and 20 image files.*labels: \."):

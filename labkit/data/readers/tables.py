@@ -7,27 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labkit.data.catalog import DatasetFacts
+from labkit.data.catalog import DatasetFacts, facts
 from labkit.data.readers.label_files import SPLITS, DataError, LabelFile, place, plain_heading
 from labkit.params import DataParams
 
-NO_LABEL = {
-    "nan",
-    "<na>",
-    "nat",
-    "n/a",
-    "na",
-    "#n/a",
-    "none",
-    "null",
-    "?",
-    "-",
-    "--",
-    "unknown",
-    "missing",
-    "-1",
-    "-1.0",
-}
+NO_LABEL = {"nan", "<na>", "nat", "n/a", "na", "#n/a", "none", "null", "?", "-", "--", "unknown", "-1", "-1.0"}
 IS_VALID: dict[str, str] = {"true": "val", "1": "val", "1.0": "val", "false": "train", "0": "train", "0.0": "train"}
 JOINTS = ("|", ";", ",", "+", "&", "/")  # between several labels of one image
 HEALTHY = re.compile(
@@ -46,38 +30,33 @@ def with_labels(
     classes, the values become the classes. DataError names file, row, value and what is allowed.
     """
     codes, texts = pd.factorize(rows["label"].fillna(""))
-    texts = [str(text) for text in texts]
-    sizes = np.bincount(codes, minlength=len(texts))
-
-    def first_row(text: str) -> str:
-        return place(rows, int((codes == texts.index(text)).argmax()))
-
-    notes = []
-    classes, why = known.classes, "as the catalog has them" if not params.class_names else "as class_names has them"
+    texts, notes = [str(text) for text in texts], []
+    sizes = dict(zip(texts, np.bincount(codes).tolist(), strict=True))
+    first = dict(zip(texts, np.unique(codes, return_index=True)[1].tolist(), strict=True))
+    where = {text: place(rows, at) for text, at in first.items()}
+    classes, why = known.classes, "as class_names has them" if params.class_names else "as the catalog has them"
     if not classes:
-        _refuse_no_classes(rows, texts, first_row)
-        classes, why = _classes(
-            {text: int(size) for text, size in zip(texts, sizes, strict=True) if text}, notes, first_row
-        )
+        _refuse_no_classes(sizes, where)
+        classes, why = _classes({text: size for text, size in sizes.items() if text}, notes, where)
+    named = facts(known.name).classes  # what numbers stand for, in whichever order the classes are asked for
+    order = named if sorted(map(plain, named)) == sorted(map(plain, classes)) else classes
     if params.positive_class:
         chosen = [name for name in classes if plain(name) == plain(params.positive_class)]
         if len(classes) != 2 or not chosen:
-            raise DataError(
-                f"positive_class: {params.positive_class!r} is not one of two classes: {', '.join(classes)}"
-            )
+            shown = ", ".join(classes)
+            raise DataError(f"positive_class: {params.positive_class!r} is not one of two classes: {shown}")
         classes, why = (*(name for name in classes if name not in chosen), *chosen), "as positive_class says"
-    names = {plain(name): number for number, name in enumerate(classes)}
+    names = {plain(name): number for number, name in enumerate(order)}
     names |= {alias: names[plain(name)] for alias, name in known.aliases.items() if plain(name) in names}
-    numbers = [None if text == "" else _class_number(text, names, len(classes)) for text in texts]
-    wrong = [code for code, number in enumerate(numbers) if number == -1]
-    if wrong:
-        count = int(np.isin(codes, wrong).sum())
-        allowed = ", ".join(f"{number} ({name})" for number, name in enumerate(classes))
+    numbers = [None if text == "" else _class_number(text, names, len(order)) for text in texts]
+    if wrong := [text for text, number in zip(texts, numbers, strict=True) if number == -1]:
+        count = sum(sizes[text] for text in wrong)
+        allowed = ", ".join(f"{number} ({name})" for number, name in enumerate(order))
         more = f" ({count:,} rows like it)" if count > 1 else ""
         cure = "or add it to class_names" if params.class_names else "or read the data as dataset: custom"
-        raise DataError(
-            f"{first_row(texts[wrong[0]])}: label {texts[wrong[0]]!r} is not one of {allowed}{more}; correct it, {cure}"
-        )
+        raise DataError(f"{where[wrong[0]]}: label {wrong[0]!r} is not one of {allowed}{more}; correct it, {cure}")
+    places = [[*map(plain, classes)].index(plain(name)) for name in order]
+    numbers = [None if number is None else places[number] for number in numbers]
     label = pd.Series(pd.array(numbers, dtype="Int64").take(codes), index=rows.index)
     said = f"{', '.join(classes)}; {why}"
     if len(classes) == 2:
@@ -85,37 +64,34 @@ def with_labels(
     return rows.assign(label=label), replace(known, classes=classes), notes, said
 
 
-def _refuse_no_classes(rows: pd.DataFrame, texts: list[str], first_row: Any) -> None:
+def _refuse_no_classes(sizes: dict[str, int], where: dict[str, str]) -> None:
     """DataError for values of a label file that are no class: placeholders, and several labels in one."""
-    listed = {text for text in texts if text and ", row " in first_row(text)}
-    for text in sorted(listed):
+    listed = sorted(text for text in sizes if text and ", row " in where[text])
+    for text in listed:
         if text.lower() in NO_LABEL:
             raise DataError(
-                f"{first_row(text)}: label {text!r} is how programs write a missing value; "
+                f"{where[text]}: label {text!r} is how programs write a missing value; "
                 "leave it empty where there is no label, or name all classes in class_names"
             )
-    alone = {plain(part) for text in texts for part in [text]}
-    for joint in JOINTS:
-        for text in sorted(one for one in listed if joint in one):
-            parts = [plain(part) for part in text.split(joint)]
-            if all(parts) and (joint == "|" or all(part in alone for part in parts)):
-                count = sum(joint in str(label) for label in rows["label"].tolist())
-                raise DataError(
-                    f"{first_row(text)}: label {text!r} names several classes, as {count:,} rows do; labkit learns one "
-                    "label per image: leave one, or set label_column to a column of one finding, or name the "
-                    "combinations in class_names"
-                )
+    alone = set(map(plain, sizes))
+    for text, joint in ((text, joint) for joint in JOINTS for text in listed if joint in text):
+        parts = [plain(part) for part in text.split(joint)]
+        if all(parts) and (joint == "|" or alone.issuperset(parts)):
+            count = sum(size for other, size in sizes.items() if joint in other)
+            raise DataError(
+                f"{where[text]}: label {text!r} names several classes, as {count:,} rows do; labkit learns one label "
+                "per image: leave one, set label_column to a column of one finding, or name the combinations in "
+                "class_names"
+            )
 
 
-def _classes(sizes: dict[str, int], notes: list[str], first_row: Any) -> tuple[tuple[str, ...], str]:
+def _classes(sizes: dict[str, int], notes: list[str], where: dict[str, str]) -> tuple[tuple[str, ...], str]:
     """The classes of data that names them itself, and why they have this order; spellings of one class are merged."""
     whole = {text: number for text in sizes if (number := _whole(text)) is not None}
     words = [text for text in sizes if text not in whole]
     if whole and words:
-        notes.append(
-            f"labels are numbers ({', '.join(sorted(whole)[:5])}) and words ({words[0]!r} in "
-            f"{first_row(words[0])}); each is taken for a class of its own"
-        )
+        shown = f"{', '.join(sorted(whole)[:5])}) and words ({words[0]!r} in {where[words[0]]})"
+        notes.append(f"labels are numbers ({shown}; each is taken for a class of its own")
     if not words:
         return tuple(map(str, sorted(set(whole.values())))), "by number"
     spellings: dict[str, list[str]] = {}
@@ -127,10 +103,8 @@ def _classes(sizes: dict[str, int], notes: list[str], first_row: Any) -> tuple[t
     classes = sorted((found[0] for found in spellings.values()), key=_natural)
     healthy = [name for name in classes if HEALTHY.search(plain(name)) and not ILL.search(plain(name))]
     if len(healthy) == 1 and not re.match(r"\d", classes[0]):
-        return (
-            *healthy,
-            *(name for name in classes if name not in healthy),
-        ), f"{healthy[0]} first, as its name says healthy"
+        classes = [*healthy, *(name for name in classes if name not in healthy)]
+        return tuple(classes), f"{healthy[0]} first, as its name says healthy"
     return tuple(classes), "by name" + " (no name alone says healthy)" * (len(classes) == 2)
 
 
