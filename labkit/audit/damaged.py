@@ -32,6 +32,8 @@ IN_WORDS = {  # in the order of gravity; of what a reader mends by itself it is 
     "rotated": "Turned by their EXIF tag, read upright",
 }
 
+GRAVE = (IN_WORDS["unreadable"], IN_WORDS["blank"])  # how the sentences begin of files that show nothing
+
 
 @dataclass(frozen=True)
 class Files:

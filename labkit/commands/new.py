@@ -1,33 +1,34 @@
 """``labkit new``: look at a folder of images, then write a commented study file that suits it.
 
-The data set is guessed from the file names, the size from the pixels, the split from the known groups, class weights
-from the class counts, the epochs from the number of training images.
+How the data is read is written down with the reason, and what was guessed as a parameter to correct. The size follows
+the pixels, the split the known groups and copies, class weights the class counts, epochs the number of images.
 """
 
 import argparse
 import contextlib
 import json
+import re
 import shlex
 import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from labkit.audit import audit, stamps
-from labkit.audit.damaged import header
-from labkit.commands import short
+from labkit.audit import Findings, audit, stamps
+from labkit.audit.damaged import GRAVE, file_sentences, header, odd_files
+from labkit.commands import add_data_options, data_options, short
 from labkit.data.catalog import CUSTOM
-from labkit.data.duplicates import with_copies
 from labkit.data.hashes import SIDE
 from labkit.data.readers import ImageData
-from labkit.data.source import as_parameters, open_data
+from labkit.data.source import as_parameters, open_data, told
 from labkit.data.splits import PARTS, Split, assign_splits
 from labkit.data.store import build_store
-from labkit.params import ParameterError, RunParams
+from labkit.params import DataParams, ParameterError, RunParams
 from labkit.runs.folder import cache_root
 from labkit.studies.file import load_study, study_file
 
@@ -39,57 +40,63 @@ SMALL_STEM = 40  # pixels: a ResNet's first two layers divide each side by four,
 SAMPLE = 200  # images whose size is read
 IMAGES_SEEN = 300_000  # in training, all epochs together: 11 epochs of EyePACS' 28,100 training images
 EPOCHS = (10, 30)  # at least, at most
+STAGE = re.compile(
+    r"mild|moderate|severe|proliferative|\b(stage|grade|level)\b", re.IGNORECASE
+)  # names of ordered classes
 IMBALANCED = 2.0  # largest class / smallest class, from which on class weights are suggested
 CPU_SPEED = 60 * 64**2  # pixels per second: ResNet-18 trains on 60 images/s of 64 px on two cores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The file's name, and the images."""
+    """The file's name, the images, and how they are read."""
     parser.add_argument("study", help="the file to write: params/STUDY.yaml")
     parser.add_argument("--data", required=True, help="folder of your images, or a built-in set (demo, tiny)")
-    parser.add_argument("--dataset", help="retinopathy, leukemia, …, custom (default: guessed from the file names)")
+    add_data_options(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Writes the file and prints what to do next."""
+    """Writes the file and prints what it is wrong to train on, and what to do next."""
     name = arguments.study
-    path = new_study(name, arguments.data, arguments.dataset)
+    path, found = new_study(name, arguments.data, **data_options(arguments))
+    print(*(f"- {words}" for words in found), sep="\n", end="\n" * bool(found))
     print(f"wrote {short(path)}; next: labkit run {name} --dry-run, then make report STUDY={name}")
     return 0
 
 
-def new_study(name: str, data: str, dataset: str | None = None) -> Path:
-    """Write params/<name>.yaml for the images in `data` (a folder, a MedMNIST file or a built-in set); its path.
+def new_study(name: str, data: str, **options: Any) -> tuple[Path, list[str]]:
+    """Write params/<name>.yaml for the images in `data` (a folder, a MedMNIST file or a built-in set).
 
-    The file is a valid study. Raises ParameterError if it exists already or the name is not valid, and ValueError
-    (DataError) if the data cannot be read or split, or is of one class.
+    Returns its path, and what is wrong with the images. `options`: parameters of DataParams. The file is a valid study.
+    Raises ParameterError if it exists already or the name is not valid, and ValueError (DataError) if the data cannot
+    be read or split, or is of one class.
     """
     RunParams.of({"study": name}, "labkit new")
     path = study_file(name)
     if path.exists():
         raise ParameterError(f"{path} exists already; give another name, or remove it")
-    text = written(name, look(data, dataset))
+    draft = look(data, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
-        file.write(text)
+        file.write(written(name, draft))
     try:
         load_study(name).run_params()
     except ParameterError:
         path.unlink()  # an invalid study file is of no use
         raise
-    return path
+    return path, draft.found
 
 
 @dataclass(frozen=True)
 class Draft:
     """What is in a folder, and the settings that suit it."""
 
-    dataset: str
-    data: str  # as a study file names it
+    params: DataParams  # `data` is as a study file names it
+    guessed: bool  # whether the data set is
     images: ImageData
     table: pd.DataFrame  # with the split that the study will have
     split: Split
     why_split: str
+    found: list[str]  # what is wrong with the images: sentences of the audit, and what a run would refuse
     side: int  # median of the shorter sides, pixels
     size: int
 
@@ -116,48 +123,63 @@ class Draft:
         return self.size < SMALL_STEM
 
 
-def look(data: str, dataset: str | None = None) -> Draft:
+def look(data: str, **options: Any) -> Draft:
     """Read the images and choose. ValueError (DataError) if they cannot be read or split, or are of one class."""
-    params, place = as_parameters(data, dataset)
+    params, place = as_parameters(data, **options)
     with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line, and so does decoding
         images, hashes = open_data(params, cache_root())
         store = build_store(images.table, hashes, SIDE, cache_root())
-    held = images.table["label"].dropna().unique()
+    held, facts = images.table["label"].dropna().unique(), images.facts
     if len(held) < 2:
         raise ValueError(f"{place}: its images are of {len(held)} class(es); a classifier needs two or more")
-    copies = with_copies(images.table.assign(group=pd.NA), hashes, store).notna().any()
-    split, why = _split(images, bool(copies))
-    rule = RunParams.of({"split": split}).split_rule
-    table = assign_splits(images.table, hashes=hashes, store=store, **rule)  # as in the runs
-    group_name = images.facts.group_name
-    table.attrs["stamps"] = stamps(audit(table, hashes, images.facts.classes, group_name, store), rule["select_on"])
-    side = _shorter_side(images.table["path"].tolist())
-    return Draft(params.dataset, params.data, images, table, split, why, side, _size(side, images.facts.task))
 
+    def audited(split: Split, select_on: str = "val") -> tuple[pd.DataFrame, Findings]:
+        rule = RunParams.of({"split": split, "select_on": select_on}).split_rule
+        table = assign_splits(images.table, hashes=hashes, store=store, **rule)  # as in the runs
+        return table, audit(table, hashes, facts.classes, facts.group_name, store)
 
-def _split(images: ImageData, copies: bool) -> tuple[Split, str]:
-    """`split`, and why; `copies`: whether an image is there twice."""
-    table, group = images.table, images.facts.group_name
-    labelled = table.loc[table["label"].notna()]
-    unknown = np.count_nonzero(labelled["group"].isna())
+    labelled = images.table.loc[images.table["label"].notna()]
     parts = [part for part in PARTS if part in set(labelled["split"].dropna())]
-    own = "train" in parts and len(parts) > 1
-    if unknown < len(labelled):
-        words = f"by {group}, of whom there are {labelled['group'].nunique():,}"
-        if unknown:
-            words += f"; {unknown:,} images have no known {group}, and each is a group of its own"
-        if own:
-            shared = int(np.count_nonzero(labelled.groupby("group")["split"].nunique() > 1))
-            words += "; the data's own split shares "
-            words += (
-                f"{shared:,} {group}{'s' * (shared > 1)}, so `given` would leak" if shared else f"no {group} either"
-            )
-        return "group", words
+    own = audited("given", "last")[1] if "train" in parts and len(parts) > 1 else None
+    split, why = _split(labelled, facts.group_name, parts, own)
+    table, findings = audited(split)
+    table.attrs["stamps"] = stamps(findings, "val")
+    found = _leaks(own) if own else []
+    found += [words for words in (own or findings).sentences() if "labelled in two ways" in words]
+    if copies := (own or findings).named_copies(facts.classes):
+        found.append(f"Copies, such as {'; '.join(copies)}")
+    refused = store.refusal(images.table)
+    found += [f"Every run will stop: {refused}"] if refused else []
+    files = file_sentences(odd_files(table, store, store.size))
+    found += [words for words in files if words.startswith(GRAVE[bool(refused) :])]
+    side = _shorter_side(images.table["path"].tolist())
+    size = _size(side, facts.task)
+    return Draft(params, not options.get("dataset"), images, table, split, why, found, side, size)
+
+
+def _leaks(findings: Findings) -> list[str]:
+    """What leaks in the data's own split."""
+    sentences = [words.removeprefix("Leak: ") for words in findings.sentences() if words.startswith("Leak: ")]
+    return [f"In the data's own split {words}" for words in sentences]
+
+
+def _split(labelled: pd.DataFrame, group: str, parts: list[str], own: Findings | None) -> tuple[Split, str]:
+    """`split`, and why. `parts`: the data's own; `own`: what was found in them, None where they are no split."""
+    unknown = np.count_nonzero(labelled["group"].isna())
+    if own and not own.leak:
+        words = f"the data's own split ({', '.join(parts)}): no copy of an image is on both sides"
+        some = f"of {unknown:,} of {len(labelled):,} images " * bool(unknown < len(labelled))
+        return "given", f"{words}; the {group} {some}is unknown, so leaks cannot be ruled out" if unknown else (
+            f"{words}, and no {group}"
+        )
+    words = f"by {group}, of whom there are {labelled['group'].nunique():,}"
+    if unknown == len(labelled):
+        words = f"no {group} is known, so images of one {group} may leak, but copies of an image stay together"
+    elif unknown:
+        words += f"; {unknown:,} images have no known {group}, and each is a group of its own"
     if own:
-        words = f"the data's own split ({', '.join(parts)}); its {group}s are unknown, so leaks cannot be ruled out"
-        return "given", words
-    words = f"by image, since no {group} is known and the data has no split of its own; images of one {group} may leak"
-    return ("group", f"{words}, but copies of an image stay together") if copies else ("image", words)
+        words += ". The data's own split is not kept. " + " ".join(_leaks(own))
+    return "group", words
 
 
 def _shorter_side(paths: list[str]) -> int:
@@ -176,8 +198,9 @@ def _size(side: int, task: str) -> int:
 
 def written(name: str, draft: Draft) -> str:
     """The study file's text."""
-    called = Path(draft.data).stem if draft.dataset == CUSTOM else draft.images.facts.title
-    commands = f"labkit check {shlex.quote(draft.data)}", f"labkit run {name} --dry-run", f"labkit report {name}"
+    data = draft.params.data
+    called = Path(data).stem if draft.params.dataset == CUSTOM else draft.images.facts.title
+    commands = f"labkit check {shlex.quote(data)}", f"labkit run {name} --dry-run", f"labkit report {name}"
     lines = [
         *_seen(draft),
         f"title: {json.dumps(f'Residual networks on {called}', ensure_ascii=False)}",
@@ -198,7 +221,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
 
 
 def _seen(draft: Draft) -> list[str]:
-    """What the folder holds, as comments: images by class and split, the majority baseline, notes."""
+    """What the folder holds, as comments: images by class and split, the majority baseline, how it was read."""
     counts, table = draft.counts, draft.table
     names = [textwrap.shorten(str(kind), 40) for kind in draft.images.facts.classes]
     shown = pd.DataFrame({"images": counts, "share": [f"{count / sum(counts):.1%}" for count in counts]}, index=names)
@@ -211,9 +234,9 @@ def _seen(draft: Draft) -> list[str]:
     words = [f"always predicting {shown['images'].idxmax()} is right for {share} of images: the baseline to beat"]
     if unlabelled := np.count_nonzero(table["label"].isna()):
         words.append(f"{unlabelled:,} images have no label; each run predicts them, to be handed in")
-    words += [*draft.images.notes, *table.attrs["notes"]]
+    words += [*told(draft.images), *table.attrs["notes"], *draft.found]
     words += [f"every figure will be stamped: {stamp}" for stamp in table.attrs["stamps"]]
-    heading = f"Written by `labkit new` for {len(table):,} images, {draft.images.layout}; edit it as you like."
+    heading = f"Written by `labkit new` for {len(table):,} images; edit it as you like."
     return [
         *_wrapped(heading, "# "),
         *(f"#   {line}" for line in lines),
@@ -224,7 +247,8 @@ def _seen(draft: Draft) -> list[str]:
 def _question(draft: Draft) -> str:
     facts = draft.images.facts
     what = "grade" if facts.task == "grades" else "tell"
-    whom = f"of {facts.group_name}s it has never seen" if draft.split == "group" else "it has never seen"
+    known = draft.split == "group" and draft.table["group"].notna().any()
+    whom = f"of {facts.group_name}s it has never seen" if known else "it has never seen"
     kinds = ", ".join(" ".join(str(kind).split()) for kind in facts.classes)
     start = "do class weights help?" if draft.tiny else "does starting from ImageNet weights help?"
     return f"How well does a ResNet-18 {what} images {whom} ({kinds}), and {start}"
@@ -235,9 +259,12 @@ def _defaults(draft: Draft) -> list[str]:
     seen = draft.training * draft.epochs
     kept = f"{seen:,} images seen in all epochs; the best epoch on validation is kept."
     pixels = draft.size**2 * (16 if draft.tiny else 1)  # the small stem keeps four times as many per side
+    dataset, title = draft.params.dataset, draft.images.facts.title
+    guess = "guessed; dataset: custom takes the classes as they stand in the data" * draft.guessed
     rows = [
-        ("dataset", draft.dataset, "" if draft.dataset == CUSTOM else draft.images.facts.title),
-        ("data", json.dumps(draft.data, ensure_ascii=False), f"replaced by --data; {draft.images.layout}"),
+        ("dataset", dataset, "" if dataset == CUSTOM else "; ".join(filter(None, [title, guess]))),
+        ("data", _yaml(draft.params.data), f"replaced by --data; {draft.images.layout}"),
+        *_reading(draft),
         ("split", draft.split, draft.why_split),
         ("image_size", str(draft.size), _why_size(draft)),
     ]
@@ -245,9 +272,9 @@ def _defaults(draft: Draft) -> list[str]:
         no_mean = "no ImageNet weights fit that layer, so it needs no ImageNet mean and deviation"
         rows.append(("deviation", "small_stem", "a first layer that keeps every pixel, for images this small"))
         rows.append(("normalize", "half", no_mean))
-    if draft.dataset in ("leukemia", "bloodmnist"):
+    if dataset in ("leukemia", "bloodmnist"):
         rows.append(("rotation", "90", "a cell has no upright orientation; flips are on already"))
-    elif draft.dataset == CUSTOM:
+    elif dataset == CUSTOM:
         rows.append(("vertical_flip", "false", "true if the images have no upright orientation (cells, retinas)"))
     batch = 16 if draft.training < 1000 else 32
     steps = -(-draft.training // batch)
@@ -264,6 +291,32 @@ def _defaults(draft: Draft) -> list[str]:
             lines += _wrapped(reason, "  # ")
         lines.append(f"  {key}: {value}")
     return lines
+
+
+def _yaml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)  # JSON is YAML
+
+
+def _reading(draft: Draft) -> list[tuple[str, str, str]]:
+    """How the data is read: the parameters that were given, then guesses to correct (a key with # is offered only)."""
+    given, facts, reading = draft.params.reading, draft.images.facts, draft.images.reading
+    rows = [(name, _yaml(value), "") for name, value in given.items()]
+    if offer := re.search(r"group_pattern: '(.+?)' (?=finds|takes)", reading.get("groups", "")):
+        rows.append(("# group_pattern", _yaml(offer[1]), "remove the # if this finds the patient"))
+    if draft.params.dataset != CUSTOM:
+        return rows
+    if len(facts.classes) == 2 and not {"class_names", "positive_class"} & set(given):
+        order = reading.get("classes", "").partition("; the positive class")[0]
+        why = f"a guess, correct it if the other one is screened for: {order}"
+        rows.append(("positive_class", _yaml(facts.classes[1]), why))
+    elif "class_names" not in given and len(facts.classes) > 2:
+        rows.append(("# class_names", _yaml(list(facts.classes)), "the order, if another is meant"))
+    if "task" not in given and len(facts.classes) > 2:
+        staged = sum(bool(STAGE.search(name)) for name in facts.classes)
+        task = "grades" if 2 * staged > len(facts.classes) else "classes"
+        why = "a guess by the names; grades: ordered, as stages are (scored by kappa); classes: not ordered"
+        rows.append(("task", task, why))
+    return rows
 
 
 def _why_size(draft: Draft) -> str:

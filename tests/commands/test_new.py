@@ -74,7 +74,8 @@ def split_folders(root: Path) -> None:
 def arrays(root: Path) -> None:
     root.mkdir()
     kept = {"train": 40, "val": 10, "test": 10}
-    images = {f"{part}_images": np.zeros((n, 28, 28, 3), np.uint8) for part, n in kept.items()}
+    rng = np.random.default_rng(0)
+    images = {f"{part}_images": rng.integers(0, 255, (n, 28, 28, 3), np.uint8) for part, n in kept.items()}
     labels = {f"{part}_labels": np.arange(n)[:, None] % 5 for part, n in kept.items()}
     np.savez(root / "retinamnist.npz", **images, **labels)
 
@@ -100,7 +101,7 @@ def written(make: Callable[[Path], None], tmp_path: Path, name: str = "mine") ->
         (tables, "custom", "given", 128, ["resnet18-scratch", "resnet18-finetuned"]),
         (one_table, "custom", "group", 128, ["resnet18-scratch", "resnet18-finetuned"]),
         (cnmc, "leukemia", "group", 128, ["resnet18-scratch", "resnet18-finetuned", "resnet18-finetuned-weighted"]),
-        (class_folders, "custom", "image", 128, ["resnet18-scratch", "resnet18-finetuned"]),
+        (class_folders, "custom", "group", 128, ["resnet18-scratch", "resnet18-finetuned"]),
         (split_folders, "custom", "given", 128, ["resnet18-scratch", "resnet18-finetuned"]),
         (arrays, "retinamnist", "given", 28, ["resnet18", "resnet50"]),
     ],
@@ -121,7 +122,8 @@ def test_every_layout_gives_a_study_that_runs_as_it_is(tmp_path, capsys, make, d
 
 def test_the_file_says_what_was_seen_and_why_it_chose(tmp_path):
     _, text = written(kaggle, tmp_path)
-    assert "# Written by `labkit new` for 60 images, Kaggle trainLabels.csv" in text
+    assert "# Written by `labkit new` for 60 images;" in text and "\n# Layout: Kaggle trainLabels.csv" in text
+    assert "fundus photographs, Kaggle 2015); guessed; dataset: custom takes" in " ".join(text.replace("#", "").split())
     row = next(line for line in text.splitlines() if "No DR" in line)
     assert row.split()[1:5] == ["No", "DR", "36", "60.0%"] and sum(map(int, row.split()[5:])) == 36
     assert "always predicting No DR is right for 60.0% of images" in text
@@ -133,7 +135,9 @@ def test_the_file_says_what_was_seen_and_why_it_chose(tmp_path):
 
 def test_a_split_that_leaks_or_cannot_be_checked_is_said_to(tmp_path):
     _, text = written(course, tmp_path)
-    assert "the data's own split shares 1 patient, so `given` would leak" in text
+    assert "The data's own split is not kept. In the data's own split 1 patient is both" in " ".join(
+        text.replace("#", "").split()
+    )
     for make, words in ((tables, "leaks cannot be ruled out"), (class_folders, "images of one group may leak")):
         make(tmp_path / make.__name__)
         assert main(["new", make.__name__, "--data", str(tmp_path / make.__name__)]) == 0
@@ -156,8 +160,8 @@ def test_more_images_mean_fewer_epochs(tmp_path, monkeypatch):
     many = tmp_path / "many"
     many.mkdir()
     kept = {"train": 2_000, "test": 100}
-    pixels = np.random.default_rng(0).integers(0, 255, (2_000, 28, 28), np.uint8)
-    images = {f"{part}_images": pixels[:n] ^ np.uint8(part == "test") for part, n in kept.items()}
+    rng = np.random.default_rng(0)
+    images = {f"{part}_images": rng.integers(0, 255, (n, 28, 28), np.uint8) for part, n in kept.items()}
     labels = {f"{part}_labels": np.arange(n)[:, None] % 8 for part, n in kept.items()}
     np.savez(many / "bloodmnist.npz", **images, **labels)
     for name in ("few", "many"):
@@ -203,3 +207,69 @@ def test_a_folder_relative_to_where_one_stands_is_written_so_that_a_run_finds_it
     monkeypatch.chdir(tmp_path)
     assert main(["new", "mine", "--data", "here"]) == 0
     assert (PROJECT / load_study("mine").defaults["data"]).samefile(tmp_path / "here")
+
+
+def both(name: str, *parts: str) -> list[str]:
+    return [f"{part}/{kind}/{n}.png" for part in parts for kind in name.split() for n in range(12)]
+
+
+def copied(root: Path) -> None:
+    """Each test image is a copy of one of train."""
+    save(root, both("a b", "train"))
+    for name in both("a b", "train")[::3]:
+        (root / name.replace("train", "test")).parent.mkdir(parents=True, exist_ok=True)
+        (root / name.replace("train", "test")).write_bytes((root / name).read_bytes())
+
+
+def hospitals(root: Path) -> None:
+    """A split of its own: the patients of one hospital are known, those of the other, in test, are not."""
+    save(root, [f"{n}.png" for n in range(36)])
+    rows = [f"{n}.png,{('neg', 'pos')[n % 2]},{f'p{n // 2},train' if n < 24 else ',test'}" for n in range(36)]
+    (root / "labels.csv").write_text("\n".join(["path,label,patient,split", *rows]) + "\n")
+
+
+def broken(root: Path) -> None:
+    save(root, both("a b", "x"))
+    (root / "x/a/0.png").write_bytes(b"no image")
+    Image.new("RGB", (140, 130)).save(root / "x/b/0.png")
+
+
+def stages(root: Path) -> None:
+    save(
+        root,
+        [f"{kind}/Patient{n}_{side}.png" for kind in ("Mild", "Severe", "No DR") for n in range(9) for side in "LR"],
+    )
+
+
+def screened(root: Path) -> None:
+    save(root, [f"{kind}/{n}.png" for kind in ("disease", "healthy") for n in range(12)])
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "kept", "words"),
+    [
+        (copied, [], {"split": "group"}, ["8 of 8 test images are in train or validation, too, byte for byte"]),
+        (copied, [], {}, ["Copies, such as test/a/0 (test, a) = train/a/0 (train, a)"]),
+        (hospitals, [], {"split": "given"}, ["no copy of an image is on both sides; the group of 12 of 36 images is"]),
+        (
+            broken,
+            [],
+            {},
+            ["Every run will stop: 1 of 24 images cannot be decoded", "Blank, all pixels nearly the same"],
+        ),
+        (stages, [], {"task": "grades", "split": "group"}, ["# group_pattern: ", '# class_names: ["']),
+        (stages, ["--group-pattern", r"nt(?P<group>\d+)"], {"group_pattern": r"nt(?P<group>\d+)"}, ["there are 9"]),
+        (stages, ["--class-names", "Mild", "Severe", "No DR"], {"class_names": ["Mild", "Severe", "No DR"]}, []),
+        (screened, [], {"positive_class": "disease"}, ["a guess, correct it if", "healthy first, as its name says"]),
+        (screened, ["--positive-class", "healthy"], {"positive_class": "healthy"}, ["Classes: disease, healthy"]),
+    ],
+)
+def test_guesses_options_and_what_is_wrong_stand_in_the_study(tmp_path, capsys, make, options, kept, words):
+    make(tmp_path / "data")
+    assert main(["new", "mine", "--data", str(tmp_path / "data"), *options]) == 0
+    study, text = load_study("mine"), (tmp_path / "params" / "mine.yaml").read_text()
+    assert {name: study.defaults.get(name) for name in kept} == kept and study.run_params()
+    flat = " ".join(line.strip().removeprefix("# ") for line in text.splitlines())
+    assert not [word for word in words if word not in flat and word not in text]
+    if "Every run" in "".join(words):
+        assert words[0] in capsys.readouterr().out
