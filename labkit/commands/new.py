@@ -247,7 +247,7 @@ def _seen(draft: Draft) -> list[str]:
 def _question(draft: Draft) -> str:
     facts = draft.images.facts
     what = "grade" if facts.task == "grades" else "tell"
-    known = draft.split == "group" and draft.table["group"].notna().any()
+    known = draft.split == "group" and bool(draft.table["group"].notna().any())
     whom = f"of {facts.group_name}s it has never seen" if known else "it has never seen"
     kinds = ", ".join(" ".join(str(kind).split()) for kind in facts.classes)
     start = "do class weights help?" if draft.tiny else "does starting from ImageNet weights help?"
