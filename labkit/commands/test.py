@@ -21,7 +21,7 @@ from labkit.evaluation.decide import decide
 from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_json
-from labkit.runs.folder import cache_root, read_params, read_predictions
+from labkit.runs.folder import DAMAGED, cache_root, damage, read_params, read_predictions
 from labkit.studies.file import SMALL
 from labkit.studies.find import run_folders
 from labkit.training.device import set_up
@@ -60,12 +60,15 @@ def retest(study: str, only: Sequence[str], split: str, data: str | None) -> Ite
     """
     folders = run_folders(study)
     chosen = [any(fnmatch(run, pattern) for pattern in only) for run in folders["run"]]
-    finished = folders.loc[np.array(chosen, bool) & (folders["state"] == "finished")]
+    finished = folders.loc[np.array(chosen, bool) & folders["state"].isin(["finished", DAMAGED])]
     if finished.empty:
         which = "" if "*" in only else f" called {' or '.join(only)}"
         small = "" if run_folders(study + SMALL).empty else f"; its small form is the study {study + SMALL}"
         raise ParameterError(f"study {study}: no run{which} is finished, so there is nothing to test{small}")
     for folder in finished["folder"]:
+        if found := damage(folder):
+            yield f"{folder.name}: {found}", False
+            continue
         kept = read_predictions(folder)
         if split not in set(kept.dropna(subset=["label"])["split"]):
             print(f"{folder.name}: it has no labelled {split} image", flush=True)

@@ -14,7 +14,7 @@ from labkit.format import METRICS
 from labkit.params import RunParams, parent_of
 from labkit.reporting.page.cells import RenderError, collapse, read_executed
 from labkit.runs.files import read_csv, read_json
-from labkit.runs.folder import read_params, read_predictions, reports_root
+from labkit.runs.folder import damage, read_params, read_predictions, reports_root
 from labkit.studies.file import Study
 from labkit.studies.find import current_runs, run_folders
 
@@ -29,10 +29,10 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFrame:
     """One row a run and seed that the study's last call planned, sources and honest runs among them.
 
-    Columns: ``run, seed, status`` (finished, failed, interrupted, running, out of date, not run), ``error``; the scores
-    on test (``test_accuracy`` …, from ``predictions.csv``) and that of the chosen epoch on validation (``val_qwk``: the
-    metric that chooses, or the data set's score where runs differ in it); ``best_epoch, epochs_done, seconds`` (summed
-    over attempts), ``test_images``, ``notebook`` (relative to the study's folder),
+    Columns: ``run, seed, status`` (finished, damaged, failed, interrupted, running, out of date, not run), ``error``;
+    the scores on test (``test_accuracy`` …, from ``predictions.csv``) and that of the chosen epoch on validation
+    (``val_qwk``: the metric that chooses, or the data set's score where runs differ in it); ``best_epoch, epochs_done,
+    seconds`` (summed over attempts), ``test_images``, ``notebook`` (relative to the study's folder),
     ``fingerprint, git_commit``; then every parameter (``none`` where it is None). What is not known is missing.
     ``failed``: name-seed -> why it was refused before it had a folder, or is out of date (`StudyRunner`).
     """
@@ -69,7 +69,8 @@ def _planned(study: str) -> dict[str, Any]:
 
 def _row(folder: Path, state: str, metric: str) -> dict[str, Any]:
     manifest = read_json(folder / "run.json")
-    row = {"run": manifest["run"], "seed": manifest["seed"], "status": state, "error": manifest.get("error") or ""}
+    row = {"run": manifest["run"], "seed": manifest["seed"], "status": state}
+    row["error"] = damage(folder) or manifest.get("error") or ""
     row |= {name: manifest[name] for name in ("best_epoch", "seconds", "fingerprint", "git_commit") if name in manifest}
     row["epochs_done"] = len(manifest.get("epoch_seconds", [])) or None
     row["notebook"] = f"runs/{folder.name}/train.html" if (folder / "train.html").is_file() else None
@@ -133,7 +134,7 @@ def unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
         if mine.empty:
             rows.append({"run": name, "state": "not run", "error": waits, "log": ""})
         for folder, folder_name, state in mine.loc[mine["state"] != "finished"].itertuples(index=False):
-            error = read_json(folder / "run.json").get("error") or waits
+            error = damage(folder) or read_json(folder / "run.json").get("error") or waits
             log = log_end(folder / "train.ipynb") if state in ("failed", "interrupted") else ""
             rows.append({"run": folder_name, "state": state, "error": error, "log": log})
     return pd.DataFrame(rows, columns=["run", "state", "error", "log"])

@@ -24,13 +24,24 @@ import yaml
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from labkit.params import PROJECT, ParameterError, RunParams, parent_of, refuse_url
-from labkit.runs.files import explained, parse_yaml, read_csv, read_json, sweep, write_json, write_text
+from labkit.runs.files import (
+    explained,
+    parse_yaml,
+    read_csv,
+    read_json,
+    remembered_sha256,
+    sweep,
+    write_json,
+    write_text,
+)
 from labkit.runs.fingerprint import LEFT_OPEN, fingerprint_of, resolved
 
 PACKAGES = ["torch", "torchvision", "accelerate", "timm", "numpy", "pandas"]
 PACKAGES += ["scikit-learn", "pillow", "papermill", "nbconvert"]
+LEFT = ("params.yaml", "history.csv", "learnt_from.csv", "predictions.csv", "metrics.json", "model.safetensors")
+PASSING = {"status", "error", "seconds", "test_predictions", "sha256"}  # of run.json: they may change afterwards
 RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate
-CHANGED = "changed since it was run"
+CHANGED, DAMAGED = "changed since it was run", "damaged"  # how reasons to run a finished run again begin
 # Every file that labkit writes to a run folder. Others are a person's, and are never deleted.
 WRITTEN = ("run.json", "params.yaml", "history.csv", "learnt_from.csv", "predictions.csv", "predictions-*.csv")
 WRITTEN += ("submission-*.csv", "metrics.json", "model.safetensors", "checkpoint.pt", RANGE_TEST)
@@ -79,6 +90,8 @@ def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = Fal
         return "not run yet"
     if not manifest.keys() >= {"fingerprint", "status"}:
         return "its run.json has no fingerprint"
+    if found := damage(folder):
+        return found
     if not is_of(folder, inputs):
         before = manifest.get("inputs", {})
         inputs = resolved(inputs, before)
@@ -96,9 +109,35 @@ def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = Fal
 
 
 def is_of(folder: Path, inputs: dict[str, Any]) -> bool:
-    """Whether the folder's run has these inputs; what they leave open is taken as the run used it."""
+    """Whether the folder's run has these inputs and no damage; what they leave open is taken as the run used it."""
     manifest = read_json(folder / "run.json")
-    return manifest.get("fingerprint") == fingerprint_of(resolved(inputs, manifest.get("inputs", {})))
+    same = manifest.get("fingerprint") == fingerprint_of(resolved(inputs, manifest.get("inputs", {})))
+    return same and not damage(folder)
+
+
+def sums(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of what a finished run left (LEFT) and of its manifest's facts; remembered, so asked again it is free."""
+    there = [name for name in LEFT if (folder / name).is_file()]
+    hashed = remembered_sha256([str(folder / name) for name in there], cache_root() / "run-hashes.csv")
+    facts = {name: value for name, value in manifest.items() if name not in PASSING}
+    return dict(zip(there, hashed, strict=True)) | {"run.json": fingerprint_of(json.loads(json.dumps(facts)))}
+
+
+def damage(folder: Path) -> str:
+    """What a finished run left and is not as it wrote it, in words; '' without damage or where no SHA-256 was kept."""
+    manifest = read_json(folder / "run.json")
+    if manifest.get("status") != "finished" or "sha256" not in manifest:
+        return ""
+    now = sums(folder, manifest)
+    changed = [name for name, then in manifest["sha256"].items() if now.get(name) != then]
+    told = [f"{name} is {'not what the run wrote' if name in now else 'missing'}" for name in changed]
+    return f"{DAMAGED}: {', '.join(told)}" if told else ""
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Raises ParameterError that names the files of a finished run that are not as it wrote them, and the cure."""
+    if found := damage(folder):
+        raise ParameterError(f"{folder}: {found}; put back the files, or let labkit report make the run again")
 
 
 def kept_runs(folder: Path) -> list[Path]:
@@ -173,6 +212,7 @@ def resolve_weights(params: RunParams, taken: Mapping[str, Path] | None = None) 
         folder = Path(params.weights).parent
         for path in (folder, *kept_runs(folder)):
             if read_json(path / "run.json").get("fingerprint") == params.parent:
+                refuse_damaged(path)
                 return params.model_copy(update={"weights": str(path / "model.safetensors")})
         if not (folder / "run.json").is_file():
             raise ParameterError(f"weights: got {params.weights}, which does not exist any more; run the study again")
@@ -183,6 +223,7 @@ def resolve_weights(params: RunParams, taken: Mapping[str, Path] | None = None) 
     folders = [name] if name != parent else [f"{name}-seed{seed}" for seed in dict.fromkeys((params.seed, 0))]
     for folder in ((taken or {}).get(name, reports_root() / params.study / "runs" / name) for name in folders):
         if (manifest := read_json(folder / "run.json")).get("status") == "finished":
+            refuse_damaged(folder)
             changes = {"weights": str(folder / "model.safetensors"), "parent": manifest["fingerprint"]}
             return params.model_copy(update=changes)
     study = reports_root() / params.study
@@ -221,11 +262,16 @@ class Run:
         self.record(test_predictions=self.manifest.get("test_predictions", 0) + 1)
 
     def finish(self, **facts: Any) -> None:
-        """Mark the run as finished; no effect if it already is."""
+        """Mark the run as finished, with the SHA-256 of what it left.
+
+        If it already is, its notebook was executed once more: of that, metrics.json alone may be another.
+        """
         if not self.finished:
             self.path("checkpoint.pt").unlink(missing_ok=True)
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            self.record(status="finished", finished_at=now, error=None, **facts)
+            facts |= {"status": "finished", "finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
+            self.record(**facts, error=None, sha256=sums(self.folder, self.manifest | facts))
+        elif (kept := self.manifest.get("sha256")) and (now := sums(self.folder, self.manifest)) != kept:
+            self.record(sha256=kept | {"metrics.json": now["metrics.json"]})
 
 
 _open: dict[Path, FileLock] = {}
@@ -306,10 +352,10 @@ def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: 
 
 
 def state(folder: Path) -> str:
-    """``finished``, ``failed``, ``interrupted``, ``running`` or ``not run``."""
+    """``finished``, ``damaged`` (see `damage`), ``failed``, ``interrupted``, ``running`` or ``not run``."""
     status = read_json(folder / "run.json").get("status", "not run")
     if status != "running":
-        return status
+        return DAMAGED if damage(folder) else status
     try:
         FileLock(folder / ".lock").acquire(timeout=0).lock.release()
     except Timeout:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from labkit.params import ParameterError, as_typed
 from labkit.runs.files import read_csv, read_json
-from labkit.runs.folder import read_params, reports_root, state
+from labkit.runs.folder import DAMAGED, read_params, refuse_damaged, reports_root, state
 from labkit.studies.file import Study, load_study, study_file
 
 
@@ -81,7 +81,10 @@ def best_on_validation(study: str) -> Path:
     Scores are those of the chosen epoch; test plays no part. Of equal variants the first is taken, as in the report.
     """
     folders = current_runs(study)
-    chosen = folders.loc[(folders["state"] == "finished") & folders["run"].isin(load_study(study).runs)]
+    mine = folders.loc[folders["run"].isin(load_study(study).runs)]
+    for folder in mine.loc[mine["state"] == DAMAGED, "folder"]:  # it may be the best
+        refuse_damaged(folder)
+    chosen = mine.loc[mine["state"] == "finished"]
     if chosen.empty:
         raise ParameterError(f"study: got {study!r}, but no run of it is finished; first: make report STUDY={study}")
     reached: dict[str, dict[Path, float]] = {name: {} for name in load_study(study).runs}
@@ -138,6 +141,7 @@ def _latest_first() -> Iterator[Path]:
 
 
 def _finished(folder: Path) -> Path:
+    refuse_damaged(folder)
     if (found := state(folder)) != "finished":
         raise ParameterError(f"{folder}: this run is {found}, not finished; run it again, or name another one")
     return folder

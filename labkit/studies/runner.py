@@ -171,7 +171,8 @@ class StudyRunner:
 
     def made_again(self) -> str:
         """How many finished runs are trained again, how long they took, and that they are kept; empty if none is."""
-        names = [name for name, reason, _ in self._foreseen() if reason.startswith((runs.CHANGED, STARTS_FROM))]
+        again = runs.CHANGED, runs.DAMAGED, STARTS_FROM
+        names = [name for name, reason, _ in self._foreseen() if reason.startswith(again)]
         made = [files.read_json(self.folder / "runs" / name / "run.json") for name in names]
         if not (seconds := [run.get("seconds", 0.0) for run in made if run.get("status") == "finished"]):
             return ""

@@ -22,6 +22,7 @@ from labkit.evaluation.thresholds import RULES, choose_threshold, screening_poin
 from labkit.params import PROJECT
 from labkit.runs import folder as runs
 from labkit.runs.files import read_json, write_json
+from labkit.studies.file import Study
 from labkit.studies.find import find_run, latest_study
 
 MANY = 1000
@@ -234,6 +235,23 @@ def test_a_run_that_is_not_finished_does_not_answer(status, finished, photos, ca
     assert main(["predict", "--run", "a", str(photos)]) == 2
     state = "interrupted" if status == "running" else status
     assert f"{finished}: this run is {state}, not finished" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", [["--run", "a"], []], ids=["named", "best"])
+@pytest.mark.parametrize("changed", ["params.yaml", "run.json", "model.safetensors"])
+def test_a_run_whose_files_were_changed_does_not_answer(changed, named, finished, photos, capsys, monkeypatch):
+    if not named:
+        monkeypatch.setattr(
+            "labkit.studies.find.load_study", lambda name: Study(name=name, title="", question="", runs={"a": {}})
+        )
+    if changed == "run.json":
+        manifest = read_json(finished / changed)
+        write_json(finished / changed, manifest | {"classes": manifest["classes"][::-1]})
+    else:
+        content = (finished / changed).read_bytes()
+        (finished / changed).write_bytes(content.replace(b"image_size: 32", b"image_size: 36")[:-1] + b"\n")
+    assert main(["predict", "--study", "tiny", *named, str(photos)]) == 2
+    assert f"{finished}: damaged: {changed} is not what the run wrote" in capsys.readouterr().err
 
 
 def test_a_runs_name_is_enough_where_it_has_one_seed(finished, image_folder):

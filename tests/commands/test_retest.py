@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from labkit.cli import main
 from labkit.evaluation.decide import decide
+from labkit.runs.files import read_json, write_json
 from labkit.runs.folder import read_predictions
 
 
@@ -48,6 +49,11 @@ def test_weights_that_were_changed_are_noticed(finished, capsys):
     weights = load_file(path)
     weights["fc.bias"] += torch.arange(5.0)
     save_file(weights, path, metadata={"arch": "resnet18"})
+    assert main(["test", "tiny"]) == 1
+    assert "a-seed0: damaged: model.safetensors is not what the run wrote" in capsys.readouterr().out
+    manifest = read_json(finished / "run.json")
+    del manifest["sha256"]  # of a run that was finished before they were kept
+    write_json(finished / "run.json", manifest)
     assert main(["test", "tiny"]) == 1
     assert "MISMATCH: logits differ by up to 4" in capsys.readouterr().out
 

@@ -52,3 +52,6 @@ def test_only_a_finished_run_is_verified(twins, capsys):
     write_json(twins[0] / "run.json", read_json(twins[0] / "run.json") | {"status": "failed"})
     assert main(["verify", str(twins[0])]) == 2
     assert "this run is failed, not finished" in capsys.readouterr().err
+    write_text(twins[1] / "predictions.csv", (twins[1] / "predictions.csv").read_text().replace("3", "2", 1))
+    assert main(["verify", str(twins[1])]) == 2
+    assert "damaged: predictions.csv is not what the run wrote; put back the files, or" in capsys.readouterr().err

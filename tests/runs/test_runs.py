@@ -127,6 +127,60 @@ def test_a_run_that_is_open_elsewhere_is_not_set_aside(tmp_path):
     assert run.path("run.json").is_file()
 
 
+@pytest.fixture
+def finished():
+    run = runs.open_run(PARAMS, INPUTS)
+    for name in runs.LEFT[1:]:
+        disk.write_text(run.path(name), f"{name}: 1.25\n")
+    run.finish(classes=["a", "b"], stamps=[], costs={10: 1, 9: 2})
+    return run.folder
+
+
+@pytest.mark.parametrize("name", [*runs.LEFT, "run.json"])
+@pytest.mark.parametrize("how", ["changed", "missing"])
+def test_a_finished_run_is_believed_only_with_the_files_that_it_wrote(finished, name, how):
+    assert runs.state(finished) == "finished" and runs.is_of(finished, INPUTS)
+    path = finished / name
+    whole, stat = path.read_bytes(), path.stat()
+    if how == "changed":
+        path.write_bytes(whole.replace(b'"a"', b'"c"') if name == "run.json" else b"\1" + whole[1:])
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    elif name == "run.json":
+        return  # then there is no run
+    else:
+        path.unlink()
+    said = f"damaged: {name} is {'missing' if how == 'missing' else 'not what the run wrote'}"
+    assert runs.state(finished) == "damaged" and runs.why_run(finished, INPUTS) == said
+    child = RunParams(study="s", run="b", weights="run:a")
+    with pytest.raises(ParameterError, match=said):
+        runs.resolve_weights(child)
+    again = runs.open_run(PARAMS, INPUTS)  # it is made again, and what was there is kept
+    assert not again.finished and not again.path("predictions.csv").exists()
+    (kept,) = runs.kept_runs(finished)
+    assert runs.state(kept) == "damaged" and runs.kept_run(finished, INPUTS) is None
+    if how == "changed":
+        (kept / name).write_bytes(whole)
+        assert runs.state(kept) == "finished"
+
+
+def test_the_files_of_a_finished_run_are_hashed_once_and_old_runs_are_believed(finished, monkeypatch):
+    assert runs.damage(finished) == ""
+    with monkeypatch.context() as unread:
+        unread.setattr(disk.hashlib, "file_digest", None)
+        assert runs.damage(finished) == ""
+    again = runs.open_run(PARAMS, INPUTS)
+    disk.write_text(again.path("metrics.json"), "{}")  # the notebook was executed once more
+    again.finish()
+    assert runs.damage(finished) == ""
+    runs.mark_failed(finished, PARAMS, INPUTS, "ValueError: in a plot")
+    assert runs.state(finished) == "finished"
+    manifest = disk.read_json(finished / "run.json")
+    del manifest["sha256"]
+    disk.write_json(finished / "run.json", manifest)
+    disk.write_text(finished / "history.csv", "other")
+    assert runs.state(finished) == "finished"
+
+
 def test_runs_by_hand_never_overwrite_one_another():
     folders = {runs.open_run(RunParams(), INPUTS | {"epochs": n}).folder for n in (1, 2)}
     assert len(folders) == 2 and all((folder / "run.json").is_file() for folder in folders)
