@@ -112,7 +112,9 @@ class Study(BaseModel):
                 if parent := parent_of(values.get("weights")):
                     own = table[parent].get("seed", self.seeds[0] if parent in self.sources else seed)
                     values["weights"] = f"run:{parent}-seed{own}"
-                values |= _beside(study_file(self.name), values)
+                if not (file := study_file(self.name)).is_relative_to(PROJECT / "params"):  # its places are beside it
+                    places = {key: file.parent / str(values[key]) for key in ("data", "weights") if values.get(key)}
+                    values |= {key: str(place.resolve()) for key, place in places.items() if place.exists()}
                 runs.append(RunParams.of(values, f"{self.file}, run {name}"))
         return runs
 
@@ -196,14 +198,6 @@ def name_of(study: str) -> str:
 
 def _shown(path: Path) -> str:
     return path.relative_to(PROJECT).as_posix() if path.is_relative_to(PROJECT / "params") else str(path)
-
-
-def _beside(file: Path, values: Row) -> Row:
-    """The folders and files that a study outside of params/ names relative to itself."""
-    if file.is_relative_to(PROJECT / "params"):
-        return {}
-    places = {key: file.parent / str(values[key]) for key in ("data", "weights") if values.get(key)}
-    return {key: str(place.resolve()) for key, place in places.items() if place.exists()}
 
 
 def load_study(name: str) -> Study:

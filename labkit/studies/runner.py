@@ -147,10 +147,7 @@ class StudyRunner:
         return names
 
     def plan(self, params: RunParams, taken: Mapping[str, Path] | None = None) -> Job:
-        """One run's job. Raises ParameterError if its parent is not finished, DataError if its data cannot be read.
-
-        ``taken``: as in `resolve_weights`.
-        """
+        """One run's job. Raises ParameterError if its parent is not finished, DataError if its data cannot be read."""
         if (parent := _parent(params)) in self.failed:
             raise ParameterError(f"starts from {parent}, which failed")
         params = runs.resolve_weights(params, taken)
