@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,34 +17,39 @@ from typing import Any
 import pandas as pd
 import psutil
 import torch
+from accelerate.utils import extract_model_from_parallel
+from torch import nn
 
 from labkit.params import PROJECT, ParameterError
 from labkit.runs.files import read_csv, read_json
-from labkit.runs.fingerprint import code_of, fingerprint_of
 from labkit.runs.folder import Run
 from labkit.training.progress import Stopped, StopRequest, stop_requests
-
-# Hashes of the cells of train.ipynb tagged `training`: what labkit.commands.train does.
-TRAINING_CELLS = ("a6aab9ebe0c6", "3e07c18f06f4", "5b5ffd064ba5", "212fd66cafbe")
-TRAINING_CELLS += ("3b19dc24b2d2", "42e2b4e8b212", "4ca4be66ea87")
 
 
 class ProcessFailed(RuntimeError):
     """One of several processes failed or was killed."""
 
 
-def launch(run: Run, cuda: bool, watch: Callable[[pd.DataFrame], None] | None = None) -> None:
+def launch(
+    run: Run, model: nn.Module, made: Sequence[Any], cuda: bool, watch: Callable[[pd.DataFrame], None] | None = None
+) -> None:
     """Train ``run`` in its ``num_processes`` processes, which leave weights and history in its folder.
 
-    Raises Stopped where it was asked to stop; the error of the process that failed first, as ParameterError or
-    ProcessFailed; and ParameterError in a notebook whose training cells are not labkit's. No process is left behind.
+    They are handed ``model`` and what else was ``made`` for `fit`. Raises Stopped where it was asked to stop; the error
+    of the process that failed first, as ParameterError or ProcessFailed; and ParameterError where the network's class
+    is a cell's own. No process is left behind.
     """
-    refuse_changed_cells()
+    if own := next((type(part).__name__ for part in model.modules() if type(part).__module__ == "__main__"), None):
+        raise ParameterError(
+            f"num_processes: other processes cannot see {own}, a class of this notebook; move it into a file that is "
+            "imported, or set num_processes to 1"
+        )
     count = run.params.num_processes
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
     with stop_requests() as stop, tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as logs:
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--log_dir={logs}"]
-        command += ["--module", "labkit.commands.train", str(run.folder)]
+        command += ["--module", "labkit.commands.train", str(run.folder), f"{logs}/handed.pt"]
+        torch.save((extract_model_from_parallel(model, keep_fp32_wrapper=False), *made), f"{logs}/handed.pt")
         process: Any = subprocess.Popen(command, **pipes, stderr=errors, cwd=PROJECT, env=environment())
         try:
             _follow(process, stop, run, watch)
@@ -64,6 +69,7 @@ def launch(run: Run, cuda: bool, watch: Callable[[pd.DataFrame], None] | None = 
 def environment() -> dict[str, str]:
     """This process's environment, which `set_up` has cleared of another launcher's variables, for our own."""
     kept = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONUNBUFFERED": "1"}
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # they can import what this process could
     kept.pop("JPY_SESSION_NAME", None)  # JupyterLab's: no bar is drawn over the lines
     # The launcher takes a free port and keeps it. This machine's own name may lead nowhere.
     kept |= {"PET_STANDALONE": "1", "PET_LOCAL_ADDR": "127.0.0.1"}
@@ -101,21 +107,3 @@ def _failure(logs: Path, code: int, count: int, stop: StopRequest) -> Exception 
     if stop.asked:
         return Stopped("stopped as asked; the same command goes on from there")
     return ProcessFailed(f"one of the {count} processes was killed; was it out of memory?") if code else None
-
-
-def refuse_changed_cells() -> None:
-    """Raises ParameterError in a notebook that has not executed all of TRAINING_CELLS; elsewhere there are no cells."""
-    from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()
-    cells = shell.user_ns.get("In", []) if shell else []
-    if any(cells) and not {cell_hash(cell) for cell in cells}.issuperset(TRAINING_CELLS):
-        raise ParameterError(
-            "num_processes: several processes train the network and loss of labkit's own train.ipynb, and this "
-            "notebook's cells tagged `training` differ from its; set num_processes to 1, or undo the changes"
-        )
-
-
-def cell_hash(source: str) -> str:
-    """Of a cell's code, without comments and what it only says, as in the run's fingerprint."""
-    return fingerprint_of(code_of(source))[:12]

@@ -59,7 +59,7 @@ def fit(
         print(f"{run.folder.name} is finished: its history is replayed from {run.folder}")
         return load_training(model, run)
     if params.num_processes > accelerator.num_processes:
-        launch(run, accelerator.device.type == "cuda", watch)
+        launch(run, model, (loaders, score), accelerator.device.type == "cuda", watch)
         return load_training(prepare(accelerator, model), run)
     train, weights = loaders["train"], class_weights(loaders["train"].labels, params.class_weights, score.n_classes)
     for loader in loaders.values():
