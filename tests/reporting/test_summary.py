@@ -5,8 +5,7 @@ import pytest
 from made_runs import labels, make_run
 
 from labkit.reporting import results as collect_room
-from labkit.reporting.checklist import checklist
-from labkit.reporting.references import references
+from labkit.reporting.checklist import checklist, references
 from labkit.reporting.results import study_results
 from labkit.reporting.summary import summary
 from labkit.reporting.worth import worth

@@ -23,7 +23,9 @@ def finish(html: str, parts: int = 1) -> str:
         dress_tables(soup, main)
         place_captions(soup, main)
         link_references(soup, main)
-        put_summary_first(soup, main)
+        box, header = main.find("aside", class_="summary"), soup.find("header")
+        if isinstance(box, Tag) and isinstance(header, Tag):
+            header.insert_after(box.extract())
     return str(soup)
 
 
@@ -51,10 +53,7 @@ def what_it_loads(soup: BeautifulSoup) -> list[tuple[Tag, str]]:
 
 
 def lift_summary(soup: BeautifulSoup, main: Tag) -> None:
-    """Cells tagged `summary` into one box at the head of `main`.
-
-    It stays in `main` until everything there is dressed and numbered; `put_summary_first` moves it out.
-    """
+    """Cells tagged `summary` into one box at the head of `main`, until everything there is dressed and numbered."""
     parts = main.select("[data-part=summary]")
     if not parts:
         return
@@ -67,13 +66,6 @@ def lift_summary(soup: BeautifulSoup, main: Tag) -> None:
     for fold in box.select("details.code"):
         box.append(fold.extract())
     main.insert(0, box)
-
-
-def put_summary_first(soup: BeautifulSoup, main: Tag) -> None:
-    """The summary box to its place directly under the title block."""
-    box, header = main.find("aside", class_="summary"), soup.find("header")
-    if isinstance(box, Tag) and isinstance(header, Tag):
-        header.insert_after(box.extract())
 
 
 def number_headings(soup: BeautifulSoup, main: Tag, single: bool) -> None:
