@@ -145,7 +145,7 @@ class _Walk:
                 continue
             if printable(path) != path:
                 self.unnamed.append(printable(path))
-            elif entry.is_file() and not entry.is_symlink():
+            elif entry.is_file(follow_symlinks=False):
                 self.files[path] = entry.stat().st_size
             elif problem := self._problem(entry, path):
                 self.astray.append(problem)
@@ -158,11 +158,13 @@ class _Walk:
     def _problem(self, entry: os.DirEntry[str], path: str) -> DataError | None:
         """Why a link is not followed, or a file not opened."""
         real, place = real_path(self.root / path) if entry.is_symlink() else None, self.root / path
+        if entry.is_symlink() and real is None:
+            return DataError(f"{place}: a link that leads in a circle; remove it")
         if is_image(entry.name) and not entry.is_file() and not entry.is_dir():  # a pipe would be waited for forever
             what = "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
             return DataError(f"{place}: {what}; remove it, or put the image there")
         if real is None:
-            return DataError(f"{place}: a link that leads in a circle; remove it") if entry.is_symlink() else None
+            return None
         if real.is_relative_to(self.real[0]):
             return None
         if not self.follow_links:
