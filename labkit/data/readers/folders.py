@@ -33,7 +33,7 @@ def tidy_paths(rows: pd.DataFrame, root: Path) -> list[str]:
 
 def leaves(where: str, path: str, root: Path) -> DataError:
     """The error for a path that leads out of the data folder; `where` names the file and row that give it."""
-    cure = "put the images inside it; a link is followed with follow_links: true"
+    cure = "put the images inside it, or set follow_links: true if links may lead out of it"
     return DataError(f"{where}: {path!r} lies outside the data folder {root}; {cure}")
 
 
