@@ -81,7 +81,7 @@ def shortcut_baseline(
     models = [LogisticRegression(max_iter=2000, class_weight=weights) for weights in (None, "balanced")]
     answers = [make_pipeline(StandardScaler(), model).fit(known, learnt).predict(asked) for model in models]
     plain, balanced = (matrix_of(labels, of_model, n_classes) for of_model in answers)
-    majority = majority_baseline(learnt, labels, n_classes)
+    majority = majority_baseline(learnt, labels, n_classes, "grades" if score == "qwk" else "classes")
     return {
         "accuracy": float(METRICS["accuracy"](plain)),
         "balanced_accuracy": float(METRICS["balanced_accuracy"](balanced)),

@@ -40,9 +40,10 @@ class EpochScore:
 def evaluate(predictions: pd.DataFrame, classes: Sequence[str], task: str = "classes") -> dict[str, Any]:
     """All scores of these rows as plain numbers, ready for JSON; None if a missing class leaves a score undefined.
 
-    n, n_groups (known groups), n_without_group, SCORES, those of `ranking` (also for referable disease if `task` is
-    'grades'), and lists with one number per class: sensitivity, specificity, ppv, npv. Takes a predictions table before
-    or after `decide`. Raises ValueError on unlabelled rows or an empty table.
+    n, n_groups (known groups), n_without_group, SCORES (kappa of grades only: other classes have no order), those of
+    `ranking` (also for referable disease if `task` is 'grades'), and lists with one number per class: sensitivity,
+    specificity, ppv, npv. Takes a predictions table before or after `decide`. Raises ValueError on unlabelled rows or
+    an empty table.
     """
     decided = _decided(predictions)
     matrix = _matrix(decided, len(classes))
@@ -52,7 +53,7 @@ def evaluate(predictions: pd.DataFrame, classes: Sequence[str], task: str = "cla
         "n": len(decided),
         "n_groups": len(set(groups)),
         "n_without_group": len(decided) - len(groups),
-        **{name: float(of(matrix)) for name, of in SCORES.items()},
+        **{name: float(of(matrix)) for name, of in SCORES.items() if name != "qwk" or task == "grades"},
         **ranking_scores(decided, classes),
         **{name: [None if np.isnan(value) else float(value) for value in by_class[name]] for name in PER_CLASS},
         **referable_scores(decided, classes, task),
@@ -72,6 +73,12 @@ def majority_baseline(
     table = table.assign(**{f"p_{number}": float(number == majority) for number in range(n_classes)})
     found = evaluate(table, [str(number) for number in range(n_classes)], task)
     return {"class": majority} | {name: of for name, of in found.items() if name not in ("n_groups", "n_without_group")}
+
+
+def as_frequent(train_counts: Sequence[int], classes: Sequence[str]) -> list[str]:
+    """The classes with as many training images as the first of the most frequent ones has, if there are any."""
+    found = [name for name, count in zip(classes, train_counts, strict=True) if count == max(train_counts)]
+    return found[1:]
 
 
 def majority_share(predictions: pd.DataFrame) -> float:

@@ -77,6 +77,15 @@ def blocks_sentence() -> str:
     return f"{text}, fewer than the {whole(basic)} of a BasicBlock on 64."
 
 
+def lite_sentence() -> str:
+    """What EfficientNet-Lite0 is made of, in place of the drawing of ResNet's blocks."""
+    return (
+        "EfficientNet-Lite0 (Tan and Le 2019) is made of inverted residual blocks: a 1×1 convolution widens its input, "
+        "a 3×3 or 5×5 convolution filters each channel by itself, and another 1×1 convolution narrows the "
+        "result; the input is added where the shape stays the same."
+    )
+
+
 def depth_sentence(architectures: pd.DataFrame) -> str:
     """How parameters grow with depth; `architectures`: `models.describe.architecture_table`."""
     counts = (

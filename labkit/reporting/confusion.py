@@ -25,7 +25,8 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
 
     Each cell shows the count and below it the percentage of its row; small cells leave out the percent sign and the
     thousands separator. Rows of panels wrap so that the text stays readable; of more than a page holds, make one
-    figure for each of `matrix_pages`.
+    figure for each of `matrix_pages`. Of more classes than a page holds (`is_written`) the cells are coloured only, and
+    only every second, third … class is named.
     """
     left = LETTER * max(len(line) for name in classes for line in wrap(name, 14).split("\n")) + 0.4
     columns, panel, size = _layout(matrices, WIDTH - left)
@@ -35,6 +36,8 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
     # Slanted names reach to the left: upright where that is into another panel.
     rotation = 45 if len(matrices) % columns == 0 and len(classes) <= 5 else 90
     name_size = 8.5 if panel / len(classes) > 0.28 else 7.5
+    step = max(1, int(np.ceil(LINE * name_size / 72 * len(classes) / panel)))  # from a class that is named to the next
+    named = list(classes)[::step]
     reach = LETTER * name_size / 8.5 * max(map(len, classes))
     bottom = (0.72 if rotation == 45 else 0.9) * reach + 0.35
     fig = new_figure(height=lines * (panel + title_height) + bottom, width=panel * columns + left)
@@ -42,15 +45,16 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
     for ax in axes.flat[len(matrices) :]:
         ax.set_axis_off()
     for place, (ax, matrix) in enumerate(zip(axes.flat, matrices.values(), strict=False)):
-        _heatmap(ax, matrix, size, sign=size == SIZE)
+        _heatmap(ax, matrix, size if is_written(matrices) else None)
         ax.set_aspect("equal")
         ax.set_title(titles[place])
         ax.set_xticks([])
-        names = [wrap(name, 14) for name in classes] if place % columns == 0 else []
-        ax.set_yticks(ax.get_yticks(), names, rotation=0, fontsize=name_size)
+        ax.set_yticks(np.arange(0, len(classes), step) + 0.5, [""] * len(named), rotation=0, fontsize=name_size)
+        if place % columns == 0:
+            ax.set_yticklabels([wrap(name, 14) if step == 1 else name for name in named])
         if place + columns >= len(matrices):
             # Above an empty place the names hang into it; the layout must not make room for them between the rows.
-            _names_below(ax, classes, rotation, name_size, in_layout=place // columns == lines - 1)
+            _names_below(ax, named, step, rotation, name_size, in_layout=place // columns == lines - 1)
     fig.supxlabel("predicted", fontsize=9)
     fig.supylabel("true", fontsize=9)
     for _ in range(3):  # panels of fixed aspect: each pass gets closer to the final layout
@@ -59,12 +63,17 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
     return fig
 
 
+def is_written(matrices: Mapping[str, np.ndarray]) -> bool:
+    """Whether a page has room for the numbers in the cells of matrices (C, C) such as these."""
+    return all(_cell_size(SMALL, ("100", str(int(of.max())))) * len(of) <= WIDTH for of in matrices.values())
+
+
 def matrix_pages(matrices: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """The matrices in as many parts as they need figures, each no higher than a page."""
     names = list(matrices)
     largest = max(int(np.max(matrix)) for matrix in matrices.values())
     cell = _cell_size(SMALL, ("100", str(largest)))
-    needed = cell * len(next(iter(matrices.values())))
+    needed = cell * len(next(iter(matrices.values()))) if is_written(matrices) else WIDTH - 1.6
     fit = max(1, int((WIDTH - 1.6) // needed)) * max(1, int((PAGE - 1.2) // (needed + 0.44)))
     return [{name: matrices[name] for name in names[start : start + fit]} for start in range(0, len(names), fit)]
 
@@ -80,7 +89,7 @@ def _layout(matrices: Mapping[str, np.ndarray], width: float) -> tuple[int, floa
     largest = max(int(matrix.max()) for matrix in matrices.values())
     columns, panel, size = 1, 2.7, SIZE
     for size, texts in ((SIZE, ("100 %", whole(largest))), (SMALL, ("100", str(largest)))):
-        needed = classes * _cell_size(size, texts)
+        needed = classes * _cell_size(size, texts) if is_written(matrices) else width
         columns = int(np.clip(width // needed, 1, 4 if classes <= 2 else 3))
         lines = -(-number // columns)
         columns = -(-number // lines)
@@ -91,11 +100,11 @@ def _layout(matrices: Mapping[str, np.ndarray], width: float) -> tuple[int, floa
     return columns, panel, size
 
 
-def _names_below(ax: Axes, names: Sequence[str], rotation: float, size: float, in_layout: bool) -> None:
+def _names_below(ax: Axes, names: Sequence[str], step: int, rotation: float, size: float, in_layout: bool) -> None:
     for place, name in enumerate(names):
         ax.annotate(
             name,
-            (place + 0.5, 0),
+            (place * step + 0.5, 0),
             xycoords=ax.get_xaxis_transform(),
             xytext=(2 if rotation == 45 else 0, -4),
             textcoords="offset points",
@@ -114,27 +123,30 @@ def row_shares(matrix: np.ndarray) -> np.ndarray:
     return np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
 
 
-def _heatmap(ax: Axes, matrix: np.ndarray, size: float, sign: bool) -> None:
+def _heatmap(ax: Axes, matrix: np.ndarray, size: float | None) -> None:
+    """`size`: that of the text in the cells, or None for colours alone."""
     shares = row_shares(matrix)
     texts = [
-        f"{whole(count)}\n{percent(share, 0)}" if sign else f"{int(count)}\n{fixed(share * 100, 0)}"
+        f"{whole(count)}\n{percent(share, 0)}" if size == SIZE else f"{int(count)}\n{fixed(share * 100, 0)}"
         for count, share in zip(matrix.flat, shares.flat, strict=True)
     ]
     sns.heatmap(
         shares,
         ax=ax,
-        annot=np.reshape(texts, matrix.shape),
+        annot=np.reshape(texts, matrix.shape) if size else None,
         fmt="",
         cmap="Blues",
         vmin=0,
         vmax=1,
         cbar=False,
-        linewidths=1,
+        linewidths=1 if size else 0,
         linecolor="white",
+        xticklabels=False,
+        yticklabels=False,
         annot_kws={"size": size, "linespacing": 1.1},
     )
     # seaborn turns to white text too early: at a share of 0.5 its contrast is below 3.
-    for text, share in zip(list(ax.texts), shares.flat, strict=True):
+    for text, share in zip(list(ax.texts), shares.flat, strict=False):  # no text where it has no room
         text.set_color("white" if contrast_on_white(colormaps["Blues"](share)) > 4.5 else "black")
     ax.tick_params(length=0)
 

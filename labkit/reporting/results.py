@@ -16,7 +16,7 @@ from labkit.evaluation import compare
 from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import TOO_FEW, bootstrap_by_group
 from labkit.evaluation.matrices import METRICS, sensitivity
-from labkit.evaluation.metrics import evaluate, majority_baseline, majority_share
+from labkit.evaluation.metrics import as_frequent, evaluate, majority_baseline, majority_share
 from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import missing, plural
 from labkit.params import RunParams
@@ -39,6 +39,7 @@ TOGETHER = {
 }
 # What a report sets anew with every network or start: said beside the comparison, and compared only by itself.
 RECIPE = ("epochs", "batch_size", "learning_rate", "schedule")
+MOST_CLASSES = 20  # panels of a figure that can be read
 UNLABELLED = "the test images have no labels: “test” means those of validation here, by which the epoch was chosen"
 
 
@@ -75,7 +76,7 @@ class StudyResults:
     predictions), ``majority_share`` (of its most frequent prediction), ``minutes, images_per_second, milliseconds,
     parameters, flops, file_mb, device, start, params``.
     ``honest``: the same of the runs that were made a second time with patients kept apart, one dict a seed by the name
-    of the run that they repeat; their test images are others. ``unscored``: runs without a labelled test image.
+    of the run that they repeat; their test images are others. ``left_out``: finished runs that cannot be compared, why.
     ``val`` is like ``test``, without a row where there is no validation part; ``val_score`` is its score, or NaN.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
     with their state, error and the end of what they printed. ``baseline``: the scores of always predicting train's most
@@ -92,7 +93,7 @@ class StudyResults:
     score: str
     palette: Palette
     honest: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    unscored: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     stamps: list[str] = field(default_factory=list)
     sources: dict[str, RunParams] = field(default_factory=dict)
 
@@ -150,6 +151,19 @@ class StudyResults:
         return [name for name, count in zip(self.classes, counts, strict=True) if 0 < count < TOO_FEW]
 
     @property
+    def drawn_classes(self) -> list[str]:
+        """The classes that figures draw one by one: all, or of more than MOST_CLASSES those with most test images."""
+        counts = np.bincount(self.runs[0]["test"]["label"], minlength=len(self.classes))
+        most = set(np.argsort(-counts, kind="stable")[:MOST_CLASSES].tolist())
+        return [name for number, name in enumerate(self.classes) if number in most]
+
+    @property
+    def of_classes(self) -> str:
+        """What a caption says where not all classes are drawn."""
+        many = len(self.classes) > MOST_CLASSES
+        return f"; the {MOST_CLASSES} classes of {len(self.classes)} with the most test images" if many else ""
+
+    @property
     def n_seeds(self) -> str:
         """'1 seed', '3 seeds', or '1 to 3 seeds' where variants differ in how many they have."""
         numbers = sorted({len(self.seeds(name)) for name in self.tests})
@@ -171,6 +185,11 @@ class StudyResults:
     def majority_class(self) -> str:
         """The name of train's most frequent class, the prediction of the baseline."""
         return self.classes[self.baseline["class"]]
+
+    @property
+    def as_frequent(self) -> list[str]:
+        """`as_frequent` of the first run's training images."""
+        return as_frequent(self.runs[0]["train_counts"], self.classes)
 
     def seeds(self, name: str) -> list[pd.DataFrame]:
         """The decided test predictions of each seed of a run."""
@@ -239,7 +258,7 @@ class StudyResults:
 
 
 def study_results(study_name: str) -> StudyResults:
-    """Read a study's run folders; raises ValueError where none is finished or the runs do not belong together."""
+    """Read a study's run folders; raises ValueError where none is finished and has a labelled test image."""
     study = study_of_runs(study_name)
     folders = current_runs(study_name)
     compared = folders.loc[folders["run"].isin(study.runs)]
@@ -250,19 +269,20 @@ def study_results(study_name: str) -> StudyResults:
         raise ValueError(
             f"study {study_name}: no run is finished and up to date; first: make report STUDY={study_name}"
         )
-    results, histories, labels, majority, unscored = [], [], [], {}, []
+    results, histories, labels, left_out = [], [], pd.Series(), {}
     for folder in done["folder"]:
         result, test, history = _read_run(folder)
         if test.empty:
-            unscored.append(result["run"])
+            left_out[folder.name] = "without a labelled test image"
             continue
-        majority = majority or result["majority"]
+        of_run = test.set_index("image_id").loc[:, "label"]
+        if not results:
+            labels = of_run
+        elif not of_run.equals(labels):
+            left_out[folder.name] = f"tested on other images than {results[0]['run']}, or with other labels"
+            continue
         results.append(result)
         histories.append(history)
-        labels.append(test.set_index("image_id").loc[:, "label"])
-        if not labels[-1].equals(labels[0]):
-            first_name = done["name"].tolist()[0]
-            raise ValueError(f"{folder.name} was tested on other images than {first_name}; they cannot be compared")
     if not results:
         raise ValueError(f"study {study_name}: no finished run has a labelled test image; there is nothing to compare")
     first = results[0]
@@ -274,13 +294,13 @@ def study_results(study_name: str) -> StudyResults:
         runs=results,
         history=pd.concat(histories, ignore_index=True),
         unfinished=unfinished(study, folders),
-        majority=majority,
-        baseline=majority_baseline(train_labels, labels[0], len(first["classes"]), facts_of(first["params"]).task),
+        majority=first["majority"],
+        baseline=majority_baseline(train_labels, labels, len(first["classes"]), facts_of(first["params"]).task),
         classes=first["classes"],
         score=first["score"],
         palette=Palette(study.runs, dashed=scratch),
         honest=_honest(study, folders),
-        unscored=list(dict.fromkeys(unscored)),
+        left_out=left_out,
         sources={
             read_json(folder / "run.json")["fingerprint"]: read_params(folder)
             for folder in folders.loc[folders["state"] == "finished", "folder"]

@@ -135,11 +135,18 @@ def against_baseline(score: str, row: pd.Series, few: Sequence[str] = ()) -> str
     return f"{signed_difference(score, *row[ENDS])} against {level}: {said}"
 
 
-def majority_sentence(against: Mapping[str, pd.DataFrame], majority_class: str, n: int) -> str:
-    """What the majority baseline scores on `n` images, and each variant beside it; `against`: `against_constant`s."""
+def majority_sentence(
+    against: Mapping[str, pd.DataFrame], majority_class: str, n: int, tied: Sequence[str] = ()
+) -> str:
+    """What the majority baseline scores on `n` images, and each variant beside it; `against`: `against_constant`s.
+
+    `tied`: `as_frequent`, which would have served as well.
+    """
     rows = {name: table.loc["accuracy"] for name, table in against.items()}
     level = percent(next(iter(rows.values()))["a"])
     said = [f"Always predicting “{majority_class}” scores {level} accuracy on the {plural(n, 'test image')}."]
+    if tied:
+        said.append(f"{listing(list(tied))} had as many training images; the first of these classes is the baseline.")
     found: dict[str, list[str]] = {}
     for name, row in rows.items():
         key = verdict(row) if sum(against[name]["differing"]) else "constant"

@@ -9,8 +9,10 @@ import base64
 import html
 import io
 import re
+import warnings
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from IPython.display import display
@@ -18,12 +20,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from labkit.format import DASH, fixed
+from labkit.reporting.style import RC
 
 # A whole cell: 7,026 or 11.7 M or 0.123 ± 0.004 or 82.3 % [81.4–83.2], but no 92480_right, which is a name.
 _VALUE = r"[<>]?\s*[\u2212\u2013+-]?\d[\d,.]*(?:[eE][\u2212+-]?\d+)?(?:\s*(?:%|[kMG]|[MG]B|px|s|min|h|points?))?"
 _NUMBER = re.compile(rf"{_VALUE}(?:(?:\s*(?:±|\u2013|to|/|×)\s*|\s*[\[(]){_VALUE}[\])]?)*")
+PLAIN = "mathjax_ignore"  # JupyterLab's: a "$" in it begins no formula
 CSS_PIXELS_PER_INCH = 96
 PHOTO_COLORS = 8192  # a drawing with blurred edges has a tenth of these
+MARKUP = re.compile(r"[\\`*_\[\]<>&#|~$]")  # of Markdown and of formulas; a list's "- " at the start of a line is ours
+NO_GLYPH = "missing from font"  # Matplotlib's warning
+NO_FONT = "Some letters in the figure above have no font on this machine: install one, such as Noto Sans CJK."
 REFERENCE = "ref-"  # before a label, in the address of a link to it
 
 
@@ -31,15 +38,20 @@ def show(fig: Figure, *, alt: str, caption: str = "", label: str = "") -> None:
     """Display `fig`, then its caption. `alt` says in words what is to be seen.
 
     `label` (lower case, digits and hyphens; it stands in the caption) is what texts refer to it by:
-    `[the curves](#ref-curves)`. Raises ValueError if `alt` is empty: a blind reader could not read the figure.
+    `[the curves](#ref-curves)`. Letters for which there is no font are told below. Raises ValueError if `alt` is
+    empty: a blind reader could not read the figure.
     """
     if not alt.strip():
         raise ValueError("show(fig, alt=...) needs a text that says what the figure shows; it is empty")
-    output = figure_output(fig, alt)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        output = figure_output(fig, alt)
     display(output.pop("data"), **output)
     if caption:
-        paragraph = f'<p class="caption" data-kind="figure"{_anchor(label)}>{html.escape(caption)}</p>'
+        paragraph = f'<p class="caption {PLAIN}" data-kind="figure"{_anchor(label)}>{html.escape(caption)}</p>'
         display({"text/html": paragraph, "text/plain": caption}, metadata={"labkit": {"caption": "figure"}}, raw=True)
+    if any(NO_GLYPH in str(warning.message) for warning in said):
+        note(NO_FONT)
 
 
 def figure_output(fig: Figure, alt: str) -> dict[str, Any]:
@@ -56,7 +68,8 @@ def picture(fig: Figure) -> tuple[str, str]:
     The same figure gives the same bytes (no date, no version inside).
     """
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", metadata={"Software": None})
+    with mpl.rc_context(RC):  # some of its texts are made now
+        fig.savefig(buffer, format="png", metadata={"Software": None})
     kind, data = "image/png", buffer.getvalue()
     with Image.open(buffer) as image:
         drawn = image.convert("RGB")
@@ -99,7 +112,7 @@ def table_html(table: pd.DataFrame, *, caption: str = "", label: str = "") -> st
         title = f'<caption class="caption" data-kind="table"{_anchor(label)}>{html.escape(caption)}</caption>\n'
     top, *body = (f"<tr>{''.join(row)}</tr>" for row in [head, *rows])
     below = "\n".join(body)
-    return f'<table class="table">\n{title}<thead>{top}</thead>\n<tbody>\n{below}\n</tbody>\n</table>'
+    return f'<table class="table {PLAIN}">\n{title}<thead>{top}</thead>\n<tbody>\n{below}\n</tbody>\n</table>'
 
 
 def _tag(name: str, content: object, side: str, scope: str = "") -> str:
@@ -128,8 +141,11 @@ def _trivial(index: pd.Index) -> bool:
 
 
 def note(text: str) -> None:
-    """Display the sentence(s) that read the figure or table above, as a Markdown paragraph."""
-    display({"text/markdown": text, "text/plain": text}, raw=True)
+    """Display the sentence(s) that read the figure or table above: a paragraph, or a list of lines that begin "- ".
+
+    All else is shown as it is: a class may be called `*` or `$x$`.
+    """
+    display({"text/markdown": MARKUP.sub(r"\\\g<0>", text), "text/plain": text}, raw=True)
 
 
 def show_log(text: str, caption: str) -> None:
@@ -142,5 +158,5 @@ def show_log(text: str, caption: str) -> None:
 def banner(text: str) -> None:
     """Display a warning that must not be overlooked (class `banner`), such as a leak or a selection on test."""
     style = "border-left:4px solid #D55E00;background:#fdf0e7;padding:0.5em 1em;margin:0.5em 0"
-    box = f'<div class="banner" role="note" style="{style}">{html.escape(text)}</div>'
+    box = f'<div class="banner {PLAIN}" role="note" style="{style}">{html.escape(text)}</div>'
     display({"text/html": box, "text/plain": f"WARNING: {text}"}, raw=True)

@@ -1,6 +1,7 @@
 """One look for all figures, and one colour, marker and line style per variant through the whole report."""
 
 import functools
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import Formatter, MaxNLocator
 
 from labkit.format import percent
@@ -25,11 +27,16 @@ FAINT = "#d9d9d9"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
+# For letters that DejaVu Sans lacks: Chinese, Japanese and Korean, where the machine has a font of them.
+OTHERS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei", "Droid Sans Fallback")
+OTHERS += ("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic")
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns that these have no bold
+
 RC: Any = {
     "figure.dpi": 150,
     "savefig.dpi": "figure",
     "figure.facecolor": "white",
-    "font.family": "DejaVu Sans",
+    "font.family": ["DejaVu Sans", *(name for name in OTHERS if name in get_font_names())],
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",

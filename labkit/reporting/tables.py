@@ -65,6 +65,7 @@ def results_table(
     `baseline`: scores by metric, `n` if known. Intervals are written for the metrics in `with_intervals`; `over_seeds`
     as in `estimates`.
     """
+    metrics = [key for key in metrics if key != "qwk" or any(key in run for run in runs)]  # unordered classes have none
     names = list(dict.fromkeys(str(run["run"]) for run in runs))
     several = len(runs) > len(names)
     rows = []

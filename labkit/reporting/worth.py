@@ -14,7 +14,7 @@ from labkit.audit import LeakEffect
 from labkit.data.catalog import facts_of
 from labkit.evaluation.calibration import Calibration, calibration
 from labkit.evaluation.decide import NotFitted
-from labkit.evaluation.eyes import join_eyes
+from labkit.evaluation.eyes import OTHER_SIDE, join_eyes
 from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import evaluate
 from labkit.evaluation.ranking import curves
@@ -56,16 +56,18 @@ def worth(results: StudyResults) -> Worth:
             except NotFitted as error:
                 reasons["operating point"] = str(error)
         try:
+            calibrations[name] = calibration(decided)
+        except NotFitted as error:
+            reasons[f"calibration of {name}"] = str(error)
+        if not set(decided["side"].dropna()) & OTHER_SIDE.keys():
+            continue  # the data has no eyes
+        try:
             both = join_eyes(decided).dropna(subset="label")
             ends = bootstrap_by_group(both["label"], both["prediction"], both["group"], len(results.classes))
             of_run = {"run": name + BOTH_EYES, "seed": first[name]["seed"], "intervals": ends}
             joined.append(evaluate(both, results.classes, task) | of_run)
         except NotFitted as error:
             reasons[f"both eyes of {name}"] = str(error)
-        try:
-            calibrations[name] = calibration(decided)
-        except NotFitted as error:
-            reasons[f"calibration of {name}"] = str(error)
     return Worth(
         question=asked,
         curves=curves(results.tests, results.classes, asked),

@@ -21,11 +21,11 @@ from labkit.params import ParameterError
 
 FULL = 1 << 16  # bytes: a disk with less free space counts as full, whatever the error was
 CURES = {
-    errno.ENOSPC: "free some space, or set LABKIT_REPORTS to a folder on another disk",
-    errno.EDQUOT: "free some of your quota, or set LABKIT_REPORTS to a folder on another disk",
-    errno.EROFS: "mount it for writing, or set LABKIT_REPORTS to a folder that can be written to",
-    errno.EACCES: "make its folder writable for you, or set LABKIT_REPORTS to a folder that is",
-    errno.EPERM: "make its folder writable for you, or set LABKIT_REPORTS to a folder that is",
+    errno.ENOSPC: "free some space, or set {0} to a folder on another disk",
+    errno.EDQUOT: "free some of your quota, or set {0} to a folder on another disk",
+    errno.EROFS: "mount it for writing, or set {0} to a folder that can be written to",
+    errno.EACCES: "make its folder writable for you, or set {0} to a folder that is",
+    errno.EPERM: "make its folder writable for you, or set {0} to a folder that is",
 }
 
 
@@ -33,7 +33,10 @@ class NotWritten(OSError):
     """A file that could not be written: its name, why, and what helps; an old file of that name is unchanged."""
 
     def __init__(self, path: Path, number: int | None, reason: str | None) -> None:
-        cure = f"; {CURES[number]}; then run the same command again" if number in CURES else ""
+        places = {name: os.environ.get(name) for name in ("LABKIT_REPORTS", "LABKIT_CACHE", "TMPDIR")}
+        below = (name for name, place in places.items() if place and path.absolute().is_relative_to(place))
+        cure = CURES.get(number or 0, "").format(next(below, "LABKIT_REPORTS"))
+        cure = f"; {cure}; then run the same command again" if cure else ""
         super().__init__(f"{path}: cannot be written ({reason}){cure}")
 
 

@@ -180,8 +180,11 @@ def _swap(folder: Path, inputs: dict[str, Any]) -> bool:
     return True
 
 
-def notebook_complete(path: Path) -> bool:
-    """True if every code cell was executed without an error; Papermill also saves the notebook of a killed kernel."""
+def notebook_complete(path: Path, with_errors: bool = False) -> bool:
+    """True if every code cell was executed, without an error; Papermill also saves the notebook of a killed kernel.
+
+    ``with_errors``: of its exhibits some may have failed.
+    """
     if not path.is_file():
         return False
     try:
@@ -190,7 +193,7 @@ def notebook_complete(path: Path) -> bool:
         return False
     code = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
     errors = [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
-    return bool(code) and not errors and all(cell["execution_count"] is not None for cell in code)
+    return bool(code) and (with_errors or not errors) and all(cell["execution_count"] is not None for cell in code)
 
 
 def run_folder(params: RunParams, fingerprint: str) -> Path:

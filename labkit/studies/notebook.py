@@ -58,7 +58,7 @@ def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None 
     except OSError as error:
         if error.errno not in CURES:
             raise
-        raise NotWritten(target, error.errno, error.strerror) from error
+        raise NotWritten(Path(error.filename or target), error.errno, error.strerror) from error
     finally:
         _executing.remove(target)
         if watched is not None:

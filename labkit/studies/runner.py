@@ -148,13 +148,18 @@ class StudyRunner:
 
     def plan(self, params: RunParams, taken: Mapping[str, Path] | None = None) -> Job:
         """One run's job. Raises ParameterError if its parent is not finished, DataError if its data cannot be read."""
-        if (parent := _parent(params)) in self.failed:
+        if (parent := _parent(params)) in self.failed and not self._has_weights(parent):
             raise ParameterError(f"starts from {parent}, which failed")
         params = runs.resolve_weights(params, taken)
         inputs = fingerprint.run_inputs(params, self.data_fingerprint(params))
         folder = runs.run_folder(params, fingerprint.fingerprint_of(inputs))
         kept = None if runs.is_of(folder, inputs) else runs.kept_run(folder, inputs)
         return Job(params, inputs, folder, runs.why_run(kept or folder, inputs, params.find_learning_rate), kept)
+
+    def _has_weights(self, name: str) -> bool:
+        """Whether a run is finished, as it was planned: then no more than an exhibit of its notebook failed."""
+        manifest = files.read_json(self.folder / "runs" / name / "run.json")
+        return (manifest.get("status"), manifest.get("fingerprint")) == ("finished", self.planned.get(name))
 
     def dry_run(self) -> Iterator[str]:
         """One line per run: whether it would run, and why; runs that cannot be planned are added to `failed`."""

@@ -144,7 +144,7 @@ def test_a_built_phantom_is_reused_and_nothing_unfinished_is_left(eyes, capsys):
     assert capsys.readouterr().out == ""
     assert marker.exists()
     marker.unlink()
-    assert [path.name for path in eyes.parent.iterdir()] == [f"retinopathy-tiny-v{VERSION}"]
+    assert [path.name for path in eyes.parent.iterdir() if path.is_dir()] == [f"retinopathy-tiny-v{VERSION}"]
 
 
 def test_a_failed_build_leaves_no_folder(tmp_path, monkeypatch):
@@ -154,23 +154,14 @@ def test_a_failed_build_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("labkit.data.phantoms.make.cell", fail)
     with pytest.raises(OSError, match="disk full"):
         phantom("leukemia", "tiny", tmp_path)
-    assert list((tmp_path / "phantoms").iterdir()) == []
+    assert [path.name for path in (tmp_path / "phantoms").iterdir()] == [f".leukemia-tiny-v{VERSION}.lock"]
 
 
-def test_a_process_that_comes_late_uses_the_first_ones_folder(cells, tmp_path, monkeypatch):
-    from labkit.data.phantoms import make as module
-
-    target = tmp_path / "phantoms" / cells.name
-
-    def other_is_faster(name, folder):
-        (folder / "mine").touch()
-        target.mkdir(parents=True)
-        (target / "theirs").touch()
-
-    monkeypatch.setitem(module._WRITERS, "leukemia", other_is_faster)
-    assert phantom("leukemia", "tiny", tmp_path) == target
-    assert [path.name for path in target.iterdir()] == ["theirs"]
-    assert list(target.parent.iterdir()) == [target]
+def test_what_a_killed_call_left_is_removed_by_the_next_one(tmp_path):
+    left = tmp_path / "phantoms" / f".leukemia-tiny-v{VERSION}-killed" / "half"
+    left.mkdir(parents=True)
+    whole = phantom("leukemia", "tiny", tmp_path)
+    assert [path for path in whole.parent.iterdir() if path.is_dir()] == [whole]
 
 
 def test_unknown_names_are_refused_with_the_choices(tmp_path):

@@ -17,6 +17,7 @@ from labkit.evaluation import intervals, matrices
 from labkit.evaluation.decide import decide, softmax
 from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import (
+    as_frequent,
     confusion,
     evaluate,
     majority_baseline,
@@ -79,7 +80,7 @@ def test_a_gap_in_the_logits_and_class_names_that_are_not_as_many_are_refused(kn
 
 
 def test_scores_of_a_known_table_are_those_worked_out_by_hand(known):
-    found = evaluate(known, GRADES)
+    found = evaluate(known, GRADES, "grades")
     assert (found["n"], found["n_groups"], found["n_without_group"]) == (6, 3, 1)
     assert found["accuracy"] == pytest.approx(3 / 6)
     assert found["sensitivity"] == pytest.approx([2 / 3, 1 / 2, 0])
@@ -93,14 +94,14 @@ def test_scores_of_a_known_table_are_those_worked_out_by_hand(known):
 
 
 def test_a_perfect_model_scores_one_everywhere():
-    found = evaluate(predictions([0, 1, 2, 2], [0, 1, 2, 2]), GRADES)
+    found = evaluate(predictions([0, 1, 2, 2], [0, 1, 2, 2]), GRADES, "grades")
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "qwk", "mcc", "macro_auroc"):
         assert found[name] == 1, name
 
 
 def test_a_constant_model_is_recognised_and_scores_chance():
     table = predictions([0, 0, 0, 1, 2], [0, 0, 0, 0, 0])
-    found = evaluate(table, GRADES)
+    found = evaluate(table, GRADES, "grades")
     assert (found["qwk"], found["mcc"], found["macro_auroc"]) == (0, 0, 0.5)
     assert found["balanced_accuracy"] == pytest.approx(1 / 3)
     assert majority_share(table) == 1
@@ -116,7 +117,7 @@ def test_a_class_without_labels_is_left_out_and_named_and_the_result_is_json():
 
 
 def test_labels_of_one_class_leave_no_auroc_and_no_kappa():
-    found = evaluate(predictions([1, 1], [1, 1]), GRADES)
+    found = evaluate(predictions([1, 1], [1, 1]), GRADES, "grades")
     assert found["accuracy"] == 1
     assert found["qwk"] == 0
     assert found["macro_auroc"] is None
@@ -125,7 +126,7 @@ def test_labels_of_one_class_leave_no_auroc_and_no_kappa():
 
 def test_kappa_knows_how_far_apart_two_grades_are_even_if_those_between_do_not_occur():
     labels, predicted = [0, 0, 0, 4, 4, 4], [0, 0, 4, 4, 4, 3]
-    found = evaluate(predictions(labels, predicted, n_classes=5), list("abcde"))
+    found = evaluate(predictions(labels, predicted, n_classes=5), list("abcde"), "grades")
     assert found["qwk"] == pytest.approx(sk.cohen_kappa_score(labels, predicted, labels=range(5), weights="quadratic"))
     assert found["qwk"] != pytest.approx(sk.cohen_kappa_score(labels, predicted, weights="quadratic"))
 
@@ -142,11 +143,13 @@ def test_labels_that_cannot_be_scored_are_refused(labels, message):
 
 
 def test_the_majority_baseline_predicts_trains_most_frequent_class_not_tests():
-    found = majority_baseline([1, 1, 0, None], [0, 0, 0, 1], 3)
+    found = majority_baseline([1, 1, 0, None], [0, 0, 0, 1], 3, "grades")
     assert (found["class"], found["n"], found["accuracy"], found["qwk"]) == (1, 4, 0.25, 0)
     assert found["sensitivity"] == [0, 1, None]
     table = predictions([0, 0, 0, 1], [1, 1, 1, 1])
-    assert set(evaluate(table, GRADES)) - set(found) == {"n_groups", "n_without_group"}
+    assert set(evaluate(table, GRADES, "grades")) - set(found) == {"n_groups", "n_without_group"}
+    assert "qwk" not in evaluate(table, GRADES)  # whose classes have no order
+    assert as_frequent([1, 2, 2], GRADES) == [GRADES[2]] and as_frequent([2, 1], GRADES[:2]) == []
 
 
 def test_the_majority_baseline_works_on_a_test_set_with_a_class_that_train_lacks():

@@ -73,7 +73,7 @@ def test_an_ordinal_run_learns_an_order_and_leaves_grades(data):
         assert chosen[f"val_{name}"] == pytest.approx(ours, abs=1e-9), name
     assert "grade" in kept and not [name for name in kept if name.startswith("logit_")]
     test = decide(kept, 5).query("split == 'test'")
-    results = metrics.evaluate(test, list("abcde"))
+    results = metrics.evaluate(test, list("abcde"), "grades")
     assert results["qwk"] > 0.5
     assert results["macro_auroc"] is None and results["auroc_left_out"] == list("abcde")
     assert 0 < metrics.majority_share(test) < 1 and metrics.confusion(test, 5).sum() == len(test)

@@ -72,10 +72,18 @@ def test_a_run_that_was_never_started_is_listed(study):
     ]
 
 
-def test_runs_on_other_test_images_are_not_mixed(study):
-    make_run("deep", labels(), ids="other")
-    with pytest.raises(ValueError, match="deep-seed0 was tested on other images"):
-        study_results("s")
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"ids": "other"}, "tested on other images than constant, or with other labels"),
+        ({"split_name": "unlabeled"}, "without a labelled test image"),
+    ],
+)
+def test_a_run_that_cannot_be_compared_is_named_with_the_reason_and_left_out(study, changes, why):
+    make_run("deep", labels(), **changes)
+    results = study_results("s")
+    assert results.left_out == {"deep-seed0": why}
+    assert [run["run"] for run in results.runs] == ["constant", "good"]
 
 
 def test_only_variants_that_differ_in_one_thing_are_compared(study):
@@ -150,15 +158,9 @@ def test_validation_is_scored_and_stamped_where_no_test_image_has_a_label(study)
     for name, answers in (("constant", np.zeros(60, int)), ("good", labels())):
         make_run(name, answers, split_name="val")
     results = study_results("s")
-    assert [run["accuracy"] for run in results.runs] == [pytest.approx(40 / 60), 1] and not results.unscored
+    assert [run["accuracy"] for run in results.runs] == [pytest.approx(40 / 60), 1] and not results.left_out
     assert results.majority["test"] == pytest.approx(40 / 60) and all(run["val"].empty for run in results.runs)
     assert results.stamps == [UNLABELLED]
-
-
-def test_a_run_without_a_labelled_test_image_is_named_and_left_out(study):
-    make_run("deep", labels(), split_name="unlabeled")
-    results = study_results("s")
-    assert results.unscored == ["deep"] and [run["run"] for run in results.runs] == ["constant", "good"]
 
 
 def test_runs_made_again_under_the_honest_protocol_are_no_variants_and_keep_their_own_test_images(study):

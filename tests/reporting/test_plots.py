@@ -22,7 +22,7 @@ from labkit.reporting import style
 from labkit.reporting.blocks import residual_blocks
 from labkit.reporting.calibration import reliability_diagrams
 from labkit.reporting.classes import class_histogram
-from labkit.reporting.confusion import confusion_matrices, matrix_pages, row_shares
+from labkit.reporting.confusion import confusion_matrices, is_written, matrix_pages, row_shares
 from labkit.reporting.images import image_grid
 from labkit.reporting.labels import spread, wrap
 from labkit.reporting.learning import learning_curves
@@ -351,3 +351,20 @@ def test_a_label_stands_with_the_caption_of_a_figure_and_of_a_table(displayed):
 
 def test_show_gives_the_same_bytes_for_the_same_figure():
     assert showing.picture(residual_blocks()) == showing.picture(residual_blocks())
+
+
+@pytest.mark.parametrize("n", [22, 45, 114])
+def test_a_confusion_matrix_of_many_classes_fits_the_page_and_names_some(n):
+    figure = confusion_matrices({"a": np.eye(n, dtype=int)}, [f"class {k}" for k in range(n)])
+    written = [text.get_text() for text in figure.axes[0].texts if "\n" in text.get_text()]
+    named = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert figure.get_size_inches().max() < 9 and bool(written) == (n == 22) == is_written({"a": np.eye(n)})
+    assert named[0] == "class 0" and len(named) == -(-n // {22: 1, 45: 1, 114: 3}[n])
+
+
+def test_names_are_drawn_as_they_are_and_letters_without_a_font_are_told(monkeypatch):
+    shown = []
+    monkeypatch.setattr(showing, "display", lambda data, raw=True, **more: shown.append(data))
+    for name in (r"$\frac{1$", "a_b*c*", "\U00012000"):
+        showing.show(confusion_matrices({name: np.eye(2, dtype=int)}, [name, "b"]), alt="a matrix")
+    assert [showing.NO_FONT in one.get("text/plain", "") for one in shown] == [False, False, False, True]

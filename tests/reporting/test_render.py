@@ -20,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from labkit.reporting.page import browser
-from labkit.reporting.page.cells import RenderError, assignments, collapse
+from labkit.reporting.page.cells import EXHIBIT, RenderError, assignments, collapse, failed
 from labkit.reporting.page.exporter import render_report
 from labkit.reporting.page.pdf import render_pdf
 
@@ -341,9 +341,19 @@ def test_notebook_of_a_killed_kernel_is_refused(tmp_path):
 
 def test_failed_notebook_is_refused_with_its_error(tmp_path):
     error = new_output("error", ename="ValueError", evalue="no images", traceback=["\x1b[31mValueError\x1b[0m"])
-    failed = write(tmp_path / "failed.ipynb", code("read()", error))
+    path = write(tmp_path / "failed.ipynb", code("read()", error))
     with pytest.raises(RenderError, match=r"failed\.ipynb: cell 1 .*ValueError: no images"):
-        render_report([failed], tmp_path / "a.html", title="A")
+        render_report([path], tmp_path / "a.html", title="A")
+
+
+def test_an_exhibit_that_failed_is_a_line_of_the_page_and_the_others_are_there(tmp_path):
+    error = new_output("error", ename="ValueError", evalue="<no> images\nat all", traceback=["\x1b[31mValueError"])
+    exhibit = code("show(roc)", error, tags=[EXHIBIT])
+    path = write(tmp_path / "a.ipynb", md("# Results"), md("### Curves"), exhibit, code("x", stream("still here")))
+    page = BeautifulSoup(render_report([path], tmp_path / "a.html", title="A").read_text(), "html.parser")
+    assert page.select_one("main .banner").get_text() == "Not shown: ValueError: <no> images"
+    assert "still here" in page.get_text() and "31m" not in page.get_text()
+    assert list(failed(path)) == [("Curves", "ValueError: <no> images")]
 
 
 @pytest.mark.parametrize("content", [None, "", '{"cells": [{"cell_ty', "[]"])

@@ -202,10 +202,14 @@ def test_show_table_puts_table_and_caption_into_one_bundle(displayed):
     assert bundle["text/plain"].startswith("Results\n")
 
 
-def test_note_is_markdown_and_banner_is_escaped_html(displayed):
-    showing.note("r18 is *better*.")
+def test_a_note_is_a_list_or_its_text_as_it_is_and_a_banner_is_escaped_html(displayed):
+    showing.note("- r18 is *better*\n- $x_1$")
     showing.banner("train & test share patients")
-    assert displayed[0]["text/markdown"] == "r18 is *better*."
+    assert (
+        displayed[0]["text/markdown"]
+        == r"""- r18 is \*better\*
+- \$x\_1\$"""
+    )
     assert 'class="banner"' in displayed[1]["text/html"] and "train &amp; test" in displayed[1]["text/html"]
     assert displayed[1]["text/plain"] == "WARNING: train & test share patients"
 

@@ -91,3 +91,10 @@ def test_without_validation_the_reasons_are_said_and_the_rest_is_shown(study):
     assert {reason.split(" of ")[0] for reason in found.reasons} == {"operating point", "both eyes"}
     assert all("no validation split" in reason for reason in found.reasons.values())
     assert list(calibration_table(found.calibrations)["ECE, after"]) == ["–", "–"]
+
+
+def test_data_without_sides_is_told_nothing_of_eyes(study):
+    for name in ("good", "deep"):
+        pd.read_csv(path(name)).assign(side=pd.NA).to_csv(path(name), index=False)
+    found = worth(study_results("s"))
+    assert found.joined == [] and not any("eye" in what or "eye" in why for what, why in found.reasons.items())

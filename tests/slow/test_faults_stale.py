@@ -8,11 +8,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from made_study import Lab
 
 from labkit.data.phantoms.make import phantom
+from labkit.reporting.page.cells import EXHIBIT
 from labkit.runs.files import read_csv, read_json
 
 RUNS = {"parent": {}, "child": {"weights": "run:parent"}, "apart": {"seed": 1}}
@@ -171,3 +173,28 @@ def test_a_study_by_its_path_and_relative_places_are_one_folder(lab, tmp_path):
     assert (tmp_path / "rel" / "mine" / "runs" / "a-seed0" / "run.json").is_file() and not (
         lab.project / "rel"
     ).exists()
+
+
+def test_every_exhibit_may_fail_by_itself_and_the_report_is_made(lab):
+    """All of them at once, in the notebooks of the copy; what computes the results is left as it is."""
+    sources, count = {path: path.read_text() for path in (lab.project / "notebooks").glob("*.ipynb")}, 0
+    for name in ("analysis", "explore"):
+        notebook = nbformat.reads(sources[lab.project / "notebooks" / f"{name}.ipynb"], 4)
+        exhibits = [cell for cell in notebook.cells if EXHIBIT in cell.metadata.get("tags", [])]
+        for cell in exhibits:
+            cell.source = f"raise ValueError('of {name}')\n{cell.source}"
+        count += len(exhibits)
+        nbformat.write(notebook, lab.project / "notebooks" / f"{name}.ipynb")
+    done = lab.call("report", "small", "--no-pdf")
+    assert (
+        done.returncode == 1 and "analysis.ipynb, “Confusion matrices”, failed: ValueError: of analysis" in done.stderr
+    )
+    page = BeautifulSoup((lab.reports / "small" / "report.html").read_text(encoding="utf-8"), "html.parser")
+    lines = [banner.get_text() for banner in page.select(".not-shown")]
+    assert len(lines) == count and {"Not shown: ValueError: of analysis", "Not shown: ValueError: of explore"} == {
+        *lines
+    }
+    for path, text in sources.items():
+        path.write_text(text)
+    assert lab.call("report", "small", "--no-pdf").returncode == 0
+    assert "Not shown" not in (lab.reports / "small" / "report.html").read_text(encoding="utf-8")

@@ -43,6 +43,27 @@ def test_data_from_the_command_line_leaves_the_sources_alone(study_file):
     }
 
 
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("  a: {}\n  b: {split_seed: 1}\n", "a and b differ in split_seed, so they are tested on other images"),
+        ("  a: {}\n  b: {split: image, val_fraction: 0.2}\n", "a and b differ in split, val_fraction"),
+        ("  a: {split: given}\n  b: {}\n", "a and b differ in split, split_seed, val_fraction, test_fraction"),
+        ("  a: {split: given}\n  b: {split: given, split_seed: 1, val_fraction: 0.2}\n", ""),
+        ("  a: {}\n  b: {data: /nowhere, split_seed: 1}\n", ""),  # other data: told when it has been read
+        ("  a: {}\n  b: {select_on: last, train_on: train+val}\n", ""),
+        ("  a: {}\nsources:\n  s: {split_seed: 1}\nhonest: {a: {test_fraction: 0.3}}\n", ""),
+    ],
+)
+def test_two_splits_in_one_study_are_refused_before_training(study_file, rows, words):
+    study = study_file("runs:\n" + rows)
+    if words:
+        with pytest.raises(ParameterError, match=words):
+            study.run_params()
+    else:
+        assert study.run_params()
+
+
 def test_children_start_from_their_own_seed_of_a_run_and_from_the_first_of_a_source(study_file):
     study = study_file("seeds: [1, 2]\nsources:\n  s: {}\nruns:\n  a: {weights: 'run:s'}\n  b: {weights: 'run:a'}\n")
     starts = {f"{params.run}-seed{params.seed}": params.weights for params in study.run_params()}

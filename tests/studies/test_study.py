@@ -32,7 +32,7 @@ def runner(monkeypatch):
     """A study whose notebooks are not executed: what a kernel would leave behind is written at once."""
     monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, params: f"bytes of {params.data}")
     runner = StudyRunner(Study(name="s", **TABLE))
-    runner.executed, runner.broken = [], set()
+    runner.executed, runner.broken, runner.flawed = [], set(), set()
 
     def kernel(source, target, params, say=None):
         params = RunParams.of(params)
@@ -41,6 +41,10 @@ def runner(monkeypatch):
             return "ValueError: broken on purpose"
         run = runs.open_run(params, run_inputs(params, f"bytes of {params.data}"))
         run.finish()
+        if params.run in runner.flawed:
+            run.lock.release()
+            runs._open.clear()
+            return "ValueError: in a plot"
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", execution_count=1)])
         nbformat.write(notebook, target)
         run.lock.release()
@@ -66,6 +70,13 @@ def test_a_failed_run_stops_its_children_and_no_others(runner, capsys):
     folder = runs.reports_root() / "s" / "runs" / "start-seed0"
     assert runs.state(folder) == "failed" and "broken on purpose" in read_json(folder / "run.json")["error"]
     assert "FAILED: ValueError: broken on purpose" in capsys.readouterr().err
+
+
+def test_an_exhibit_that_fails_is_told_and_stops_no_child(runner):
+    runner.flawed = {"start"}
+    runner.run_all()
+    assert runner.executed == ["start", "scratch", "child"]
+    assert runner.failed == {"start-seed0": "ValueError: in a plot"}
 
 
 def test_a_failure_after_the_predictions_costs_no_training(runner):

@@ -16,15 +16,15 @@ subject) and the SHA-256 of its file, as the release's index does. It does not l
 """
 
 import hashlib
-import os
 import shutil
-import uuid
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from PIL import Image
 
 from labkit.data.phantoms.cells import cell, draw_subject
@@ -49,17 +49,15 @@ def phantom(dataset: str, name: str, cache: Path) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
-    unfinished.mkdir()
-    try:
-        _WRITERS[dataset](name, unfinished)
-        try:
-            os.rename(unfinished, folder)  # noqa: PTH104 - fails if the folder exists, on every system
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with FileLock(folder.parent / f".{folder.name}.lock"):  # one process draws, the others wait for it
+        for leftover in folder.parent.glob(f".{folder.name}-*"):  # of one that was killed
+            shutil.rmtree(leftover)
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as unfinished:
+                drawn = Path(unfinished, folder.name)
+                drawn.mkdir()
+                _WRITERS[dataset](name, drawn)
+                drawn.rename(folder)
     return folder
 
 

@@ -2,13 +2,16 @@
 
 import ast
 import copy
+import html
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
-DROPPED_TAGS = frozenset({"hide", "remove_cell"})
+DROPPED_TAGS = frozenset({"hide", "remove_cell", "papermill-error-cell-tag"})  # Papermill's own words about an error
+EXHIBIT = "raises-exception"  # Jupyter's tag of a cell after whose error the next one is executed
 CODELESS_TAGS = frozenset({"hide_input", "remove_input"})
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -36,17 +39,32 @@ def read_executed(path: Path, allow_errors: bool = False) -> NotebookNode:
 
 
 def refuse_unfinished(nb: NotebookNode, path: Path) -> None:
-    """RenderError for the first code cell (empty ones do not count) that failed or was never run."""
+    """RenderError for the first code cell that was never run or failed; empty ones and exhibits (`failed`) may."""
     for number, cell in enumerate(nb.cells, start=1):
         if cell.cell_type != "code" or not cell.source.strip():
             continue
         where = f"{path}: cell {number} ({_first_line(cell.source)!r})"
         for output in cell.outputs:
-            if output.output_type == "error":
-                what = f"{output.get('ename', 'error')}: {_first_line(output.get('evalue', ''))}"
-                raise RenderError(f"{where} failed with {what}; correct it and run the notebook again")
+            if output.output_type == "error" and EXHIBIT not in _tags(cell):
+                raise RenderError(f"{where} failed with {_reason(output)}; correct it and run the notebook again")
         if cell.execution_count is None:
             raise RenderError(f"{where} was not run (was the kernel killed?); run the notebook again")
+
+
+def failed(path: Path) -> Iterator[tuple[str, str]]:
+    """Each exhibit of an executed notebook that failed: the heading above it, and the error in one line."""
+    heading = path.stem
+    for cell in read_executed(path).cells:
+        if cell.cell_type == "markdown" and (found := re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE)):
+            heading = found[-1]
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                yield heading, _reason(output)
+
+
+def _reason(error: NotebookNode) -> str:
+    missing = " (an earlier part failed)" * (error.get("ename") == "NameError")
+    return f"{error.get('ename', 'error')}: {_first_line(error.get('evalue', ''))}{missing}"
 
 
 def join(notebooks: list[tuple[Path, NotebookNode]]) -> NotebookNode:
@@ -137,7 +155,10 @@ def assignments(source: str) -> list[tuple[str, str]]:
 
 
 def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Without stderr (warnings, progress bars) and widgets; stdout joined and overwritten lines collapsed."""
+    """Without stderr (warnings, progress bars) and widgets; stdout joined, overwritten lines collapsed.
+
+    An error is one line in the place of what could not be made.
+    """
     kept: list[NotebookNode] = []
     for output in outputs:
         if output.output_type == "stream":
@@ -147,7 +168,10 @@ def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
                 kept[-1].text += output.text
             else:
                 kept.append(output)
-        elif output.output_type == "error" or WIDGET not in output.data:
+        elif output.output_type == "error":
+            line = f'<div class="banner not-shown" role="note">Not shown: {html.escape(_reason(output))}</div>'
+            kept.append(nbformat.v4.new_output("display_data", {"text/html": line}))
+        elif WIDGET not in output.data:
             kept.append(output)
     for output in kept:
         if output.output_type == "stream":

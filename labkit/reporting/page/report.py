@@ -11,6 +11,7 @@ from typing import Any
 from labkit.data.source import PHANTOMS
 from labkit.format import fixed, plural, whole
 from labkit.params import PROJECT, ExploreParams, RunParams
+from labkit.reporting.page.cells import failed
 from labkit.reporting.page.compare import render_compare
 from labkit.reporting.page.exporter import render_report
 from labkit.reporting.page.pdf import render_pdf
@@ -38,7 +39,8 @@ def any_finished(runner: StudyRunner) -> bool:
 def write_report(runner: StudyRunner) -> Path:
     """``report.html`` and ``compare.html`` after `run_all`; returns the path of the first.
 
-    Raises RuntimeError with the cell's error if a notebook fails.
+    An exhibit that fails is a line of the report, and noted in ``runner.failed``. Raises RuntimeError with the cell's
+    error if another cell of a notebook fails.
     """
     html = runner.folder / "report.html"
     code = code_fingerprint(*REPORT_CODE)
@@ -58,6 +60,9 @@ def write_report(runner: StudyRunner) -> Path:
         except KeyboardInterrupt:
             stop_kernels()  # else the pool would wait for both notebooks
             raise
+    for notebook in notebooks:
+        for heading, error in failed(notebook):
+            runner.failed.setdefault(f"{notebook.name}, “{heading}”,", error)
     stamps = runner.stamps()
     made = fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
     if stamps.get("html") != made or not html.is_file():
@@ -102,7 +107,7 @@ def write_compare(runner: StudyRunner, inputs: Sequence[Any] = ()) -> Path:
 def _page(runner: StudyRunner, folder: Path, code: str) -> str | None:
     """A run's notebook as a page beside it, relative to the report; None where the notebook is not complete."""
     notebook, page = folder / "train.ipynb", folder / "train.html"
-    if not notebook_complete(notebook):
+    if not notebook_complete(notebook, with_errors=True):
         return None
     made = fingerprint_of([code, sha256(notebook)])
     pages = runner.stamps().get("pages", {})
@@ -119,9 +124,10 @@ def _execute(runner: StudyRunner, name: str, params: dict[str, Any], inputs: lis
     made = fingerprint_of([params, inputs, source.read_text(encoding="utf-8")])
     if runner.stamps().get(name) != made or not notebook_complete(target):
         print_line(f"{name}.ipynb")
-        if error := execute(source, target, params):
+        error = execute(source, target, params)
+        if error and not notebook_complete(target, with_errors=True):
             raise RuntimeError(f"{source.relative_to(PROJECT)} failed: {error}; see {target}")
-        runner.stamp(name, made)
+        runner.stamp(name, fingerprint_of([made, error]) if error else made)  # what failed is tried again
     return target
 
 

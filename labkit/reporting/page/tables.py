@@ -76,7 +76,7 @@ def _name(caption: Tag, frame: Tag | None, name: str) -> None:
 def link_references(soup: BeautifulSoup, main: Tag) -> None:
     """Links to labels (see labkit.reporting.show) read "Figure 3" or "Table 2".
 
-    RenderError for a label that nothing has, or that two have.
+    RenderError for a label that two have, or nothing has; where an exhibit failed, such a link becomes its words.
     """
     known: dict[str, str] = {}
     for caption in main.select("[data-number]"):
@@ -90,6 +90,9 @@ def link_references(soup: BeautifulSoup, main: Tag) -> None:
     labels = [label.removeprefix(REFERENCE) for label in known if label.startswith(REFERENCE)]
     for link in main.select(f'a[href^="#{REFERENCE}"]'):
         label = str(link["href"])[1:]
+        if label not in known and main.select_one(".not-shown"):
+            link.unwrap()
+            continue
         if label not in known:
             have = f"labels are {', '.join(labels)}" if labels else "nothing has a label"
             raise RenderError(
