@@ -58,6 +58,10 @@ class Store:
         """The memory-mapped array; cheap to open, so it is opened where it is used (a pickle would copy it)."""
         return np.load(self.path, mmap_mode="r")
 
+    def facts(self) -> dict[str, Any]:
+        """What a run's manifest says of it."""
+        return {"unreadable": len(self.unreadable), "gray_range": self.gray_range}
+
     @property
     def alike(self) -> dict[str, np.ndarray]:
         """Which rows look alike (`hashes.compare`), found when they were decoded; the same at every size."""
