@@ -1,4 +1,4 @@
-"""labkit/README's "How do I …": each recipe is carried out on a copy of the project, and what it promises is tried there."""
+"""labkit/README's "How do I …": each recipe is carried out on a copy of the project, and its promise is tried there."""
 
 import json
 import os
