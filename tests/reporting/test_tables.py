@@ -210,7 +210,7 @@ def test_a_note_is_a_list_or_its_text_as_it_is_and_a_banner_is_escaped_html(disp
         == r"""- r18 is \*better\*
 - \$x\_1\$"""
     )
-    assert 'class="banner"' in displayed[1]["text/html"] and "train &amp; test" in displayed[1]["text/html"]
+    assert 'class="banner ' in displayed[1]["text/html"] and "train &amp; test" in displayed[1]["text/html"]
     assert displayed[1]["text/plain"] == "WARNING: train & test share patients"
 
 
