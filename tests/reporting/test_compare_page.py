@@ -48,6 +48,11 @@ def test_scores_come_from_the_predictions_and_not_from_what_was_written_down(stu
     predictions = pd.read_csv(path)
     predictions.loc[:5, ["logit_0", "logit_1"]] = [0.0, 9.0]
     predictions.to_csv(path, index=False)
+    row = runs_table("s").loc[0, ["status", "error"]].tolist()
+    assert row == ["damaged", "damaged: predictions.csv is not what the run wrote"]
+    manifest = read_json(path.with_name("run.json"))
+    del manifest["sha256"]  # of a run that was finished before they were kept
+    write_json(path.with_name("run.json"), manifest)
     assert runs_table("s")["test_accuracy"][0] == pytest.approx(54 / 60)
 
 
