@@ -14,7 +14,7 @@ from labkit.data.store import build_store
 from labkit.evaluation.decide import decide
 from labkit.models import build
 from labkit.params import RunParams
-from labkit.runs.files import write_csv, write_text
+from labkit.runs.files import read_json, write_csv, write_json, write_text
 from labkit.runs.fingerprint import data_fingerprint, run_inputs
 from labkit.runs.folder import cache_root, open_run
 from labkit.training.checkpoint import save_weights
@@ -37,6 +37,7 @@ def make_run(
     """
     params = RunParams(study="s", run=name, **changes)
     run = open_run(params, {"name": name, "stamps": list(stamps)} | changes)
+    run.record(status="running")  # the same run may be made again, with other answers
     table = pd.DataFrame({"image_id": [f"{ids}{k:02d}" for k in range(60)], "group": [f"g{k // 2}" for k in range(60)]})
     table["side"], table["split"], table["label"] = "left", split_name, labels()
     logits = 3.0 * np.eye(3)[answers if val is None else np.concatenate([answers, val])]
@@ -54,6 +55,14 @@ def make_run(
         best_epoch=2, epoch_seconds=[1.0, 2.0], start=start, source="synthetic", parameters=10, flops=20, device="cpu",
         stamps=list(stamps),
     )  # fmt: skip
+
+
+def without_sums(folder: Path) -> Path:
+    """The run's predictions.csv, for a test that writes others: as one of before SHA-256 was kept, it is believed."""
+    manifest = read_json(folder / "run.json")
+    manifest.pop("sha256", None)
+    write_json(folder / "run.json", manifest)
+    return folder / "predictions.csv"
 
 
 def trained_run(data: Path, **changes) -> Path:

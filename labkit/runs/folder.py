@@ -274,7 +274,7 @@ class Run:
             facts |= {"status": "finished", "finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
             self.record(**facts, error=None, sha256=sums(self.folder, self.manifest | facts))
         elif (kept := self.manifest.get("sha256")) and (now := sums(self.folder, self.manifest)) != kept:
-            self.record(sha256=kept | {"metrics.json": now["metrics.json"]})
+            self.record(sha256=kept | {name: new for name, new in now.items() if name == "metrics.json"})
 
 
 _open: dict[Path, FileLock] = {}

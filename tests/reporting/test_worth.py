@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import labels, make_run
+from made_runs import labels, make_run, without_sums
 from made_tables import eyes
 
 from labkit.evaluation.thresholds import operating_points, question
@@ -31,7 +31,7 @@ def study(monkeypatch):
 
 
 def path(name: str):
-    return run_folder(RunParams(study="s", run=name), "") / "predictions.csv"
+    return without_sums(run_folder(RunParams(study="s", run=name), ""))
 
 
 def test_every_part_is_there_for_every_variant(study):
