@@ -1,6 +1,5 @@
 """Lists each folder once. A path that leads out of the data folder is an error."""
 
-import errno
 import os
 import posixpath
 from pathlib import Path
@@ -37,25 +36,6 @@ def leaves(where: str, path: str, root: Path) -> DataError:
     return DataError(f"{where}: {path!r} lies outside the data folder {root}; {cure}")
 
 
-def files_in(folder: Path) -> dict[str, bool]:
-    """Names of the files in a folder, and whether each is a link; empty if there is no such folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry.is_symlink() for entry in entries if entry.is_symlink() or entry.is_file()}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            return {}
-        raise
-
-
-def leads_out(path: Path, root: Path) -> bool:
-    """Whether a path, its links followed, lies outside the folder `root`."""
-    real = real_path(path)
-    return real is not None and not real.is_relative_to(root.resolve())
-
-
 def real_path(path: Path) -> Path | None:
     """The path with its links followed; None where they go in a circle or a name is longer than the disk allows."""
     try:
@@ -66,16 +46,23 @@ def real_path(path: Path) -> Path | None:
 
 def which_exist(relative: list[str], rows: pd.DataFrame, root: Path, *, follow_links: bool = False) -> list[bool]:
     """Whether each path (relative to root) is a file; DataError for a link out of the data folder unless followed."""
-    listings: dict[str, dict[str, bool]] = {}
+    inside = root.resolve()
+
+    def leads_out(path: str) -> bool:
+        real = None if follow_links else real_path(root / path)
+        return real is not None and not real.is_relative_to(inside)
+
+    held: dict[str, dict[str, bool]] = {}  # folder -> names of its files, and whether each is a link
     found = []
     for position, path in enumerate(relative):
         folder, _, name = path.rpartition("/")
-        if folder not in listings:
-            if not follow_links and leads_out(root / folder, root):
-                raise leaves(place(rows, position), path, root)
-            listings[folder] = files_in(root / folder)
-        link = listings[folder].get(name)
-        if link and not follow_links and leads_out(root / path, root):
+        if folder not in held and leads_out(folder):
+            raise leaves(place(rows, position), path, root)
+        if folder not in held:
+            entries = os.scandir(root / folder) if os.path.isdir(root / folder) else ()  # noqa: PTH112
+            held[folder] = {one.name: one.is_symlink() for one in entries if one.is_symlink() or one.is_file()}
+        link = held[folder].get(name)
+        if link and leads_out(path):
             raise leaves(place(rows, position), path, root)
         found.append(link is not None and (not link or (root / path).is_file()))
     return found

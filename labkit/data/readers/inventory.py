@@ -2,14 +2,16 @@
 
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from labkit.data.images import DICOM, IMAGE, IMAGE_SUFFIXES, POINTER, is_image, kind_of, printable, stem
 from labkit.data.readers.folders import leaves, real_path
-from labkit.data.readers.label_files import DataError
+from labkit.data.readers.label_files import DataError, some
 from labkit.format import plural
 
 LISTS = (".csv", ".tsv", ".jsonl", ".xlsx", ".xls", ".ods", ".parquet")
@@ -49,20 +51,39 @@ class Inventory:
     unnamed: list[str]  # names that are not UTF-8, in printable form; in no other list
     astray: list[DataError]  # links that must not or cannot be followed; what they lead to is in no list
 
+    @cached_property
+    def _named(self) -> dict[str, list[str]]:
+        named: defaultdict[str, list[str]] = defaultdict(list)
+        for path in self.images:
+            named[_key(name_of(path))].append(path)
+        return dict(named)
+
+    def named(self, path: str) -> list[str]:
+        """The images that a listed path may mean: those of its name, in its folders if it names them.
+
+        Endings, case and Unicode form (NFC, or NFD as on a Mac) do not count.
+        """
+        key, found = _key(path), self._named.get(_key(name_of(path)), [])
+        return [image for image in found if f"/{_key(image)}".endswith(f"/{key}")] if "/" in path else found
+
+    def count(self, listed: list[str]) -> int:
+        """How many of the listed paths have the name of an image."""
+        return sum(_key(name_of(path.replace("\\", "/"))) in self._named for path in listed)
+
     def notes(self) -> list[str]:
         """What was seen and not used, with counts."""
         notes = [f"the folder holds nothing but {self.wrapper}/, so that is read"] if self.wrapper else []
         if self.unnamed:
             named = plural(len(self.unnamed), "name")
             cure = "rename what is called so: convmv -f latin1 -t utf8 -r --notest"
-            notes.append(f"left out: {named} not in UTF-8 ({_first(self.unnamed)}); {cure}")
+            notes.append(f"left out: {named} not in UTF-8 ({some(self.unnamed, 3)}); {cure}")
         if self.pointers:
             files = plural(len(self.pointers), "Git LFS pointer")
-            notes.append(f"not images yet: {files} ({_first(self.pointers)}); git lfs pull fetches the images")
+            notes.append(f"not images yet: {files} ({some(self.pointers, 3)}); git lfs pull fetches the images")
         if self.astray:
             notes.append(f"not followed: {plural(len(self.astray), 'link')} (the first: {self.astray[0]})")
         if self.masks:
-            notes.append(f"left out: {plural(len(self.masks), 'mask')} ({_first(self.masks)})")
+            notes.append(f"left out: {plural(len(self.masks), 'mask')} ({some(self.masks, 3)})")
         if self.others:
             kinds = sorted(self.others.items(), key=lambda kind: (-kind[1], kind[0]))
             said = [f"{count:,} {name or 'without an ending'}{_reader(name)}" for name, count in kinds]
@@ -71,13 +92,20 @@ class Inventory:
         return notes
 
 
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + ", …" * (len(names) > 3)
-
-
 def _reader(ending: str) -> str:
     package = next((package for package, endings in PACKAGES.items() if ending in endings.split()), "")
     return f" ({package} reads them; save them as PNG)" if package else ""
+
+
+def name_of(path: str) -> str:
+    """The file name of a path with `/`."""
+    return path.rpartition("/")[2]
+
+
+def _key(path: str) -> str:
+    name = name_of(path)
+    key = path.removesuffix(name) + stem(name)
+    return (key if key.isascii() else unicodedata.normalize("NFC", key)).casefold()
 
 
 def plain(name: str) -> str:

@@ -7,10 +7,11 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from labkit.data.images import is_image
@@ -260,6 +261,17 @@ def _json_row(path: Path, line: int, text: str) -> dict:
 
 def _open_quote(path: Path, line: int) -> DataError:
     return DataError(f'{path}, row {line}: a quote (") is opened there and not closed; close or remove it')
+
+
+def first(mask: np.ndarray | pd.Series) -> int | None:
+    """The position of the first true value."""
+    return int(np.asarray(mask, bool).argmax()) if mask.any() else None
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first names, for a message; those of a set by the alphabet."""
+    shown = sorted(names) if isinstance(names, (set, dict)) else list(names)
+    return ", ".join(shown[:most]) + ", …" * (len(shown) > most)
 
 
 def place(rows: pd.DataFrame, position: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from labkit.data.readers.inventory import IMAGE_FOLDER, MASK_FOLDER, Folder, plain
-from labkit.data.readers.label_files import DataError
+from labkit.data.readers.label_files import DataError, some
 from labkit.data.readers.tables import SPLITS
 
 PART_WORD = re.compile(rf"({'|'.join(sorted(SPLITS, key=len, reverse=True))})(set|data|images)?")
@@ -187,9 +187,3 @@ def _refuse_other_classes(root: Path, folders: set[Folder], label: int, levels: 
                 f"{root}: the classes may be the folders {some(below)} or, in them, {some(within)}; say which: "
                 f"{_set(below)} or {_set(within)}"
             )
-
-
-def some(names: Iterable[str]) -> str:
-    """The first names, for a message."""
-    shown = sorted(names)
-    return ", ".join(shown[:5]) + ", …" * (len(shown) > 5)
