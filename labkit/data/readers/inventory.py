@@ -4,7 +4,6 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +16,12 @@ from labkit.format import plural
 LISTS = (".csv", ".tsv", ".jsonl", ".xlsx", ".xls", ".ods", ".parquet")
 TABLES = (*LISTS, ".txt", ".json")  # in any case, at the top and one level down
 CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
-PACKAGES = {  # what reads the files of other endings
+READERS = {  # what reads the files of other endings
     **{"pydicom": ".dcm .ima", "nibabel": ".nii .nii.gz", "SimpleITK": ".mha .mhd .nrrd", "rawpy": ".dng .cr2 .nef"},
     **{"pillow-heif": ".heic .heif", "openslide-python": ".svs .ndpi .mrxs", "Pillow": ".jp2 .avif", "h5py": ".h5"},
     **{"scipy": ".mat", "numpy": ".npy"},
 }
+PACKAGES = {ending: package for package, endings in READERS.items() for ending in endings.split()}
 IMAGE_FOLDER = re.compile(r"(images?|imgs?|photos?|pictures?|pics?|jpe?gs?|pngs?|originals?|inputs?)")
 MASK_FOLDER = re.compile(r"(masks?|segmentations?|annotations?|ground ?truths?|gt|labels?|(1st|2nd) manual)")
 MASK_NAME = re.compile(
@@ -86,15 +86,11 @@ class Inventory:
             notes.append(f"left out: {plural(len(self.masks), 'mask')} ({some(self.masks, 3)})")
         if self.others:
             kinds = sorted(self.others.items(), key=lambda kind: (-kind[1], kind[0]))
-            said = [f"{count:,} {name or 'without an ending'}{_reader(name)}" for name, count in kinds]
+            packages = {name: f" ({package} reads them; save them as PNG)" for name, package in PACKAGES.items()}
+            said = [f"{count:,} {name or 'without an ending'}{packages.get(name, '')}" for name, count in kinds]
             files = plural(sum(self.others.values()), "file")
             notes.append(f"left out: {files} of other kinds: {', '.join(said)}")
         return notes
-
-
-def _reader(ending: str) -> str:
-    package = next((package for package, endings in PACKAGES.items() if ending in endings.split()), "")
-    return f" ({package} reads them; save them as PNG)" if package else ""
 
 
 def name_of(path: str) -> str:
@@ -133,9 +129,8 @@ def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:
     wrapper = _wrapper(named, [path for path in rest if endings[path] in LISTS])
     inside = f"{wrapper}/" if wrapper else ""
     near = [path for path in rest if path.startswith(inside) and path.count("/") <= inside.count("/") + 1]
-    tables = [
-        path for path in near if endings[path] in LISTS or (endings[path] in TABLES and _stands_alone(path, endings))
-    ]
+    images = {path.rpartition(".")[0] for path in named if endings[path]}  # a text of that name tells of one image only
+    tables = [p for p in near if endings[p] in LISTS or (endings[p] in TABLES and p.rpartition(".")[0] not in images)]
     left = set(rest) - set(tables)
     others = Counter(".dcm" if kinds.get(path) == DICOM else endings[path] for path in sorted(left))
     pointers = [path for path, kind in kinds.items() if kind == POINTER]
@@ -173,9 +168,7 @@ class _Walk:
                 continue
             if printable(path) != path:
                 self.unnamed.append(printable(path))
-            elif entry.is_file(follow_symlinks=False):
-                self.files[path] = entry.stat().st_size
-            elif problem := self._problem(entry, path):
+            elif not entry.is_file(follow_symlinks=False) and (problem := self._problem(entry, path)):
                 self.astray.append(problem)
             elif entry.is_file():
                 self.files[path] = entry.stat().st_size
@@ -185,15 +178,14 @@ class _Walk:
 
     def _problem(self, entry: os.DirEntry[str], path: str) -> DataError | None:
         """Why a link is not followed, or a file not opened."""
-        real, place = real_path(self.root / path) if entry.is_symlink() else None, self.root / path
-        if entry.is_symlink() and real is None:
+        place, link = self.root / path, entry.is_symlink()
+        real = real_path(place) if link else None
+        if link and real is None:
             return DataError(f"{place}: a link that leads in a circle; remove it")
         if is_image(entry.name) and not entry.is_file() and not entry.is_dir():  # a pipe would be waited for forever
-            what = "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
+            what = "a link that leads nowhere" if link else "neither a file nor a folder"
             return DataError(f"{place}: {what}; remove it, or put the image there")
-        if real is None:
-            return None
-        if real.is_relative_to(self.real[0]):
+        if real is None or real.is_relative_to(self.real[0]):
             return None
         if not self.follow_links:
             return leaves(path, entry.name, self.root)
@@ -208,11 +200,6 @@ def _ending(path: str) -> str:
     """`.png`, `.nii.gz`; empty for a name without one, as DICOM's 1.2.840.10008 is."""
     found = re.search(r"(\.nii(?=\.gz$))?\.(?=\w*[a-z])\w{1,12}$", path.rpartition("/")[2].lower())
     return found[0] if found else ""
-
-
-def _stands_alone(path: str, files: Collection[str]) -> bool:
-    """Whether no image has the name of a text: else it tells of that image only."""
-    return not any(f"{path.rpartition('.')[0]}{suffix}" in files for suffix in IMAGE_SUFFIXES)
 
 
 def _wrapper(images: list[str], lists: list[str]) -> str:
@@ -236,9 +223,7 @@ def _masks(images: list[str]) -> set[str]:
     of_masks = {name for name in folders if MASK_FOLDER.fullmatch(folders[name])}
     beside = {way[:at] for way in names for at, name in enumerate(way[:-1]) if name in of_images}
     masks: set[str] = set()
-    held: defaultdict[Folder, dict[str, bool]] = defaultdict(
-        dict
-    )  # folder -> path -> whether it is named like an image
+    held: defaultdict[Folder, dict[str, bool]] = defaultdict(dict)  # path -> whether it is named like an image
     for path, (*folder, name) in ways.items():
         base = MASK_NAME.sub("", name)
         if base != name and (*folder, base) in names:

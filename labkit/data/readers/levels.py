@@ -41,10 +41,8 @@ def telling(folders: Iterable[Folder]) -> dict[Folder, list[int]]:
         generic = IMAGE_FOLDER.fullmatch(plain(name)) or (above and plain(name) == plain(above[-1]))
         return bool(generic) and len(inside[above]) == 1 and above not in holding
 
-    return {
-        way: [at for at, name in enumerate(way) if not says_nothing(way[:at], name)] or [0][: len(way)]
-        for way in holding
-    }
+    said = {way: [at for at, name in enumerate(way) if not says_nothing(way[:at], name)] for way in holding}
+    return {way: positions or [0][: len(way)] for way, positions in said.items()}
 
 
 def _inside(folders: set[Folder]) -> dict[Folder, set[str]]:
@@ -87,29 +85,25 @@ def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None)
         raise DataError(f"{root}: {shown} are parts in parts; give the one to read as data folder")
     if "class" not in kinds:
         what = {"part": "parts of the data", "download": "numbered parts of a download", "person": "patients"}[kinds[0]]
-        raise DataError(
-            f"{root}: the folders {some(names[0])} look like {what}, and no folders of classes are in them; put each "
-            "class into a folder of its own, write labels.csv (path,label), or set class_names if these are the classes"
-        )
+        said = f"the folders {some(names[0])} look like {what}, and no folders of classes are in them"
+        cure = "put each class into a folder of its own, write labels.csv (path,label), or set class_names if these are"
+        raise DataError(f"{root}: {said}; {cure} the classes")
     label = kinds.index("class")
     names[label] = {folder[label] for folder in folders if len(folder) > label}
     if odd := {name for name in names[label] if _is_no_class(name)}:
         raise _two_readings(root, odd, names[label], names[label])
     if split and (loose := [folder for folder in folders if label < len(folder) <= split]):
-        raise DataError(
-            f"{root}: {some(names[split])} are parts, but images of {'/'.join(sorted(loose)[0])}/ lie in none; move "
-            f"them into one, or leave the parts unread: {_set(names[label])}"
-        )
+        said = f"{some(names[split])} are parts, but images of {'/'.join(sorted(loose)[0])}/ lie in none"
+        raise DataError(f"{root}: {said}; move them into one, or leave the parts unread: {_set(names[label])}")
     below = [at for at in range(label + 1, len(names)) if kinds[at] == "class"]
     _refuse_other_classes(root, {folder for folder in folders if len(folder) > label}, label, below)
     return Levels(label, split, _parts(names[split]) if split is not None else {}, kinds)
 
 
 def _two_readings(root: Path, odd: set[str], names: set[str], classes: set[str]) -> DataError:
-    return DataError(
-        f"{root}: the folders {some(odd)} may be parts of the data or masks or, as {some(names - odd) or 'no other'} "
-        f"beside them, classes; move one kind elsewhere, or say which are the classes: {_set(classes)}"
-    )
+    either = f"parts of the data or masks or, as {some(names - odd) or 'no other'} beside them, classes"
+    cure = f"move one kind elsewhere, or say which are the classes: {_set(classes)}"
+    return DataError(f"{root}: the folders {some(odd)} may be {either}; {cure}")
 
 
 def _set(classes: Iterable[str]) -> str:
@@ -122,15 +116,15 @@ def _kind(names: set[str]) -> str:
     """What the folders of one level are: part, mixed (some are, or a part and a class in one name), download …"""
     if parts := _parts(names):
         joined = len({_part_word(name)[1] for name in parts} - {""}) > 1
-        return "part" if len(parts) == len(names) and not joined else "mixed"
-    numbered = [re.fullmatch(r"(.*?) ?(\d+)", plain(name)) for name in names]
-    before = {found[1] if found else None for found in numbered}
-    words = set((next(iter(before)) or "").split())
-    if len(before) > 1 or None in before:
+        return "mixed" if len(parts) < len(names) or joined else "part"
+    numbered = [found for name in names if (found := re.fullmatch(r"(.*?) ?(\d+)", plain(name)))]
+    before = {found[1] for found in numbered}
+    if len(before) != 1 or len(numbered) < len(names):
         return "download" if all(set(plain(name).split()) <= DOWNLOAD for name in names) else "class"
+    words = set(before.pop().split())
     if words & DOWNLOAD:
         return "download"
-    numbers = sorted(int(found[2]) for found in numbered if found)
+    numbers = sorted(int(found[2]) for found in numbered)
     grades = words or numbers in (list(range(len(names))), list(range(1, len(names) + 1)))
     return "person" if words & PERSON or len(names) > FEW or not grades else "class"
 
@@ -165,13 +159,12 @@ def _refuse_copies(root: Path, folders: set[Folder]) -> None:
     inside = _inside(folders)
     for above, names in sorted(inside.items()):
         for name in sorted(names):
-            again = {other for other in inside.get((*above, name), set()) & (names - {name}) if not other.isdigit()}
-            if len(again) > 1 or (again and again == inside[(*above, name)]):
+            own = inside.get((*above, name), set())
+            again = {other for other in own & (names - {name}) if not other.isdigit()}
+            if len(again) > 1 or (again and again == own):
                 copy = "/".join((*above, name))
-                raise DataError(
-                    f"{root}: {copy}/ holds folders named like those beside it ({some(again)}), so it is a copy or no "
-                    f"class; move it elsewhere, or give {root / copy} as data folder"
-                )
+                said = f"{copy}/ holds folders named like those beside it ({some(again)}), so it is a copy or no class"
+                raise DataError(f"{root}: {said}; move it elsewhere, or give {root / copy} as data folder")
 
 
 def _refuse_other_classes(root: Path, folders: set[Folder], label: int, levels: list[int]) -> None:
@@ -183,7 +176,5 @@ def _refuse_other_classes(root: Path, folders: set[Folder], label: int, levels: 
         deep = [held for held in below.values() if "" not in held]  # of classes without an image above that level
         within = set().union(*deep)
         if deep and len(within) <= FEW and all(len(held) > 1 for held in deep):
-            raise DataError(
-                f"{root}: the classes may be the folders {some(below)} or, in them, {some(within)}; say which: "
-                f"{_set(below)} or {_set(within)}"
-            )
+            either = f"the classes may be the folders {some(below)} or, in them, {some(within)}"
+            raise DataError(f"{root}: {either}; say which: {_set(below)} or {_set(within)}")

@@ -11,7 +11,7 @@ import pandas as pd
 from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts_of
 from labkit.data.images import stem
 from labkit.data.readers.inventory import Inventory, take_inventory
-from labkit.data.readers.label_files import DataError, LabelFile, look_into
+from labkit.data.readers.label_files import DataError, LabelFile, first, look_into, some
 from labkit.data.readers.layouts import (
     COURSE_FILES,
     RELEASE_INDEX,
@@ -23,7 +23,7 @@ from labkit.data.readers.layouts import (
 )
 from labkit.data.readers.patients import one_spelling, unknown_groups, why_unknown
 from labkit.data.readers.tables import with_labels, without_repeats
-from labkit.data.readers.trees import array_file, array_files, class_tree, cnmc_tree, is_class_tree, is_cnmc
+from labkit.data.readers.trees import array_file, class_tree, cnmc_tree
 from labkit.params import DataParams
 
 COLUMNS = ["image_id", "path", "label", "group", "side", "split"]
@@ -75,7 +75,7 @@ def read(params: DataParams, root: Path | str, *, require_images: bool = True) -
     rows, repeats = without_repeats(rows)
     notes += [*mixed, *repeats]
     if require_images:
-        rows = _with_files(rows, listing, root, notes)
+        rows = _with_files(rows, listing, root)
     table = _image_table(rows, known, params, root, listing)
     notes += _unlike_the_release(table, known)
     reading = {name: reading.get(name, "") for name in ("layout", "labels", "groups", "split", "classes")}
@@ -88,9 +88,8 @@ def _detect(params: DataParams, root: Path) -> tuple[str, Listing, Path]:
     DataError lists what is there and what is understood, or what could be meant and the parameter that decides.
     """
     if not root.exists():
-        raise DataError(
-            f"{root}: there is no such folder; set the data folder of {params.dataset} to where its files are"
-        )
+        cure = f"set the data folder of {params.dataset} to where its files are"
+        raise DataError(f"{root}: there is no such folder; {cure}")
     if root.is_file():
         if root.suffix != ".npz":
             raise DataError(f"{root}: a file that is no .npz; give the folder that holds the data")
@@ -133,12 +132,12 @@ def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tup
             return layout, f"{names} has a path and a label column", listing
         if array := _array_file(stock, params.dataset):
             return ARRAYS, f"{array.name} holds train_images and train_labels", array_file(array)
-        if is_cnmc(stock):
-            return CNMC, "the files are named UID_<subject>_<image>_<cell>_<all|hem>", cnmc_tree(stock)
+        if cells := cnmc_tree(stock):
+            return CNMC, "the files are named UID_<subject>_<image>_<cell>_<all|hem>", cells
         refuse_unread(files, params)
     if stock.astray:  # of a label list only the listed images count, here all
         raise stock.astray[0]
-    if is_class_tree(stock):
+    if any("/" in path for path in stock.images):
         try:
             listing = class_tree(stock, params.class_names)
         except DataError as error:
@@ -150,39 +149,34 @@ def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tup
 
 def _array_file(stock: Inventory, dataset: str) -> Path | None:
     """The MedMNIST file of the folder; another `.npz` is none, unless there is nothing else."""
-    files = array_files(stock.root)
+    files = sorted(path for path in stock.root.glob("*.npz") if not path.name.startswith("."))
     if stock.images:
         files = [path for path in files if is_zipfile(path) and "train_labels.npy" in ZipFile(path).namelist()]
-    names = {path: path.stem.split("_")[0] for path in files}
-    named = [path for path in files if names[path] == dataset] or [path for path in files if names[path] in CATALOG]
+    of_set = {path: path.stem.split("_")[0] for path in files}
+    named = [path for path in files if of_set[path] == dataset] or [path for path in files if of_set[path] in CATALOG]
     said = "give the .npz file itself as data folder"
     if len(files) > 1 and len(named) != 1:
         raise DataError(f"{stock.root}: {', '.join(path.name for path in files)}; {said}")
     if files and stock.images:
-        also = f"{files[0].name} and {len(stock.images):,} image files"
-        raise DataError(f"{stock.root}: {also}; {said}, or set labels: . to take the folder names")
+        said += ", or set labels: . to take the folder names"
+        raise DataError(f"{stock.root}: {files[0].name} and {len(stock.images):,} image files; {said}")
     return (named or files or [None])[0]
 
 
 def _contents(root: Path) -> str:
-    names = sorted(path.name + ("/" if path.is_dir() else "") for path in root.iterdir())
-    return (", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")) or "nothing"
+    names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+    return ", ".join(names[:20]) + f" and {len(names) - 20:,} more" * (len(names) > 20) or "nothing"
 
 
-def _with_files(rows: pd.DataFrame, listing: Listing, root: Path, notes: list[str]) -> pd.DataFrame:
-    found = rows["found"].to_numpy(bool)
-    missing = rows.loc[~found]
-    if len(missing) == len(rows):
-        raise DataError(
-            f"{root}: none of the {len(rows):,} listed images is there (looked in {listing.looked}); "
-            f"the first is {rows['path'].iloc[0]}"
-        )
-    if len(missing):
-        first = ", ".join(path.rpartition("/")[2] for path in missing["path"].head(5))
-        notes.append(
-            f"{len(missing):,} of {len(rows):,} listed images have no file and were left out: {first}"
-            + ", …" * (len(missing) > 5)
-        )
+def _with_files(rows: pd.DataFrame, listing: Listing, root: Path) -> pd.DataFrame:
+    found, total = rows["found"].to_numpy(bool), len(rows)
+    missing = rows["path"].loc[~found].tolist()
+    if len(missing) == total:
+        none = f"none of the {total:,} listed images is there (looked in {listing.looked})"
+        raise DataError(f"{root}: {none}; the first is {missing[0]}")
+    if missing:
+        names = some([path.rpartition("/")[2] for path in missing])
+        listing.notes.append(f"{len(missing):,} of {total:,} listed images have no file and were left out: {names}")
     return rows.loc[found].reset_index(drop=True)
 
 
@@ -196,24 +190,20 @@ def _image_table(
     notes = listing.notes
     rows = rows.sort_values("image_id", ignore_index=True)
     table = pd.DataFrame({name: rows.get(name, pd.NA) for name in COLUMNS})
-    text = [name for name in COLUMNS if name != "label"]
-    table = table.astype(dict.fromkeys(text, "string") | {"label": "Int64"})
+    table = table.astype(dict.fromkeys(COLUMNS, "string") | {"label": "Int64"})
     unlabelled = table["label"].isna().to_numpy()
     lost = unlabelled & table["split"].isin(["train", "val", "test"]).to_numpy(bool)
     if lost.any():
         notes.append(f"{lost.sum():,} rows of {', '.join(table.loc[lost, 'split'].unique())} have no label")
     unsaid = unlabelled & table["split"].isna().to_numpy(bool)
-    if unsaid.any():
-        first = table["image_id"][int(unsaid.argmax())]
-        notes.append(
-            f"{unsaid.sum():,} images have no label (the first: {first}); they are predicted and not learnt from"
-        )
+    if (at := first(unsaid)) is not None:
+        said = f"images have no label (the first: {table['image_id'][at]}); they are predicted and not learnt from"
+        notes.append(f"{unsaid.sum():,} {said}")
     table.loc[unlabelled, "split"] = "unlabeled"
-    if "side" in rows:
-        written = table["side"].fillna("")
-        table["side"] = written.str.lower().map(SIDES).astype("string")
-        if odd := written[table["side"].isna() & (written != "")].tolist():
-            notes.append(f"{len(odd):,} sides are neither left nor right and were left out (the first: {odd[0]!r})")
+    written = table["side"].fillna("")
+    table["side"] = written.str.lower().map(SIDES).astype("string")
+    if odd := written[table["side"].isna() & (written != "")].tolist():
+        notes.append(f"{len(odd):,} sides are neither left nor right and were left out (the first: {odd[0]!r})")
     prefix = f"{root.resolve().as_posix()}/"
     paths = [path.removeprefix(prefix) for path in rows["path"].tolist()]
     if params.group_pattern or (known.group_pattern and "group" not in rows):
@@ -231,19 +221,19 @@ def _groups_by_name(
     table: pd.DataFrame, known: DatasetFacts, params: DataParams, paths: list[str], listing: Listing
 ) -> None:
     """Group and side from the pattern that the parameters give, else from the catalog's."""
-    text = params.group_pattern or known.group_pattern or ""
-    pattern = re.compile(text, re.IGNORECASE)
-    matches = [pattern.search(path if params.group_pattern else stem(path)) for path in paths]
+    asked = params.group_pattern
+    pattern = re.compile(asked or known.group_pattern or "", re.IGNORECASE)
+    matches = [pattern.search(path if asked else stem(path)) for path in paths]
     found = sum(map(bool, matches))
-    if params.group_pattern and not found:
-        raise DataError(f"group_pattern: {text!r} is in none of {len(paths):,} paths, such as {paths[0]}")
-    fold = str if params.group_pattern else str.upper  # C-NMC spells h3 and H3
+    if asked and not found:
+        raise DataError(f"group_pattern: {asked!r} is in none of {len(paths):,} paths, such as {paths[0]}")
+    fold = str if asked else str.upper  # C-NMC spells h3 and H3
     table["group"] = pd.array([fold(match["group"] or "") if match else None for match in matches], dtype="string")
     if "side" in pattern.groupindex and not any(table["side"].notna().tolist()):
         sides = [SIDES.get((match["side"] or "").lower()) if match else None for match in matches]
         table["side"] = pd.array(sides, dtype="string")
-    origin = "group_pattern" if params.group_pattern else "the file names, as the data set's own are formed:"
-    listing.reading["groups"] = f"{origin} {text} ({found:,} of {len(paths):,} paths)"
+    origin = "group_pattern" if asked else "the file names, as the data set's own are formed:"
+    listing.reading["groups"] = f"{origin} {pattern.pattern} ({found:,} of {len(paths):,} paths)"
 
 
 def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
@@ -274,15 +264,15 @@ def guess_dataset(params: DataParams, root: Path) -> str:
     by the release's index in or beside the folder. A data set whose labels do not fit is not taken.
     """
     layout, listing, base = _detect(params.model_copy(update={"dataset": CUSTOM}), Path(root).absolute())
-    indexed = any((folder / RELEASE_INDEX).is_file() for folder in (base, base.parent))
+    indexed = layout == BY_SPLIT and any((folder / RELEASE_INDEX).is_file() for folder in (base, base.parent))
     stems = [stem(path.partition("#")[0]) for path in listing.rows["path"].tolist()]
     for name, known in CATALOG.items():
         form = re.compile(known.group_pattern or rf"^{name}(_\d+)?\.npz$", re.IGNORECASE)
-        named = bool(stems) and np.mean([bool(form.search(one)) for one in stems]) >= ENOUGH
-        renamed = name == "leukemia" and indexed and layout == BY_SPLIT
-        held = _classes_held(listing, name) if named or renamed else 0
-        if held and (renamed or layout in (COURSE, KAGGLE, CNMC, ARRAYS) or held == len(known.classes)):
-            return name
+        renamed = name == "leukemia" and indexed
+        if renamed or (stems and np.mean([bool(form.search(one)) for one in stems]) >= ENOUGH):
+            held = _classes_held(listing, name)
+            if held and (renamed or layout in (COURSE, KAGGLE, CNMC, ARRAYS) or held == len(known.classes)):
+                return name
     return CUSTOM
 
 

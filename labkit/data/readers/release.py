@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labkit.data.readers.label_files import DataError
+from labkit.data.readers.label_files import DataError, first
 from labkit.data.readers.layouts import RELEASE_INDEX
 from labkit.data.readers.patients import unknown_groups
 from labkit.data.readers.read import ImageData
@@ -32,8 +32,7 @@ def with_release_index(images: ImageData, hashes: pd.Series) -> ImageData:
     index = _read(path, images.facts.classes)
     before, table = images.table, images.table.copy()
     sha = before["image_id"].map(hashes.to_dict().get)
-    label_of = dict(zip(index["sha256"], index["label"], strict=True))
-    label = pd.Series(sha.map(label_of.get), dtype="Int64")
+    label = pd.Series(sha.map(dict(zip(index["sha256"], index["label"], strict=True)).get), dtype="Int64")
     unlabelled = before["label"].isna().to_numpy(bool)
     found = unlabelled & label.notna().to_numpy(bool)
     table["group"] = before["group"].fillna(_subjects(before["image_id"].tolist(), sha.tolist(), index))
@@ -42,8 +41,8 @@ def with_release_index(images: ImageData, hashes: pd.Series) -> ImageData:
     table.loc[found, "split"] = "test" if own_split else pd.NA
 
     notes = [note for note in images.notes if not note.startswith(f"{images.facts.group_name}s unknown")]
-    notes += _in_words(before, table, label, found)
-    return replace(images, table=table, notes=notes + unknown_groups(table, images.facts))
+    notes += [*_in_words(before, table, label, found), *unknown_groups(table, images.facts)]
+    return replace(images, table=table, notes=notes)
 
 
 def _read(path: Path, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -55,12 +54,9 @@ def _read(path: Path, classes: tuple[str, ...]) -> pd.DataFrame:
     index["subject"] = index["subject"].str.strip().str.upper()
     index["sha256"] = index["sha256"].str.strip().str.lower()
     names = index["label"].str.strip().str.upper()
-    wrong = ~names.isin(classes).to_numpy(bool)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise DataError(
-            f"{path}, row {row + 2}: label {index['label'][row]!r} is not one of {', '.join(classes).lower()}"
-        )
+    if (row := first(~names.isin(classes))) is not None:
+        allowed = ", ".join(classes).lower()
+        raise DataError(f"{path}, row {row + 2}: label {index['label'][row]!r} is not one of {allowed}")
     index["label"] = names.map({name: number for number, name in enumerate(classes)})
     return index
 
@@ -92,17 +88,13 @@ def _in_words(before: pd.DataFrame, table: pd.DataFrame, label: pd.Series, found
     named = int(np.count_nonzero(before["group"].isna() & table["group"].notna()))
     notes = [f"{RELEASE_INDEX} lists {label.notna().sum():,} of {len(table):,} images, by the SHA-256 of the files"]
     if named:
-        notes[0] += (
-            f"; from there the subject of {named:,} images is known, so a split can go by subject, and whether one "
-            "subject's images are on both sides of a split can be checked"
-        )
+        checked = "a split can go by subject, and whether one subject's images are on both sides of a split can be checked"
+        notes[0] += f"; from there the subject of {named:,} images is known, so {checked}"
     if found.any():
-        notes.append(
-            f"{found.sum():,} images have no label in their list but one in {RELEASE_INDEX}: the course's hidden test "
-            "set is not hidden, and serves as the test part with these labels"
-        )
+        test = "the course's hidden test set is not hidden, and serves as the test part with these labels"
+        notes.append(f"{found.sum():,} images have no label in their list but one in {RELEASE_INDEX}: {test}")
     against = (label != table["label"]).fillna(False).to_numpy(bool)
-    if against.any():
-        first = table["image_id"].tolist()[int(against.argmax())]
-        notes.append(f"{against.sum():,} labels differ from {RELEASE_INDEX} and are kept as given (the first: {first})")
+    if (at := first(against)) is not None:
+        kept = f"and are kept as given (the first: {table['image_id'].iloc[at]})"
+        notes.append(f"{against.sum():,} labels differ from {RELEASE_INDEX} {kept}")
     return notes

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.catalog import DatasetFacts, facts
-from labkit.data.readers.label_files import SPLITS, DataError, LabelFile, place, plain_heading
+from labkit.data.readers.label_files import SPLITS, DataError, LabelFile, first, place, plain_heading
 from labkit.params import DataParams
 
 NO_LABEL = {"nan", "<na>", "nat", "n/a", "na", "#n/a", "none", "null", "?", "-", "--", "unknown", "-1", "-1.0"}
@@ -32,8 +32,8 @@ def with_labels(
     codes, texts = pd.factorize(rows["label"].fillna(""))
     texts, notes = [str(text) for text in texts], []
     sizes = dict(zip(texts, np.bincount(codes).tolist(), strict=True))
-    first = dict(zip(texts, np.unique(codes, return_index=True)[1].tolist(), strict=True))
-    where = {text: place(rows, at) for text, at in first.items()}
+    firsts = np.unique(codes, return_index=True)[1].tolist()
+    where = {text: place(rows, at) for text, at in zip(texts, firsts, strict=True)}
     classes, why = known.classes, "as class_names has them" if params.class_names else "as the catalog has them"
     if not classes:
         _refuse_no_classes(sizes, where)
@@ -43,8 +43,8 @@ def with_labels(
     if params.positive_class:
         chosen = [name for name in classes if plain(name) == plain(params.positive_class)]
         if len(classes) != 2 or not chosen:
-            shown = ", ".join(classes)
-            raise DataError(f"positive_class: {params.positive_class!r} is not one of two classes: {shown}")
+            said = f"{params.positive_class!r} is not one of two classes: {', '.join(classes)}"
+            raise DataError(f"positive_class: {said}")
         classes, why = (*(name for name in classes if name not in chosen), *chosen), "as positive_class says"
     names = {plain(name): number for number, name in enumerate(order)}
     names |= {alias: names[plain(name)] for alias, name in known.aliases.items() if plain(name) in names}
@@ -67,22 +67,18 @@ def with_labels(
 def _refuse_no_classes(sizes: dict[str, int], where: dict[str, str]) -> None:
     """DataError for values of a label file that are no class: placeholders, and several labels in one."""
     listed = sorted(text for text in sizes if text and ", row " in where[text])
-    for text in listed:
-        if text.lower() in NO_LABEL:
-            raise DataError(
-                f"{where[text]}: label {text!r} is how programs write a missing value; "
-                "leave it empty where there is no label, or name all classes in class_names"
-            )
+    if missing := [text for text in listed if text.lower() in NO_LABEL]:
+        cure = "leave it empty where there is no label, or name all classes in class_names"
+        said = f"label {missing[0]!r} is how programs write a missing value"
+        raise DataError(f"{where[missing[0]]}: {said}; {cure}")
     alone = set(map(plain, sizes))
     for text, joint in ((text, joint) for joint in JOINTS for text in listed if joint in text):
         parts = [plain(part) for part in text.split(joint)]
         if all(parts) and (joint == "|" or alone.issuperset(parts)):
             count = sum(size for other, size in sizes.items() if joint in other)
-            raise DataError(
-                f"{where[text]}: label {text!r} names several classes, as {count:,} rows do; labkit learns one label "
-                "per image: leave one, set label_column to a column of one finding, or name the combinations in "
-                "class_names"
-            )
+            said = f"label {text!r} names several classes, as {count:,} rows do; labkit learns one label per image"
+            cure = "leave one, set label_column to a column of one finding, or name the combinations in class_names"
+            raise DataError(f"{where[text]}: {said}: {cure}")
 
 
 def _classes(sizes: dict[str, int], notes: list[str], where: dict[str, str]) -> tuple[tuple[str, ...], str]:
@@ -90,16 +86,16 @@ def _classes(sizes: dict[str, int], notes: list[str], where: dict[str, str]) -> 
     whole = {text: number for text in sizes if (number := _whole(text)) is not None}
     words = [text for text in sizes if text not in whole]
     if whole and words:
-        shown = f"{', '.join(sorted(whole)[:5])}) and words ({words[0]!r} in {where[words[0]]})"
-        notes.append(f"labels are numbers ({shown}; each is taken for a class of its own")
+        of_words = f"{words[0]!r} in {where[words[0]]}"
+        shown = ", ".join(sorted(whole)[:5])
+        notes.append(f"labels are numbers ({shown}) and words ({of_words}); each is taken for a class of its own")
     if not words:
         return tuple(map(str, sorted(set(whole.values())))), "by number"
     spellings: dict[str, list[str]] = {}
     for text in sorted(sizes, key=lambda text: (-sizes[text], text)):
         spellings.setdefault(plain(text), []).append(text)
-    for first, *others in spellings.values():
-        if others:
-            notes.append(f"{', '.join(others)} and {first} are taken for one class, {first}")
+    several = [found for found in spellings.values() if len(found) > 1]
+    notes += [f"{', '.join(found[1:])} and {found[0]} are taken for one class, {found[0]}" for found in several]
     classes = sorted((found[0] for found in spellings.values()), key=_natural)
     healthy = [name for name in classes if HEALTHY.search(plain(name)) and not ILL.search(plain(name))]
     if len(healthy) == 1 and not re.match(r"\d", classes[0]):
@@ -141,13 +137,9 @@ def split_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listin
         words = IS_VALID if plain_heading(heading) == "isvalid" else SPLITS
         codes, texts = pd.factorize(rows[position].str.lower())
         texts = [str(text) for text in texts]
-        wrong = [text for text in texts if text and text not in words]
-        if (
-            wrong
-            and len(wrong) == len([*filter(None, texts)])
-            and not params.split_column
-            and heading.lower() != "split"
-        ):
+        said = [text for text in texts if text]
+        wrong = [text for text in said if text not in words]
+        if wrong == said and said and not params.split_column and heading.lower() != "split":
             shown = ", ".join(sorted(wrong)[:5])
             listing.notes.append(f"{where} holds {shown}, not train, val and test, and was not used")
             continue
@@ -156,9 +148,8 @@ def split_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listin
             raise DataError(f"{at}: split {wrong[0]!r} is not one of {', '.join(sorted(words))}")
         given = pd.Series(pd.array([words.get(text, pd.NA) for text in texts], dtype="string").take(codes), rows.index)
         labelled = (rows[file.roles["label"][0]] != "").to_numpy() if "label" in file.roles else False
-        partly = given.isna().to_numpy(bool) & labelled
-        if partly.any() and given.notna().any():
-            raise DataError(f"{place(rows, int(partly.argmax()))}: no split, though other rows have one; fill it in")
+        if given.notna().any() and (at := first(given.isna().to_numpy(bool) & labelled)) is not None:
+            raise DataError(f"{place(rows, at)}: no split, though other rows have one; fill it in")
         rows["split"] = given.astype(object).where(given.notna(), None)
         listing.reading["split"] = where
         return position
@@ -183,15 +174,12 @@ def without_repeats(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         raise DataError(f"image {clashes[0]!r} has different labels ({listed}); keep the right row{more}")
     # the first row of the highest rank stays
     ranks = {"train": 1, "val": 2, "test": 3}
-    both = zip(again["split"], again["label"].notna(), strict=True)
-    rank = [ranks.get(split, 0) if labelled else -1 for split, labelled in both]
-    keep = pd.Series(rank, index=again.index).groupby(again["image_id"], sort=False).idxmax()
+    rank = again["split"].map(ranks).fillna(0).where(again["label"].notna().astype(bool), -1)
+    keep = rank.groupby(again["image_id"], sort=False).idxmax()
     dropped = again.index.difference(pd.Index(keep))
-    first = again["image_id"].iloc[0]
-    notes = [f"{len(dropped):,} rows repeat an image with the same label and were dropped (the first: {first})"]
+    said = f"rows repeat an image with the same label and were dropped (the first: {again['image_id'].iloc[0]})"
+    notes = [f"{len(dropped):,} {said}"]
     if several := kinds.index[kinds["split"] > 1].tolist():
-        notes.append(
-            f"{len(several):,} images are listed in more than one split and stay in the last of train, val, test "
-            f"(the first: {several[0]})"
-        )
+        said = "images are listed in more than one split and stay in the last of train, val, test"
+        notes.append(f"{len(several):,} {said} (the first: {several[0]})")
     return rows.drop(index=dropped).reset_index(drop=True), notes

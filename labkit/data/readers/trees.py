@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.images import DAMAGED_ARRAY, is_image, stem
-from labkit.data.readers.inventory import Folder, Inventory
+from labkit.data.readers.inventory import Folder, Inventory, name_of
 from labkit.data.readers.label_files import DataError, some
 from labkit.data.readers.layouts import Listing
 from labkit.data.readers.levels import Levels, find_levels, telling
@@ -19,47 +19,31 @@ CNMC_NAME = re.compile(r"UID_H?\d+_\d+_\d+_(all|hem)\.(bmp|png|jpe?g)", re.IGNOR
 
 def _listing(found: Inventory, paths: list[str], labels: list[str], splits: list[str | None]) -> Listing:
     prefix = found.root.resolve().as_posix() + "/"
-    ids = [path.rpartition(".")[0] if is_image(path.rpartition("/")[2]) else path for path in paths]
+    ids = [path.rpartition(".")[0] if is_image(name_of(path)) else path for path in paths]
     ids = paths if len(set(ids)) < len(ids) else ids  # a/x.jpg beside a/x.png
     rows = pd.DataFrame({"image_id": ids, "path": [prefix + path for path in paths], "label": labels}, dtype=object)
     return Listing(rows.assign(split=splits, found=True, file=paths, line=0), str(found.root), found.notes())
 
 
-def is_cnmc(found: Inventory) -> bool:
-    """Whether C-NMC's file names lie in the folder or under it."""
-    return any(CNMC_NAME.fullmatch(path.rpartition("/")[2]) for path in found.images)
-
-
-def cnmc_tree(found: Inventory) -> Listing:
-    """C-NMC 2019: `fold_0/all/UID_….bmp`, `fold_0/fold_0/hem/…` or the files alone; no split.
+def cnmc_tree(found: Inventory) -> Listing | None:
+    """C-NMC 2019: `fold_0/all/UID_….bmp`, `fold_0/fold_0/hem/…` or the files alone; no split. None without such files.
 
     The label is the folder's (`all`, `hem`) or, without one, the name's. DataError where the two disagree.
     """
-    paths, labels, other = [], [], 0
-    for path in found.images:
-        match = CNMC_NAME.fullmatch(path.rpartition("/")[2])
-        if not match:
-            other += 1
-            continue
-        folder = next((part for part in reversed(path.lower().split("/")[:-1]) if part in ("all", "hem")), None)
-        if folder and folder != match[1].lower():
-            raise DataError(f"{found.root / path}: the folder says {folder}, the name {match[1]}; one of them is wrong")
-        paths.append(path)
-        labels.append(match[1])
-    listing = _listing(found, paths, labels, [None] * len(paths))
-    listing.rows["image_id"] = [stem(path) for path in paths]
-    if other:
+    labels = {path: match[1] for path in found.images if (match := CNMC_NAME.fullmatch(name_of(path)))}
+    if not labels:
+        return None
+    for path, label in labels.items():
+        folders = [part for part in path.lower().split("/")[:-1] if part in ("all", "hem")]
+        if folders and folders[-1] != label.lower():
+            said = f"the folder says {folders[-1]}, the name {label}; one of them is wrong"
+            raise DataError(f"{found.root / path}: {said}")
+    listing = _listing(found, [*labels], [*labels.values()], [None] * len(labels))
+    listing.rows["image_id"] = [stem(path) for path in labels]
+    if other := len(found.images) - len(labels):
         listing.notes.append(f"{other:,} images are not named UID_<subject>_<image>_<cell>_<all|hem> and were left out")
-    listing.reading |= {
-        "labels": "file names end in _all or _hem",
-        "split": "none: C-NMC's folds are not used",
-    }
+    listing.reading |= {"labels": "file names end in _all or _hem", "split": "none: C-NMC's folds are not used"}
     return listing
-
-
-def is_class_tree(found: Inventory) -> bool:
-    """Whether the folder has sub-folders with images in them, which then are classes or parts."""
-    return any("/" in path for path in found.images)
 
 
 def class_tree(found: Inventory, class_names: list[str] | None = None) -> Listing:
@@ -72,18 +56,16 @@ def class_tree(found: Inventory, class_names: list[str] | None = None) -> Listin
     told = telling(folders)
     ways = {folder: tuple(folder[at] for at in positions) for folder, positions in told.items()}
     levels = find_levels(found.root, {way for way in ways.values() if way}, class_names)
-    paths, labels, splits, outside = [], [], [], []
+    rows, outside = [], []
     for path, folder in zip(found.images, folders, strict=True):
         way = ways[folder]
         part = way[levels.split] if levels.split is not None and len(way) > levels.split else ""
         label = way[levels.label] if len(way) > levels.label else ""
         if part not in levels.parts if levels.split == 0 else not label:
             outside.append("/".join(folder))
-            continue
-        paths.append(path)
-        labels.append(label)
-        splits.append(levels.parts.get(part))
-    listing = _listing(found, paths, labels, splits)
+        else:
+            rows.append((path, label, levels.parts.get(part)))
+    listing = _listing(found, *([row[at] for row in rows] for at in range(3)))
     if outside:
         where = "a train, val or test folder" if levels.split == 0 else "a class folder"
         within = f" (in {some(set(outside) - {''})})" if any(outside) else ""
@@ -121,26 +103,14 @@ def _reading(
     return reading
 
 
-def array_files(root: Path) -> list[Path]:
-    """The `.npz` files that `root` is or holds."""
-    if root.is_file():
-        return [root] if root.suffix == ".npz" else []
-    return sorted(path for path in root.glob("*.npz") if not path.name.startswith("."))
-
-
 def array_file(path: Path) -> Listing:
     """MedMNIST's `.npz`: `train_images` (n, h, w[, 3]) uint8 and `train_labels` (n, 1), the same for val and test."""
-    file = path.resolve()
     parts = []
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             for split in ("train", "val", "test"):
                 if f"{split}_labels" in arrays:
-                    labels = arrays[f"{split}_labels"]
-                    shape, kind = _header_of(file, f"{split}_images")
-                    if kind != np.uint8:
-                        raise DataError(f"{path}: {split}_images are {kind}, not uint8; save them as 0 to 255")
-                    parts.append(_array_rows(file, split, shape, labels))
+                    parts.append(_array_rows(path.resolve(), split, arrays[f"{split}_labels"]))
     except DataError:
         raise
     except (OSError, *DAMAGED_ARRAY) as error:
@@ -151,25 +121,20 @@ def array_file(path: Path) -> Listing:
     return Listing(pd.concat(parts, ignore_index=True), str(path), reading=reading)
 
 
-def _array_rows(file: Path, split: str, shape: tuple[int, ...], labels: np.ndarray) -> pd.DataFrame:
+def _array_rows(file: Path, split: str, labels: np.ndarray) -> pd.DataFrame:
+    shape, kind = _header_of(file, f"{split}_images")
+    if kind != np.uint8:
+        raise DataError(f"{file}: {split}_images are {kind}, not uint8; save them as 0 to 255")
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
         raise DataError(f"{file}: {split}_images has the shape {shape}; images are (n, h, w) or (n, h, w, 3)")
     if labels.ndim == 0 or labels.size != len(labels):
         raise DataError(f"{file}: {split}_labels has the shape {labels.shape}; one label an image is understood")
     if len(labels) != shape[0]:
         raise DataError(f"{file}: {shape[0]:,} {split}_images and {len(labels):,} {split}_labels")
-    numbers = range(len(labels))
-    return pd.DataFrame(
-        {
-            "image_id": [f"{split}/{number}" for number in numbers],
-            "path": [f"{file.as_posix()}#{split}/{number}" for number in numbers],
-            "label": [str(label) for label in labels.ravel().tolist()],
-            "split": split,
-            "found": True,
-            "file": f"{file.name}#{split}_labels",
-            "line": range(1, len(labels) + 1),
-        }
-    )
+    ids = [f"{split}/{number}" for number in range(len(labels))]
+    rows = pd.DataFrame({"image_id": ids, "path": [f"{file.as_posix()}#{one}" for one in ids]})
+    rows["label"] = [str(label) for label in labels.ravel().tolist()]
+    return rows.assign(split=split, found=True, file=f"{file.name}#{split}_labels", line=range(1, len(labels) + 1))
 
 
 def _header_of(file: Path, member: str) -> tuple[tuple[int, ...], np.dtype]:
