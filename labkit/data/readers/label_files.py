@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,9 +50,7 @@ def plain_heading(text: str) -> str:
     return re.sub(r"[\W_]+", "", text.casefold())
 
 
-RANKS = {
-    role: {plain_heading(name): rank for rank, name in enumerate(names.split(", "))} for role, names in HEADINGS.items()
-}
+RANKS = {role: [plain_heading(name) for name in names.split(", ")] for role, names in HEADINGS.items()}
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,6 @@ class LabelFile:
         return all(plain_heading(self.heading[position]) in WEAK for position in self.roles.get("path", []))
 
     @property
-    def lists_images(self) -> bool:
-        """Whether it names images alone, as a list to hand predictions in for does."""
-        return not self.unread and "path" in self.roles and "label" not in self.roles
-
-    @property
     def why_not(self) -> str:
         """Why it is not read where another file is, or folder names are."""
         missing = " and ".join(role for role in ("path", "label") if role not in self.roles)
@@ -96,10 +90,6 @@ class LabelFile:
     def part(self) -> str | None:
         """The split that its name or folder says."""
         return part_of(self.name)
-
-    def column(self, role: str) -> str:
-        """The heading of the surest column of that role."""
-        return self.heading[self.roles[role][0]]
 
 
 def part_of(name: str) -> str | None:
@@ -120,20 +110,15 @@ def look_into(root: Path, name: str, params: DataParams) -> LabelFile:
         return LabelFile(path, name, [], "", {}, str(error).removeprefix(f"{path}: ").removeprefix(f"{path}, "))
     plain = [plain_heading(text) for text in heading]
     roles = {}
-    for role, ranks in RANKS.items():
+    for role, names in RANKS.items():
         asked = getattr(params, f"{role}_column", None)
-        if asked is not None:
-            ranks = {plain_heading(asked): 0}
-        places = sorted((ranks[text], position) for position, text in enumerate(plain) if text in ranks)
-        if places:
-            roles[role] = [position for _, position in places]
-    unread = ""
-    outputs = [text for text in plain if re.fullmatch(r"logit\d+|score|probability.*|p\d", text)]
-    if name != params.labels and (
-        PREDICTED.search(path.stem) or (outputs and "prediction" in plain) or "logit0" in plain
-    ):
-        unread = f"it holds predictions or a form for them, not labels (labels: {name} reads it)"
-    return LabelFile(path, name, heading, separator, roles, unread)
+        names = names if asked is None else [plain_heading(asked)]
+        if places := [position for position, text in enumerate(plain) if text in names]:
+            roles[role] = sorted(places, key=lambda position: names.index(plain[position]))
+    outputs = any(re.fullmatch(r"logit\d+|score|probability.*|p\d", text) for text in plain)
+    predicted = PREDICTED.search(path.stem) or (outputs and "prediction" in plain) or "logit0" in plain
+    unread = f"it holds predictions or a form for them, not labels (labels: {name} reads it)" if predicted else ""
+    return LabelFile(path, name, heading, separator, roles, "" if name == params.labels else unread)
 
 
 def readable(path: Path) -> Path:
@@ -150,17 +135,14 @@ def read_text(path: Path) -> str:
     raw = readable(path).read_bytes()
     if raw[:4] == b"PK\3\4":
         raise DataError(f"{path}: an Excel workbook or another archive, not a CSV file; save it as CSV (UTF-8)")
-    encoding = "utf-8-sig"
-    if raw[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
-        encoding = "utf-32"
-    elif raw[:2] in (b"\xff\xfe", b"\xfe\xff"):  # PowerShell writes UTF-16
-        encoding = "utf-16"
+    marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    encoding = next((encoding for mark, encoding in marks.items() if raw.startswith(mark)), "utf-8-sig")  # PowerShell's
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
         row = raw.count(b"\n", 0, error.start) + 1
-        said = f"{path}, row {row}: not a text in UTF-8 (byte {error.start}); save the file as UTF-8"
-        raise DataError(said) from None
+        what = f"not a text in UTF-8 (byte {error.start})"
+        raise DataError(f"{path}, row {row}: {what}; save the file as UTF-8") from None
     text = re.sub(r"\r+\n?", "\n", text) if "\r" in text else text
     if "\0" in text:  # UTF-16 without a byte-order mark, or a file whose end was never written to the disk
         row = text.count("\n", 0, text.index("\0")) + 1
@@ -179,9 +161,8 @@ def read_column(path: Path) -> pd.Series:
     for row, value in enumerate(values, 1):
         if "," in value or ";" in value:
             raise DataError(f"{path}, row {row}: {value!r} has more than the one column expected; remove the others")
-    column = pd.Series(values, index=pd.RangeIndex(1, len(values) + 1), dtype=object)
-    headed = bool(values) and any(plain_heading(values[0]) in RANKS[role] for role in ("path", "label"))
-    return column.iloc[1:] if headed else column
+    column = pd.Series(values, index=range(1, len(values) + 1), dtype=object)
+    return column.iloc[1:] if values and plain_heading(values[0]) in (*RANKS["path"], *RANKS["label"]) else column
 
 
 def read_heading(path: Path) -> tuple[list[str], str]:
@@ -218,9 +199,8 @@ def read_rows(file: LabelFile) -> pd.DataFrame:
         row += [""] * (width - len(row))
         for position, role in known.items():
             if "\n" in row[position]:  # a quote that is opened by mistake swallows rows up to the next one
-                raise DataError(
-                    f'{file.name}, row {line}: a line break in the {role}; a quote (") is missing or too many'
-                )
+                said = f'a line break in the {role}; a quote (") is missing or too many'
+                raise DataError(f"{file.name}, row {line}: {said}")
         if any(row[position] for position in known):
             kept.append(row)
             lines.append(line)
@@ -263,9 +243,10 @@ def _open_quote(path: Path, line: int) -> DataError:
     return DataError(f'{path}, row {line}: a quote (") is opened there and not closed; close or remove it')
 
 
-def first(mask: np.ndarray | pd.Series) -> int | None:
+def first(mask: Any) -> int | None:
     """The position of the first true value."""
-    return int(np.asarray(mask, bool).argmax()) if mask.any() else None
+    mask = np.asarray(mask, bool)
+    return int(mask.argmax()) if mask.any() else None
 
 
 def some(names: Iterable[str], most: int = 5) -> str:

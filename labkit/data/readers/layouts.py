@@ -78,7 +78,7 @@ def label_files(files: list[LabelFile], stock: Inventory) -> list[LabelFile]:
         plainly = [file for file in rivals if file.path.stem.lower() in ("labels", *PARTS, "valid", "validation")]
         best = rivals if len(rivals) == 1 else plainly
         if len(best) != 1:
-            both = f"{', '.join(file.name for file in rivals)} have path and label columns"
+            both = f"{', '.join(file.name for file in rivals)} all have path and label columns"
             raise DataError(
                 f"{stock.root}: {both}; call the right one labels.csv, or name it: labels: {rivals[0].name}"
             )
@@ -104,7 +104,8 @@ def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory,
             rows["split"] = rows["split"].fillna(file.part) if "split" in rows else file.part
         found.append(rows)
     rows = pd.concat(found, ignore_index=True)
-    said, label, image = ", ".join(file.name for file in files), files[0].column("label"), files[0].column("path")
+    said = ", ".join(file.name for file in files)
+    label, image = (files[0].heading[files[0].roles[role][0]] for role in ("label", "path"))
     listing.reading["labels"] = f"column {label} of {said}; column {image} names the image"
     if by_part:
         listing.reading.setdefault("split", f"by the names of {', '.join(file.name for file in [*files, *lists])}")

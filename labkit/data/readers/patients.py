@@ -28,24 +28,22 @@ def group_column(file: LabelFile, rows: pd.DataFrame, listing: Any) -> int | Non
     """The column that tells the group, if any. Of several that group the images differently it is the patient's, where
     each group of the others lies within one patient; else DataError."""
     places = file.roles.get("group", [])
-    told = [at for at in places if len({_spelt(text) for text in rows[at]} - MISSING)]
+    keys = {at: rows[at].map(_spelt) for at in places}
+    told = [at for at in places if set(keys[at]) - MISSING]
     if not told:
         return places[0] if places else None
-    keys = {at: rows[at].map(_spelt) for at in told}
-    first = told[0]
+    one = file.heading[told[0]]
     for other in told[1:]:
-        pairs = pd.DataFrame({"one": keys[first], "two": keys[other]}).drop_duplicates()
+        pairs = pd.DataFrame({"one": keys[told[0]], "two": keys[other]}).drop_duplicates()
         finer = not pairs["two"].duplicated().any()  # each of the others is of one patient
-        if pairs["one"].duplicated().any() and not (finer and plain_heading(file.heading[first]) in PATIENTS):
-            one, two = file.heading[first], file.heading[other]
-            raise DataError(
-                f"{file.name}: columns {one} and {two} group the images differently, and either may be the patient's; "
-                f"set group_column: {one} or {two}"
-            )
-    said = listing.reading.setdefault("groups", f"column {file.heading[first]} of {file.name}")
+        if pairs["one"].duplicated().any() and not (finer and plain_heading(one) in PATIENTS):
+            both = f"columns {one} and {(two := file.heading[other])} group the images differently"
+            cure = f"set group_column: {one} or {two}"
+            raise DataError(f"{file.name}: {both}, and either may be the patient's; {cure}")
+    said = listing.reading.setdefault("groups", f"column {one} of {file.name}")
     if file.name not in said:
-        listing.reading["groups"] = f"{said}, {file.heading[first]} of {file.name}"
-    return first
+        listing.reading["groups"] = f"{said}, {one} of {file.name}"
+    return told[0]
 
 
 def _spelt(text: object) -> str:
@@ -66,45 +64,33 @@ def one_spelling(ids: list[Any], group: str, notes: list[str]) -> list[str | Non
         keys = {one: key.lstrip("0") or "0" if key in known else key for one, key in keys.items()}
     if len(keys) == 1 and set(keys.values()) <= {"0", "-1"}:
         keys = dict.fromkeys(keys, "")
-    spellings: dict[str, list[str]] = {}
-    for one in sorted(counts):
-        spellings.setdefault(keys[one], []).append(one)
-    if empty := [one for one in counts if one and (keys[one] in MISSING)]:
-        shown = ", ".join(repr(one) for one in sorted(empty))
-        total = sum(counts[one] for one in empty)
-        notes.append(f"{total:,} images have {shown} for a {group}: a placeholder, so their {group} is unknown")
-    kept = {key: ones for key, ones in spellings.items() if key not in MISSING}
+    kept: dict[str, list[str]] = {}
+    for one in sorted(one for one in counts if keys[one] not in MISSING):
+        kept.setdefault(keys[one], []).append(one)
+    if empty := sorted(one for one in counts if one and keys[one] in MISSING):
+        said = f"{', '.join(map(repr, empty))} for a {group}: a placeholder, so their {group} is unknown"
+        notes.append(f"{sum(counts[one] for one in empty):,} images have {said}")
     if several := [ones for ones in kept.values() if len(ones) > 1]:
-        first = " and ".join(several[0][:3])
-        notes.append(f"{len(several):,} {group} ids are spelt in more than one way and were merged: {first}")
-    total = Counter({key: sum(counts[one] for one in ones) for key, ones in kept.items()})
+        said = " and ".join(several[0][:3])
+        notes.append(f"{len(several):,} {group} ids are spelt in more than one way and were merged: {said}")
+    total = Counter({ones[0]: sum(counts[one] for one in ones) for ones in kept.values()})
     if len(total) > 2 and (top := total.most_common(1)[0])[1] > MOST * len(ids):
-        notes.append(
-            f"{group} {kept[top[0]][0]!r} has {top[1]:,} of {len(ids):,} images; if it stands for an unknown one, "
-            "leave it empty"
-        )
-    return [
-        kept[keys[text]][0] if (text := one if isinstance(one, str) else "") and keys[text] in kept else None
-        for one in ids
-    ]
+        said = f"{group} {top[0]!r} has {top[1]:,} of {len(ids):,} images"
+        notes.append(f"{said}; if it stands for an unknown one, leave it empty")
+    return [kept.get(keys[one if isinstance(one, str) else ""], [None])[0] for one in ids]
 
 
 def offered_pattern(paths: list[str]) -> tuple[str, int] | None:
     """A `group_pattern` that the paths (below the data folder) fit, and how many groups it makes; None without one."""
-    for text in (*NAMES, _folders(paths)):
-        form = re.compile(text, re.IGNORECASE) if text else None
-        matches = [match["group"].lower() for path in paths if form and (match := form.search(path))]
+    folders = {path.split("/")[1] for path in paths if path.count("/") > 1}
+    for text in (*NAMES, *[r"^[^/]+/(?P<group>[^/]+)/"] * (len(folders) > 4)):  # a folder for each patient
+        form = re.compile(text, re.IGNORECASE)
+        matches = [match["group"].lower() for path in paths if (match := form.search(path))]
         sizes = Counter(matches)
         shared = len(matches) >= max(ENOUGH * len(paths), 2) and 2 <= len(sizes) < len(matches)
         if shared and max(sizes.values()) <= MOST * len(matches):
             return text, len(sizes)
     return None
-
-
-def _folders(paths: list[str]) -> str:
-    """The pattern of a folder for each patient, two or more levels down; empty where there are few or large ones."""
-    folders = Counter(path.split("/")[1] for path in paths if path.count("/") > 1)
-    return r"^[^/]+/(?P<group>[^/]+)/" if len(folders) > 4 else ""
 
 
 def why_unknown(paths: list[str], reading: dict[str, str]) -> str:
@@ -123,6 +109,5 @@ def unknown_groups(table: pd.DataFrame, known: DatasetFacts, why: str = "no colu
     if not unknown:
         return []
     name, which = known.group_name, "" if unknown == len(table) else f" of {unknown:,} of {len(table):,} images"
-    return [
-        f"{name}s unknown{which}: {why}; so whether one {name}'s images are on both sides of a split cannot be checked"
-    ]
+    cannot = f"whether one {name}'s images are on both sides of a split cannot be checked"
+    return [f"{name}s unknown{which}: {why}; so {cannot}"]

@@ -98,7 +98,7 @@ def _detect(params: DataParams, root: Path) -> tuple[str, Listing, Path]:
         return ARRAYS, listing, root
     stock = take_inventory(root, follow_links=params.follow_links)
     files = [look_into(stock.root, name, params) for name in stock.tables if name != RELEASE_INDEX]
-    files = [file for file in files if file.path.suffix.lower() != ".txt" or "path" in file.roles or file.headless]
+    files = [file for file in files if not file.name.lower().endswith(".txt") or "path" in file.roles or file.headless]
     layout, why, listing = _choose(params, stock, files)
     if layout in (COURSE, KAGGLE, BY_SPLIT, ONE_TABLE):
         listing.notes += stock.notes()
@@ -123,7 +123,8 @@ def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tup
         refuse_unread([file for file in files if file.headless and file.part], params)
         if chosen := label_files(files, stock):
             by_part = chosen[0].part == "train"
-            lists = [file for file in files if by_part and file.part == "test" and file.lists_images]
+            lists = [file for file in files if by_part and file.part == "test" and not file.unread]
+            lists = [file for file in lists if "path" in file.roles and "label" not in file.roles]
             listing = from_files(chosen, lists, stock, params)
             names = ", ".join(file.name for file in [*chosen, *lists])
             if len(chosen) + len(lists) > 1:
@@ -239,20 +240,17 @@ def _groups_by_name(
 def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
     """How the counts differ from the full release's."""
     totals = {split: sum(counts) for split, counts in known.counts.items()} | known.uncounted
-    if not totals:
-        return []
-    if set(table["split"].dropna()) <= {"unlabeled"}:  # no split of its own
+    if totals and set(table["split"].dropna()) <= {"unlabeled"}:  # no split of its own
         total = sum(totals.values())
         return [] if len(table) == total else [f"{len(table):,} images here, {RELEASE} has {total:,}"]
     notes = []
     for split, total in totals.items():
         part = table.loc[table["split"] == split, "label"]
+        counts = tuple(int((part == number).sum()) for number in range(len(known.classes)))
         if len(part) != total:
             notes.append(f"{len(part):,} {split} images here, {RELEASE} has {total:,}")
-        elif split in known.counts:
-            counts = tuple(int((part == number).sum()) for number in range(len(known.classes)))
-            if counts != known.counts[split]:
-                notes.append(f"{split} labels here {counts}, in {RELEASE} {known.counts[split]}")
+        elif counts != known.counts.get(split, counts):
+            notes.append(f"{split} labels here {counts}, in {RELEASE} {known.counts[split]}")
     return notes
 
 

@@ -88,7 +88,9 @@ def _in_words(before: pd.DataFrame, table: pd.DataFrame, label: pd.Series, found
     named = int(np.count_nonzero(before["group"].isna() & table["group"].notna()))
     notes = [f"{RELEASE_INDEX} lists {label.notna().sum():,} of {len(table):,} images, by the SHA-256 of the files"]
     if named:
-        checked = "a split can go by subject, and whether one subject's images are on both sides of a split can be checked"
+        checked = (
+            "a split can go by subject, and whether one subject's images are on both sides of a split can be checked"
+        )
         notes[0] += f"; from there the subject of {named:,} images is known, so {checked}"
     if found.any():
         test = "the course's hidden test set is not hidden, and serves as the test part with these labels"
