@@ -74,12 +74,12 @@ class Inventory:
         """What was seen and not used, with counts."""
         notes = [f"the folder holds nothing but {self.wrapper}/, so that is read"] if self.wrapper else []
         if self.unnamed:
-            named = plural(len(self.unnamed), "name")
             cure = "rename what is called so: convmv -f latin1 -t utf8 -r --notest"
-            notes.append(f"left out: {named} not in UTF-8 ({some(self.unnamed, 3)}); {cure}")
+            names = f"{plural(len(self.unnamed), 'name')} not in UTF-8 ({some(self.unnamed, 3)})"
+            notes.append(f"left out: {names}; {cure}")
         if self.pointers:
-            files = plural(len(self.pointers), "Git LFS pointer")
-            notes.append(f"not images yet: {files} ({some(self.pointers, 3)}); git lfs pull fetches the images")
+            files = f"{plural(len(self.pointers), 'Git LFS pointer')} ({some(self.pointers, 3)})"
+            notes.append(f"not images yet: {files}; git lfs pull fetches the images")
         if self.astray:
             notes.append(f"not followed: {plural(len(self.astray), 'link')} (the first: {self.astray[0]})")
         if self.masks:
@@ -119,11 +119,9 @@ def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:
     walk = _Walk(root, [root.resolve()], follow_links)
     walk.enter("")
     endings = {path: _ending(path) for path in walk.files}
-    kinds = {  # by the first bytes, of files without an ending and of those so small that they may be pointers
-        path: kind_of(root / path)
-        for path, size in walk.files.items()
-        if not endings[path] or (0 < size < 1024 and endings[path] in (*IMAGE_SUFFIXES, *TABLES))
-    }
+    small = {path for path, size in walk.files.items() if 0 < size < 1024}  # which may be pointers
+    unsure = [p for p, ending in endings.items() if not ending or (p in small and ending in (*IMAGE_SUFFIXES, *TABLES))]
+    kinds = {path: kind_of(root / path) for path in unsure}  # by the first bytes
     named = [p for p, ending in endings.items() if ending in IMAGE_SUFFIXES or (not ending and kinds[p] == IMAGE)]
     rest = sorted(walk.files.keys() - set(named))
     wrapper = _wrapper(named, [path for path in rest if endings[path] in LISTS])
@@ -131,19 +129,18 @@ def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:
     near = [path for path in rest if path.startswith(inside) and path.count("/") <= inside.count("/") + 1]
     images = {path.rpartition(".")[0] for path in named if endings[path]}  # a text of that name tells of one image only
     tables = [p for p in near if endings[p] in LISTS or (endings[p] in TABLES and p.rpartition(".")[0] not in images)]
-    left = set(rest) - set(tables)
-    others = Counter(".dcm" if kinds.get(path) == DICOM else endings[path] for path in sorted(left))
+    left = sorted(set(rest) - set(tables))
+    others = dict(Counter(".dcm" if kinds.get(path) == DICOM else endings[path] for path in left))
     pointers = [path for path, kind in kinds.items() if kind == POINTER]
     if pointers and (set(pointers) & set(tables) or set(pointers) >= set(named)):
         what = f"{len(pointers):,} files are Git LFS pointers, not what they stand for"
         raise DataError(f"{root}: {what} (the first: {pointers[0]}); run git lfs pull")
     folders = [path for path in walk.folders if path.startswith(inside)]
-    images, tables, pointers, folders = (
-        [path.removeprefix(inside) for path in paths] for paths in (named, tables, pointers, folders)
-    )
+    lists = (named, tables, folders, pointers)
+    images, tables, folders, pointers = ([path.removeprefix(inside) for path in paths] for paths in lists)
     masks = _masks(images)
     images = [path for path in images if path not in masks]
-    found = (images, sorted(masks), tables, folders, dict(others), pointers, walk.unnamed, walk.astray)
+    found = (images, sorted(masks), tables, folders, others, pointers, walk.unnamed, walk.astray)
     return Inventory(root / wrapper, wrapper, *found)
 
 

@@ -19,6 +19,8 @@ PART_WORD = re.compile(rf"({'|'.join(sorted(SPLITS, key=len, reverse=True))})(se
 BESIDE_A_PART = re.compile(r"set|data|dataset|images?|imgs?|split|part|folder|[a-z]|\d+")  # a. Training Set
 DOWNLOAD = {"part", "fold", "batch", "chunk", "shard", "set", "archive", "zip", "folder", "data", "dataset", "images"}
 PERSON = {"patient", "pat", "subject", "subj", "sub", "case", "person", "participant", "id", "p", "s"}
+NO_CLASS = [re.compile(f"^{form.pattern}$") for form in (IMAGE_FOLDER, MASK_FOLDER)]
+NO_CLASS.append(re.compile(r"\b(part|fold|batch|chunk|shard) ?\d+$"))
 FEW = 20  # classes; more folders that differ by a number only are patients
 
 
@@ -71,8 +73,7 @@ def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None)
             raise DataError(f"{root}: no folder is called {some(class_names)}; class_names must name class folders")
         label = held.index(max(held))
         split = next((at for at, kind in enumerate(kinds) if kind == "part" and at != label), None)
-        if split and any(label < len(folder) <= split for folder in folders):
-            split = None
+        split = None if split and any(label < len(folder) <= split for folder in folders) else split
         return Levels(label, split, _parts(names[split]) if split is not None else {}, kinds)
     _refuse_copies(root, folders)
     if "mixed" in kinds:
@@ -90,7 +91,7 @@ def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None)
         raise DataError(f"{root}: {said}; {cure} the classes")
     label = kinds.index("class")
     names[label] = {folder[label] for folder in folders if len(folder) > label}
-    if odd := {name for name in names[label] if _is_no_class(name)}:
+    if odd := {name for name in names[label] if any(form.search(plain(name)) for form in NO_CLASS)}:
         raise _two_readings(root, odd, names[label], names[label])
     if split and (loose := [folder for folder in folders if label < len(folder) <= split]):
         said = f"{some(names[split])} are parts, but images of {'/'.join(sorted(loose)[0])}/ lie in none"
@@ -146,12 +147,6 @@ def _part_word(name: str) -> tuple[str, str]:
     found = [match for word in words if (match := PART_WORD.fullmatch(word))]
     rest = [word for word in words if not PART_WORD.fullmatch(word) and not BESIDE_A_PART.fullmatch(word)]
     return (SPLITS[found[0][1]] if len(found) == 1 else "", " ".join(rest))
-
-
-def _is_no_class(name: str) -> bool:
-    text = plain(name)
-    numbered = re.search(r"\b(part|fold|batch|chunk|shard) ?\d+$", text)
-    return bool(numbered or IMAGE_FOLDER.fullmatch(text) or MASK_FOLDER.fullmatch(text))
 
 
 def _refuse_copies(root: Path, folders: set[Folder]) -> None:

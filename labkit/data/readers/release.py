@@ -88,10 +88,8 @@ def _in_words(before: pd.DataFrame, table: pd.DataFrame, label: pd.Series, found
     named = int(np.count_nonzero(before["group"].isna() & table["group"].notna()))
     notes = [f"{RELEASE_INDEX} lists {label.notna().sum():,} of {len(table):,} images, by the SHA-256 of the files"]
     if named:
-        checked = (
-            "a split can go by subject, and whether one subject's images are on both sides of a split can be checked"
-        )
-        notes[0] += f"; from there the subject of {named:,} images is known, so {checked}"
+        notes[0] += f"; from there the subject of {named:,} images is known, so a split can go by subject, and whether"
+        notes[0] += " one subject's images are on both sides of a split can be checked"
     if found.any():
         test = "the course's hidden test set is not hidden, and serves as the test part with these labels"
         notes.append(f"{found.sum():,} images have no label in their list but one in {RELEASE_INDEX}: {test}")

@@ -122,7 +122,10 @@ def array_file(path: Path) -> Listing:
 
 
 def _array_rows(file: Path, split: str, labels: np.ndarray) -> pd.DataFrame:
-    shape, kind = _header_of(file, f"{split}_images")
+    with zipfile.ZipFile(file) as archive, archive.open(f"{split}_images.npy") as stream:  # its header, not the images
+        first = np.lib.format.read_magic(stream) == (1, 0)
+        header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, kind = header(stream)
     if kind != np.uint8:
         raise DataError(f"{file}: {split}_images are {kind}, not uint8; save them as 0 to 255")
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
@@ -135,12 +138,3 @@ def _array_rows(file: Path, split: str, labels: np.ndarray) -> pd.DataFrame:
     rows = pd.DataFrame({"image_id": ids, "path": [f"{file.as_posix()}#{one}" for one in ids]})
     rows["label"] = [str(label) for label in labels.ravel().tolist()]
     return rows.assign(split=split, found=True, file=f"{file.name}#{split}_labels", line=range(1, len(labels) + 1))
-
-
-def _header_of(file: Path, member: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of an array, from its header: the images of a large file are not read for it."""
-    with zipfile.ZipFile(file) as archive, archive.open(f"{member}.npy") as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, kind = read(stream)
-        return shape, kind
