@@ -25,11 +25,10 @@ from labkit.data.readers import DataError, ImageData, read
 from labkit.data.source import as_parameters, open_data, told
 from labkit.data.splits import PARTS, Split, assign_splits
 from labkit.data.store import build_store, check_stores
-from labkit.params import DataParams, ParameterError
+from labkit.params import DataParams, ExploreParams, ParameterError
 from labkit.runs.folder import cache_root
 
 EXAMPLE = "labkit check demo --dataset retinopathy --split group"
-VAL_FRACTION, TEST_FRACTION = 0.15, 0.2  # of a split that is drawn here, as in the notebooks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +121,8 @@ def in_words(report: dict[str, Any]) -> str:
     guessed = " (guessed; --dataset sets another)" if report["guessed"] else ""
     lines = [f"{report['data']}: {report['images']:,} images, {how}", "", "What this is taken for, and why"]
     lines += [
-        f"- {line}" for line in (f"Data set: {report['dataset']}{guessed}: {report['title']}", *report["read_as"])
+        f"- Data set: {report['dataset']}{guessed}: {report['title']}",
+        *(f"- {one}" for one in report["read_as"]),
     ]
     lines += ["", "Images by class", pd.DataFrame(report["counts"]).to_string()]
     for heading, sentences in report["said"].items():
@@ -132,10 +132,9 @@ def in_words(report: dict[str, Any]) -> str:
 
 
 def _verdict(report: dict[str, Any]) -> str:
-    if report["contradicting"]:
-        return "LEAK: training and test images overlap. " * report["leak"] + "CONTRADICTION: copies have two labels."
-    if report["leak"]:
-        return "LEAK: training and test images overlap."
+    if report["contradicting"] or report["leak"]:
+        leak, copies = "LEAK: training and test images overlap.", "CONTRADICTION: copies have two labels."
+        return " ".join([leak] * report["leak"] + [copies] * bool(report["contradicting"]))
     if not report["images_read"]:
         return "No image could be read, so nothing but the lists was checked."
     if report["split"] is None:
@@ -165,8 +164,8 @@ def _with_split(images: ImageData, split: Split | None, **copies: Any) -> tuple[
     how = split or ("given" if {"train"} < own <= set(PARTS) else None)
     if how is None:
         return table.assign(split=table["split"].where(table["split"] == "unlabeled", UNSPLIT)), None
-    rule = {"split": how, "split_seed": 0, "val_fraction": VAL_FRACTION, "test_fraction": TEST_FRACTION}
-    return assign_splits(table, select_on="last", **copies, **rule), how  # last: a given split stays as it is
+    rule = ExploreParams.of({"split": how, "select_on": "last"}).split_rule  # last: a given split stays as it is
+    return assign_splits(table, **copies, **rule), how
 
 
 def _counts(table: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]]:
@@ -181,15 +180,10 @@ def _counts(table: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]
 
 def _plain(found: Findings) -> dict[str, Any]:
     """The findings as dicts, lists and numbers."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, pd.DataFrame):
-            return json.loads(str(value.to_json(orient="records")))
-        return {key: plain(inner) for key, inner in value.items()} if isinstance(value, dict) else value
-
+    rows = lambda table: json.loads(table.to_json(orient="records"))  # noqa: E731
+    values = json.loads(json.dumps(asdict(found), default=rows))
     parts = ("groups", "duplicates", "near", "files", "fellow_eye", "shortcut")
-    values = asdict(found)
-    said = {part: plain(values[part]) for part in parts if values[part] is not None}
+    said = {part: values[part] for part in parts if values[part] is not None}
     said["groups"]["share_touched"] = found.groups.share_touched
     if found.files is not None:
         said["files"]["counts"] = found.files.counts()

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """What is to go is said first; anything but yes leaves it there."""
+    """1 if the answer is anything but yes."""
     files: list[Path] = []
     for study in [arguments.study] if arguments.study else studies_run():
         for folder in sorted((reports_root() / study / "runs").glob("*@*")):

@@ -40,9 +40,7 @@ SMALL_STEM = 40  # pixels: a ResNet's first two layers divide each side by four,
 SAMPLE = 200  # images whose size is read
 IMAGES_SEEN = 300_000  # in training, all epochs together: 11 epochs of EyePACS' 28,100 training images
 EPOCHS = (10, 30)  # at least, at most
-STAGE = re.compile(
-    r"mild|moderate|severe|proliferative|\b(stage|grade|level)\b", re.IGNORECASE
-)  # names of ordered classes
+STAGE = r"(?i)mild|moderate|severe|proliferative|\b(stage|grade|level)\b"  # names of ordered classes
 IMBALANCED = 2.0  # largest class / smallest class, from which on class weights are suggested
 CPU_SPEED = 60 * 64**2  # pixels per second: ResNet-18 trains on 60 images/s of 64 px on two cores
 
@@ -55,26 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Writes the file and prints what it is wrong to train on, and what to do next."""
-    name = arguments.study
-    path, found = new_study(name, arguments.data, **data_options(arguments))
-    print(*(f"- {words}" for words in found), sep="\n", end="\n" * bool(found))
-    print(f"wrote {short(path)}; next: labkit run {name} --dry-run, then make report STUDY={name}")
-    return 0
+    """Writes the file, a valid study, and prints what it is wrong to train on, and what to do next.
 
-
-def new_study(name: str, data: str, **options: Any) -> tuple[Path, list[str]]:
-    """Write params/<name>.yaml for the images in `data` (a folder, a MedMNIST file or a built-in set).
-
-    Returns its path, and what is wrong with the images. `options`: parameters of DataParams. The file is a valid study.
-    Raises ParameterError if it exists already or the name is not valid, and ValueError (DataError) if the data cannot
-    be read or split, or is of one class.
+    Raises ParameterError if it exists already or the name is not valid, and ValueError as `look` does.
     """
+    name = arguments.study
     RunParams.of({"study": name}, "labkit new")
     path = study_file(name)
     if path.exists():
         raise ParameterError(f"{path} exists already; give another name, or remove it")
-    draft = look(data, **options)
+    draft = look(arguments.data, **data_options(arguments))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
         file.write(written(name, draft))
@@ -83,7 +71,9 @@ def new_study(name: str, data: str, **options: Any) -> tuple[Path, list[str]]:
     except ParameterError:
         path.unlink()  # an invalid study file is of no use
         raise
-    return path, draft.found
+    print(*(f"- {words}" for words in draft.found), sep="\n", end="\n" * bool(draft.found))
+    print(f"wrote {short(path)}; next: labkit run {name} --dry-run, then make report STUDY={name}")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -153,14 +143,13 @@ def look(data: str, **options: Any) -> Draft:
     files = file_sentences(odd_files(table, store, store.size))
     found += [words for words in files if words.startswith(GRAVE[bool(refused) :])]
     side = _shorter_side(images.table["path"].tolist())
-    size = _size(side, facts.task)
+    size = max((size for size in SIZES if size <= min(side, LARGEST[facts.task])), default=max(16, side))
     return Draft(params, not options.get("dataset"), images, table, split, why, found, side, size)
 
 
 def _leaks(findings: Findings) -> list[str]:
-    """What leaks in the data's own split."""
-    sentences = [words.removeprefix("Leak: ") for words in findings.sentences() if words.startswith("Leak: ")]
-    return [f"In the data's own split {words}" for words in sentences]
+    leaks = (words.partition("Leak: ") for words in findings.sentences())
+    return [f"In the data's own split {words}" for before, leak, words in leaks if leak and not before]
 
 
 def _split(labelled: pd.DataFrame, group: str, parts: list[str], own: Findings | None) -> tuple[Split, str]:
@@ -191,11 +180,6 @@ def _shorter_side(paths: list[str]) -> int:
     return round(median(sides))
 
 
-def _size(side: int, task: str) -> int:
-    fitting = [size for size in SIZES if size <= min(side, LARGEST[task])]
-    return fitting[-1] if fitting else max(16, side)
-
-
 def written(name: str, draft: Draft) -> str:
     """The study file's text."""
     data = draft.params.data
@@ -224,24 +208,21 @@ def _seen(draft: Draft) -> list[str]:
     """What the folder holds, as comments: images by class and split, the majority baseline, how it was read."""
     counts, table = draft.counts, draft.table
     names = [textwrap.shorten(str(kind), 40) for kind in draft.images.facts.classes]
-    shown = pd.DataFrame({"images": counts, "share": [f"{count / sum(counts):.1%}" for count in counts]}, index=names)
+    shares = [f"{count / sum(counts):.1%}" for count in counts]
+    shown = pd.DataFrame({"images": counts, "share": shares}, index=names)
     for part in [part for part in PARTS if part in set(table["split"])]:
         label = table.loc[table["split"] == part, "label"]
         shown[part] = [(label == number).sum() for number in range(len(names))]
     formats = {column: str if column == "share" else "{:>8,}".format for column in shown}
     lines = shown.rename_axis(columns="class").to_string(formatters=formats).splitlines()
-    share = f"{max(counts) / sum(counts):.1%}"
-    words = [f"always predicting {shown['images'].idxmax()} is right for {share} of images: the baseline to beat"]
+    most = int(np.argmax(counts))
+    words = [f"always predicting {names[most]} is right for {shares[most]} of images: the baseline to beat"]
     if unlabelled := np.count_nonzero(table["label"].isna()):
         words.append(f"{unlabelled:,} images have no label; each run predicts them, to be handed in")
     words += [*told(draft.images), *table.attrs["notes"], *draft.found]
     words += [f"every figure will be stamped: {stamp}" for stamp in table.attrs["stamps"]]
-    heading = f"Written by `labkit new` for {len(table):,} images; edit it as you like."
-    return [
-        *_wrapped(heading, "# "),
-        *(f"#   {line}" for line in lines),
-        *(line for note in words for line in _wrapped(note, "# ")),
-    ]
+    heading = f"# Written by `labkit new` for {len(table):,} images; edit it as you like."
+    return [heading, *(f"#   {line}" for line in lines), *(line for note in words for line in _wrapped(note, "# "))]
 
 
 def _question(draft: Draft) -> str:
@@ -256,7 +237,7 @@ def _question(draft: Draft) -> str:
 
 def _defaults(draft: Draft) -> list[str]:
     """The parameters that all runs share, each with its reason."""
-    seen = draft.training * draft.epochs
+    seen, schedule = draft.training * draft.epochs, "of AdamW with a cosine schedule"
     kept = f"{seen:,} images seen in all epochs; the best epoch on validation is kept."
     pixels = draft.size**2 * (16 if draft.tiny else 1)  # the small stem keeps four times as many per side
     dataset, title = draft.params.dataset, draft.images.facts.title
@@ -269,9 +250,10 @@ def _defaults(draft: Draft) -> list[str]:
         ("image_size", str(draft.size), _why_size(draft)),
     ]
     if draft.tiny:
-        no_mean = "no ImageNet weights fit that layer, so it needs no ImageNet mean and deviation"
-        rows.append(("deviation", "small_stem", "a first layer that keeps every pixel, for images this small"))
-        rows.append(("normalize", "half", no_mean))
+        rows += [
+            ("deviation", "small_stem", "a first layer that keeps every pixel, for images this small"),
+            ("normalize", "half", "no ImageNet weights fit that layer, so it needs no ImageNet mean and deviation"),
+        ]
     if dataset in ("leukemia", "bloodmnist"):
         rows.append(("rotation", "90", "a cell has no upright orientation; flips are on already"))
     elif dataset == CUSTOM:
@@ -281,16 +263,11 @@ def _defaults(draft: Draft) -> list[str]:
     rows += [
         ("batch_size", str(batch), f"{steps:,} step{'s' * (steps > 1)} per epoch"),
         ("epochs", str(draft.epochs), f"{kept} {_time(seen * pixels / CPU_SPEED / 3600)}"),
-        ("learning_rate", "3e-4", "of AdamW with a cosine schedule: low, since half of the runs are fine-tuned"),
+        ("learning_rate", "1e-3", schedule)
+        if draft.tiny
+        else ("learning_rate", "3e-4", f"{schedule}: low, since half of the runs are fine-tuned"),
     ]
-    if draft.tiny:
-        rows[-1] = ("learning_rate", "1e-3", "of AdamW with a cosine schedule")
-    lines = []
-    for key, value, reason in rows:
-        if reason:
-            lines += _wrapped(reason, "  # ")
-        lines.append(f"  {key}: {value}")
-    return lines
+    return [line for key, value, why in rows for line in [*_wrapped(why, "  # "), f"  {key}: {value}"]]
 
 
 def _yaml(value: Any) -> str:
@@ -312,7 +289,7 @@ def _reading(draft: Draft) -> list[tuple[str, str, str]]:
     elif "class_names" not in given and len(facts.classes) > 2:
         rows.append(("# class_names", _yaml(list(facts.classes)), "the order, if another is meant"))
     if "task" not in given and len(facts.classes) > 2:
-        staged = sum(bool(STAGE.search(name)) for name in facts.classes)
+        staged = sum(bool(re.search(STAGE, name)) for name in facts.classes)
         task = "grades" if 2 * staged > len(facts.classes) else "classes"
         why = "a guess by the names; grades: ordered, as stages are (scored by kappa); classes: not ordered"
         rows.append(("task", task, why))
@@ -341,22 +318,18 @@ def _time(hours: float) -> str:
 
 def _runs(draft: Draft) -> list[str]:
     """Two or three runs: from scratch, from ImageNet weights, and with class weights if classes are imbalanced."""
-    imbalance = max(draft.counts) / min(filter(None, draft.counts))
-    weighted = imbalance >= IMBALANCED
-    reason = f"  # the largest class has {imbalance:.1f} times the images of the smallest"
+    name, start, lines = "resnet18", "arch: resnet18", []
+    if not draft.tiny:
+        warning = "  # downloaded at the first run (45 MB); without the internet these runs fail with a message"
+        lines = [f"  {name}-scratch: {{{start}}}", warning]
+        name, start = f"{name}-finetuned", f"{start}, weights: IMAGENET1K_V1"
+    lines.append(f"  {name}: {{{start}}}")
+    if (imbalance := max(draft.counts) / min(filter(None, draft.counts))) >= IMBALANCED:
+        lines.append(f"  # the largest class has {imbalance:.1f} times the images of the smallest")
+        lines.append(f"  {name}-weighted: {{{start}, class_weights: balanced}}")
     if draft.tiny:
-        lines = ["  resnet18: {arch: resnet18}"]
-        lines += [reason, "  resnet18-weighted: {arch: resnet18, class_weights: balanced}"] if weighted else []
-        return [*lines, "  resnet50: {arch: resnet50}"]
-    start = "arch: resnet18, weights: IMAGENET1K_V1"
-    lines = [
-        "  resnet18-scratch: {arch: resnet18}",
-        *_wrapped("downloaded at the first run (45 MB); without the internet these runs fail with a message", "  # "),
-        f"  resnet18-finetuned: {{{start}}}",
-    ]
-    if weighted:
-        lines += [reason, f"  resnet18-finetuned-weighted: {{{start}, class_weights: balanced}}"]
-    if draft.images.facts.task == "grades":
+        lines.append("  resnet50: {arch: resnet50}")
+    elif draft.images.facts.task == "grades":
         lines += [
             "  # a single output, the grade, often gives a better kappa:",
             f"  # resnet18-finetuned-ordinal: {{{start}, loss: ordinal}}",

@@ -29,15 +29,8 @@ from labkit.evaluation.ordinal import Cuts, grade_cuts
 from labkit.evaluation.thresholds import ScreeningPoint, screening_point
 from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
+from labkit.reporting import sentences_predict as words
 from labkit.reporting.saliency import looked_at
-from labkit.reporting.sentences_predict import (
-    NOT_A_DEVICE,
-    count_sentence,
-    point_sentence,
-    prediction_line,
-    prediction_title,
-    run_sentence,
-)
 from labkit.runs.files import read_json, write_csv, write_whole
 from labkit.runs.folder import cache_root, read_params, read_predictions
 from labkit.studies.find import find_run
@@ -94,8 +87,8 @@ class Predictor:
         left = list(photographs)
         while left or names or unreadable:
             part, left = left[: size - len(names)], left[size - len(names) :]
-            paths, gray_range = [photographs[name] for name in part], self.manifest.get("gray_range")
-            squares, failed = load_square(paths, self.params.image_size, gray_range)
+            paths = [photographs[name] for name in part]
+            squares, failed = load_square(paths, self.params.image_size, self.manifest.get("gray_range"))
             pixels = np.concatenate([pixels, squares])
             names += [name for name in part if photographs[name] not in failed]
             unreadable |= {name: failed[photographs[name]] for name in part if photographs[name] in failed}
@@ -132,26 +125,18 @@ def open_predictor(folder: Path) -> Predictor:
         accelerator = set_up(params.model_copy(update={"device": "auto", "precision": "auto"}))
     model = prepare(accelerator, load_trained(folder))
     cuts = grade_cuts(kept, n_classes) if params.loss == "ordinal" else None
+    point = screening_point(decide(kept, cuts=cuts), manifest["classes"], facts_of(params).task)
     learnt = folder / "learnt_from.csv"
-    return Predictor(
-        folder=folder,
-        params=params,
-        manifest=manifest,
-        model=model,
-        cuts=cuts,
-        point=screening_point(decide(kept, cuts=cuts), manifest["classes"], facts_of(params).task),
-        learnt=frozenset(pd.read_csv(learnt, dtype="string")["sha256"].dropna()) if learnt.is_file() else frozenset(),
-    )
+    sums = pd.read_csv(learnt, dtype="string")["sha256"].dropna() if learnt.is_file() else []
+    return Predictor(folder, params, manifest, model, cuts, point, frozenset(sums))
 
 
 def own_photographs(predictor: Predictor, most: int = 10) -> dict[str, str]:
     """Path by image_id of the run's first test images, to try it out; where it has none, of others it predicted."""
-    table = open_data(predictor.params, cache_root())[0].table
-    paths = dict(zip(table["image_id"], table["path"], strict=True))
+    paths = open_data(predictor.params, cache_root())[0].table.set_index("image_id")["path"]
     kept = read_predictions(predictor.folder)
     tested = kept.loc[kept["split"] == "test"]
-    names = (tested if len(tested) else kept)["image_id"]
-    return {name: paths[name] for name in names.head(most)}
+    return paths.loc[(tested if len(tested) else kept)["image_id"].head(most)].to_dict()
 
 
 def for_people(predictor: Predictor, batch: Batch) -> list[dict[str, Any]]:
@@ -161,15 +146,14 @@ def for_people(predictor: Predictor, batch: Batch) -> list[dict[str, Any]]:
     with a threshold: `question`, `decision` (positive or negative), `score` (compared with it), `threshold`;
     `learnt_from`; `unreadable`: why, else None.
     """
-    classes, point = predictor.classes, predictor.point
-    rows = []
+    classes, point, rows = predictor.classes, predictor.point, []
     for row in batch.table.to_dict("records"):
         cells: dict[str, Any] = {"image": row["image"], "prediction": classes[row["prediction"]]}
         cells |= {"grade": row["grade"]} if predictor.cuts else {"probability": row[f"p_{row['prediction']}"]}
         if point.question and point.threshold is not None:
             decision = "positive" if row["score"] >= point.threshold else "negative"
-            cells |= {"question": point.question.name, "decision": decision}
-            cells |= {"score": row["score"], "threshold": point.threshold}
+            cells |= {"question": point.question.name, "decision": decision, "score": row["score"]}
+            cells |= {"threshold": point.threshold}
         if not predictor.cuts:
             cells |= {f"p_{name}": row[f"p_{number}"] for number, name in enumerate(classes)}
         rows.append(cells | {"learnt_from": row["learnt_from"], "unreadable": None})
@@ -212,18 +196,18 @@ def main(arguments: argparse.Namespace) -> int:
         for batch in predictor.predict(images):
             new = for_people(predictor, batch)
             for row in new:
-                bar.write(_plain(prediction_line(row)), file=sys.stderr if row["unreadable"] else sys.stdout)
+                bar.write(_plain(words.prediction_line(row)), file=sys.stderr if row["unreadable"] else sys.stdout)
             if arguments.cam:
                 write_pictures(predictor, batch, Path(arguments.cam).expanduser())
             bar.update(len(new))
             rows += new
-    print(_plain(f"\n{count_sentence(rows)}"))
+    print(_plain(f"\n{words.count_sentence(rows)}"))
     if csv:
         write_csv(csv, as_table(rows, images))
         print(f"Table: {csv}")
     if arguments.cam:
         print(f"Grad-CAM pictures: {arguments.cam}")
-    print(NOT_A_DEVICE)
+    print(words.NOT_A_DEVICE)
     return 1 if any(row["unreadable"] for row in rows) else 0
 
 
@@ -235,18 +219,18 @@ def _write_submissions(arguments: argparse.Namespace) -> int:
         file = Path(arguments.submission).expanduser() / f"submission-{name}"
         write_csv(file, rows)
         print(f"{file}: {len(rows):,} images in the order of {name}", *rows.attrs["notes"], sep="; ")
-    print(NOT_A_DEVICE)
+    print(words.NOT_A_DEVICE)
     return 0
 
 
 def _open_and_describe(arguments: argparse.Namespace) -> Predictor:
     """The run that the arguments name; prints what a reader of its predictions must know first."""
     predictor = open_predictor(find_run(arguments.study, arguments.run))
-    print(_plain(run_sentence(predictor.folder.name, predictor.params, predictor.manifest)))
+    print(_plain(words.run_sentence(predictor.folder.name, predictor.params, predictor.manifest)))
     for stamp in predictor.manifest["stamps"]:
         print(f"WARNING: {_plain(stamp)}")
     if not arguments.submission:
-        print(_plain(point_sentence(predictor.point, predictor.cuts is not None)))
+        print(_plain(words.point_sentence(predictor.point, predictor.cuts is not None)))
     print(flush=True)
     return predictor
 
@@ -257,10 +241,7 @@ def _plain(text: str) -> str:
 
 
 def as_csv_path(text: str | None, where: Path = Path()) -> Path | None:
-    """The file for the table, relative to `where`; ParameterError if it is no .csv, or a file that it must not replace.
-
-    The shell may have handed over a photograph, or the user the labels.
-    """
+    """The file for the table, below `where`; ParameterError if it is no .csv, or a file of somebody else's."""
     if not text:
         return None
     if not text.lower().endswith(".csv"):
@@ -281,15 +262,15 @@ def write_pictures(predictor: Predictor, batch: Batch, folder: Path) -> None:
     """``<image>.png`` of each image that was read: what the network saw, and its Grad-CAM map over it."""
     rows = for_people(predictor, batch)[: len(batch.table)]
     for place, (row, one) in enumerate(zip(rows, predictor.saliency(batch), strict=True)):
-        title, of_map = prediction_title(row), "Grad-CAM of this class\nnot a medical device"
+        title, of_map = words.prediction_title(row), "Grad-CAM of this class\nnot a medical device"
         figure = looked_at(batch.pixels[place : place + 1], one[None], [title], of_map, pairs=1)
         write_whole(folder / f"{row['image']}.png", partial(figure.savefig, format="png"))
 
 
 def hand_in(predictor: Predictor, data: str | None = None) -> dict[str, pd.DataFrame]:
-    """The files to hand in for the unlabelled test lists of a data folder (default: the run's own), as `submissions`.
+    """`submissions` for a data folder (default: the run's own).
 
-    Raises ParameterError where the data brings no such list, has other classes, or was used for training.
+    Raises ParameterError where it brings no list, has other classes, or was used for training.
     """
     data = as_parameters(data, "custom")[0].data if data else predictor.params.data
     images, hashes = open_data(predictor.params.model_copy(update={"data": data}), cache_root())
@@ -301,9 +282,8 @@ def hand_in(predictor: Predictor, data: str | None = None) -> dict[str, pd.DataF
     asked = {name for listed in images.lists.values() for name in listed["image_id"]}
     unseen = ~images.table["image_id"].map(hashes.to_dict().get).isin(list(predictor.learnt))
     table = images.table.loc[images.table["image_id"].isin(list(asked)) & unseen]
-    numbers: dict[str, int] = {}
-    for batch in predictor.predict(dict(zip(table["image_id"], table["path"], strict=True))):
-        numbers |= {row["image"]: row["prediction"] for row in batch.table.to_dict("records")}
+    batches = predictor.predict(dict(zip(table["image_id"], table["path"], strict=True)))
+    numbers = {row["image"]: row["prediction"] for batch in batches for row in batch.table.to_dict("records")}
     ours = replace(images, facts=replace(images.facts, classes=tuple(predictor.classes)))
     if not (files := submissions(ours, pd.Series(numbers, dtype="Int64"))):
         raise ParameterError(f"{data}: {predictor.folder.name} was trained on these test images, or none can be read")
