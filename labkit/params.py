@@ -36,10 +36,8 @@ def as_typed(place: str) -> Path:
 def refuse_url(place: str, what: str) -> str:
     """The place itself; ParameterError if it is a URL: every process of a run opens plain files by their path."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place.strip()):
-        raise ParameterError(
-            f"{what}: got {place!r}, which is a URL; {what} must lie in a folder, a shared one if "
-            "several machines use it: mount it or copy it, and give its path"
-        )
+        cure = "a shared one if several machines use it: mount it or copy it, and give its path"
+        raise ParameterError(f"{what}: got {place!r}, which is a URL; {what} must lie in a folder, {cure}")
     return place
 
 
@@ -73,18 +71,16 @@ class Parameters(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            lines = dict.fromkeys(_explain(cls, mistake) for mistake in error.errors())
-            raise ParameterError((f"{where}: " if where else "") + "\n".join(lines)) from None
+            lines = "\n".join(dict.fromkeys(_explain(cls, mistake) for mistake in error.errors()))
+            raise ParameterError(f"{where}: {lines}" if where else lines) from None
 
     @classmethod
     def from_cells(cls, cells: Sequence[str], variables: Mapping[str, Any] | None = None) -> Self:
         """Parameters as set in the executed cells of a notebook (IPython's ``In``).
 
         Cells that begin with ``# Parameters`` are the notebook's own and the one that Papermill injects; every name in
-        them must be a parameter. Later cells that hold only literals may override them, so that a person can change a
-        value in a new cell. Running the notebook's parameters cell again resets all of them; a second one with another
-        comment adds to it.
-
+        them must be a parameter. Later cells that hold only literals may override them. Running the notebook's
+        parameters cell again resets all of them; a second one with another comment adds to it.
         nbval does not keep cells in ``In``; only then the values are taken from ``variables`` (``globals()``).
         """
         if variables is not None and not any(cells):
@@ -152,11 +148,10 @@ class DataParams(Parameters):
     @classmethod
     def _has_group(cls, value: Any) -> Any:
         try:
-            names = {} if value is None else re.compile(value, re.IGNORECASE).groupindex
+            if value is not None and not {"group"} <= re.compile(value, re.I).groupindex.keys() <= {"group", "side"}:
+                raise ValueError("it must have a part (?P<group>…), and no other named part but (?P<side>…)")
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from None
-        if value is not None and not ("group" in names and {"group", "side"} >= set(names)):
-            raise ValueError("it must have a part (?P<group>…), and no other named part but (?P<side>…)")
         return value
 
     @field_validator("suffix")
@@ -177,10 +172,8 @@ class DataParams(Parameters):
     @model_validator(mode="after")
     def _one_order(self) -> Self:
         if self.class_names and self.positive_class and self.class_names[1:] != [self.positive_class]:
-            raise ValueError(
-                f"positive_class: got {self.positive_class!r}, but the last of two class_names is the positive "
-                "one; set one of the two parameters"
-            )
+            said = "the last of two class_names is the positive one; set one of the two parameters"
+            raise ValueError(f"positive_class: got {self.positive_class!r}, but {said}")
         return self
 
 
@@ -214,9 +207,8 @@ class ExploreParams(DataParams):
     @property
     def split_rule(self) -> dict[str, Any]:
         """How the images are split: keywords of `data.splits.assign_splits`."""
-        return self.model_dump(
-            include={"split", "split_seed", "val_fraction", "test_fraction", "select_on", "train_on"}
-        )
+        names = {"split", "split_seed", "val_fraction", "test_fraction", "select_on", "train_on"}
+        return self.model_dump(include=names)
 
     @field_validator("rotation")
     @classmethod
@@ -311,23 +303,21 @@ class RunParams(ExploreParams):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        problem, pairs = "", f"half of batch_size ({self.batch_size}), because BatchNorm needs two images per process"
         if self.train_on == "train+val" and self.select_on == "val":
-            raise ValueError(
-                "select_on: got 'val', but train_on: train+val leaves no validation images; set it to last"
-            )
-        if self.deviation == "linear_bottleneck" and self.arch in BASIC_BLOCKS:
-            raise ValueError(f"deviation: got 'linear_bottleneck', but {self.arch} has no bottlenecks; use resnet50")
-        if self.deviation != "none" and not self.arch.startswith("resnet"):
-            raise ValueError(f"deviation: got {self.deviation!r}, but {self.arch} is no residual network of labkit")
-        if self.freeze_epochs > self.epochs:
-            raise ValueError(f"freeze_epochs: got {self.freeze_epochs}, allowed: at most epochs ({self.epochs})")
-        if self.freeze_epochs and self.weights is None:
-            raise ValueError("freeze_epochs: a frozen backbone needs weights; set weights, or freeze_epochs to 0")
-        if self.batch_size < 2 * self.num_processes:
-            raise ValueError(
-                f"num_processes: got {self.num_processes}, allowed: at most half of batch_size ({self.batch_size}), "
-                "because BatchNorm needs two images per process"
-            )
+            problem = "select_on: got 'val', but train_on: train+val leaves no validation images; set it to last"
+        elif self.deviation == "linear_bottleneck" and self.arch in BASIC_BLOCKS:
+            problem = f"deviation: got 'linear_bottleneck', but {self.arch} has no bottlenecks; use resnet50"
+        elif self.deviation != "none" and not self.arch.startswith("resnet"):
+            problem = f"deviation: got {self.deviation!r}, but {self.arch} is no residual network of labkit"
+        elif self.freeze_epochs > self.epochs:
+            problem = f"freeze_epochs: got {self.freeze_epochs}, allowed: at most epochs ({self.epochs})"
+        elif self.freeze_epochs and self.weights is None:
+            problem = "freeze_epochs: a frozen backbone needs weights; set weights, or freeze_epochs to 0"
+        elif self.batch_size < 2 * self.num_processes:
+            problem = f"num_processes: got {self.num_processes}, allowed: at most {pairs}"
+        if problem:
+            raise ValueError(problem)
         return self
 
     @property
@@ -364,19 +354,16 @@ def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     started = ""  # first line of the notebook's own parameters cell; one with another comment adds to it
     for source in cells:
-        marked = source.startswith("# Parameters")
+        marked, first = source.startswith("# Parameters"), source.partition("\n")[0]
         injected = source.startswith("# Parameters\n")  # Papermill's comment, to the letter
-        if marked and not injected and started in ("", source.partition("\n")[0]):
-            values, started = {}, source.partition("\n")[0]
-        if marked or started:
-            literals = _literals(source, strict=marked)
-            if not marked:
-                # other names are allowed, but not `epoch = 9` for `epochs`
-                for name in [name for name in literals if name not in fields]:
-                    if close := difflib.get_close_matches(name, fields, 1, cutoff=0.85):
-                        meant = f"did you mean {close[0]}? (rename it if not)"
-                        raise ParameterError(f"{name}: there is no such parameter; {meant}")
-            values |= literals if marked else {name: v for name, v in literals.items() if name in fields}
+        if marked and not injected and started in ("", first):
+            values, started = {}, first
+        for name, value in _literals(source, strict=marked).items() if marked or started else ():
+            if marked or name in fields:
+                values[name] = value
+            elif close := difflib.get_close_matches(name, fields, 1, cutoff=0.85):  # `epoch = 9` for `epochs`
+                meant = f"did you mean {close[0]}? (rename it if not)"
+                raise ParameterError(f"{name}: there is no such parameter; {meant}")
     if not started:
         raise ParameterError(
             "no parameters cell was run: run the notebook's cell that begins with `# Parameters` first"
@@ -418,8 +405,7 @@ def _explain(cls: type[Parameters], mistake) -> str:
 
 def _shown(value: Any) -> str:
     """A value, cut to 200 characters."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    return (text := repr(value))[:200] + "…" * (len(text) > 200)
 
 
 def allowed(cls: type[Parameters], name: str) -> str:
@@ -437,12 +423,9 @@ def allowed(cls: type[Parameters], name: str) -> str:
 def _type_in_words(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(str, get_args(annotation)))
-    if get_origin(annotation) is list:
-        return "a list of names" if get_args(annotation) == (str,) else "a list of numbers"
     names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}
-    if annotation in names:
-        return names[annotation]
-    return " or ".join(_type_in_words(part) for part in get_args(annotation))
+    names |= {list[str]: "a list of names", list[float]: "a list of numbers"}
+    return names.get(annotation) or " or ".join(map(_type_in_words, get_args(annotation)))
 
 
 def parent_of(weights: object) -> str | None:
