@@ -21,11 +21,10 @@ from labkit.params import ParameterError
 
 FULL = 1 << 16  # bytes: a disk with less free space counts as full, whatever the error was
 CURES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "make its folder writable for you, or set {0} to a folder that is"),
     errno.ENOSPC: "free some space, or set {0} to a folder on another disk",
     errno.EDQUOT: "free some of your quota, or set {0} to a folder on another disk",
     errno.EROFS: "mount it for writing, or set {0} to a folder that can be written to",
-    errno.EACCES: "make its folder writable for you, or set {0} to a folder that is",
-    errno.EPERM: "make its folder writable for you, or set {0} to a folder that is",
 }
 
 
@@ -41,10 +40,7 @@ class NotWritten(OSError):
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call ``write(temporary path)`` and rename: a reader sees the old file or the new one, never half of one.
-
-    Raises NotWritten if the disk is full or cannot be written to.
-    """
+    """Call ``write(temporary path)`` and rename: a reader sees the old file or the new one, or there is NotWritten."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,12 +135,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content := json.loads(path.read_text(encoding="utf-8")), dict):
+            return content
+        raise ValueError("no JSON object")
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({error}); remove it; it will be written again") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: damaged (no JSON object); remove it; it will be written again")
-    return content
 
 
 class StudyYaml(yaml.SafeLoader):

@@ -12,6 +12,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatch
@@ -24,16 +25,8 @@ import yaml
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from labkit.params import PROJECT, ParameterError, RunParams, parent_of, refuse_url
-from labkit.runs.files import (
-    explained,
-    parse_yaml,
-    read_csv,
-    read_json,
-    remembered_sha256,
-    sweep,
-    write_json,
-    write_text,
-)
+from labkit.runs import files
+from labkit.runs.files import read_csv, read_json, write_json
 from labkit.runs.fingerprint import LEFT_OPEN, fingerprint_of, resolved
 
 PACKAGES = ["torch", "torchvision", "accelerate", "timm", "numpy", "pandas"]
@@ -43,8 +36,7 @@ PASSING = {"status", "error", "seconds", "test_predictions", "sha256"}  # of run
 RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate
 CHANGED, DAMAGED = "changed since it was run", "damaged"  # how reasons to run a finished run again begin
 # Every file that labkit writes to a run folder. Others are a person's, and are never deleted.
-WRITTEN = ("run.json", "params.yaml", "history.csv", "learnt_from.csv", "predictions.csv", "predictions-*.csv")
-WRITTEN += ("submission-*.csv", "metrics.json", "model.safetensors", "checkpoint.pt", RANGE_TEST)
+WRITTEN = (*LEFT, "run.json", "predictions-*.csv", "submission-*.csv", "checkpoint.pt", RANGE_TEST)
 WRITTEN += ("train.ipynb", "train.html", ".lock", ".*.tmp")
 
 
@@ -80,10 +72,9 @@ def needs_checkout() -> None:
 
 
 def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
-    """Why a run has to be (re-)run, in words; None if its folder is up to date with these inputs.
+    """Why a run has to be (re-)run, in words; None if its folder is up to date with these inputs (`is_of`).
 
-    A device that they leave open (`auto`) is the one it was trained on, wherever this is asked; one that they name must
-    be the same. If only the learning-rate range test is missing, the notebook is executed again without training.
+    If only the learning-rate range test is missing, the notebook is executed again without training.
     """
     manifest = read_json(folder / "run.json")
     if not manifest:
@@ -100,7 +91,7 @@ def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = Fal
         return f"{CHANGED}: " + ", ".join(told)
     if manifest["status"] != "finished":
         epochs = len(manifest.get("epoch_seconds", []))
-        return f"{state(folder)} after {epochs} full epochs" if epochs else f"{state(folder)} in its first epoch"
+        return f"{state(folder)} " + (f"after {epochs} full epochs" if epochs else "in its first epoch")
     if not notebook_complete(folder / "train.ipynb"):
         return "finished, but its notebook was cut short"
     if find_learning_rate and not (folder / RANGE_TEST).is_file():
@@ -118,7 +109,7 @@ def is_of(folder: Path, inputs: dict[str, Any]) -> bool:
 def sums(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
     """SHA-256 of what a finished run left (LEFT) and of its manifest's facts; remembered, so asked again it is free."""
     there = [name for name in LEFT if (folder / name).is_file()]
-    hashed = remembered_sha256([str(folder / name) for name in there], cache_root() / "run-hashes.csv")
+    hashed = files.remembered_sha256([str(folder / name) for name in there], cache_root() / "run-hashes.csv")
     facts = {name: value for name, value in manifest.items() if name not in PASSING}
     return dict(zip(there, hashed, strict=True)) | {"run.json": fingerprint_of(json.loads(json.dumps(facts)))}
 
@@ -160,10 +151,8 @@ def make_way(folder: Path, inputs: dict[str, Any], patience: float = 5.0) -> Non
 
     Raises ParameterError if another process has locked the folder for longer than ``patience`` seconds.
     """
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, patience):
-            _swap(folder, inputs)
+    with files.explained(folder), _locked(folder, patience):
+        _swap(folder, inputs)
 
 
 def _swap(folder: Path, inputs: dict[str, Any]) -> bool:
@@ -181,14 +170,12 @@ def _swap(folder: Path, inputs: dict[str, Any]) -> bool:
 
 
 def notebook_complete(path: Path, with_errors: bool = False) -> bool:
-    """True if every code cell was executed, without an error; Papermill also saves the notebook of a killed kernel.
+    """True if every code cell was executed, and but for ``with_errors`` without an error.
 
-    ``with_errors``: of its exhibits some may have failed.
+    Papermill also saves the notebook of a killed kernel.
     """
-    if not path.is_file():
-        return False
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        cells = read_json(path).get("cells", [])
     except ValueError:
         return False
     code = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
@@ -205,9 +192,9 @@ def run_folder(params: RunParams, fingerprint: str) -> Path:
 def resolve_weights(params: RunParams, taken: Mapping[str, Path] | None = None) -> RunParams:
     """Turn ``weights: run:<name>-seed<k>`` into that run's weights file and its fingerprint.
 
-    ``run:<name>`` alone means the same seed, or else seed 0. The path of a weights file is relative to the project,
-    wherever the kernel was started. ``taken``: kept runs that will be taken back, by folder name. Raises ParameterError
-    if no such run is finished, or if ``parent`` is not the fingerprint of the run whose weights are there now.
+    ``run:<name>`` alone means the same seed, or else seed 0; a path is relative to the project. ``taken``: kept runs
+    that will be taken back, by folder name. Raises ParameterError if no such run is finished, or if
+    ``parent`` is not the fingerprint of the run whose weights are there now.
     """
     if params.weights is None or params.weights.startswith("IMAGENET1K_"):
         return params
@@ -215,8 +202,7 @@ def resolve_weights(params: RunParams, taken: Mapping[str, Path] | None = None) 
         folder = Path(params.weights).parent
         for path in (folder, *kept_runs(folder)):
             if read_json(path / "run.json").get("fingerprint") == params.parent:
-                refuse_damaged(path)
-                return params.model_copy(update={"weights": str(path / "model.safetensors")})
+                return _from_weights(params, path, params.parent)
         if not (folder / "run.json").is_file():
             raise ParameterError(f"weights: got {params.weights}, which does not exist any more; run the study again")
         raise ParameterError(f"parent: got {params.parent}, but {params.weights} comes from another run; re-run it")
@@ -224,13 +210,16 @@ def resolve_weights(params: RunParams, taken: Mapping[str, Path] | None = None) 
         return params.model_copy(update={"weights": str(PROJECT / Path(params.weights).expanduser())})
     name, parent = params.weights.removeprefix("run:"), str(parent_of(params.weights))
     folders = [name] if name != parent else [f"{name}-seed{seed}" for seed in dict.fromkeys((params.seed, 0))]
-    for folder in ((taken or {}).get(name, reports_root() / params.study / "runs" / name) for name in folders):
-        if (manifest := read_json(folder / "run.json")).get("status") == "finished":
-            refuse_damaged(folder)
-            changes = {"weights": str(folder / "model.safetensors"), "parent": manifest["fingerprint"]}
-            return params.model_copy(update=changes)
     study = reports_root() / params.study
+    for folder in ((taken or {}).get(name, study / "runs" / name) for name in folders):
+        if (manifest := read_json(folder / "run.json")).get("status") == "finished":
+            return _from_weights(params, folder, manifest["fingerprint"])
     raise ParameterError(f"weights: got {params.weights}, but {study} has no finished run of it")
+
+
+def _from_weights(params: RunParams, folder: Path, parent: str) -> RunParams:
+    refuse_damaged(folder)
+    return params.model_copy(update={"weights": str(folder / "model.safetensors"), "parent": parent})
 
 
 @dataclass
@@ -247,7 +236,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the manifest says that the run is finished."""
+        """As its manifest says."""
         return self.manifest["status"] == "finished"
 
     def path(self, name: str) -> Path:
@@ -289,21 +278,17 @@ def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] 
     """
     here = resolved(inputs, used or {})
     folder = run_folder(params, fingerprint_of(here))
-    folder.mkdir(parents=True, exist_ok=True)
     _lock(folder)
     if _swap(folder, inputs):
         _open.pop(folder).release()  # it went with the folder
-        folder.mkdir(exist_ok=True)
         _lock(folder)
-    sweep(folder)
+    files.sweep(folder)
     manifest = read_json(folder / "run.json")
     inputs = resolved(inputs, manifest.get("inputs", {}))
     if "auto" in (inputs.get("device"), inputs.get("precision")):  # it is new, or failed before it took one
         inputs = here
-    fingerprint = fingerprint_of(inputs)
-    if manifest.get("fingerprint") != fingerprint:
-        inputs, fingerprint = here, fingerprint_of(here)
-        manifest = _new_manifest(folder, params, inputs)
+    if manifest.get("fingerprint") != fingerprint_of(inputs):
+        manifest = _new_manifest(folder, params, here)
     elif manifest.get("status") != "finished":
         for name in ("device", "precision"):  # not threads: `fit` takes those of the beginning
             if inputs.get(name) != here.get(name):
@@ -311,10 +296,12 @@ def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] 
                     f"{name}: got auto, here {here[name]}, but {folder} was begun with {inputs[name]}; continue it "
                     f"where that is available, or set {name} to {here[name]} to begin anew"
                 )
-    run = Run(folder, params, fingerprint, _open[folder], manifest, manifest.get("seconds", 0.0))
+    run = Run(folder, params, manifest["fingerprint"], _open[folder], manifest, manifest.get("seconds", 0.0))
     if manifest.get("status") != "finished":
         run.record(status="running", attempts=manifest.get("attempts", 0) + 1, error=None, **environment())
-        write_text(folder / "params.yaml", yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True))
+        files.write_text(
+            folder / "params.yaml", yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True)
+        )
     return run
 
 
@@ -332,6 +319,7 @@ def _lock(folder: Path) -> None:
 
 
 def _locked(folder: Path, patience: float) -> AcquireReturnProxy[Any]:
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         return FileLock(folder / ".lock").acquire(timeout=patience)
     except Timeout:
@@ -339,10 +327,9 @@ def _locked(folder: Path, patience: float) -> AcquireReturnProxy[Any]:
 
 
 def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: str) -> None:
-    """Write to the manifest that a run failed, and why; its checkpoint stays, so that the next call continues from it.
+    """Write to the manifest that a run failed, and why; nothing while another process has locked the folder.
 
-    A finished run stays finished, whatever fails in its notebook afterwards: a plot must not cost an epoch. A folder
-    that another process has locked is not changed.
+    A finished run stays finished, whatever fails in its notebook afterwards: a plot must not cost an epoch.
     """
     if state(folder) == "running":
         return
@@ -371,12 +358,10 @@ def state(folder: Path) -> str:
 
 def environment() -> dict[str, Any]:
     """Versions, machine and git commit, for the manifest."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()} | dict.fromkeys(PACKAGES, "not installed")
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
     machine = f"{platform.system()} {platform.machine()}"
     return {"versions": versions, "machine": machine, "git_commit": git_commit()}
 
@@ -401,14 +386,13 @@ def learnt_before(params: RunParams) -> pd.DataFrame:
 def read_predictions(folder: Path) -> pd.DataFrame:
     """``predictions.csv`` with its column types: ids, groups and sides are text, labels are nullable integers."""
     types: dict[Hashable, str] = dict.fromkeys(("image_id", "group", "side", "split"), "string")
-    types["label"] = "Int64"
-    return read_csv(folder / "predictions.csv", dtype=types)
+    return read_csv(folder / "predictions.csv", dtype=types | {"label": "Int64"})
 
 
 def read_params(folder: Path) -> RunParams:
     """The parameters in ``params.yaml``; raises ParameterError if it is damaged or has an unknown parameter."""
     path, cure = folder / "params.yaml", "; remove the folder and re-run it"
-    values = parse_yaml(path.read_bytes(), f"{path}", cure, loader=yaml.SafeLoader)
+    values = files.parse_yaml(path.read_bytes(), f"{path}", cure, loader=yaml.SafeLoader)
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ParameterError(f"{path}: damaged, it holds no parameters{cure}")
     return RunParams.of(values, f"{path}")

@@ -135,7 +135,7 @@ class Study(BaseModel):
 
     @property
     def file(self) -> str:
-        """The file as messages name it; a small form is in the file of its study."""
+        """The file as messages name it."""
         return _shown(study_file(self.name))
 
     def shrunk(self) -> "Study":
@@ -148,18 +148,13 @@ class Study(BaseModel):
             raise ParameterError(f"{self.file} has no `small`; run the study as it is")
         changes = {key: value for key, value in self.small.items() if key not in OF_THE_STUDY}
         own = {key: value for key, value in self.small.items() if key in {"honest", "seeds"}}
-        left_out = self.small.get("without", [])
-        runs = {
-            name: _changed(self.defaults | keys, changes) for name, keys in self.runs.items() if name not in left_out
-        }
+        kept = self.runs.keys() - set(self.small.get("without", []))
+        runs = {name: _changed(self.defaults | keys, changes) for name, keys in self.runs.items() if name in kept}
         data = changes.get("data", self.defaults.get("data"))
         for row in runs.values():  # shared data stays a default, so that --data can replace it
             if row.get("data") == data:
                 row.pop("data", None)
-        published = [
-            one.model_copy(update={"scores": {name: one.scores[name] for name in one.scores if name in runs}})
-            for one in self.published
-        ]
+        scores = [{name: score for name, score in one.scores.items() if name in runs} for one in self.published]
         return Study(
             **self.model_dump(include={"question", "seeds", "honest"}) | own,
             name=self.name + SMALL,
@@ -167,7 +162,7 @@ class Study(BaseModel):
             defaults={} if data is None else {"data": data},
             sources=self.sources | self.small.get("sources", {}),
             runs=runs,
-            published=published,
+            published=[one.model_copy(update={"scores": of}) for one, of in zip(self.published, scores, strict=True)],
         )
 
 
@@ -201,14 +196,17 @@ def name_of(study: str) -> str:
     if not study.endswith((".yaml", ".yml")):
         return study
     path = Path(study).expanduser().absolute()
-    if path.is_relative_to(PROJECT / "params"):
-        return path.relative_to(PROJECT / "params").with_suffix("").as_posix()
-    if not path.is_file():
-        raise ParameterError(f"study: got {study!r}, but there is no such file")
-    os.environ["LABKIT_STUDY"] = str(path)
-    if not os.environ.get("LABKIT_REPORTS"):
-        os.environ["LABKIT_REPORTS"] = str(path.parent / "reports")
-    return path.stem
+    if not path.is_relative_to(PROJECT / "params"):
+        if not path.is_file():
+            raise ParameterError(f"study: got {study!r}, but there is no such file")
+        os.environ["LABKIT_STUDY"] = str(path)
+        os.environ["LABKIT_REPORTS"] = os.environ.get("LABKIT_REPORTS") or str(path.parent / "reports")
+    return _named(path)
+
+
+def _named(path: Path) -> str:
+    inside = path.is_relative_to(PROJECT / "params")
+    return path.relative_to(PROJECT / "params").with_suffix("").as_posix() if inside else path.stem
 
 
 def _shown(path: Path) -> str:
@@ -225,8 +223,7 @@ def load_study(name: str) -> Study:
     path = study_file(name)
     if not path.is_file():
         raise ParameterError(f"no study {name!r}: {path} does not exist; there are {', '.join(study_names())}")
-    shown, inside = _shown(path), path.is_relative_to(PROJECT / "params")
-    own = path.relative_to(PROJECT / "params").with_suffix("").as_posix() if inside else path.stem
+    shown, own = _shown(path), _named(path)
     content = parse_yaml(path.read_bytes(), shown)
     if not isinstance(content, dict):
         raise ParameterError(f"{shown}: expected keys such as title, defaults and runs")
@@ -243,15 +240,11 @@ def load_study(name: str) -> Study:
 
 def study_names() -> list[str]:
     """All studies of params/, without their small forms."""
-    folder = PROJECT / "params"
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    return sorted(map(_named, (PROJECT / "params").rglob("*.yaml")))
 
 
 def value_of(text: str) -> Any:
-    """A parameter's value from the shell, read as in a study file: 3, 1e-3, true, [1.2, 1.0], text.
-
-    Raises ParameterError if it is not valid YAML.
-    """
+    """A parameter's value from the shell, read as in a study file: 3, 1e-3, true, [1.2, 1.0], text."""
     return parse_yaml(text.encode("utf-8", "surrogateescape"), f"-p: got {text!r}", "; put text into quotes")
 
 
@@ -262,9 +255,8 @@ def _in_words(mistake: Any) -> str:
     if mistake["type"] == "extra_forbidden":
         known = Study.model_fields if len(mistake["loc"]) == 1 else Published.model_fields
         close = difflib.get_close_matches(str(mistake["loc"][-1]), known, 1)
-        return (
-            f"{where}: there is no such key; {f'did you mean {close[0]}?' if close else 'allowed: ' + ', '.join(known)}"
-        )
+        hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(known)}"
+        return f"{where}: there is no such key; {hint}"
     if mistake["type"] == "dict_type" and mistake["input"] is None:
         return f"{where}: empty; for a run of the defaults alone write {mistake['loc'][-1]}: {{}}"
     return f"{where}: {mistake['msg']}"
@@ -277,10 +269,8 @@ def _parents_first(table: dict[str, Row], file: str) -> list[str]:
         line = [name]  # of descent, children first
         while (parent := parent_of(table[line[-1]].get("weights"))) is not None:
             if parent not in table:
-                raise ParameterError(
-                    f"{file}, run {line[-1]}: weights: run:{parent}, but the study has no run {parent!r}; "
-                    f"it has {', '.join(table)}"
-                )
+                lacks = f"the study has no run {parent!r}; it has {', '.join(table)}"
+                raise ParameterError(f"{file}, run {line[-1]}: weights: run:{parent}, but {lacks}")
             if parent in line:
                 raise ParameterError(f"{file}: weights go in a circle: {' → '.join((*line, parent))}")
             line.append(parent)

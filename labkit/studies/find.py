@@ -32,11 +32,12 @@ def studies_run() -> list[str]:
 
 
 def latest_study() -> str:
-    """The study with the run that finished last; raises ParameterError if nothing has been run yet."""
+    """The study of `_latest_run`."""
     return read_json(_latest_run() / "run.json")["study"]
 
 
 def _latest_run() -> Path:
+    """The run that finished last; raises ParameterError if nothing has been run yet."""
     for path in _latest_first():
         if read_json(path).get("status") == "finished":
             return path.parent
@@ -80,24 +81,23 @@ def best_on_validation(study: str) -> Path:
 
     Scores are those of the chosen epoch; test plays no part. Of equal variants the first is taken, as in the report.
     """
-    folders = current_runs(study)
-    mine = folders.loc[folders["run"].isin(load_study(study).runs)]
+    folders, variants = current_runs(study), load_study(study).runs
+    mine = folders.loc[folders["run"].isin(variants)]
     for folder in mine.loc[mine["state"] == DAMAGED, "folder"]:  # it may be the best
         refuse_damaged(folder)
     chosen = mine.loc[mine["state"] == "finished"]
     if chosen.empty:
         raise ParameterError(f"study: got {study!r}, but no run of it is finished; first: make report STUDY={study}")
-    reached: dict[str, dict[Path, float]] = {name: {} for name in load_study(study).runs}
+    reached: dict[str, dict[Path, float]] = {name: {} for name in variants}
     for run, folder in zip(chosen["run"], chosen["folder"], strict=True):
         manifest, history = read_json(folder / "run.json"), read_csv(folder / "history.csv")
         kept = history.loc[history["epoch"] == manifest["best_epoch"]]
         if (column := f"val_{manifest['score']}") in kept:
             reached[run][folder] = kept[column].item()
-    reached = {run: scores for run, scores in reached.items() if scores}
-    if not reached:  # no validation images
+    if not any(reached.values()):  # no validation images
         names = ", ".join(chosen["name"])
         raise ParameterError(f"run: no run of {study!r} was evaluated on validation images; name one of {names}")
-    best = reached[max(reached, key=lambda run: mean(reached[run].values()))]
+    best = max(filter(None, reached.values()), key=lambda scores: mean(scores.values()))
     return max(best, key=best.__getitem__)
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,21 +26,15 @@ UP_TO_DATE, STARTS_FROM = "up to date", "starts from"
 
 @dataclass
 class StudyRunner:
-    """Trains the runs of a study.
-
-    ``overrides`` replaces parameters of all runs but the sources; ``only`` names the runs to train (patterns such as
-    ``resnet18*``), the runs that they start from included. ``scheduler``: address of a Dask cluster to train them on.
-    ``failed``: run -> error; ``planned``: run -> fingerprint, None if the run cannot be planned; ``stale``: finished
-    run -> why it is out of date, where it is shown all the same (`plan_only`).
-    """
+    """Trains the runs of a study."""
 
     study: Study
-    overrides: dict[str, Any] = field(default_factory=dict)
-    only: Sequence[str] = ("*",)
-    scheduler: str | None = None
-    failed: dict[str, str] = field(default_factory=dict)
-    planned: dict[str, str | None] = field(default_factory=dict)
-    stale: dict[str, str] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)  # parameters of all runs but the sources
+    only: Sequence[str] = ("*",)  # the runs to train (patterns such as resnet18*); those that they start from follow
+    scheduler: str | None = None  # address of a Dask cluster to train them on
+    failed: dict[str, str] = field(default_factory=dict)  # run -> error
+    planned: dict[str, str | None] = field(default_factory=dict)  # run -> fingerprint, None if it cannot be planned
+    stale: dict[str, str] = field(default_factory=dict)  # finished run that is shown -> why it is out of date
     _data_fingerprints: dict[str, str] = field(default_factory=dict)
     _stamping: Lock = field(default_factory=Lock)
 
@@ -64,7 +59,7 @@ class StudyRunner:
         table, wanted = self.study.run_params(self.overrides), self.wanted()
         if again := self.made_again():
             print_line(again)
-        waiting = list(self._labelled(table, wanted))
+        waiting = list(self._labelled(wanted))
         with Cluster(self.scheduler) if self.scheduler else ThisMachine(self.study, table) as machines:
             running: dict[Future[str | None], tuple[Job, str]] = {}
             try:
@@ -91,9 +86,9 @@ class StudyRunner:
     def plan_only(self) -> None:
         """In place of `run_all`: train nothing; finished runs that are out of date are shown, and noted in `stale`."""
         wanted = self.wanted()
-        for params, label in self._labelled(self.study.run_params(self.overrides), wanted):
+        for params, label in self._labelled(wanted):
             job, name = self._job(params, label, params.run in wanted), folder_name(params)
-            made = files.read_json(self.folder / "runs" / name / "run.json")
+            made = self._manifest(name)
             if params.run in wanted and made.get("status") == "finished" and made["fingerprint"] != self.planned[name]:
                 self.stale[name] = str(job.reason if job else self.failed.pop(name))
                 self.planned[name] = made["fingerprint"]
@@ -103,12 +98,18 @@ class StudyRunner:
         self.stamp("runs", self.planned)
         self.stamp("stale", self.stale or None)
 
-    def _labelled(self, table: list[RunParams], wanted: set[str]) -> Iterator[tuple[RunParams, str]]:
+    def _manifest(self, name: str) -> dict[str, Any]:
+        return files.read_json(self.folder / "runs" / name / "run.json")
+
+    def _labelled(self, wanted: set[str]) -> Iterator[tuple[RunParams, str]]:
         """Every run with the label that is printed before its lines: ``[2/5] resnet18``."""
-        count, number = sum(params.run in wanted for params in table), 0
-        for params in table:
-            number += params.run in wanted
-            yield params, f"[{number}/{count}] {folder_name(params) if len(self.study.seeds) > 1 else params.run}"
+        table = self.study.run_params(self.overrides)
+        numbers = list(accumulate(int(params.run in wanted) for params in table))
+        for params, number in zip(table, numbers, strict=True):
+            yield params, f"[{number}/{numbers[-1]}] {self._short(params)}"
+
+    def _short(self, params: RunParams) -> str:
+        return folder_name(params) if len(self.study.seeds) > 1 else str(params.run)
 
     def _job(self, params: RunParams, label: str, wanted: bool) -> Job | None:
         """The job of a run that is wanted and not up to date; every run's fingerprint is noted in `planned`."""
@@ -132,7 +133,7 @@ class StudyRunner:
 
     def _say(self, job: Job, side_by_side: bool) -> Say:
         """Prints a line of a kernel, indented; with the run's name if several runs print at the same time."""
-        name = f"{job.name if len(self.study.seeds) > 1 else job.params.run}  " if side_by_side else ""
+        name = f"{self._short(job.params)}  " if side_by_side else ""
         return lambda line: print_line(f"    {name}{line}")
 
     def wanted(self) -> set[str]:
@@ -148,18 +149,15 @@ class StudyRunner:
 
     def plan(self, params: RunParams, taken: Mapping[str, Path] | None = None) -> Job:
         """One run's job. Raises ParameterError if its parent is not finished, DataError if its data cannot be read."""
-        if (parent := _parent(params)) in self.failed and not self._has_weights(parent):
-            raise ParameterError(f"starts from {parent}, which failed")
+        if (parent := _parent(params)) in self.failed:
+            made = self._manifest(parent)  # finished as planned: then no more than an exhibit of its notebook failed
+            if (made.get("status"), made.get("fingerprint")) != ("finished", self.planned.get(parent)):
+                raise ParameterError(f"starts from {parent}, which failed")
         params = runs.resolve_weights(params, taken)
         inputs = fingerprint.run_inputs(params, self.data_fingerprint(params))
         folder = runs.run_folder(params, fingerprint.fingerprint_of(inputs))
         kept = None if runs.is_of(folder, inputs) else runs.kept_run(folder, inputs)
         return Job(params, inputs, folder, runs.why_run(kept or folder, inputs, params.find_learning_rate), kept)
-
-    def _has_weights(self, name: str) -> bool:
-        """Whether a run is finished, as it was planned: then no more than an exhibit of its notebook failed."""
-        manifest = files.read_json(self.folder / "runs" / name / "run.json")
-        return (manifest.get("status"), manifest.get("fingerprint")) == ("finished", self.planned.get(name))
 
     def dry_run(self) -> Iterator[str]:
         """One line per run: whether it would run, and why; runs that cannot be planned are added to `failed`."""
@@ -175,7 +173,7 @@ class StudyRunner:
         """How many finished runs are trained again, how long they took, and that they are kept; empty if none is."""
         again = runs.CHANGED, runs.DAMAGED, STARTS_FROM
         names = [name for name, reason, _ in self._foreseen() if reason.startswith(again)]
-        made = [files.read_json(self.folder / "runs" / name / "run.json") for name in names]
+        made = map(self._manifest, names)
         if not (seconds := [run.get("seconds", 0.0) for run in made if run.get("status") == "finished"]):
             return ""
         which, took = plural(len(seconds), "finished run"), plural(fixed(sum(seconds) / 60, 1), "minute")
@@ -187,17 +185,17 @@ class StudyRunner:
         taken: dict[str, Path] = {}
         wanted = self.wanted()
         for params in [params for params in self.study.run_params(self.overrides) if params.run in wanted]:
-            name, parent, error = folder_name(params), _parent(params), ""
-            reason = f"{STARTS_FROM} {parent}, which is re-run" if parent in rerun else ""
+            name, parent, reason, error = folder_name(params), _parent(params), "", ""
             try:
-                if not reason:
+                if parent in rerun:
+                    reason = f"{STARTS_FROM} {parent}, which is re-run"
+                else:
                     job = self.plan(params, taken)
                     reason = _in_words(job)
                     taken |= {name: job.kept} if job.kept else {}
             except (ValueError, OSError) as failure:
                 error = str(failure)
-            if reason and not reason.startswith(UP_TO_DATE):
-                rerun.add(name)
+            rerun |= {name} if reason and not reason.startswith(UP_TO_DATE) else set()
             yield name, reason, error
 
     def data_fingerprint(self, params: DataParams) -> str:
@@ -258,17 +256,11 @@ def _error_of(future: "Future[str | None]") -> str | None:
     return message if isinstance(error, files.NotWritten) else f"{type(error).__name__}: {message}"
 
 
-def open_study(
-    name: str,
-    overrides: dict[str, Any] | None = None,
-    only: Sequence[str] = ("*",),
-    scheduler: str | None = None,
-) -> StudyRunner:
-    """A study by name; ``overrides``, ``only`` and ``scheduler`` as in StudyRunner.
+def open_study(name: str, overrides: dict[str, Any], *options: Any) -> StudyRunner:
+    """A study by name; ``options``: as StudyRunner has them.
 
     On the built-in phantoms a study runs in its small form, if it has one: they are drawn for that size.
     """
-    study, overrides = load_study(name), overrides or {}
-    if study.small and overrides.get("data") in PHANTOMS:
-        study = study.shrunk()
-    return StudyRunner(study, overrides, only, scheduler)
+    study = load_study(name)
+    small = study.small and overrides.get("data") in PHANTOMS
+    return StudyRunner(study.shrunk() if small else study, overrides, *options)
