@@ -27,8 +27,7 @@ MAX_ASPECT = 100  # sides of 1 : 100 are no picture; cut square and enlarged, a 
 IMAGE, POINTER, DICOM = "an image", "a Git LFS pointer; run git lfs pull", "a DICOM file; save its picture as PNG"
 WHAT_IT_IS = {  # how a file begins, in lower case -> what it is
     **dict.fromkeys((b"\xff\xd8\xff", b"\x89png\r\n", b"gif8", b"ii*\0", b"mm\0*"), IMAGE),
-    b"<!doctype": "a web page",
-    b"<html": "a web page",
+    **dict.fromkeys((b"<!doctype", b"<html"), "a web page"),
     b"<svg": "an SVG drawing",
     b"%pdf": "a PDF",
     b"pk\3\4": "a zip archive",
@@ -102,7 +101,7 @@ def _reason_of(error: Exception, path: str) -> str:
         return f"{error}; save it smaller"
     if isinstance(error, UnidentifiedImageError):
         what = kind_of(path)
-        return f"cannot identify image file: it is {what}" if what not in ("", IMAGE) else "cannot identify image file"
+        return "cannot identify image file" + (f": it is {what}" if what not in ("", IMAGE) else "")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(reason.replace(f" {path!r}", "").split()) or type(error).__name__
 
@@ -110,9 +109,8 @@ def _reason_of(error: Exception, path: str) -> str:
 def find_images(places: Sequence[str], besides: str | None = None) -> dict[str, str]:
     """Path of every image at these places, by the part of it that the places do not share.
 
-    A place is a file, whatever its name, or a folder with all images below it; hidden ones are left out. `besides`: a
-    folder that will be written to. Raises ValueError where a place is not there or holds no image, or where that folder
-    lies in one of them: its pictures would be photographs the next time.
+    A place is a file, whatever its name, or a folder with all images below it but hidden ones. Raises ValueError where
+    there is none, or where `besides`, a folder that will be written to, lies in a place: the next call would read it.
     """
     where = [as_typed(refuse_url(place, "images")) for place in places]
     for place in where:
@@ -128,10 +126,9 @@ def _images_at(place: Path) -> list[str]:
         return [place.as_posix()]
     files = (file for file in place.rglob("*") if is_image(file.name))
     hidden = re.compile(r"(^|/)\.")
-    found = sorted(file.as_posix() for file in files if not hidden.search(file.relative_to(place).as_posix()))
-    if not found:
-        raise ValueError(f"{place}: {'no image below this folder' if place.is_dir() else 'no such file or folder'}")
-    return found
+    if found := sorted(file.as_posix() for file in files if not hidden.search(file.relative_to(place).as_posix())):
+        return found
+    raise ValueError(f"{place}: {'no image below this folder' if place.is_dir() else 'no such file or folder'}")
 
 
 def gray_counts(path: str) -> np.ndarray | str:
@@ -139,12 +136,12 @@ def gray_counts(path: str) -> np.ndarray | str:
     try:
         with Image.open(path) as image:
             image.load()  # NumPy would not say what is damaged
-            values = np.asarray(image).astype(np.int64) - GRAY[0]
+            values = np.asarray(image).astype(np.int64)
     except Exception as error:  # as in load_image
         return _reason_of(error, path)
-    if values.min() < 0 or values.max() >= GRAY[1] - GRAY[0]:
+    if values.min() < GRAY[0] or values.max() >= GRAY[1]:
         return "its gray values do not fit into 16 bits; save it with 8 or 16 bits"
-    return np.bincount(values.ravel(), minlength=GRAY[1] - GRAY[0])
+    return np.bincount(values.ravel() - GRAY[0], minlength=GRAY[1] - GRAY[0])
 
 
 def range_of(counts: np.ndarray) -> tuple[int, int]:
@@ -166,10 +163,7 @@ def try_load(path: str, gray_range: Sequence[int] | None = None) -> Image.Image 
 
 
 def array_image(file: str, split: str, index: int) -> np.ndarray:
-    """(h, w) or (h, w, 3) uint8 from an array file; each of its arrays is read once and kept in memory.
-
-    OSError names a file that is damaged.
-    """
+    """(h, w) or (h, w, 3) uint8 from an array file, whose arrays are read once; OSError names a damaged one."""
     try:
         with _LOCK:  # else threads that come at once would each read the whole array
             images = _array(file, f"{split}_images", Path(file).stat().st_mtime_ns)

@@ -27,11 +27,9 @@ class StoreDataset(Dataset):
     def __init__(
         self, table: pd.DataFrame, store: Store, crop_size: int, augment: Augment | None = None, whole: bool = False
     ):
-        self.store = store
+        self.store, self.crop_size, self.augment = store, crop_size, augment
         self.rows = np.array([store.rows[name] for name in table["image_id"]], np.int64)
         self.labels = table["label"].fillna(-1).to_numpy(np.int64)
-        self.crop_size = crop_size
-        self.augment = augment
         self.whole = whole  # images with the maps that augment them, to be warped by the device
         self._images: np.ndarray | None = None
 
@@ -93,20 +91,13 @@ class EpochLoader(DataLoader):
     made_from: dict[str, Any]  # parameters that decided its batches
 
     def __init__(
-        self,
-        dataset: StoreDataset,
-        *,
-        batch_size: int,
-        seed: int | None,
-        num_workers: int,
-        drop_last: bool,
-        device: str = "cpu",
+        self, dataset: StoreDataset, size: int, seed: int | None, num_workers: int, drop_last: bool, device: str
     ):
         self.epoch_sampler = EpochSampler(len(dataset), seed)
         self.ahead = device != "cpu" and num_workers == 0
         super().__init__(
             dataset,
-            batch_sampler=BatchShares(self.epoch_sampler, batch_size, drop_last),
+            batch_sampler=BatchShares(self.epoch_sampler, size, drop_last),
             collate_fn=_whole,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
@@ -124,10 +115,9 @@ class EpochLoader(DataLoader):
         except RuntimeError as error:
             if "shared memory" not in str(error):
                 raise
-            raise ParameterError(
-                f"num_workers: got {self.num_workers}, but /dev/shm is too small for their batches; set num_workers to "
-                "0, or give the container more of it (docker run --shm-size=8g)"
-            ) from None
+            cure = "set num_workers to 0, or give the container more of it (docker run --shm-size=8g)"
+            small = f"num_workers: got {self.num_workers}, but /dev/shm is too small for their batches"
+            raise ParameterError(f"{small}; {cure}") from None
 
     def restart(self, process: int = 0, count: int = 1) -> None:
         """Begin anew, as one of ``count`` processes; with new workers: an interrupt has ended those that it cut off."""
@@ -153,7 +143,7 @@ def _whole(batch: Any) -> Batch:
     A worker moves it to shared memory here, since an error in the thread that sends it would be lost.
     """
     in_worker = torch.utils.data.get_worker_info() is not None
-    return {name: values.share_memory_() if in_worker else values for name, values in batch.items()}
+    return {name: values.share_memory_() for name, values in batch.items()} if in_worker else batch
 
 
 def ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
@@ -190,16 +180,11 @@ def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: s
         augment = Augment.of(params) if train or params.augment_test else None
         on_device = train and device != "cpu" and bool(params.rotation)  # crops and flips alone are a gather of bytes
         dataset = StoreDataset(part, store, params.input_size, augment, on_device)
-        loaders[str(split)] = EpochLoader(
-            dataset,
-            batch_size=params.batch_size if train else evaluation_batch(params, device),
-            seed=params.seed if train else None,
-            num_workers=params.num_workers,
-            drop_last=train and 0 < len(part) % params.batch_size < 2 * params.num_processes,
-            device=device,
-        )
-        made_from = params.model_dump(include=DECIDE_BATCHES) | {"image_size": store.size}
-        loaders[str(split)].made_from = made_from | table.attrs.get("made_from", {})
+        size, seed = (params.batch_size, params.seed) if train else (evaluation_batch(params, device), None)
+        drop_last = train and 0 < len(part) % size < 2 * params.num_processes
+        loader = loaders[str(split)] = EpochLoader(dataset, size, seed, params.num_workers, drop_last, device)
+        loader.made_from = params.model_dump(include=DECIDE_BATCHES) | {"image_size": store.size}
+        loader.made_from |= table.attrs.get("made_from", {})
     return loaders
 
 

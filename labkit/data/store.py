@@ -36,10 +36,6 @@ VERIFIED = "verified"  # a file of a store: the day on which it was verified, an
 LONG = 4  # times as long as wide: of a longer picture the ends are cut off before it is resized, not after
 
 
-class UnreadableImages(ValueError):
-    """More than one image in a hundred cannot be decoded."""
-
-
 @dataclass(frozen=True)
 class Store:
     """``path`` of an array (n, size, size, 3) uint8, the row of every image_id, and what cannot be decoded.
@@ -75,9 +71,9 @@ class Store:
         return (images[rows[start : start + at_once], ::step, ::step] for start in range(0, len(rows), at_once))
 
     def keep_readable(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The table without its unreadable images; raises UnreadableImages if those are over 1 %."""
+        """The table without its unreadable images; raises ValueError if those are over 1 %."""
         if refused := self.refusal(table):
-            raise UnreadableImages(refused)
+            raise ValueError(refused)
         return table.loc[~table["image_id"].isin(self.unreadable["image_id"])].reset_index(drop=True)
 
     def refusal(self, table: pd.DataFrame) -> str:
@@ -85,12 +81,9 @@ class Store:
         bad = np.count_nonzero(table["image_id"].isin(self.unreadable["image_id"]))
         if bad <= MAX_UNREADABLE * len(table):
             return ""
-        listed = self.unreadable[["path", "reason"]].head(5).to_numpy().tolist()
-        first = "; ".join(f"{path}: {reason}" for path, reason in listed)
-        return (
-            f"{bad:,} of {len(table):,} images cannot be decoded, more than {MAX_UNREADABLE:.0%}; "
-            f"replace or remove them. The first: {first}"
-        )
+        first = "; ".join((self.unreadable["path"] + ": " + self.unreadable["reason"]).head(5))
+        said = f"{bad:,} of {len(table):,} images cannot be decoded, more than {MAX_UNREADABLE:.0%}"
+        return f"{said}; replace or remove them. The first: {first}"
 
 
 def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) -> Store:
@@ -140,13 +133,11 @@ def _verify(folder: Path, index: dict[str, Any], again: bool = False) -> None:
 
     Their length is always compared; their blocks if they were not today, if the files have changed since, or ``again``.
     """
-    wrong = []
-    for name, (size, _) in index["files"].items():
-        if (found := path.stat().st_size if (path := folder / name).is_file() else 0) != size:
-            wrong.append(f"{name} has {found:,} of {size:,} bytes")
-    seal = folder / VERIFIED
+    made, seal = index["files"], folder / VERIFIED
+    found = {name: path.stat().st_size if (path := folder / name).is_file() else 0 for name in made}
+    wrong = [f"{name} has {found[name]:,} of {size:,} bytes" for name, (size, _) in made.items() if found[name] != size]
     if not wrong and (again or not seal.is_file() or seal.read_bytes() != _as_of_today(folder, index).encode()):
-        for name, (_, sums) in index["files"].items():
+        for name, (_, sums) in made.items():
             if changed := np.count_nonzero(_block_sums(folder / name) != np.array(sums)):
                 wrong.append(f"{changed} of {len(sums)} blocks of {name} have changed")
         with suppress(NotWritten):  # a cache that is only read is verified each time
@@ -185,9 +176,8 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> dict[str, Any]:
         shutil.rmtree(leftover, ignore_errors=True)
     free = shutil.disk_usage(folder.parent).free
     if size_in_bytes > 0.95 * free:
-        raise OSError(
-            f"{folder.parent}: {size_in_bytes / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; set LABKIT_CACHE"
-        )
+        needed = f"{size_in_bytes / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free"
+        raise OSError(f"{folder.parent}: {needed}; set LABKIT_CACHE")
     print(f"Decoding {count:,} images once to {size} px ({size_in_bytes / 1e6:,.0f} MB in {folder.parent})")
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -220,10 +210,10 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> dict[str, Any]:
         images.flush()
         alike: Any = compare(looks)
         np.savez(temporary / "alike.npz", **alike)
-        index = {"sha256": unique["sha256"].tolist(), "unreadable": dict(sorted(unreadable.items()))}
-        index["gray_range"] = gray_range and list(gray_range)
         made = [temporary / "images.npy", temporary / "alike.npz"]
-        index["files"] = {path.name: [path.stat().st_size, _block_sums(path).tolist()] for path in made}
+        files = {path.name: [path.stat().st_size, _block_sums(path).tolist()] for path in made}
+        index = {"sha256": unique["sha256"].tolist(), "unreadable": dict(sorted(unreadable.items()))}
+        index |= {"gray_range": gray_range and list(gray_range), "files": files}
         write_text(temporary / VERIFIED, _as_of_today(temporary, index))
         write_json(temporary / "index.json", index)
         temporary.replace(folder)
@@ -253,10 +243,7 @@ def _middle(image: Image.Image, most: int) -> Image.Image:
 def load_square(
     paths: list[str], size: int, gray_range: Sequence[int] | None = None
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """New images as the store would hold them, (n, size, size, 3) uint8, and why others cannot be decoded, by path.
-
-    ``gray_range``: that of the store which a network was trained with.
-    """
+    """New images as a store of this ``gray_range`` would hold them, and why others cannot be decoded, by path."""
 
     def decode(path: str) -> np.ndarray | str:
         image = try_load(path, gray_range)
@@ -266,4 +253,4 @@ def load_square(
         found = list(pool.map(decode, paths))
     squares = [square for square in found if not isinstance(square, str)]
     failed = {path: reason for path, reason in zip(paths, found, strict=True) if isinstance(reason, str)}
-    return np.stack(squares) if squares else np.empty((0, size, size, 3), np.uint8), failed
+    return np.array(squares, np.uint8).reshape(-1, size, size, 3), failed

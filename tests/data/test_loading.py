@@ -15,7 +15,7 @@ from labkit.data.images import NO_RANGE
 from labkit.data.loaders import make_loaders, oversampled
 from labkit.data.readers import read
 from labkit.data.splits import assign_splits
-from labkit.data.store import UnreadableImages, build_store, load_square, to_square
+from labkit.data.store import build_store, load_square, to_square
 from labkit.params import DataParams, ExploreParams, RunParams
 from labkit.reporting.images import augmentation_sentence, on_augmented_images
 from labkit.training.step import to_device
@@ -167,7 +167,7 @@ def test_unreadable_images_are_listed_and_left_out(eyes, image_folder, tmp_path,
     store = build_store(table, file_hashes(table, tmp_path), 16, tmp_path)
     assert list(store.unreadable["image_id"]) == ["100_left"]
     assert str(tmp_path) not in store.unreadable["reason"][0]
-    with pytest.raises(UnreadableImages, match=r"1 of 80 images.*100_left"):
+    with pytest.raises(ValueError, match=r"1 of 80 images.*100_left"):
         store.keep_readable(table)  # 1.25 %
     monkeypatch.setattr(store_room, "MAX_UNREADABLE", 0.02)
     assert len(store.keep_readable(table)) == 79
