@@ -52,16 +52,15 @@ class Files:
         return {problem: found[problem] for problem in IN_WORDS if problem in found}
 
 
-def odd_files(table: pd.DataFrame, store: Store, least: int) -> Files:
-    """Looks at the header of every image file, and at the stored pixels for blank ones.
+def odd_files(table: pd.DataFrame, store: Store) -> Files:
+    """Looks at the header of every image file, and at the stored pixels for blank ones; tiny is less than the store's.
 
-    The table may lack images that cannot be decoded: they are counted all the same. `least`: an image whose shorter
-    side has fewer pixels is tiny.
+    The table may lack images that cannot be decoded: they are counted all the same.
     """
     with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:  # waits for the disk, mostly
-        seen = pool.map(partial(header, least=least), table["path"].tolist())
+        seen = pool.map(partial(header, least=store.size), table["path"].tolist())
         headers = list(tqdm(seen, total=len(table), disable=None, desc="file headers"))
-    reasons = dict(zip(store.unreadable["image_id"], store.unreadable["reason"], strict=True))
+    reasons = store.unreadable.set_index("image_id")["reason"].to_dict()
     left_out = set(reasons) - set(table["image_id"])
     found, sizes = [(image_id, "unreadable", reasons[image_id]) for image_id in left_out], []
     for image_id, told in zip(table["image_id"], headers, strict=True):
@@ -71,11 +70,10 @@ def odd_files(table: pd.DataFrame, store: Store, least: int) -> Files:
             sizes.append(told[0])
             found += [(image_id, *problem) for problem in told[1]]
     found += [(image_id, "blank", f"contrast {contrast:.1f}") for image_id, contrast in _blank(table, store)]
-    gravity = list(IN_WORDS)
-    found.sort(key=lambda row: (gravity.index(row[1]), row[0]))
+    found.sort(key=lambda row: ([*IN_WORDS].index(row[1]), row[0]))
     problems = pd.DataFrame(found, columns=pd.Index(COLUMNS))
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size)) or [None]
-    return Files(len(table) + len(left_out), least, problems, by_area[0], by_area[-1], store.gray_range)
+    return Files(len(table) + len(left_out), store.size, problems, by_area[0], by_area[-1], store.gray_range)
 
 
 def header(path: str, least: int = 0) -> tuple[tuple[int, int], list[tuple[str, str]]] | str:
@@ -129,7 +127,7 @@ def _blank(table: pd.DataFrame, store: Store) -> list[tuple[str, float]]:
     readable = table.loc[~table["image_id"].isin(store.unreadable["image_id"]), "image_id"]
     names = [name for name in readable if name in store.rows]
     grays = (pixels.mean(axis=3, dtype=np.float32) for pixels in store.thumbnails(names))
-    contrasts = [float(contrast) for gray in grays for contrast in gray.std(axis=(1, 2))]
+    contrasts = (contrast for gray in grays for contrast in gray.std(axis=(1, 2)).tolist())
     return [(name, contrast) for name, contrast in zip(names, contrasts, strict=True) if contrast < BLANK]
 
 

@@ -42,16 +42,14 @@ class Findings:
 
     def by_heading(self) -> dict[str, list[str]]:
         """Plain words with the numbers, one finding each, also where nothing was found or could not be looked for."""
+        n_test = self.groups.n_test_images
         baselines = [fellow_eye_sentence(self.fellow_eye, self.group_name)] if self.fellow_eye else []
         baselines += [shortcut_sentence(self.shortcut)] if self.shortcut else []
-        n_test = self.groups.n_test_images
-        said = {
-            "Split": group_sentences(self.groups, self.group_name),
-            "Duplicates": duplicate_sentences(self.duplicates, n_test)
-            + (near_sentences(self.near, n_test) if self.near else []),
-            "Files": file_sentences(self.files) if self.files else [],
-            "Baselines": baselines,
-        }
+        copies = duplicate_sentences(self.duplicates, n_test)
+        copies += near_sentences(self.near, n_test) if self.near else []
+        files = file_sentences(self.files) if self.files else []
+        groups = group_sentences(self.groups, self.group_name)
+        said = {"Split": groups, "Duplicates": copies, "Files": files, "Baselines": baselines}
         return {heading: sentences for heading, sentences in said.items() if sentences}
 
     def sentences(self) -> list[str]:
@@ -60,17 +58,13 @@ class Findings:
 
     def facts(self) -> dict[str, Any]:
         """What a run's manifest keeps: `groups` and `duplicates`, a sentence or more each, and `copies`."""
-        return {
-            "groups": " ".join(group_sentences(self.groups, self.group_name)),
-            "duplicates": " ".join(self.by_heading()["Duplicates"]),
-            "copies": self.copies,
-        }
+        groups, duplicates = group_sentences(self.groups, self.group_name), self.by_heading()["Duplicates"]
+        return {"groups": " ".join(groups), "duplicates": " ".join(duplicates), "copies": self.copies}
 
     def named_copies(self, classes: Sequence[str], most: int = 5) -> list[str]:
-        """The first copies by name, with split and class: `a.png (train, x) = b.png (test, y)`; the worst come first.
+        """The first copies by name: `a.png (train, x) = b.png (test, y)`, then (`~`) pairs that look alike.
 
-        Files of the same bytes, then (`~`) pairs that look alike; those on both sides of the split or of two labels
-        before others.
+        Those on both sides of the split or of two labels come before others.
         """
         named: list[str] = []
         files = _named(self.duplicates.files, classes)
@@ -100,12 +94,13 @@ class Findings:
             listed["Pairs of files that look alike"] = pd.concat([pairs.loc[across], pairs.loc[~across]])
         if self.files is not None:
             listed["What is odd about the files"] = self.files.problems
-        shown = {}
-        for text, table in listed.items():
-            caption = text if len(table) <= rows else f"{text} (the first {rows} of {len(table):,} rows)"
-            if len(table):
-                shown[caption] = _named(table.head(rows), classes)
-        return shown
+        return {
+            text + f" (the first {rows} of {len(table):,} rows)" * (len(table) > rows): _named(
+                table.head(rows), classes
+            )
+            for text, table in listed.items()
+            if len(table)
+        }
 
 
 def _named(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -126,16 +121,13 @@ def audit(
 ) -> Findings:
     """Looks through an image table whose `split` is filled; `hashes` is sha256 by image_id (None: not looked at).
 
-    Near duplicates are those that the `store` found when it was made, at no cost here. With the data set's `score`,
-    also what the files and the stored pixels show: odd files (tiny: with fewer pixels on their shorter side than the
-    store's), and the shortcut baseline. `group_name` is what sentences call a group ('patient'; 's' makes it plural).
-    Raises ValueError on rows without a split, repeated image ids and images without a hash.
+    Near duplicates are those that the `store` found when it was made. With the data set's `score`, also what the files
+    and the stored pixels show: odd files, and the shortcut baseline. Raises ValueError on rows without a split,
+    repeated image ids and images without a hash.
     """
-    repeated = table.loc[table["image_id"].duplicated(), "image_id"].tolist()
-    if repeated:
+    if repeated := table.loc[table["image_id"].duplicated(), "image_id"].tolist():
         raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")
-    missing = len(table) - len(table["split"].dropna())
-    if missing:
+    if missing := len(table) - len(table["split"].dropna()):
         raise ValueError(f"image table: {missing} of {len(table)} rows have no split; assign the splits first")
     return Findings(
         groups=shared_groups(table),
@@ -143,7 +135,7 @@ def audit(
         fellow_eye=fellow_eye_baseline(table, classes),
         group_name=group_name,
         near=None if store is None else near_duplicates(table, store),
-        files=odd_files(table, store, store.size) if store and score else None,
+        files=odd_files(table, store) if store and score else None,
         shortcut=shortcut_baseline(table, store, classes, score) if store and score else None,
     )
 
@@ -151,8 +143,7 @@ def audit(
 def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test: bool = False) -> list[str]:
     """What every table and figure of a run must carry: what is wrong, or cannot be checked, about its test images.
 
-    ``inherited``: test images that the weights it starts from have met (``inherited_leak``). ``augment_test``: they
-    were cropped and flipped at random. Nothing where there is no labelled test image.
+    ``inherited``: test images that the weights it starts from have met (``inherited_leak``).
     """
     found: list[str] = []
     groups, duplicates, name = findings.groups, findings.duplicates, findings.group_name

@@ -242,7 +242,7 @@ def test_odd_files_are_named_with_what_is_odd(tmp_path):
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "sound.jpg").read_bytes()[:900])
     names = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
     table = table_of(tmp_path, [(name, "train", 0) for name in names])
-    files = odd_files(table, stored(table, tmp_path / "cache")[1], 64)
+    files = odd_files(table, stored(table, tmp_path / "cache")[1])
     found = files.problems.groupby("problem")["image_id"].agg(list).to_dict()
     assert found == {
         "unreadable": ["cut.jpg", "text.png"],
@@ -263,11 +263,11 @@ def test_odd_files_are_named_with_what_is_odd(tmp_path):
     assert "Several pages or frames, the first is read: 1 of 14 images (pages.tif)." in file_sentences(files)
     assert "Shorter side below 64 px: 1 of 14 images (tiny.png)." in file_sentences(files)
     sound = table.loc[table["image_id"].isin(["sound.jpg", "upright.jpg"])]
-    left = file_sentences(odd_files(sound, stored(table, tmp_path / "cache")[1], 64))
+    left = file_sentences(odd_files(sound, stored(table, tmp_path / "cache")[1]))
     assert left == [
         "Cannot be decoded: 2 of 4 images (cut.jpg, text.png; a run refuses more than 1%)."
     ]  # a table that lacks them
-    (said,) = file_sentences(odd_files(sound, stored(sound, tmp_path / "cache")[1], 64))
+    (said,) = file_sentences(odd_files(sound, stored(sound, tmp_path / "cache")[1]))
     assert said.startswith("All 2 images can be decoded")
 
 

@@ -5,6 +5,7 @@ import copy
 import html
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -23,8 +24,7 @@ class RenderError(RuntimeError):
 def read_executed(path: Path, allow_errors: bool = False) -> NotebookNode:
     """Read an executed notebook; RenderError when it is missing, cut short, not run to its end or failed.
 
-    Papermill saves a notebook whose kernel was killed with every cell marked "completed", so the status
-    it wrote is not believed: every code cell that says something must have been counted by the kernel.
+    Papermill marks every cell "completed", also after its kernel was killed: the kernel must have counted each cell.
     """
     path = Path(path)
     try:
@@ -33,22 +33,16 @@ def read_executed(path: Path, allow_errors: bool = False) -> NotebookNode:
         raise RenderError(f"{path}: no such notebook; run it first") from error
     except (ValueError, OSError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
         raise RenderError(f"{path}: not a readable notebook ({_first_line(error)}); re-run it") from error
-    if not allow_errors:
-        refuse_unfinished(nb, path)
-    return nb
-
-
-def refuse_unfinished(nb: NotebookNode, path: Path) -> None:
-    """RenderError for the first code cell that was never run or failed; empty ones and exhibits (`failed`) may."""
     for number, cell in enumerate(nb.cells, start=1):
-        if cell.cell_type != "code" or not cell.source.strip():
-            continue
+        if allow_errors or cell.cell_type != "code" or not cell.source.strip():
+            continue  # an exhibit (`failed`) may have failed, too
         where = f"{path}: cell {number} ({_first_line(cell.source)!r})"
         for output in cell.outputs:
             if output.output_type == "error" and EXHIBIT not in _tags(cell):
                 raise RenderError(f"{where} failed with {_reason(output)}; correct it and run the notebook again")
         if cell.execution_count is None:
             raise RenderError(f"{where} was not run (was the kernel killed?); run the notebook again")
+    return nb
 
 
 def failed(path: Path) -> Iterator[tuple[str, str]]:
@@ -108,9 +102,8 @@ def _with_folder(path: Path, nb: NotebookNode) -> list[NotebookNode]:
 def _below_title(cells: list[NotebookNode]) -> list[NotebookNode]:
     """Cells whose H1 is a section of another notebook now: every heading one level down."""
     lowered = copy.deepcopy(cells)
-    for cell in lowered:
-        if cell.cell_type == "markdown":
-            cell.source = re.sub(r"^(#{1,5}) ", r"#\1 ", cell.source, flags=re.MULTILINE)
+    for cell in (cell for cell in lowered if cell.cell_type == "markdown"):
+        cell.source = re.sub(r"^(#{1,5}) ", r"#\1 ", cell.source, flags=re.MULTILINE)
     return lowered
 
 
@@ -126,11 +119,9 @@ def clean(nb: NotebookNode) -> NotebookNode:
         if cell.cell_type != "code":
             cells.append(cell)
             continue
+        cell.outputs = clean_outputs(cell.outputs)
         if tags & {"parameters", "injected-parameters"}:
-            cell.metadata["parameters"] = assignments(cell.source)
-            cell.outputs = []
-        else:
-            cell.outputs = clean_outputs(cell.outputs)
+            cell.metadata["parameters"], cell.outputs = assignments(cell.source), []
         if tags & CODELESS_TAGS:
             cell.metadata["codeless"] = True
         if cells and _silent(cells[-1]) and not tags & CODELESS_TAGS and "parameters" not in cell.metadata:
@@ -142,15 +133,12 @@ def clean(nb: NotebookNode) -> NotebookNode:
 
 def assignments(source: str) -> list[tuple[str, str]]:
     """(name, value as written) of each assignment in a parameters cell; [] when it cannot be parsed."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return []
     found: dict[str, str] = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            found[ast.unparse(target)] = ast.get_source_segment(source, node.value) or ast.unparse(node.value)
+    with suppress(SyntaxError):
+        for node in ast.parse(source).body:
+            match node:
+                case ast.Assign([target, *_], value) | ast.AnnAssign(target, _, ast.expr() as value):
+                    found[ast.unparse(target)] = ast.get_source_segment(source, value) or ast.unparse(value)
     return list(found.items())
 
 
@@ -162,11 +150,9 @@ def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     kept: list[NotebookNode] = []
     for output in outputs:
         if output.output_type == "stream":
-            if output.name != "stdout":
-                continue
-            if kept and kept[-1].output_type == "stream":
+            if output.name == "stdout" and kept and kept[-1].output_type == "stream":
                 kept[-1].text += output.text
-            else:
+            elif output.name == "stdout":
                 kept.append(output)
         elif output.output_type == "error":
             line = f'<div class="banner not-shown" role="note">Not shown: {html.escape(_reason(output))}</div>'
@@ -187,8 +173,7 @@ def collapse(text: str) -> str:
 
 def _silent(cell: NotebookNode) -> bool:
     """A code cell that shows code and nothing else."""
-    metadata = cell.metadata
-    return cell.cell_type == "code" and not cell.outputs and "parameters" not in metadata and "codeless" not in metadata
+    return cell.cell_type == "code" and not cell.outputs and not {"parameters", "codeless"} & set(cell.metadata)
 
 
 def _first_line(text: object) -> str:
