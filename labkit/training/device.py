@@ -45,9 +45,8 @@ def set_up(params: RunParams, launched: bool = False) -> Accelerator:
     random.seed(params.seed)
     np.random.seed(params.seed % 2**32)  # noqa: NPY002 -- libraries may still read the global state
     torch.manual_seed(params.seed)
-    precision = params.precision
-    if precision == "auto":
-        precision = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    precision = params.precision if params.precision != "auto" else "bf16" if bf16 else "fp32"
     if precision == "fp16" and device == "cpu":
         raise ParameterError("precision: got 'fp16', but a CPU trains in fp32 or bf16; allowed here: auto, fp32, bf16")
     if params.compile:
@@ -64,10 +63,8 @@ def refuse_too_many(num_processes: int, device: str) -> None:
     """Raises ParameterError where there is no GPU for each process."""
     gpus = torch.cuda.device_count() if device == "cuda" else 1
     if device != "cpu" and num_processes > gpus:
-        raise ParameterError(
-            f"num_processes: got {num_processes}, allowed here: at most {gpus}, one for each GPU of this machine; "
-            "lower it, or set device to cpu"
-        )
+        most = f"at most {gpus}, one for each GPU of this machine; lower it, or set device to cpu"
+        raise ParameterError(f"num_processes: got {num_processes}, allowed here: {most}")
 
 
 def reuse_memory() -> None:
@@ -77,9 +74,8 @@ def reuse_memory() -> None:
     by page: two thirds of the time of normalising 32 images of 480 px, and about 6 % of a ResNet-18's step at 128 px.
     """
     if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, -1)
+        ctypes.CDLL(None).mallopt(M_MMAP_MAX, 0)
+        ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def check_compiler(device: str) -> None:
@@ -88,10 +84,9 @@ def check_compiler(device: str) -> None:
         torch.compile(lambda x: (x + 1).relu())(torch.zeros(8, device=device))
     except Exception as error:  # of many kinds: TorchInductor's, Triton's, the C++ compiler's
         words = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ParameterError(
-            "compile: got True, but torch.compile does not work here: install a C++ compiler (apt install g++, "
-            f"xcode-select --install; on CUDA also pip install triton), or set compile to False; it says: {words}"
-        ) from None
+        cure = "install a C++ compiler (apt install g++, xcode-select --install; on CUDA also pip install triton)"
+        failed = f"torch.compile does not work here: {cure}, or set compile to False; it says: {words}"
+        raise ParameterError(f"compile: got True, but {failed}") from None
 
 
 def choose_device(device: str) -> str:
@@ -126,4 +121,4 @@ def used(accelerator: Accelerator) -> dict[str, Any]:
     """What decides a run's numbers: kind of device, precision and, where the CPU trains, its threads."""
     device, precision = accelerator.device.type, accelerator.mixed_precision
     threads = {"threads": torch.get_num_threads()} if device == "cpu" else {}
-    return {"device": device, "precision": {"no": "fp32"}.get(precision, precision)} | threads
+    return {"device": device, "precision": precision.replace("no", "fp32")} | threads

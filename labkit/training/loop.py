@@ -51,8 +51,7 @@ def fit(
 
     A killed run continues after its last full epoch, one that was asked to stop (SIGTERM) after its last step; a
     finished one is replayed from its folder. Raises Stopped where it was asked to stop, FloatingPointError when the
-    loss is no longer a number, and ParameterError where memory does not suffice for the smallest part of a batch
-    (the manifest's ``micro_batch``), or where cells of a notebook must be run again (`refuse_stale`).
+    loss is no longer a number, and ParameterError without memory for one image, or as `refuse_stale` does.
     """
     refuse_stale(model, loaders, params, accelerator, run, score)
     if run.finished:
@@ -73,7 +72,7 @@ def fit(
         bar = Bar((params.epochs - len(progress.history)) * len(train) - progress.steps, params.epochs)
         for epoch in range(len(progress.history) + 1, params.epochs + 1):
             started, frozen = time.monotonic() - progress.spent, epoch <= params.freeze_epochs
-            if epoch == params.freeze_epochs + 1 and epoch > 1 and not progress.steps:  # the backbone is freed
+            if 1 < epoch == params.freeze_epochs + 1 and not progress.steps:  # the backbone is freed
                 step = make_step(network, params, accelerator, weights, epoch, step.micro_batch)
             row: dict[str, Any] = {"epoch": epoch, "phase": "head" if frozen else "all"}
             row["learning_rate"] = learning_rate_at(params, epoch - 1)
@@ -98,9 +97,9 @@ def fit(
 def refuse_stale(
     model: nn.Module, loaders: Loaders, params: RunParams, accelerator: Accelerator, run: Run, score: Score
 ) -> None:
-    """Raises ParameterError where something was made with other parameters: the cells of a notebook run in any order.
+    """Raises ParameterError where a cell of a notebook has made something with other parameters.
 
-    The message names the place to go on from. What a person has made by other means says nothing, and is taken.
+    What a person has made by other means says nothing, and is taken.
     """
     images, network = "heading Images", "heading Network"
     made = [("accelerator", "cell `accelerator = set_up(params)`", vars(accelerator).get("made_from", {}))]
@@ -110,9 +109,8 @@ def refuse_stale(
     for thing, place, values in made:
         for name, value in values.items():
             if (wanted := getattr(params, name)) != value:
-                raise ParameterError(
-                    f"{name}: got {wanted!r}, but `{thing}` was made with {value!r}; {AGAIN} {place} on"
-                )
+                other = f"got {wanted!r}, but `{thing}` was made with {value!r}"
+                raise ParameterError(f"{name}: {other}; {AGAIN} {place} on")
     if params.outputs(score.n_classes) != (outputs := num_classes(model)):
         said = f"loss: {params.loss} of {score.n_classes} classes does not fit {outputs} outputs"
         raise ParameterError(f"{said}; {AGAIN} {network} on")
@@ -149,8 +147,7 @@ def train_one_epoch(
 ) -> dict[str, float]:
     """One pass: its ``train_loss`` (mean per image) and, of classes, ``train_accuracy``; copies nothing to the host.
 
-    ``progress`` says which of the epoch's ``step_count`` steps were done before, and afterwards, also where the batches
-    end in Stopped, which are done now.
+    ``progress``: which of the epoch's ``step_count`` steps are done, before and afterwards, also after Stopped.
     """
     progress = progress or Progress()
     params, device = step.params, step.accelerator.device
@@ -167,10 +164,8 @@ def train_one_epoch(
         progress.sums, progress.micro_batch = totals.tolist(), step.micro_batch
     loss, correct, images = progress.sums
     if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"epoch {epoch}: the training loss is no longer a number; "
-            f"lower learning_rate (it is {params.learning_rate:g})"
-        )
+        cure = f"lower learning_rate (it is {params.learning_rate:g})"
+        raise FloatingPointError(f"epoch {epoch}: the training loss is no longer a number; {cure}")
     accuracy = {} if params.loss == "ordinal" else {"train_accuracy": correct / images}
     return {"train_loss": loss / images} | accuracy
 
@@ -208,12 +203,11 @@ def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: in
     """
     if choice == "none":
         return None
+    counts = np.bincount(labels, minlength=num_classes)
     if choice == "balanced":
-        counts = np.bincount(labels, minlength=num_classes)
         return [float(len(labels) / (num_classes * n)) if n else 0.0 for n in counts]
     if choice == "complement":
-        rest = len(labels) - np.bincount(labels, minlength=num_classes)
-        if rest[0] == 0:
+        if (rest := len(labels) - counts)[0] == 0:
             raise ParameterError("class_weights: got 'complement', but every training image is of the first class")
         return [float(count / rest[0]) for count in rest]
     if len(choice) != num_classes:

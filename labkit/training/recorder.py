@@ -53,24 +53,20 @@ class Recorder:
         self, step: TrainStep, loaders: dict[str, EpochLoader], epoch: int, batches: Callable[[EpochLoader], Any]
     ) -> dict[str, float]:
         """``<split>_loss`` and what the score says, of val and, under ``select_on: test``, of test."""
-        outputs, row, accelerator = {}, {}, step.accelerator
-        for split in [
-            split for split in ("val", "test") if split in loaders and split in ("val", self.params.select_on)
-        ]:
+        outputs, row, network = {}, {}, step.accelerator.unwrap_model(step.model)
+        for split in ("val", "test") if self.params.select_on == "test" else ("val",):
+            if (loader := loaders.get(split)) is None:
+                continue
             if split == "test" and self.first:
                 self.run.count_test_prediction()
-            loader, network = loaders[split], accelerator.unwrap_model(step.model)
             loader.set_epoch(epoch)  # matters under augment_test only
-            outputs[split] = predict_together(network, batches(loader), self.params.normalize, accelerator)
+            outputs[split] = predict_together(network, batches(loader), self.params.normalize, step.accelerator)
             row[f"{split}_loss"] = mean_loss(loader.labels, outputs[split], self.weights)
         return row | (self.score(outputs) if outputs else {})
 
     def choose(self, row: dict[str, Any], progress: Progress, network: nn.Module) -> None:
-        """Keep the weights if the epoch is the best one so far.
-
-        That is the one with the best ``select_by`` on ``select_on``, of equal ones that with the lower loss, then the
-        earlier; under ``select_on: last`` it is the last.
-        """
+        """Keep the weights if the epoch is the best so far: by ``select_by`` on ``select_on``, of equal ones that with
+        the lower loss, then the earlier; under ``select_on: last`` it is the last."""
         score, loss = float(row["epoch"]), 0.0
         if self.params.select_on != "last":
             loss, name = row[f"{self.params.select_on}_loss"], self.params.chosen_by(self.score.name)
@@ -95,7 +91,6 @@ class Recorder:
         history = pd.DataFrame(progress.history)
         write_csv(self.run.path("history.csv"), history)
         self.save(step, progress)
-        # Seconds go into the manifest, not into the history.
         self.run.record(epoch_seconds=progress.seconds, micro_batch=progress.micro_batch)
         if self.watch is not None:
             self.watch(history)
@@ -120,7 +115,6 @@ def epoch_line(row: dict[str, Any], epochs: int, metric: str, seconds: float) ->
     """``epoch  3/15  |  train loss 0.812 accuracy 0.734  |  val loss …``: one line, no carriage return."""
     parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
     for split in ("train", "val", "test"):
-        names = [name for name in dict.fromkeys(("loss", "accuracy", metric)) if f"{split}_{name}" in row]
-        if names:
+        if names := [name for name in dict.fromkeys(("loss", "accuracy", metric)) if f"{split}_{name}" in row]:
             parts.append(" ".join([split, *(f"{name} {row[f'{split}_{name}']:.3f}" for name in names)]))
     return "  |  ".join([*parts, f"{seconds:.0f} s"])
