@@ -44,14 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """1 if train and test overlap, labels contradict or decoded images are damaged; 2 if no image could be checked."""
+    if not arguments.data and not arguments.store:
+        raise ParameterError("check: name a folder of images, or give --store")
     for folder, damage in (stores := dict(check_stores(cache_root())) if arguments.store else {}).items():
         print(damage or f"{folder}: as it was decoded", file=sys.stderr if arguments.data else sys.stdout)
-    if any(stores.values()):
-        return 1
-    if not arguments.data:
-        if arguments.store:
-            return 0
-        raise ParameterError("check: name a folder of images, or give --store")
+    if any(stores.values()) or not arguments.data:
+        return int(any(stores.values()))
     tell = partial(print, file=sys.stderr, flush=True)
     progress = lambda step: tell(f"labkit: {step} …")  # noqa: E731
     report = check(arguments.data, arguments.split, progress, **data_options(arguments))
@@ -65,10 +63,9 @@ def check(
 ) -> dict[str, Any]:
     """Audit a folder, or a built-in set of synthetic images; the findings in plain values.
 
-    `split`: how to split into train and test; by default the data's own split, and without one no leak is looked for.
-    `options`: parameters of DataParams; `dataset` is guessed by default. If none of the listed images exists, only the
-    lists are checked. Raises ValueError (DataError, ParameterError) for data that cannot be read, and for
-    `split: given` without such a split.
+    `split`: by default the data's own, and without one no leak is looked for. `options`: parameters of DataParams. If
+    none of the listed images exists, only the lists are checked. Raises ValueError for data that cannot be read or
+    split so.
     """
     tell("reading the tables and hashing the files")
     params, folder = as_parameters(data, **options)
@@ -121,8 +118,7 @@ def in_words(report: dict[str, Any]) -> str:
     guessed = " (guessed; --dataset sets another)" if report["guessed"] else ""
     lines = [f"{report['data']}: {report['images']:,} images, {how}", "", "What this is taken for, and why"]
     lines += [
-        f"- Data set: {report['dataset']}{guessed}: {report['title']}",
-        *(f"- {one}" for one in report["read_as"]),
+        f"- {line}" for line in [f"Data set: {report['dataset']}{guessed}: {report['title']}", *report["read_as"]]
     ]
     lines += ["", "Images by class", pd.DataFrame(report["counts"]).to_string()]
     for heading, sentences in report["said"].items():

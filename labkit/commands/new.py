@@ -140,7 +140,7 @@ def look(data: str, **options: Any) -> Draft:
         found.append(f"Copies, such as {'; '.join(copies)}")
     refused = store.refusal(images.table)
     found += [f"Every run will stop: {refused}"] if refused else []
-    files = file_sentences(odd_files(table, store, store.size))
+    files = file_sentences(odd_files(table, store))
     found += [words for words in files if words.startswith(GRAVE[bool(refused) :])]
     side = _shorter_side(images.table["path"].tolist())
     size = max((size for size in SIZES if size <= min(side, LARGEST[facts.task])), default=max(16, side))
@@ -158,9 +158,8 @@ def _split(labelled: pd.DataFrame, group: str, parts: list[str], own: Findings |
     if own and not own.leak:
         words = f"the data's own split ({', '.join(parts)}): no copy of an image is on both sides"
         some = f"of {unknown:,} of {len(labelled):,} images " * bool(unknown < len(labelled))
-        return "given", f"{words}; the {group} {some}is unknown, so leaks cannot be ruled out" if unknown else (
-            f"{words}, and no {group}"
-        )
+        cannot = f"; the {group} {some}is unknown, so leaks cannot be ruled out"
+        return "given", words + (cannot if unknown else f", and no {group}")
     words = f"by {group}, of whom there are {labelled['group'].nunique():,}"
     if unknown == len(labelled):
         words = f"no {group} is known, so images of one {group} may leak, but copies of an image stay together"
@@ -238,6 +237,7 @@ def _question(draft: Draft) -> str:
 def _defaults(draft: Draft) -> list[str]:
     """The parameters that all runs share, each with its reason."""
     seen, schedule = draft.training * draft.epochs, "of AdamW with a cosine schedule"
+    rate = ("1e-3", schedule) if draft.tiny else ("3e-4", f"{schedule}: low, since half of the runs are fine-tuned")
     kept = f"{seen:,} images seen in all epochs; the best epoch on validation is kept."
     pixels = draft.size**2 * (16 if draft.tiny else 1)  # the small stem keeps four times as many per side
     dataset, title = draft.params.dataset, draft.images.facts.title
@@ -263,9 +263,7 @@ def _defaults(draft: Draft) -> list[str]:
     rows += [
         ("batch_size", str(batch), f"{steps:,} step{'s' * (steps > 1)} per epoch"),
         ("epochs", str(draft.epochs), f"{kept} {_time(seen * pixels / CPU_SPEED / 3600)}"),
-        ("learning_rate", "1e-3", schedule)
-        if draft.tiny
-        else ("learning_rate", "3e-4", f"{schedule}: low, since half of the runs are fine-tuned"),
+        ("learning_rate", *rate),
     ]
     return [line for key, value, why in rows for line in [*_wrapped(why, "  # "), f"  {key}: {value}"]]
 
@@ -310,10 +308,8 @@ def _time(hours: float) -> str:
     if hours < 1.5:
         minutes = max(1, round(60 * hours))
         return f"About {minutes} minute{'s' * (minutes > 1)} per run on two CPU cores."
-    return (
-        f"About {hours:.0f} hours per run on two CPU cores, so use a GPU; to try it on a CPU: "
-        "-p image_size 64 -p epochs 5 at the end of the command below."
-    )
+    small = "to try it on a CPU: -p image_size 64 -p epochs 5 at the end of the command below"
+    return f"About {hours:.0f} hours per run on two CPU cores, so use a GPU; {small}."
 
 
 def _runs(draft: Draft) -> list[str]:
@@ -330,8 +326,6 @@ def _runs(draft: Draft) -> list[str]:
     if draft.tiny:
         lines.append("  resnet50: {arch: resnet50}")
     elif draft.images.facts.task == "grades":
-        lines += [
-            "  # a single output, the grade, often gives a better kappa:",
-            f"  # resnet18-finetuned-ordinal: {{{start}, loss: ordinal}}",
-        ]
+        lines.append("  # a single output, the grade, often gives a better kappa:")
+        lines.append(f"  # {name}-ordinal: {{{start}, loss: ordinal}}")
     return lines

@@ -46,13 +46,12 @@ class Batch:
 
     `table`: one row per image that could be read, as `decide` returns it (outputs, `p_0` … or `grade`, `prediction`),
     with `image`, `score` (compared with the threshold; NaN without one) and `learnt_from` (whether this file was used
-    to train the run or to choose its epoch). `pixels`: uint8 (n, S, S, 3), the network's input.
-    `unreadable`: image -> reason.
+    to train the run or to choose its epoch).
     """
 
     table: pd.DataFrame
-    pixels: np.ndarray
-    unreadable: dict[str, str]
+    pixels: np.ndarray  # uint8 (n, S, S, 3), the network's input
+    unreadable: dict[str, str]  # image -> reason
 
     def head(self, most: int) -> "Batch":
         """The first images that were read."""
@@ -169,10 +168,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which images, with which run, and what to write."""
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files, or folders of them")
     parser.add_argument("--study", help="study of the run (default: that of the last run)")
-    parser.add_argument(
-        "--run",
-        help="a run's name or folder (default: the study's best on validation; of runs started by hand the last)",
-    )
+    default = "default: the study's best on validation; of runs started by hand the last"
+    parser.add_argument("--run", help=f"a run's name or folder ({default})")
     parser.add_argument("--csv", metavar="FILE", help="also write the predictions to this .csv: one row per image")
     parser.add_argument("--cam", metavar="FOLDER", help="write a picture of each image and its Grad-CAM here")
     parser.add_argument(

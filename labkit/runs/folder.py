@@ -292,16 +292,14 @@ def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] 
     elif manifest.get("status") != "finished":
         for name in ("device", "precision"):  # not threads: `fit` takes those of the beginning
             if inputs.get(name) != here.get(name):
-                raise ParameterError(
-                    f"{name}: got auto, here {here[name]}, but {folder} was begun with {inputs[name]}; continue it "
-                    f"where that is available, or set {name} to {here[name]} to begin anew"
-                )
+                begun = f"got auto, here {here[name]}, but {folder} was begun with {inputs[name]}"
+                cure = f"continue it where that is available, or set {name} to {here[name]} to begin anew"
+                raise ParameterError(f"{name}: {begun}; {cure}")
     run = Run(folder, params, manifest["fingerprint"], _open[folder], manifest, manifest.get("seconds", 0.0))
     if manifest.get("status") != "finished":
         run.record(status="running", attempts=manifest.get("attempts", 0) + 1, error=None, **environment())
-        files.write_text(
-            folder / "params.yaml", yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True)
-        )
+        text = yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True)
+        files.write_text(folder / "params.yaml", text)
     return run
 
 
