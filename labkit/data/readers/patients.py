@@ -93,11 +93,13 @@ def offered_pattern(paths: list[str]) -> tuple[str, int] | None:
     return None
 
 
-def why_unknown(paths: list[str], reading: dict[str, str]) -> str:
-    """Why an image has no group; if no column is used, with a pattern that the paths (below the data folder) fit."""
+def why_unknown(paths: list[str], reading: dict[str, str], some: bool) -> str:
+    """Why an image has no group (``some`` have one), with a pattern that the paths below the data folder may fit."""
     told = reading.get("groups", "")
     if told.startswith("none; "):  # the layout has found folders that may be patients
         return told.removeprefix("none; ")
+    if some:
+        return "nothing stands there for them"
     if not told and (offer := offered_pattern(paths)):
         return f"no column tells it, but paths such as {paths[0]} may: group_pattern: '{offer[0]}' finds {offer[1]:,}"
     return "no column or file name tells it"

@@ -210,7 +210,7 @@ def _image_table(
     if params.group_pattern or (known.group_pattern and "group" not in rows):
         _groups_by_name(table, known, params, paths, listing)
     table["group"] = pd.array(one_spelling(table["group"].tolist(), known.group_name, notes), dtype="string")
-    why = why_unknown(paths, listing.reading)
+    why = why_unknown(paths, listing.reading, bool(table["group"].notna().any()))
     notes += unknown_groups(table, known, why)
     listing.reading.setdefault("groups", f"none: {why}")
     own = [part for part in ("train", "val", "test") if part in set(table["split"].dropna())]
