@@ -98,8 +98,9 @@ def test_a_disk_that_cannot_be_written_to_is_named_with_the_cure_until_it_can(mo
 def test_a_folder_of_somebody_else_is_refused_by_name_and_cure(other, tmp_path):
     if os.geteuid() or shutil.which("setpriv") is None:
         pytest.skip("only root can become somebody else, with setpriv")
-    for folder in {tmp_path, other.project.parent, *tmp_path.parents[:2]}:  # pytest keeps these to itself
-        folder.chmod(0o755)
+    for folder in {tmp_path, other.project.parent, *tmp_path.parents[:3]}:
+        if not folder.stat().st_mode & 0o001:  # pytest keeps these to itself
+            folder.chmod(0o755)
     other.reports.mkdir()
     (tmp_path / "home").mkdir()
     (tmp_path / "home").chmod(0o777)
