@@ -36,7 +36,8 @@ def planned(lab: Lab) -> dict[str, str]:
     """What a dry run says of each run."""
     done = lab.call("run", "small", "--dry-run")
     assert done.returncode == 0, done.stderr
-    return dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    lines = done.stdout.replace("\xa0", " ").splitlines()
+    return dict(line.split(": ", 1) for line in lines if " to train again" not in line)
 
 
 def fingerprints_of(lab: Lab) -> dict[str, str]:
