@@ -130,7 +130,7 @@ def test_a_failed_run_stops_only_its_children_and_the_report_says_why_with_its_l
         "broken-seed0 failed WeightsError" in text and "waits not run starts from broken, which is not finished" in text
     )
     log = next(pre for pre in page.select("pre.stdout") if "Synthetic images" in pre.get_text())
-    assert "120 images, read from the course image and label lists layout" in log.get_text()
+    assert ": 120 images" in log.get_text() and "- Layout: course image and label lists" in log.get_text()
     assert HARM in text and page.select("[onerror]") == []
     rows = read_csv(folder / "runs.csv")
     assert list(rows["run"]) == ["good", "broken", "waits"]  # in its place
