@@ -69,8 +69,7 @@ def assign_splits(
             held = table.loc[table["group"].notna()].drop_duplicates(["own", "group"])
             if joined := np.count_nonzero(held.duplicated("group", keep=False)):
                 done.attrs["notes"].append(
-                    f"{joined:,} groups, or images without one, hold copies of an image of another and stay with it in "
-                    "one part"
+                    f"{joined:,} groups (or images without one) share copies of images; those that do stay in one part"
                 )
         fractions = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
         done.loc[labelled, "split"] = deal(table.loc[labelled], fractions, split_seed)

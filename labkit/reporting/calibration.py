@@ -110,9 +110,8 @@ def calibration_sentence(name: str, found: Calibration) -> str:
     if old == new:
         moved = f"leaves it at {new}"
     fitted = "where none fits best" if "bound" in _temperature(found) else "fitted"
-    text += (
-        f" A temperature of {_temperature(found)}, {fitted} on validation, {moved}; that is {_against_random(after)}"
-    )
+    text += f" A temperature of {_temperature(found)}, {fitted} on validation, {moved}; an ECE of that size is "
+    text += _against_random(after)
     return f"{text}; Brier score {fixed(before['brier'], 3)} before and {fixed(after['brier'], 3)} after."
 
 

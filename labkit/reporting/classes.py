@@ -75,7 +75,7 @@ def imbalance_sentence(counts: Iterable[int], classes: Sequence[str]) -> str:
     rare = f"{listing(least)} the rarest with {whole(low)} ({percent(low / total)}){' each' * (len(least) > 1)}"
     if high < 1.5 * low:
         return f"The classes are nearly balanced: {common} with {share}, {rare}."
-    return f"{common} with {share}, {rare}: {fixed(high / low, 1)} times fewer."
+    return f"{common} with {share}, {rare}: {fixed(high / low, 1)} to 1."
 
 
 def oversampling_sentence(before: Sequence[int], after: Sequence[int], classes: Sequence[str]) -> str:

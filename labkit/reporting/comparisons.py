@@ -136,11 +136,10 @@ def ablation_sentence(one: Comparison, histories: Mapping[str, pd.DataFrame] | N
     text = f"With the {factor} as {place}, {compared}"
     if one.also:
         others = [
-            f"{factor_in_words(name)} {'differ' if name.endswith('s') else 'differs'}: "
-            f"{parameter_text(in_a)} and {parameter_text(in_b)}"
+            f"{factor_in_words(name)} ({parameter_text(in_a)} and {parameter_text(in_b)})"
             for name, in_a, in_b in one.also
         ]
-        text += f" Besides, {'; '.join(others)}. So the {factor} alone may not explain what is seen."
+        text += f" They also differ in {listing(others)}, so the {factor} alone may not explain the difference."
     if one.factor == "start":
         text += " A start from weights includes what those have learnt from other images."
     return text if histories is None else f"{text} {_over_fitting(one.a, one.b, histories)}"
@@ -171,7 +170,7 @@ def _over_fitting(a: str, b: str, histories: Mapping[str, pd.DataFrame]) -> str:
     words = listing(sorted(set(splits.values()), reverse=True), "or")
     text = f"In the last epoch, training minus {words} accuracy is {' and '.join(texts)}"
     if len(gaps) == 1:
-        return f"{text}; for {b if a in gaps else a} it is unknown."
+        return f"{text}; {b if a in gaps else a} has no training accuracy."
     if points[a] == points[b]:
         return f"{text}: the same gap."
     wide = max(gaps, key=gaps.__getitem__)

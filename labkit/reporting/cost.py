@@ -17,7 +17,7 @@ from labkit.reporting.tables import estimates
 
 COST = {  # key of a run -> header, divisor, digits
     "minutes": ("training (min)", 1, 1),
-    "images_per_second": ("images/s", 1, 0),
+    "images_per_second": ("images/s, median epoch", 1, 0),
     "parameters": ("parameters (M)", 1e6, 1),
     "flops": ("FLOPs (G)", 1e9, 2),
     "milliseconds": ("ms per image, CPU", 1, 1),
@@ -107,8 +107,9 @@ def light_sentence(runs: Runs, score: str) -> str:
         return f"No variant has a known {named.name}."
     table = pd.DataFrame(list(runs))
     costs = pd.DataFrame({key: means(table, "run", key) for key in AT_PREDICTION}).loc[list(scores)]
-    # Networks with equal size and multiply-adds compute the same: their times are pooled.
-    costs["milliseconds"] = costs.groupby(["flops", "parameters"])["milliseconds"].transform("mean")
+    # Networks with the same printed size and multiply-adds compute the same: their times are pooled.
+    alike = [(costs[key] / COST[key][1]).round(COST[key][2]) for key in ("flops", "parameters")]
+    costs["milliseconds"] = costs.groupby(alike)["milliseconds"].transform("mean")
     if len(scores) == 1:
         ((run, value),) = scores.items()
         amounts = []

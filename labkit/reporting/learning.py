@@ -189,11 +189,8 @@ def _gaps_sentence(table: pd.DataFrame, some: bool) -> str:
     split = listing([word for column, word in SPLITS.items() if column in map(beside.get, gaps)], "or")
     if printed == {POINTS(0.0)}:
         return f"At the last epoch training and {split} accuracy agree for {who}: {numbers}, no over-fitting."
-    side, most = "above" if gaps[widest] >= 0 else "below", POINTS(OVERFIT)
-    return (
-        f"At the last epoch the training accuracy is at most {most} above the {split} accuracy for {who}: "
-        f"{numbers}, {points} {side}, no over-fitting to speak of."
-    )
+    side = f"at most {points} above" if gaps[widest] >= 0 else f"at least {POINTS(-gaps[widest])} below"
+    return f"At the last epoch training accuracy is {side} {split} accuracy for {who}: {numbers}, no over-fitting."
 
 
 def _chosen_sentence(table: pd.DataFrame) -> str:

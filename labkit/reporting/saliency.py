@@ -95,8 +95,8 @@ def saliency_sentence(agreement: Agreement, maps: np.ndarray, images: np.ndarray
     if missing(same):
         text = f"The check against random weights cannot be made: the {size} are of one value."
     else:
-        text = f"With the maps of {word(UNTRAINED)} networks of the same build and random weights, the {size} "
-        text += f"{'has' if n == 1 else 'have'} a rank correlation of {fixed(same, 2)} in size (1: equal)"
+        text = f"The {size} {'has' if n == 1 else 'have'} a rank correlation of {fixed(same, 2)} (1: the same order) "
+        text += f"with those of {word(UNTRAINED)} networks with random weights"
         if n < LEAST_MAPS:
             text += "; these are too few to say what it would be by chance."
         elif same > ALIKE:
@@ -112,5 +112,5 @@ def saliency_sentence(agreement: Agreement, maps: np.ndarray, images: np.ndarray
         text += f" {percent(found.heat, 0)} of the heat lies on the black background ({percent(found.pixels, 0)} of the"
         text += f" pixels); the hottest place of {whole(found.hottest)} of {plural(found.n, 'map')} lies there."
     if empty := n - found.n:
-        text += f" In {whole(empty)} of {plural(n, 'image')} no place supports the prediction, and none is coloured."
+        text += f" In {whole(empty)} of {plural(n, 'image')} no place supports the prediction, so nothing is coloured."
     return text

@@ -154,5 +154,5 @@ def majority_sentence(
         found.setdefault(key, []).append(text)
     said += [f"{listing(found[key])} {words[len(found[key]) > 1]}." for key, words in BESIDE.items() if key in found]
     if len(rows) > 1:
-        said.append("The 95 % interval is that of each difference by itself.")
+        said.append("Each interval is of one difference alone; those for all pairs of variants together are wider.")
     return " ".join(said)

@@ -88,6 +88,7 @@ def trust_sentence(shares: pd.DataFrame, run: str) -> str:
     if enough:
         row = min(enough, key=lambda row: float(row["ppv"]))
         text = f"Of the classes that {run} predicts at least {TOO_FEW} times, {row['class']} is the least reliable"
-        text = text if len(enough) > 1 else f"{run} predicts only {row['class']} at least {TOO_FEW} times"
+        if len(enough) == 1:
+            text = f"{row['class']} is the only class that {run} predicts at least {TOO_FEW} times"
         text += f": right in {percent(row['ppv'])} of {plural(row['predicted'], 'prediction')}"
     return f"{text}; it never predicts {listing(never, 'or')}." if never else f"{text}."

@@ -2,9 +2,9 @@
 
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import verdict
-from labkit.format import listing, metric, percent, plural, whole, word
+from labkit.format import listing, metric, percent, plural, signed_difference, whole, word
 from labkit.reporting.results import StudyResults
-from labkit.reporting.scores import CONSTANT, against_baseline, chosen_sentence
+from labkit.reporting.scores import CONSTANT, ENDS, against_baseline, chosen_sentence
 
 APART = {
     "higher": "is better than {} by more than noise",
@@ -35,8 +35,10 @@ def _what(results: StudyResults) -> str:
     kind = "synthetic images" if first["params"].data in PHANTOMS else "images"
     of = f" of {plural(first['n_groups'], results.group_name)}" if first["n_groups"] else ""
     network = "One network was" if len(names) == 1 else f"{word(len(names)).capitalize()} variants of networks were"
-    learnt = f"{whole(first['n_images']['train'])} {kind}"
-    return f"{network} trained{each} on {learnt} and tested on {whole(first['n'])} others{of}."
+    text = f"{network} trained{each} on {whole(first['n_images']['train'])} {kind}"
+    if begun := [name for name, run in results.firsts.items() if run["start"] != "from scratch"]:
+        text += f", {word(len(begun))} of them from weights of an earlier training," if len(names) > 1 else ""
+    return f"{text} and tested on {whole(first['n'])} others{of}."
 
 
 def _without_a_model(results: StudyResults) -> str:
@@ -47,8 +49,8 @@ def _without_a_model(results: StudyResults) -> str:
         text += f", {results.chosen} in {percent(row['b'])}, {against_baseline('accuracy', row)}"
     blind = [name for name in results.tests if results.mean(name, "majority_share") >= CONSTANT]
     if blind:
-        verb = "gives" if len(blind) == 1 else "give"
-        text += f"; {listing(blind)} {verb} the same prediction for at least {percent(CONSTANT, 0)} of the images"
+        each = "" if len(blind) == 1 else "each of "
+        text += f"; {each}{listing(blind)} predicts one class for at least {percent(CONSTANT, 0)} of the images"
     return f"{text}."
 
 
@@ -58,7 +60,8 @@ def _told_apart(results: StudyResults) -> str:
     for name in results.tests:
         if name != results.chosen:
             row = results.differences.loc[(name, results.chosen, results.score)]
-            found.setdefault(verdict(row), []).append(name)
+            of = signed_difference(results.score, *row[ENDS])
+            found.setdefault(verdict(row), []).append(name if verdict(row) == "equal" else f"{name} ({of})")
     named = {key: listing(of) if len(of) <= 3 else f"{word(len(of))} others" for key, of in found.items()}
     said = [words.format(named[key]) for key, words in APART.items() if key in named]
     return f"On {metric(results.score).name}, {results.chosen} {listing(said)}." if said else ""

@@ -68,8 +68,8 @@ def test_what_else_differs_is_said_and_the_factor_is_not_the_only_difference():
     text = asked(0.1, 0.05, 0.15, also=also)
     assert text.startswith("With the augmentation as one of four differences, ") and "only" not in text
     assert text.endswith(
-        "Besides, epochs differ: 15 and 8; batch size differs: 64 and 32; schedule differs: step, 5, 0.1 and cosine. "
-        "So the augmentation alone may not explain what is seen."
+        "They also differ in epochs (15 and 8), batch size (64 and 32) and schedule (step, 5, 0.1 and cosine), so the "
+        "augmentation alone may not explain the difference."
     )
 
 
@@ -114,8 +114,8 @@ def test_gaps_over_other_images_or_after_other_epochs_say_so():
 
 def test_unknown_gaps_are_called_unknown():
     known = curve(0.9, val_accuracy=0.8)
-    assert asked(0.1, history={"a": known, "b": curve(0.9)}).endswith("+10.0 points for a; for b it is unknown.")
-    assert asked(0.1, history={"a": curve(0.9), "b": known}).endswith("for a it is unknown.")
+    assert asked(0.1, history={"a": known, "b": curve(0.9)}).endswith("+10.0 points for a; b has no training accuracy.")
+    assert asked(0.1, history={"a": curve(0.9), "b": known}).endswith("; a has no training accuracy.")
     assert "How far either over-fits is unknown" in asked(0.1, history={"a": curve(0.9), "b": curve(0.9)})
 
 

@@ -104,7 +104,8 @@ def test_each_variant_lands_on_its_side_of_the_baseline():
     assert "a does no better: it is right on the same images. b (+7.5 points [+1.3 to +14.4]) is above it. c (" in text
     assert "cannot be told apart from it. f (+0.3 points [+0.1 to +0.6]) has too few images or patients" in text
     assert text.endswith(
-        "d (−10.0 points [−20.0 to −5.0]) is below it. The 95 % interval is that of each difference by itself."
+        "d (−10.0 points [−20.0 to −5.0]) is below it. Each interval is of one "
+        "difference alone; those for all pairs of variants together are wider."
     )
     assert majority(a=ABOVE, b=ABOVE).count("are above it.") == 1 and "by itself" not in majority(a=ABOVE)
 
@@ -146,7 +147,7 @@ def test_one_epoch_and_missing_validation_are_not_over_read():
     tested = plain(curves_sentence(alone.assign(test_accuracy=[0.7, 0.75])))
     assert "its training accuracy is 15.0 points above the test one (90.0 % against 75.0 %)" in tested
     both = pd.concat([curves([0.7, 0.72], [0.7, 0.71], "b"), alone.assign(test_accuracy=[0.9, 0.9])])
-    assert "above the validation or test accuracy for all variants" in curves_sentence(both)
+    assert "at most 1.0\xa0points above validation or test accuracy for all variants" in curves_sentence(both)
 
 
 def test_equal_ones_are_all_named():
@@ -209,7 +210,7 @@ def test_confusion_without_errors():
 def test_imbalance_in_every_degree():
     assert plain(imbalance_sentence([20656, 1955, 581], GRADES)) == (
         "No DR is the most common class with 20,656 of 23,192 training images (89.1 %), "
-        "Moderate the rarest with 581 (2.5 %): 35.6 times fewer."
+        "Moderate the rarest with 581 (2.5 %): 35.6 to 1."
     )
     assert plain(imbalance_sentence([5, 5, 5], GRADES)) == "The classes are balanced: 5 training images of each."
     assert "nearly balanced" in imbalance_sentence([6, 5, 5], GRADES)
