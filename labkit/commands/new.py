@@ -276,8 +276,8 @@ def _reading(draft: Draft) -> list[tuple[str, str, str]]:
     """How the data is read: the parameters that were given, then guesses to correct (a key with # is offered only)."""
     given, facts, reading = draft.params.reading, draft.images.facts, draft.images.reading
     rows = [(name, _yaml(value), "") for name, value in given.items()]
-    if offer := re.search(r"group_pattern: '(.+?)' (?=finds|takes)", reading.get("groups", "")):
-        rows.append(("# group_pattern", _yaml(offer[1]), "remove the # if this finds the patient"))
+    if offer := draft.images.offered_pattern:
+        rows.append(("# group_pattern", _yaml(offer), "remove the # if this finds the patient"))
     if draft.params.dataset != CUSTOM:
         return rows
     if len(facts.classes) == 2 and not {"class_names", "positive_class"} & set(given):

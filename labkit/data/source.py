@@ -31,8 +31,7 @@ HEADINGS = {  # of what a reader says it has taken
 
 def told(images: ImageData) -> list[str]:
     """What the data was taken for and why, a line each, then what was seen and not used, or is odd."""
-    reading = {"layout": images.layout} | images.reading
-    return [f"{HEADINGS[part]}: {why}" for part, why in reading.items() if why] + images.notes
+    return [f"{HEADINGS[part]}: {why}" for part, why in images.reading.items() if why] + images.notes
 
 
 def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:

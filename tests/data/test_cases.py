@@ -214,6 +214,7 @@ def test_a_folder_is_read_as_meant_and_says_how(tmp_path, files, asked, classes,
     assert data.table["split"].value_counts().to_dict() == splits or (not splits and guess_dataset(params, tmp_path))
     said = "\n".join([*data.notes, *data.reading.values()])
     assert [word for word in words if word not in said] == [], said
+    assert (data.reading["groups"] == "none") == told.isna().all()
     assert list(data.reading) == ["layout", "labels", "groups", "split", "classes"] and all(data.reading.values())
     assert data.facts.score == ("qwk" if "task" in asked else "macro_f1")
 

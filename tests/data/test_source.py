@@ -91,6 +91,9 @@ def test_subjects_and_hidden_labels_are_won_back_by_the_files_sha256(tmp_path, b
     if beside:
         (root / INDEX).rename(tmp_path / INDEX)
     table, notes = opened(root, tmp_path)
+    reading = open_data(DataParams(dataset="leukemia", data=str(root)), tmp_path)[0].reading
+    assert reading["groups"] == f"{INDEX}, by the SHA-256 of the files"
+    assert "test.csv with a path column alone" in reading["layout"]
     assert table["group"].to_dict() == {"train/0": "1", "train/1": "H3", "valid/0": "2", "test/0": "H3", "test/1": "1"}
     assert table["split"].tolist() == ["test", "test", "train", "train", "val"]
     assert table["label"].to_dict() == {"train/0": 1, "train/1": 1, "valid/0": 1, "test/0": 0, "test/1": 1}

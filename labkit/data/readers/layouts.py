@@ -37,6 +37,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     lists: dict[str, pd.DataFrame] = field(default_factory=dict)  # file name -> image_id, path as written
     reading: dict[str, str] = field(default_factory=dict)
+    offered_pattern: str = ""  # a group_pattern that may find the patients; used only if the parameters ask for it
 
 
 def course_pairs(stock: Inventory, params: DataParams) -> Listing:

@@ -93,23 +93,22 @@ def offered_pattern(paths: list[str]) -> tuple[str, int] | None:
     return None
 
 
-def why_unknown(paths: list[str], reading: dict[str, str], some: bool) -> str:
-    """Why an image has no group (``some`` have one), with a pattern that the paths below the data folder may fit."""
-    told = reading.get("groups", "")
-    if told.startswith("none; "):  # the layout has found folders that may be patients
-        return told.removeprefix("none; ")
-    if some:
-        return "nothing stands there for them"
-    if not told and (offer := offered_pattern(paths)):
-        return f"no column tells it, but paths such as {paths[0]} may: group_pattern: '{offer[0]}' finds {offer[1]:,}"
-    return "no column or file name tells it"
-
-
-def unknown_groups(table: pd.DataFrame, known: DatasetFacts, why: str = "no column or file name tells it") -> list[str]:
-    """The note on images whose group is unknown; none where there are none."""
+def unknown_groups(table: pd.DataFrame, known: DatasetFacts, why: str) -> list[str]:
+    """The note on images whose group is unknown, and why it is; none where there are none."""
     unknown = int(table["group"].isna().to_numpy().sum())
     if not unknown:
         return []
     name, which = known.group_name, "" if unknown == len(table) else f" of {unknown:,} of {len(table):,} images"
     cannot = f"whether one {name}'s images are on both sides of a split cannot be checked"
     return [f"{name}s unknown{which}: {why}; so {cannot}"]
+
+
+def why_unknown(paths: list[str], listing: Any) -> str:
+    """Why no image has a group; `offered_pattern` is filled where the paths (below the data folder) fit one."""
+    told = listing.reading.get("groups", "")
+    if listing.offered_pattern:  # by the layout, whose folders may be patients
+        return told.removeprefix("none; ")
+    if not told and (offer := offered_pattern(paths)):
+        listing.offered_pattern, count = offer
+        return f"no column tells it, but paths such as {paths[0]} may: group_pattern: '{offer[0]}' finds {count:,}"
+    return "no column or file name tells it"

@@ -48,6 +48,7 @@ class ImageData:
 
     `lists`: the files that list images to hand predictions in for: file name -> `image_id`, `path` as it is written.
     `reading`: what was taken and why, a sentence each: layout, labels, groups (patients from), split, classes.
+    `offered_pattern`: a `group_pattern` that may find the patients, if none is known; it is not used.
     """
 
     table: pd.DataFrame
@@ -57,6 +58,7 @@ class ImageData:
     notes: list[str] = field(default_factory=list)
     lists: dict[str, pd.DataFrame] = field(default_factory=dict)
     reading: dict[str, str] = field(default_factory=dict)
+    offered_pattern: str = ""
 
 
 def read(params: DataParams, root: Path | str, *, require_images: bool = True) -> ImageData:
@@ -79,7 +81,7 @@ def read(params: DataParams, root: Path | str, *, require_images: bool = True) -
     table = _image_table(rows, known, params, root, listing)
     notes += _unlike_the_release(table, known)
     reading = {name: reading.get(name, "") for name in ("layout", "labels", "groups", "split", "classes")}
-    return ImageData(table, known, root, layout, notes, listing.lists, reading)
+    return ImageData(table, known, root, layout, notes, listing.lists, reading, listing.offered_pattern)
 
 
 def _detect(params: DataParams, root: Path) -> tuple[str, Listing, Path]:
@@ -126,9 +128,10 @@ def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tup
             lists = [file for file in files if by_part and file.part == "test" and not file.unread]
             lists = [file for file in lists if "path" in file.roles and "label" not in file.roles]
             listing = from_files(chosen, lists, stock, params)
-            names = ", ".join(file.name for file in [*chosen, *lists])
+            names, listed = (", ".join(file.name for file in ones) for ones in (chosen, lists))
             if len(chosen) + len(lists) > 1:
-                return BY_SPLIT, f"{names} have path and label columns, and names of splits", listing
+                held = f"{names} with path and label columns" + f", {listed} with a path column alone" * bool(lists)
+                return BY_SPLIT, f"{held}; their names say the split", listing
             layout = KAGGLE if names == "trainLabels.csv" else ONE_TABLE
             return layout, f"{names} has a path and a label column", listing
         if array := _array_file(stock, params.dataset):
@@ -210,9 +213,11 @@ def _image_table(
     if params.group_pattern or (known.group_pattern and "group" not in rows):
         _groups_by_name(table, known, params, paths, listing)
     table["group"] = pd.array(one_spelling(table["group"].tolist(), known.group_name, notes), dtype="string")
-    why = why_unknown(paths, listing.reading, bool(table["group"].notna().any()))
+    if table["group"].notna().any():
+        why, listing.offered_pattern = "nothing stands there for them", ""
+    else:
+        why, listing.reading["groups"] = why_unknown(paths, listing), "none"  # the note says why
     notes += unknown_groups(table, known, why)
-    listing.reading.setdefault("groups", f"none: {why}")
     own = [part for part in ("train", "val", "test") if part in set(table["split"].dropna())]
     listing.reading.setdefault("split", f"the data's own: {', '.join(own)}" if own else "none of its own; it is drawn")
     return table
@@ -234,7 +239,8 @@ def _groups_by_name(
         sides = [SIDES.get((match["side"] or "").lower()) if match else None for match in matches]
         table["side"] = pd.array(sides, dtype="string")
     origin = "group_pattern" if asked else "the file names, as the data set's own are formed:"
-    listing.reading["groups"] = f"{origin} {pattern.pattern} ({found:,} of {len(paths):,} paths)"
+    if found:
+        listing.reading["groups"] = f"{origin} {pattern.pattern} ({found:,} of {len(paths):,} paths)"
 
 
 def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:

@@ -76,31 +76,35 @@ def class_tree(found: Inventory, class_names: list[str] | None = None) -> Listin
     empty = [path for path in found.folders if tuple(path.split("/")[:-1]) in beside and path not in filled]
     if empty:
         listing.notes.append(f"without an image: {plural(len(empty), 'class folder')} ({some(empty)})")
-    listing.reading |= _reading(levels, told, ways, class_names)
+    _explain(listing, levels, told, ways, class_names)
     return listing
 
 
-def _reading(
-    levels: Levels, told: dict[Folder, list[int]], ways: dict[Folder, Folder], class_names: list[str] | None
-) -> dict[str, str]:
-    """What was taken for labels, split and groups, and why."""
+def _explain(
+    listing: Listing,
+    levels: Levels,
+    told: dict[Folder, list[int]],
+    ways: dict[Folder, Folder],
+    class_names: list[str] | None,
+) -> None:
+    """Fills `reading`, and `offered_pattern` where a level of folders may be the patients."""
 
     def names(level: int) -> str:
         return some({way[level] for way in ways.values() if len(way) > level})
 
     why = "class_names lists them" if class_names else "no other level of folders can be the classes"
     split = f"the folders {some(levels.parts)}" if levels.parts else "none: no folder is called train or test"
-    reading = {"labels": f"the names of the folders {names(levels.label)}: {why}", "split": split}
+    reading = listing.reading
+    reading |= {"labels": f"the names of the folders {names(levels.label)}: {why}", "split": split}
     for at, kind in enumerate(levels.kinds):
         if kind == "person":
             level = next(told[folder][at] for folder, way in ways.items() if len(way) > at)
-            pattern = "^" + "[^/]+/" * level + "(?P<group>[^/]+)/"
+            pattern = listing.offered_pattern = "^" + "[^/]+/" * level + "(?P<group>[^/]+)/"
             reading["groups"] = f"none; the folders {names(at)} may be patients: group_pattern: '{pattern}' takes them"
         elif kind == "download" and at < levels.label:
             reading["split"] += f"; the folders {names(at)} are numbered parts of a download and not used"
         elif kind in ("part", "mixed") and levels.split is None and at != levels.label:
             reading["split"] = f"none: not every image lies in a part, {names(at)}"
-    return reading
 
 
 def array_file(path: Path) -> Listing:
