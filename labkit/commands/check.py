@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -46,7 +45,8 @@ def main(arguments: argparse.Namespace) -> int:
     """1 if train and test overlap, labels contradict or decoded images are damaged; 2 if no image could be checked."""
     if not arguments.data and not arguments.store:
         raise ParameterError("check: name a folder of images, or give --store")
-    for folder, damage in (stores := dict(check_stores(cache_root())) if arguments.store else {}).items():
+    stores = dict(check_stores(cache_root())) if arguments.store else {}
+    for folder, damage in stores.items():
         print(damage or f"{folder}: as it was decoded", file=sys.stderr if arguments.data else sys.stdout)
     if any(stores.values()) or not arguments.data:
         return int(any(stores.values()))
@@ -101,7 +101,7 @@ def check(
         "leak": found.leak,
         "contradicting": found.duplicates.n_conflicting,
         "checked": {
-            "groups": found.groups.checked and how is not None,
+            "groups": found.groups.checked,
             "exact_duplicates": found.duplicates.checked,
             "near_duplicates": found.near is not None,
             "files": found.files is not None,
@@ -117,9 +117,7 @@ def in_words(report: dict[str, Any]) -> str:
     how = {None: "no split", "given": "the data's own split"}.get(report["split"], f"split by {report['split']}")
     guessed = " (guessed; --dataset sets another)" if report["guessed"] else ""
     lines = [f"{report['data']}: {report['images']:,} images, {how}", "", "What this is taken for, and why"]
-    lines += [
-        f"- {line}" for line in [f"Data set: {report['dataset']}{guessed}: {report['title']}", *report["read_as"]]
-    ]
+    lines += [f"- Data set: {report['dataset']}{guessed}: {report['title']}", *(f"- {x}" for x in report["read_as"])]
     lines += ["", "Images by class", pd.DataFrame(report["counts"]).to_string()]
     for heading, sentences in report["said"].items():
         lines += ["", heading, *(f"- {sentence}" for sentence in sentences)]
@@ -166,12 +164,10 @@ def _with_split(images: ImageData, split: Split | None, **copies: Any) -> tuple[
 
 def _counts(table: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]]:
     """Images by split and class."""
-    names = [*classes, "no label"]
-    label = [names[number] for number in table["label"].fillna(len(classes)).astype(int)]
-    tally = Counter(zip(table["split"].tolist(), label, strict=True))
-    splits = sorted({part for part, _ in tally}, key=lambda part: ([*PARTS, part].index(part), part))
-    shown = names if "no label" in label else classes
-    return {part: {name: tally[part, name] for name in shown} for part in splits}
+    counts = pd.crosstab(table["label"].fillna(len(classes)), table["split"])
+    counts = counts.reindex(range(len(classes) + bool(table["label"].isna().any())), fill_value=0)
+    parts = sorted(counts, key=lambda part: ([*PARTS, part].index(part), part))
+    return counts.set_axis([*classes, "no label"][: len(counts)])[parts].to_dict()
 
 
 def _plain(found: Findings) -> dict[str, Any]:

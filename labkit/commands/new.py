@@ -26,8 +26,9 @@ from labkit.data.catalog import CUSTOM
 from labkit.data.hashes import SIDE
 from labkit.data.readers import ImageData
 from labkit.data.source import as_parameters, open_data, told
-from labkit.data.splits import PARTS, Split, assign_splits
+from labkit.data.splits import PARTS, Split, assign_splits, split_counts
 from labkit.data.store import build_store
+from labkit.format import plural
 from labkit.params import DataParams, ParameterError, RunParams
 from labkit.runs.folder import cache_root
 from labkit.studies.file import load_study, study_file
@@ -148,8 +149,8 @@ def look(data: str, **options: Any) -> Draft:
 
 
 def _leaks(findings: Findings) -> list[str]:
-    leaks = (words.partition("Leak: ") for words in findings.sentences())
-    return [f"In the data's own split {words}" for before, leak, words in leaks if leak and not before]
+    leaks = (words.removeprefix("Leak: ") for words in findings.sentences() if words.startswith("Leak: "))
+    return [f"In the data's own split {words}" for words in leaks]
 
 
 def _split(labelled: pd.DataFrame, group: str, parts: list[str], own: Findings | None) -> tuple[Split, str]:
@@ -208,12 +209,11 @@ def _seen(draft: Draft) -> list[str]:
     counts, table = draft.counts, draft.table
     names = [textwrap.shorten(str(kind), 40) for kind in draft.images.facts.classes]
     shares = [f"{count / sum(counts):.1%}" for count in counts]
-    shown = pd.DataFrame({"images": counts, "share": shares}, index=names)
-    for part in [part for part in PARTS if part in set(table["split"])]:
-        label = table.loc[table["split"] == part, "label"]
-        shown[part] = [(label == number).sum() for number in range(len(names))]
+    shown = split_counts(table, names)[[part for part in PARTS if part in set(table["split"])]]
+    shown.insert(0, "images", counts)
+    shown.insert(1, "share", shares)
     formats = {column: str if column == "share" else "{:>8,}".format for column in shown}
-    lines = shown.rename_axis(columns="class").to_string(formatters=formats).splitlines()
+    lines = shown.rename_axis(index=None, columns="class").to_string(formatters=formats).splitlines()
     most = int(np.argmax(counts))
     words = [f"always predicting {names[most]} is right for {shares[most]} of images: the baseline to beat"]
     if unlabelled := np.count_nonzero(table["label"].isna()):
@@ -259,9 +259,8 @@ def _defaults(draft: Draft) -> list[str]:
     elif dataset == CUSTOM:
         rows.append(("vertical_flip", "false", "true if the images have no upright orientation (cells, retinas)"))
     batch = 16 if draft.training < 1000 else 32
-    steps = -(-draft.training // batch)
     rows += [
-        ("batch_size", str(batch), f"{steps:,} step{'s' * (steps > 1)} per epoch"),
+        ("batch_size", str(batch), f"{plural(-(-draft.training // batch), 'step')} per epoch"),
         ("epochs", str(draft.epochs), f"{kept} {_time(seen * pixels / CPU_SPEED / 3600)}"),
         ("learning_rate", *rate),
     ]
@@ -306,8 +305,7 @@ def _why_size(draft: Draft) -> str:
 
 def _time(hours: float) -> str:
     if hours < 1.5:
-        minutes = max(1, round(60 * hours))
-        return f"About {minutes} minute{'s' * (minutes > 1)} per run on two CPU cores."
+        return f"About {plural(max(1, round(60 * hours)), 'minute')} per run on two CPU cores."
     small = "to try it on a CPU: -p image_size 64 -p epochs 5 at the end of the command below"
     return f"About {hours:.0f} hours per run on two CPU cores, so use a GPU; {small}."
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ class LabelFile:
         return part_of(self.name)
 
 
+@lru_cache(maxsize=4096)
 def part_of(name: str) -> str | None:
     """`train` of trainLabels.csv, `test` of `b. Testing Set/x`; None where it says none, or two."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)

@@ -98,7 +98,6 @@ def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory,
     by_part = len(files) + len(lists) > 1
     for file in [*files, *lists]:
         rows = _with_roles(file, listing, stock, params)
-        rows["part"] = file.part
         if file in lists:
             rows = rows.assign(label="", split="unlabeled")
         elif by_part:
@@ -188,18 +187,18 @@ def _by_name(
 ) -> dict[int, str]:
     """Position -> image, for listed paths that are no file themselves but name one without its folder or ending.
 
-    Of equal names in several folders the one of the row's split is meant, else the folder that holds most.
+    Of equal names in several folders the one of the label file's split is meant, else the folder that holds most.
     DataError where two in one folder differ in their ending alone.
     """
     held = {at: images for at, there in enumerate(found) if not there and (images := stock.named(relative[at]))}
     many = Counter(_folder(image) for images in held.values() for image in images)
     meant, others, renamed = {}, set(), []
-    parts = rows["part" if "part" in rows else "split"].tolist()
+    parts = [part_of(name) for name in rows["file"].tolist()]
     for at, images in held.items():
         listed, name = relative[at], name_of(relative[at])
         ending = name[len(stem(name)) :].lower()
         if parts[at]:
-            images = [image for image in images if _part(_folder(image)) == parts[at]] or images
+            images = [image for image in images if part_of(_folder(image)) == parts[at]] or images
         images = [image for image in images if ending and image.lower().endswith(ending)] or images
         best = min(images, key=lambda image: (-many[_folder(image)], _folder(image) not in ("", "images"), image))
         twins = [image for image in images if _folder(image) == _folder(best)]
@@ -221,9 +220,6 @@ def _by_name(
 
 def _folder(path: str) -> str:
     return path.rpartition("/")[0]
-
-
-_part = lru_cache(maxsize=4096)(part_of)
 
 
 def _compare_with_folders(listing: Listing, relative: list[str], stock: Inventory, params: DataParams) -> None:

@@ -148,7 +148,8 @@ def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tup
             lists = "".join(f"\n{file.name} was not read: {file.why_not}" for file in files)
             raise DataError(f"{error}{lists}") from None
         return "one folder a class", "labels: . asks for it" if params.labels else "there is no list of labels", listing
-    raise DataError(f"{root}: no known layout. It holds {_contents(root)}. Understood are:\n{LAYOUTS}")
+    held = some({path.name + "/" * path.is_dir() for path in root.iterdir()}, 20) or "nothing"
+    raise DataError(f"{root}: no known layout. It holds {held}. Understood are:\n{LAYOUTS}")
 
 
 def _array_file(stock: Inventory, dataset: str) -> Path | None:
@@ -165,11 +166,6 @@ def _array_file(stock: Inventory, dataset: str) -> Path | None:
         said += ", or set labels: . to take the folder names"
         raise DataError(f"{stock.root}: {files[0].name} and {len(stock.images):,} image files; {said}")
     return (named or files or [None])[0]
-
-
-def _contents(root: Path) -> str:
-    names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
-    return ", ".join(names[:20]) + f" and {len(names) - 20:,} more" * (len(names) > 20) or "nothing"
 
 
 def _with_files(rows: pd.DataFrame, listing: Listing, root: Path) -> pd.DataFrame:
