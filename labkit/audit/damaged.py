@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,8 +31,6 @@ IN_WORDS = {  # in the order of gravity; of what a reader mends by itself it is 
     "pages": "Several pages or frames, the first is read",
     "rotated": "Turned by their EXIF tag, read upright",
 }
-
-GRAVE = (IN_WORDS["unreadable"], IN_WORDS["blank"])  # how the sentences begin of files that show nothing
 
 
 @dataclass(frozen=True)
@@ -132,10 +130,16 @@ def _blank(table: pd.DataFrame, store: Store) -> list[tuple[str, float]]:
 
 
 def file_sentences(files: Files) -> list[str]:
-    """One sentence a problem, with the first files; one that there is none."""
-    found = []
+    """One sentence per problem, or one that says that there is none."""
+    sound = f"All {files.n:,} images can be decoded, show something, and are upright in colours of 8 bits."
+    return problem_sentences(files, files.counts()) or [sound]
+
+
+def problem_sentences(files: Files, problems: Iterable[str]) -> list[str]:
+    """One sentence for each of these problems that a file has, with the first files."""
+    found, counts = [], files.counts()
     low, high = files.gray_range or (0, 0)
-    for problem, number in files.counts().items():
+    for problem, number in ((problem, counts[problem]) for problem in problems if problem in counts):
         what = IN_WORDS[problem].format(least=files.least, low=low, high=high)
         if number == files.n:
             found.append(f"{what}: all {number:,} images.")
@@ -145,4 +149,4 @@ def file_sentences(files: Files) -> list[str]:
         refused = problem == "unreadable" and number > MAX_UNREADABLE * files.n
         some += f"; a run refuses more than {MAX_UNREADABLE:.0%}" * refused
         found.append(f"{what}: {number:,} of {files.n:,} images ({some}).")
-    return found or [f"All {files.n:,} images can be decoded, show something, and are upright in colours of 8 bits."]
+    return found

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.audit import Findings, audit, stamps
-from labkit.audit.damaged import GRAVE, file_sentences, header, odd_files
+from labkit.audit.damaged import header, odd_files, problem_sentences
 from labkit.commands import add_data_options, data_options, short
 from labkit.data.catalog import CUSTOM
 from labkit.data.hashes import SIDE
@@ -88,6 +88,7 @@ class Draft:
     split: Split
     why_split: str
     found: list[str]  # what is wrong with the images: sentences of the audit, and what a run would refuse
+    stamps: list[str]  # what every figure will carry
     side: int  # median of the shorter sides, pixels
     size: int
 
@@ -134,18 +135,17 @@ def look(data: str, **options: Any) -> Draft:
     own = audited("given", "last")[1] if "train" in parts and len(parts) > 1 else None
     split, why = _split(labelled, facts.group_name, parts, own)
     table, findings = audited(split)
-    table.attrs["stamps"] = stamps(findings, "val")
     found = _leaks(own) if own else []
     found += [words for words in (own or findings).sentences() if "labelled in two ways" in words]
     if copies := (own or findings).named_copies(facts.classes):
         found.append(f"Copies, such as {'; '.join(copies)}")
     refused = store.refusal(images.table)
     found += [f"Every run will stop: {refused}"] if refused else []
-    files = file_sentences(odd_files(table, store))
-    found += [words for words in files if words.startswith(GRAVE[bool(refused) :])]
+    found += problem_sentences(odd_files(table, store), ["blank"] if refused else ["unreadable", "blank"])
     side = _shorter_side(images.table["path"].tolist())
     size = max((size for size in SIZES if size <= min(side, LARGEST[facts.task])), default=max(16, side))
-    return Draft(params, not options.get("dataset"), images, table, split, why, found, side, size)
+    guessed, stamped = not options.get("dataset"), stamps(findings, "val")
+    return Draft(params, guessed, images, table, split, why, found, stamped, side, size)
 
 
 def _leaks(findings: Findings) -> list[str]:
@@ -219,7 +219,7 @@ def _seen(draft: Draft) -> list[str]:
     if unlabelled := np.count_nonzero(table["label"].isna()):
         words.append(f"{unlabelled:,} images have no label; each run predicts them, to be handed in")
     words += [*told(draft.images), *table.attrs["notes"], *draft.found]
-    words += [f"every figure will be stamped: {stamp}" for stamp in table.attrs["stamps"]]
+    words += [f"every figure will be stamped: {stamp}" for stamp in draft.stamps]
     heading = f"# Written by `labkit new` for {len(table):,} images; edit it as you like."
     return [heading, *(f"#   {line}" for line in lines), *(line for note in words for line in _wrapped(note, "# "))]
 

@@ -27,13 +27,12 @@ PARTS = ("train", "val", "test")
 
 @dataclass
 class Listing:
-    """What a layout found: the rows, where it looked for images (for messages), remarks, lists to hand in, and why.
+    """What a layout found: the rows, remarks, lists to hand in, and why.
 
     `reading`: what was taken for `labels`, `groups` and `split`, and why, a sentence each.
     """
 
     rows: pd.DataFrame
-    looked: str
     notes: list[str] = field(default_factory=list)
     lists: dict[str, pd.DataFrame] = field(default_factory=dict)  # file name -> image_id, path as written
     reading: dict[str, str] = field(default_factory=dict)
@@ -46,7 +45,7 @@ def course_pairs(stock: Inventory, params: DataParams) -> Listing:
     rows["path"] = [stem(name_of(path.replace("\\", "/"))) for path in rows["path"].tolist()]
     reading = {"labels": "the course's lists, train_label.csv and test_label.csv, row by row"}
     reading["split"] = "the course's: its lists are of train and of test"
-    return _located(rows, Listing(rows, "", reading=reading), stock, params)
+    return _located(Listing(rows, reading=reading), stock, params)
 
 
 def _pair(stock: Inventory, split: str, image_list: str, label_list: str) -> pd.DataFrame:
@@ -94,7 +93,7 @@ def _named(file: LabelFile, stock: Inventory) -> bool:
 
 def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory, params: DataParams) -> Listing:
     """Rows of label files, and of lists of unlabelled test images (`lists`) that are to be handed in."""
-    listing, found = Listing(pd.DataFrame(), ""), []
+    listing, found = Listing(pd.DataFrame()), []
     by_part = len(files) + len(lists) > 1
     for file in [*files, *lists]:
         rows = _with_roles(file, listing, stock, params)
@@ -103,15 +102,15 @@ def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory,
         elif by_part:
             rows["split"] = rows["split"].fillna(file.part) if "split" in rows else file.part
         found.append(rows)
-    rows = pd.concat(found, ignore_index=True)
+    listing.rows = pd.concat(found, ignore_index=True)
     said = ", ".join(file.name for file in files)
     label, image = (files[0].heading[files[0].roles[role][0]] for role in ("label", "path"))
     listing.reading["labels"] = f"column {label} of {said}; column {image} names the image"
     if by_part:
         listing.reading.setdefault("split", f"by the names of {', '.join(file.name for file in [*files, *lists])}")
-    if "split" not in rows:
-        rows["split"] = None
-    listing = _located(rows, listing, stock, params)
+    if "split" not in listing.rows:
+        listing.rows["split"] = None
+    _located(listing, stock, params)
     if lists:
         _to_hand_in(listing, [file.name for file in lists])
     return listing
@@ -147,10 +146,9 @@ def _label_column(file: LabelFile, rows: pd.DataFrame) -> int:
     return surest
 
 
-def _located(rows: pd.DataFrame, listing: Listing, stock: Inventory, params: DataParams) -> Listing:
+def _located(listing: Listing, stock: Inventory, params: DataParams) -> Listing:
     """Finds the images: by path, else without leading folders that are not there, else by name."""
-    listing.looked = some(["the folder itself", *(f"{folder}/" for folder in stock.folders if "/" not in folder)], 6)
-    listing.rows = rows
+    rows = listing.rows
     if rows.empty:
         return listing
     below = [name.removesuffix(name_of(name)) for name in rows["file"].tolist()]

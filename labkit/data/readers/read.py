@@ -172,7 +172,8 @@ def _with_files(rows: pd.DataFrame, listing: Listing, root: Path) -> pd.DataFram
     found, total = rows["found"].to_numpy(bool), len(rows)
     missing = rows["path"].loc[~found].tolist()
     if len(missing) == total:
-        none = f"none of the {total:,} listed images is there (looked in {listing.looked})"
+        looked = some(["the folder itself", *sorted(f"{path.name}/" for path in root.iterdir() if path.is_dir())], 6)
+        none = f"none of the {total:,} listed images is there (looked in {looked})"
         raise DataError(f"{root}: {none}; the first is {missing[0]}")
     if missing:
         names = some([path.rpartition("/")[2] for path in missing])

@@ -22,7 +22,7 @@ def _listing(found: Inventory, paths: list[str], labels: list[str], splits: list
     ids = [path.rpartition(".")[0] if is_image(name_of(path)) else path for path in paths]
     ids = paths if len(set(ids)) < len(ids) else ids  # a/x.jpg beside a/x.png
     rows = pd.DataFrame({"image_id": ids, "path": [prefix + path for path in paths], "label": labels}, dtype=object)
-    return Listing(rows.assign(split=splits, found=True, file=paths, line=0), str(found.root), found.notes())
+    return Listing(rows.assign(split=splits, found=True, file=paths, line=0), found.notes())
 
 
 def cnmc_tree(found: Inventory) -> Listing | None:
@@ -122,7 +122,7 @@ def array_file(path: Path) -> Listing:
     if not parts:
         raise DataError(f"{path}: no train_images and train_labels in it, as MedMNIST's array files have")
     reading = {"labels": f"the label arrays of {path.name}", "split": "the file's own arrays"}
-    return Listing(pd.concat(parts, ignore_index=True), str(path), reading=reading)
+    return Listing(pd.concat(parts, ignore_index=True), reading=reading)
 
 
 def _array_rows(file: Path, split: str, labels: np.ndarray) -> pd.DataFrame:
