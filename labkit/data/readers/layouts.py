@@ -11,8 +11,7 @@ from functools import lru_cache
 import pandas as pd
 
 from labkit.data.images import stem
-from labkit.data.readers.folders import tidy_paths, which_exist
-from labkit.data.readers.inventory import Inventory, name_of
+from labkit.data.readers.inventory import Inventory, name_of, tidy_paths, which_exist
 from labkit.data.readers.label_files import DataError, LabelFile, first, part_of, place, read_column, read_rows, some
 from labkit.data.readers.patients import group_column
 from labkit.data.readers.tables import plain, split_column
