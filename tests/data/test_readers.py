@@ -352,6 +352,14 @@ def test_any_csv_with_path_and_label_is_read_with_its_optional_columns(tmp_path)
     assert data.table["side"].tolist() == ["left", "right", pd.NA, pd.NA]
 
 
+def test_of_equal_names_in_folders_of_train_and_test_the_split_column_decides(tmp_path):
+    images = [f"{part}/{number}.png" for part in ("test", "train") for number in (1, 2)]
+    text = "image,label,split\n1.png,x,train\n2.png,y,train\n1.png,y,test\n2.png,x,test\n"
+    data = read(DataParams(dataset="custom"), write(tmp_path, {"labels.csv": text} | dict.fromkeys(images, "")))
+    assert data.table["image_id"].tolist() == images and data.table["label"].tolist() == [1, 0, 0, 1]
+    assert data.table["split"].tolist() == ["test", "test", "train", "train"]
+
+
 def test_class_names_in_a_csv_are_those_of_the_catalog(tmp_path):
     text = "path,label\n1.png,all\n2.png,Normal\n3.png,1\n"
     write(tmp_path, {"labels.csv": text} | dict.fromkeys(("1.png", "2.png", "3.png"), ""))

@@ -184,13 +184,14 @@ def _by_name(
 ) -> dict[int, str]:
     """Position -> image, for listed paths that are no file themselves but name one without its folder or ending.
 
-    Of equal names in several folders the one of the label file's split is meant, else the folder that holds most.
+    Of equal names in several folders the one of the row's split is meant, else the folder that holds most.
     DataError where two in one folder differ in their ending alone.
     """
     held = {at: images for at, there in enumerate(found) if not there and (images := stock.named(relative[at]))}
     many = Counter(_folder(image) for images in held.values() for image in images)
     meant, others, renamed = {}, set(), []
-    parts = [part_of(name) for name in rows["file"].tolist()]
+    said = zip(rows["split"].tolist(), rows["file"].tolist(), strict=True)
+    parts = [split if split in PARTS else part_of(file) for split, file in said]
     for at, images in held.items():
         listed, name = relative[at], name_of(relative[at])
         ending = name[len(stem(name)) :].lower()
