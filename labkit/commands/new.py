@@ -209,11 +209,11 @@ def _seen(draft: Draft) -> list[str]:
     counts, table = draft.counts, draft.table
     names = [textwrap.shorten(str(kind), 40) for kind in draft.images.facts.classes]
     shares = [f"{count / sum(counts):.1%}" for count in counts]
-    shown = split_counts(table, names)[[part for part in PARTS if part in set(table["split"])]]
+    shown = split_counts(table, names)[[part for part in PARTS if part in set(table["split"])]].set_axis(names)
     shown.insert(0, "images", counts)
     shown.insert(1, "share", shares)
     formats = {column: str if column == "share" else "{:>8,}".format for column in shown}
-    lines = shown.rename_axis(index=None, columns="class").to_string(formatters=formats).splitlines()
+    lines = shown.rename_axis(columns="class").to_string(formatters=formats).splitlines()
     most = int(np.argmax(counts))
     words = [f"always predicting {names[most]} is right for {shares[most]} of images: the baseline to beat"]
     if unlabelled := np.count_nonzero(table["label"].isna()):

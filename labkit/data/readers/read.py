@@ -210,7 +210,7 @@ def _image_table(
     if params.group_pattern or (known.group_pattern and "group" not in rows):
         _groups_by_name(table, known, params, paths, listing)
     table["group"] = pd.array(one_spelling(table["group"].tolist(), known.group_name, notes), dtype="string")
-    if table["group"].notna().any():
+    if any(table["group"].notna().tolist()):
         why, listing.offered_pattern = "nothing stands there for them", ""
     else:
         why, listing.reading["groups"] = why_unknown(paths, listing), "none"  # the note says why

@@ -41,10 +41,10 @@ def with_release_index(images: ImageData, hashes: pd.Series) -> ImageData:
     table.loc[found, "split"] = "test" if own_split else pd.NA
 
     notes = [note for note in images.notes if not note.startswith(f"{images.facts.group_name}s unknown")]
-    named, why = bool(table["group"].notna().any()), f"neither the data nor {RELEASE_INDEX} tells it"
+    named, why = any(table["group"].notna().tolist()), f"neither the data nor {RELEASE_INDEX} tells it"
     notes += [*_in_words(before, table, label, found), *unknown_groups(table, images.facts, why)]
     images = replace(images, table=table, notes=notes)
-    if named and before["group"].isna().all():
+    if named and not any(before["group"].notna().tolist()):
         reading = images.reading | {"groups": f"{RELEASE_INDEX}, by the SHA-256 of the files"}
         images = replace(images, reading=reading, offered_pattern="")
     return images
