@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from labkit.format import fixed, plural
+from labkit.runs.files import read_json
 from labkit.runs.folder import reports_root, written_by_labkit
 from labkit.studies.find import studies_run
 
@@ -24,8 +25,10 @@ def main(arguments: argparse.Namespace) -> int:
     """1 if the answer is anything but yes."""
     files: list[Path] = []
     for study in [arguments.study] if arguments.study else studies_run():
-        for folder in sorted((reports_root() / study / "runs").glob("*@*")):
-            mine = [] if folder.is_symlink() else written_by_labkit(folder)
+        for folder in sorted((reports_root() / study / "runs").glob("*@*/")):
+            of = str(read_json(folder / "run.json").get("fingerprint", ""))[:8]
+            renamed = bool(of) and folder.name.partition("@")[2].startswith(of)  # by labkit: not a person's copy
+            mine = written_by_labkit(folder) if renamed and not folder.is_symlink() else []
             others = sorted({path.name for path in folder.iterdir()} - {path.name for path in mine})
             print(f"{folder}: {_amount(mine)}" + (f"; left there: {', '.join(others)}" if others else ""))
             files += mine

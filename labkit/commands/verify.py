@@ -51,6 +51,8 @@ def verify(folder: Path) -> tuple[str, bool]:
     with _scratch_folder() as root:
         name = folder.name.partition("@")[0]  # of a kept run
         repeated = root / params.study / "runs" / name
+        if folder.resolve() == repeated.resolve():
+            raise ParameterError(f"{folder} is itself a re-run by labkit verify; name the run that it repeats")
         shutil.rmtree(repeated, ignore_errors=True)
         # A run started by hand is named after its fingerprint, which newer code would change.
         named = params.model_copy(update={"run": params.run or name.removesuffix(f"-seed{params.seed}")})

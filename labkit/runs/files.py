@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import pandas as pd
@@ -41,7 +42,7 @@ class NotWritten(OSError):
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Call ``write(temporary path)`` and rename: a reader sees the old file or the new one, or there is NotWritten."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.tmp")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -143,7 +143,7 @@ def kept_run(folder: Path, inputs: dict[str, Any]) -> Path | None:
 
 def written_by_labkit(folder: Path) -> list[Path]:
     """The files of a run folder that labkit wrote, by their names; what else is there is a person's."""
-    return sorted(path for path in folder.iterdir() if any(fnmatch(path.name, name) for name in WRITTEN))
+    return sorted(path for path in folder.iterdir() if path.is_file() and any(fnmatch(path.name, n) for n in WRITTEN))
 
 
 def make_way(folder: Path, inputs: dict[str, Any], patience: float = 5.0) -> None:
@@ -158,15 +158,24 @@ def make_way(folder: Path, inputs: dict[str, Any], patience: float = 5.0) -> Non
 def _swap(folder: Path, inputs: dict[str, Any]) -> bool:
     """`make_way` for the process that has locked the folder; whether it was renamed, with its lock."""
     kept = kept_run(folder, inputs)
-    begun = {path.name for path in folder.iterdir()} - {".lock", "train.ipynb"}  # Papermill writes the latter first
-    if is_of(folder, inputs) or not (begun or kept):
+    there = {path.name for path in folder.iterdir()} - {".lock"}
+    if is_of(folder, inputs) or not (kept or there - {"train.ipynb"}):  # Papermill writes the latter first
         return False
-    name = f"{folder.name}@{str(read_json(folder / 'run.json').get('fingerprint', 'unknown'))[:8]}"
-    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
-    folder.rename(next(path for path in map(folder.with_name, names) if not path.exists()))
+    if not there and not folder.is_symlink():  # new, or what a call that was killed here has left
+        (folder / ".lock").unlink()
+        folder.rmdir()
+    else:
+        _set_aside(folder)
     if kept:
         kept.rename(folder)
     return True
+
+
+def _set_aside(folder: Path) -> None:
+    """Rename the folder to what `kept_runs` finds."""
+    name = f"{folder.name}@{str(read_json(folder / 'run.json').get('fingerprint', 'unknown'))[:8]}"
+    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+    folder.rename(next(path for path in map(folder.with_name, names) if not path.exists()))
 
 
 def notebook_complete(path: Path, with_errors: bool = False) -> bool:
@@ -325,7 +334,7 @@ def _locked(folder: Path, patience: float) -> AcquireReturnProxy[Any]:
 
 
 def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: str) -> None:
-    """Write to the manifest that a run failed, and why; nothing while another process has locked the folder.
+    """Write to the manifest that a run failed, and why; not if the folder is locked, or holds a run of other inputs.
 
     A finished run stays finished, whatever fails in its notebook afterwards: a plot must not cost an epoch.
     """
@@ -333,8 +342,10 @@ def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: 
         return
     manifest = read_json(folder / "run.json")
     inputs = resolved(inputs, manifest.get("inputs", {}))
-    if manifest.get("fingerprint") != fingerprint_of(inputs):
+    if not manifest:
         manifest = _new_manifest(folder, params, inputs)
+    elif manifest.get("fingerprint") != fingerprint_of(inputs):  # the code or the data changed after the plan
+        return
     status = "finished" if manifest.get("status") == "finished" else "failed"
     write_json(folder / "run.json", manifest | {"status": status, "error": error})
 

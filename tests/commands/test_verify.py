@@ -48,6 +48,14 @@ def test_what_equality_is_not_promised_for_is_said(twins):
     assert "instructions was None, is AVX2" in said
 
 
+def test_a_run_is_not_overwritten_by_its_own_re_run(twins, own_reports, capsys):
+    repeated = own_reports / ".verify" / "s" / "runs" / "a-seed0"
+    repeated.parent.mkdir(parents=True)
+    twins[0].rename(repeated)
+    assert main(["verify", str(repeated)]) == 2
+    assert "is itself a re-run by labkit verify" in capsys.readouterr().err and (repeated / "run.json").is_file()
+
+
 def test_only_a_finished_run_is_verified(twins, capsys):
     write_json(twins[0] / "run.json", read_json(twins[0] / "run.json") | {"status": "failed"})
     assert main(["verify", str(twins[0])]) == 2

@@ -120,6 +120,31 @@ def test_clean_deletes_kept_runs_after_a_question_and_nothing_of_a_person(monkey
     assert [path.name for path in folder.iterdir()] == ["notes.md"]
 
 
+def test_clean_leaves_folders_that_labkit_did_not_rename(finished, monkeypatch, capsys):
+    shutil.copytree(finished, finished.with_name("a-seed0@mine"))
+    (finished.with_name("a-seed0@unknown")).mkdir()
+    disk.write_text(finished.with_name("a-seed0@unknown") / "model.safetensors", "mine")
+    disk.write_text(finished.with_name("me@home.txt"), "mine")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y"))
+    assert main(["clean", "s"]) == 0
+    assert "in all 0\xa0files" in capsys.readouterr().out
+    assert len(list(finished.parent.glob("*@*/model.safetensors"))) == 2
+
+
+def test_a_kept_run_is_taken_back_after_a_call_that_was_killed_and_leaves_no_other_folder(finished):
+    runs.open_run(RunParams(study="s", run="b"), INPUTS)  # this process has another folder locked then
+    runs.make_way(finished, INPUTS | {"epochs": 2})
+    assert not finished.exists() and len(runs.kept_runs(finished)) == 1
+    runs.make_way(finished, INPUTS)
+    assert runs.is_of(finished, INPUTS) and not runs.kept_runs(finished)
+
+
+def test_a_failure_is_not_written_over_a_run_of_other_inputs(finished):
+    before = (finished / "run.json").read_bytes()
+    runs.mark_failed(finished, PARAMS, INPUTS | {"code": "changed after the plan"}, "ValueError: in a plot")
+    assert (finished / "run.json").read_bytes() == before
+
+
 def test_a_run_that_is_open_elsewhere_is_not_set_aside(tmp_path):
     run = runs.open_run(PARAMS, INPUTS)
     with pytest.raises(ParameterError, match="locked by another process"):
