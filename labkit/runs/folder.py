@@ -34,7 +34,8 @@ PACKAGES += ["scikit-learn", "pillow", "papermill", "nbconvert"]
 LEFT = ("params.yaml", "history.csv", "learnt_from.csv", "predictions.csv", "metrics.json", "model.safetensors")
 PASSING = {"status", "error", "seconds", "test_predictions", "sha256"}  # of run.json: they may change afterwards
 RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate
-CHANGED, DAMAGED = "changed since it was run", "damaged"  # how reasons to run a finished run again begin
+CHANGED, DAMAGED = "changed since it was run", "damaged"  # how reasons to train a finished run again begin
+TRAINED = "finished, but"  # and those to execute its notebook again, without training
 # Every file that labkit writes to a run folder. Others are a person's, and are never deleted.
 WRITTEN = (*LEFT, "run.json", "predictions-*.csv", "submission-*.csv", "checkpoint.pt", RANGE_TEST)
 WRITTEN += ("train.ipynb", "train.html", ".lock", ".*.tmp")
@@ -93,9 +94,9 @@ def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = Fal
         epochs = len(manifest.get("epoch_seconds", []))
         return f"{state(folder)} " + (f"after {epochs} full epochs" if epochs else "in its first epoch")
     if not notebook_complete(folder / "train.ipynb"):
-        return "finished, but its notebook was cut short"
+        return f"{TRAINED} its notebook was cut short"
     if find_learning_rate and not (folder / RANGE_TEST).is_file():
-        return "finished, but without the learning-rate range test"
+        return f"{TRAINED} without the learning-rate range test"
     return None
 
 

@@ -1,7 +1,7 @@
 """Running a study: its runs as jobs, parents first; what is up to date is skipped."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,7 +57,7 @@ class StudyRunner:
         are before this raises KeyboardInterrupt.
         """
         table, wanted = self.study.run_params(self.overrides), self.wanted()
-        if again := self.made_again():
+        if again := self._made_again(self._foreseen()):
             print_line(again)
         waiting = list(self._labelled(wanted))
         with Cluster(self.scheduler) if self.scheduler else ThisMachine(self.study, table) as machines:
@@ -161,19 +161,20 @@ class StudyRunner:
 
     def dry_run(self) -> Iterator[str]:
         """One line per run: whether it would run, and why; runs that cannot be planned are added to `failed`."""
+        foreseen = []
         for name, reason, error in self._foreseen():
+            foreseen.append((name, reason, error))
             if error:
                 self.failed[name] = error
             would = "cannot run, " if error else "" if reason.startswith(UP_TO_DATE) else "would run, "
             yield f"{name}: {would}{error or reason}"
-        if again := self.made_again():
+        if again := self._made_again(foreseen):
             yield again
 
-    def made_again(self) -> str:
+    def _made_again(self, foreseen: Iterable[tuple[str, str, str]]) -> str:
         """How many finished runs are trained again, how long they took, and that they are kept; empty if none is."""
         again = runs.CHANGED, runs.DAMAGED, STARTS_FROM
-        names = [name for name, reason, _ in self._foreseen() if reason.startswith(again)]
-        made = map(self._manifest, names)
+        made = [self._manifest(name) for name, reason, _ in foreseen if reason.startswith(again)]
         if not (seconds := [run.get("seconds", 0.0) for run in made if run.get("status") == "finished"]):
             return ""
         which, took = plural(len(seconds), "finished run"), plural(fixed(sum(seconds) / 60, 1), "minute")
@@ -195,7 +196,7 @@ class StudyRunner:
                     taken |= {name: job.kept} if job.kept else {}
             except (ValueError, OSError) as failure:
                 error = str(failure)
-            rerun |= {name} if reason and not reason.startswith(UP_TO_DATE) else set()
+            rerun |= {name} if reason and not reason.startswith((UP_TO_DATE, runs.TRAINED)) else set()
             yield name, reason, error
 
     def data_fingerprint(self, params: DataParams) -> str:

@@ -126,6 +126,16 @@ def test_changed_parameters_repeat_their_run_and_what_starts_from_it(runner, cap
     assert runner.executed == ["start", "child"]
 
 
+def test_a_dry_run_expects_no_training_from_a_notebook_that_was_cut_short(runner):
+    runner.run_all()
+    (runner.folder / "runs" / "start-seed0" / "train.ipynb").unlink()
+    assert list(runner.dry_run()) == [
+        "start-seed0: would run, finished, but its notebook was cut short",
+        "scratch-seed0: up to date",
+        "child-seed0: up to date",
+    ]
+
+
 def test_a_wish_that_is_taken_back_trains_nothing_again(runner, capsys):
     """The source's and, through it, its child's: both are taken back."""
     runner.run_all()
