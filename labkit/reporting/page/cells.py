@@ -1,17 +1,16 @@
 """What a reader should see of executed notebooks: refuse unfinished ones, join them, clean their cells."""
 
-import ast
 import copy
 import html
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
-DROPPED_TAGS = frozenset({"hide", "remove_cell", "papermill-error-cell-tag"})  # Papermill's own words about an error
+# Parameters are shown by what is made from them; the last tag is Papermill's own words about an error.
+DROPPED_TAGS = frozenset({"hide", "remove_cell", "parameters", "injected-parameters", "papermill-error-cell-tag"})
 EXHIBIT = "raises-exception"  # Jupyter's tag of a cell after whose error the next one is executed
 CODELESS_TAGS = frozenset({"hide_input", "remove_input"})
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -70,9 +69,6 @@ def join(notebooks: list[tuple[Path, NotebookNode]]) -> NotebookNode:
     """
     first = notebooks[0][1]
     metadata = {key: first.metadata[key] for key in ("kernelspec", "language_info") if key in first.metadata}
-    if len(notebooks) > 1:  # a report says in its own words what was set; a notebook by itself shows its parameters
-        for _, nb in notebooks:
-            nb.cells = [c for c in nb.cells if not {"parameters", "injected-parameters"} & set(_tags(c))]
     slots = {tag for cell in first.cells if cell.cell_type == "markdown" for tag in _tags(cell)} - DROPPED_TAGS
     inserted: dict[str, list[NotebookNode]] = {}
     for path, nb in notebooks[1:]:
@@ -110,36 +106,21 @@ def _below_title(cells: list[NotebookNode]) -> list[NotebookNode]:
 def clean(nb: NotebookNode) -> NotebookNode:
     """Change cells in place to what a reader should see (see the functions below); returns the notebook."""
     cells: list[NotebookNode] = []
-    # Injected parameters replace those that the notebook itself sets.
-    replaced = {"parameters"} if any("injected-parameters" in _tags(cell) for cell in nb.cells) else set()
     for cell in nb.cells:
         tags = set(_tags(cell))
-        if tags & (DROPPED_TAGS | replaced) or not cell.source.strip():
+        if tags & DROPPED_TAGS or not cell.source.strip():
             continue
         if cell.cell_type != "code":
             cells.append(cell)
             continue
         cell.outputs = clean_outputs(cell.outputs)
-        if tags & {"parameters", "injected-parameters"}:
-            cell.metadata["parameters"], cell.outputs = assignments(cell.source), []
         if tags & CODELESS_TAGS:
             cell.metadata["codeless"] = True
-        if cells and _silent(cells[-1]) and not tags & CODELESS_TAGS and "parameters" not in cell.metadata:
+        if cells and _silent(cells[-1]) and not tags & CODELESS_TAGS:
             cell.source = f"{cells.pop().source}\n\n{cell.source}"  # one "Show code", not three in a row
         cells.append(cell)
     nb.cells = cells
     return nb
-
-
-def assignments(source: str) -> list[tuple[str, str]]:
-    """(name, value as written) of each assignment in a parameters cell; [] when it cannot be parsed."""
-    found: dict[str, str] = {}
-    with suppress(SyntaxError):
-        for node in ast.parse(source).body:
-            match node:
-                case ast.Assign([target, *_], value) | ast.AnnAssign(target, _, ast.expr() as value):
-                    found[ast.unparse(target)] = ast.get_source_segment(source, value) or ast.unparse(value)
-    return list(found.items())
 
 
 def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
@@ -173,7 +154,7 @@ def collapse(text: str) -> str:
 
 def _silent(cell: NotebookNode) -> bool:
     """A code cell that shows code and nothing else."""
-    return cell.cell_type == "code" and not cell.outputs and not {"parameters", "codeless"} & set(cell.metadata)
+    return cell.cell_type == "code" and not cell.outputs and "codeless" not in cell.metadata
 
 
 def _first_line(text: object) -> str:

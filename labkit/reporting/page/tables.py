@@ -23,8 +23,7 @@ def dress_tables(soup: BeautifulSoup, main: Tag) -> None:
         for cell in table.select("thead th"):
             if not cell.get_text().strip():  # pandas' corner above the index heads nothing
                 cell.name = "td"
-        if table.find_parent("details", class_="parameters") is None:
-            table.wrap(soup.new_tag("figure", attrs={"class": "table"}))
+        table.wrap(soup.new_tag("figure", attrs={"class": "table"}))
         table.wrap(soup.new_tag("div", attrs={"class": "scroll"}))
 
 
