@@ -3,13 +3,10 @@
 import pandas as pd
 import pytest
 
-from labkit.models.build import DEVIATIONS
 from labkit.reporting.classes import class_weights_table
-from labkit.reporting.deviations import deviation_table
 from labkit.reporting.published import published_table
 from labkit.reporting.show import table_html
 
-NAN = float("nan")
 PUBLISHED = {"estimate": 0.823, "n": 7025, "data": "EyePACS, the course's test images", "majority": 0.734}
 OURS = {"estimate": 0.781, "low": 0.76, "high": 0.80, "n": 5620, "majority": 0.735, "data": "patients kept apart"}
 
@@ -66,36 +63,6 @@ def test_a_column_that_nothing_stands_in_is_left_out():
 def test_a_score_that_is_no_share_has_three_digits():
     cell = published(honest=OURS | {"estimate": 0.5, "low": -0.1, "high": 0.6}, score="qwk")
     assert cell["ours, patients kept apart"].startswith("0.500 [−0.100 to 0.600] · patients kept apart")
-
-
-DEVIATION = {
-    "deviation": "flat_head",
-    "proper": "r18",
-    "deviating": "r18-flat",
-    "metrics": {"accuracy": (0.823, 0.801, -0.022, -0.031, -0.013), "qwk": (0.62, 0.64, 0.02, NAN, NAN)},
-    "sizes": {"parameters": (11_178_051, 12_000_000), "flops": (1.82e9, 1.82e9)},
-    "also": (),
-}
-
-
-def test_a_deviation_shows_both_values_the_difference_and_what_it_costs_in_size():
-    assert plain(deviation_table([DEVIATION])) == [
-        {
-            "deviation": f"flat head: {DEVIATIONS['flat_head']}",
-            "runs": "r18 → r18-flat",
-            "Accuracy": "82.3 % → 80.1 %: −2.2 points [−3.1 to −1.3]",
-            "QWK": "0.620 → 0.640: +0.020",
-            "parameters (M)": "11.2 → 12.0",
-            "FLOPs (G)": "1.82",
-        }
-    ]
-
-
-def test_what_differs_besides_a_deviation_has_a_column_where_anything_does():
-    also = (("batch_size", 64, 32), ("schedule", ("step", 5, 0.1), ("cosine", None, None)))
-    first, second = plain(deviation_table([DEVIATION | {"also": also}, DEVIATION]))
-    assert first["differs, too"] == "batch size 64 → 32; schedule step, 5, 0.1 → cosine"
-    assert second["differs, too"] == "–"
 
 
 def test_class_weights_stand_beside_the_images_of_their_class():
