@@ -26,9 +26,9 @@ def run_folders(study: str, kept: bool = False) -> pd.DataFrame:
 
 
 def studies_run() -> list[str]:
-    """The studies that have a run folder, the last run first; ``adhoc`` holds the runs that were started by hand."""
+    """The studies that have a run folder, if only a kept one; the last run first; ``adhoc``: runs started by hand."""
     root = reports_root()
-    return list(dict.fromkeys(path.parents[2].relative_to(root).as_posix() for path in _latest_first()))
+    return list(dict.fromkeys(path.parents[2].relative_to(root).as_posix() for path in _latest_first(kept=True)))
 
 
 def latest_study() -> str:
@@ -132,11 +132,11 @@ def find_run(study: str | None = None, run: str | None = None) -> Path:
     raise ParameterError(f"run: got {run!r}, which is not in {where}; there are: {', '.join(names) or 'none'}")
 
 
-def _latest_first() -> Iterator[Path]:
-    """Every ``run.json`` of the reports but those of kept runs and of hidden folders (of tests, `labkit verify`)."""
+def _latest_first(kept: bool = False) -> Iterator[Path]:
+    """Every ``run.json`` of the reports but those of hidden folders (tests, `labkit verify`); of kept runs if asked."""
     root = reports_root()
     files = sorted(root.rglob("runs/*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    parts = ((path, path.relative_to(root).parts) for path in files if "@" not in path.parent.name)
+    parts = ((path, path.relative_to(root).parts) for path in files if kept or "@" not in path.parent.name)
     return (path for path, names in parts if not any(name.startswith(".") for name in names))
 
 

@@ -131,6 +131,13 @@ def test_clean_leaves_folders_that_labkit_did_not_rename(finished, monkeypatch, 
     assert len(list(finished.parent.glob("*@*/model.safetensors"))) == 2
 
 
+def test_a_study_that_has_kept_runs_alone_is_listed(finished, capsys):
+    finished.rename(finished.with_name(f"a-seed0@{disk.read_json(finished / 'run.json')['fingerprint'][:8]}"))
+    assert main(["runs"]) == 0 and main(["clean", "--dry-run"]) == 0
+    said = capsys.readouterr().out.replace("\xa0", " ")
+    assert said.startswith("s: 1 run, 1 of them kept\n") and "in all 0 files" not in said
+
+
 def test_a_kept_run_is_taken_back_after_a_call_that_was_killed_and_leaves_no_other_folder(finished):
     runs.open_run(RunParams(study="s", run="b"), INPUTS)  # this process has another folder locked then
     runs.make_way(finished, INPUTS | {"epochs": 2})
