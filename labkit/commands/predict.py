@@ -26,10 +26,10 @@ from labkit.data.store import load_square
 from labkit.evaluation.decide import decide
 from labkit.evaluation.gradcam import Maps, grad_cam
 from labkit.evaluation.ordinal import Cuts, grade_cuts
-from labkit.evaluation.thresholds import ScreeningPoint, screening_point
+from labkit.evaluation.thresholds import WANTED, ScreeningPoint, screening_point
+from labkit.format import fixed, missing, percent, plural, whole
 from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
-from labkit.reporting import sentences_predict as words
 from labkit.reporting.saliency import looked_at
 from labkit.runs.files import read_json, write_csv, write_whole
 from labkit.runs.folder import cache_root, read_params, read_predictions
@@ -38,6 +38,10 @@ from labkit.training.device import set_up
 from labkit.training.predict import output_columns, predict_images, prepare
 
 EXAMPLE = "labkit predict eye.jpg more-eyes/ --study demo --csv predictions.csv --cam cams"
+NOT_A_DEVICE = (
+    "This is not a medical device: these are predictions of a network trained for a lab report. They have not been "
+    "validated for your camera or your patients."
+)
 
 
 @dataclass(frozen=True)
@@ -193,18 +197,18 @@ def main(arguments: argparse.Namespace) -> int:
         for batch in predictor.predict(images):
             new = for_people(predictor, batch)
             for row in new:
-                bar.write(_plain(words.prediction_line(row)), file=sys.stderr if row["unreadable"] else sys.stdout)
+                bar.write(_plain(prediction_line(row)), file=sys.stderr if row["unreadable"] else sys.stdout)
             if arguments.cam:
                 write_pictures(predictor, batch, Path(arguments.cam).expanduser())
             bar.update(len(new))
             rows += new
-    print(_plain(f"\n{words.count_sentence(rows)}"))
+    print(_plain(f"\n{count_sentence(rows)}"))
     if csv:
         write_csv(csv, as_table(rows, images))
         print(f"Table: {csv}")
     if arguments.cam:
         print(f"Grad-CAM pictures: {arguments.cam}")
-    print(words.NOT_A_DEVICE)
+    print(NOT_A_DEVICE)
     return 1 if any(row["unreadable"] for row in rows) else 0
 
 
@@ -216,18 +220,18 @@ def _write_submissions(arguments: argparse.Namespace) -> int:
         file = Path(arguments.submission).expanduser() / f"submission-{name}"
         write_csv(file, rows)
         print(f"{file}: {len(rows):,} images in the order of {name}", *rows.attrs["notes"], sep="; ")
-    print(words.NOT_A_DEVICE)
+    print(NOT_A_DEVICE)
     return 0
 
 
 def _open_and_describe(arguments: argparse.Namespace) -> Predictor:
     """The run that the arguments name; prints what a reader of its predictions must know first."""
     predictor = open_predictor(find_run(arguments.study, arguments.run))
-    print(_plain(words.run_sentence(predictor.folder.name, predictor.params, predictor.manifest)))
+    print(_plain(run_sentence(predictor.folder.name, predictor.params, predictor.manifest)))
     for stamp in predictor.manifest["stamps"]:
         print(f"WARNING: {_plain(stamp)}")
     if not arguments.submission:
-        print(_plain(words.point_sentence(predictor.point, predictor.cuts is not None)))
+        print(_plain(point_sentence(predictor.point, predictor.cuts is not None)))
     print(flush=True)
     return predictor
 
@@ -259,7 +263,7 @@ def write_pictures(predictor: Predictor, batch: Batch, folder: Path) -> None:
     """``<image>.png`` of each image that was read: what the network saw, and its Grad-CAM map over it."""
     rows = for_people(predictor, batch)[: len(batch.table)]
     for place, (row, one) in enumerate(zip(rows, predictor.saliency(batch), strict=True)):
-        title, of_map = words.prediction_title(row), "Grad-CAM of this class\nnot a medical device"
+        title, of_map = prediction_title(row), "Grad-CAM of this class\nnot a medical device"
         figure = looked_at(batch.pixels[place : place + 1], one[None], [title], of_map, pairs=1)
         write_whole(folder / f"{row['image']}.png", partial(figure.savefig, format="png"))
 
@@ -285,3 +289,71 @@ def hand_in(predictor: Predictor, data: str | None = None) -> dict[str, pd.DataF
     if not (files := submissions(ours, pd.Series(numbers, dtype="Int64"))):
         raise ParameterError(f"{data}: {predictor.folder.name} was trained on these test images, or none can be read")
     return files
+
+
+def run_sentence(name: str, params: RunParams, manifest: Mapping[str, Any]) -> str:
+    """Which network predicts, and what it was trained on."""
+    of = f"{whole(manifest['n_images']['train'])} images of {params.dataset} ({params.data})"
+    return f"{name} (study {params.study}): {params.arch}, {manifest['start']}; trained on {of}."
+
+
+def point_sentence(point: ScreeningPoint, ordinal: bool) -> str:
+    """The decision, where its threshold comes from and its scores on test; or why there is no decision."""
+    if point.question is None or point.threshold is None:
+        asked = f" on {point.question.name}" if point.question else ""
+        return f"No decision{asked}: {point.reason}."
+    level = fixed(point.threshold, 2) if ordinal else percent(point.threshold)
+    text = f"Positive for {point.question.name} at {'a grade' if ordinal else 'a probability'} of {level} or more, the "
+    text += f"highest threshold with at least {percent(WANTED, 0)} sensitivity on {plural(point.n, 'validation image')}"
+    known = [(name, *point.on_test[name]) for name in ("sensitivity", "specificity") if name in point.on_test]
+    on_test = ", ".join(f"{name} {percent(value)} (n = {whole(n)})" for name, value, n in known if not missing(value))
+    return f"{text}; on the run's test images: {on_test}." if on_test else f"{text}."
+
+
+def prediction_line(row: Mapping[str, Any]) -> str:
+    """One image's prediction, or why there is none; `row`: of `for_people`."""
+    if row["unreadable"]:
+        return f"{row['image']}: not read, {row['unreadable']}"
+    text = f"{row['image']}: {row['prediction']} ({_confidence(row)})"
+    if "decision" in row:
+        text += f"; {_asked(row)}: {_decision(row)}"
+    return text + ("; this image was used for training" if row["learnt_from"] else "")
+
+
+def prediction_title(row: Mapping[str, Any]) -> str:
+    """The title above an image: its prediction."""
+    return f"{row['prediction']}, {_confidence(row)}" + (
+        f"\n{_asked(row)}: {_decision(row)}" if "decision" in row else ""
+    )
+
+
+def _confidence(row: Mapping[str, Any]) -> str:
+    return f"grade {fixed(row['grade'], 2)}" if "grade" in row else percent(row["probability"])
+
+
+def _asked(row: Mapping[str, Any]) -> str:
+    return row["question"].partition(" (")[0]  # the full name is in `point_sentence`
+
+
+def _decision(row: Mapping[str, Any]) -> str:
+    return row["decision"] + ("" if "grade" in row else f" ({percent(row['score'])})")
+
+
+def count_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many images were predicted, could not be read, or were used for training."""
+    failed = sum(row["unreadable"] is not None for row in rows)
+    known = sum(row["unreadable"] is None and row["learnt_from"] for row in rows)
+    text = f"{plural(len(rows) - failed, 'image')} predicted"
+    text += f", {whole(failed)} of {whole(len(rows))} could not be read" if failed else ""
+    return text + (f"; {whole(known)} of them were used for training." if known else ".")
+
+
+def predictions_to_show(rows: Sequence[Mapping[str, Any]], most: int = 100) -> pd.DataFrame:
+    """The first predictions as a table: image, prediction, probability (or grade), and decision."""
+    read = [row for row in rows if row["unreadable"] is None][:most]
+    shown = []
+    for row in read:
+        cells = {"image": row["image"], "prediction": row["prediction"]}
+        cells |= {"grade": fixed(row["grade"], 2)} if "grade" in row else {"probability": percent(row["probability"])}
+        shown.append(cells | ({_asked(row): _decision(row)} if "decision" in row else {}))
+    return pd.DataFrame(shown)
