@@ -8,7 +8,7 @@ import pandas as pd
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from labkit.reporting import show
-from labkit.reporting.blocks import residual_blocks
+from labkit.reporting.exhibits.blocks import residual_blocks
 from labkit.reporting.page.compare import render_compare
 from labkit.reporting.page.exporter import render_report
 

@@ -30,7 +30,7 @@ from labkit.evaluation.thresholds import WANTED, ScreeningPoint, screening_point
 from labkit.format import fixed, missing, percent, plural, whole
 from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
-from labkit.reporting.saliency import looked_at
+from labkit.reporting.exhibits.saliency import looked_at
 from labkit.runs.files import read_json, write_csv, write_whole
 from labkit.runs.folder import cache_root, read_params, read_predictions
 from labkit.studies.find import find_run

@@ -18,7 +18,7 @@ from labkit.evaluation.calibration import (
 )
 from labkit.evaluation.decide import NotFitted, decide
 from labkit.format import NBSP
-from labkit.reporting.calibration import calibration_sentence, calibration_table
+from labkit.reporting.exhibits.calibration import calibration_sentence, calibration_table
 
 
 def sharpened(sharper=1.0, patients=600) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from labkit.evaluation.matrices import METRICS, matrix_of, qwk
 from labkit.evaluation.ordinal import best_cuts, grade_cuts, half_way
 from labkit.models.build import build_model
 from labkit.params import DataParams, ParameterError, RunParams
-from labkit.reporting.mistakes import cuts_sentence, mistake_titles
+from labkit.reporting.exhibits.mistakes import cuts_sentence, mistake_titles
 from labkit.runs.files import write_csv
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run, read_predictions

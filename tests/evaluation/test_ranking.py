@@ -14,7 +14,7 @@ from labkit.evaluation.metrics import evaluate, majority_baseline
 from labkit.evaluation.ranking import auroc_intervals, curves
 from labkit.evaluation.thresholds import question
 from labkit.format import NBSP
-from labkit.reporting.roc import class_curves_sentence, question_sentence, ranking_curves
+from labkit.reporting.exhibits.roc import class_curves_sentence, question_sentence, ranking_curves
 from labkit.reporting.style import Palette
 
 REFERABLE = question(GRADES, "grades")

@@ -9,10 +9,10 @@ from test_plots import CELLS, GRADES, RUNS, drawn_texts
 from test_sentences import plain
 
 from labkit.reporting import style
-from labkit.reporting.classes import oversampling_sentence
-from labkit.reporting.comparisons import ablation_figure, ablation_sentence
-from labkit.reporting.cost import light_figure, light_sentence
-from labkit.reporting.published import protocol_sentence, published_sentence
+from labkit.reporting.exhibits.classes import oversampling_sentence
+from labkit.reporting.exhibits.comparisons import ablation_figure, ablation_sentence
+from labkit.reporting.exhibits.cost import light_figure, light_sentence
+from labkit.reporting.exhibits.published import protocol_sentence, published_sentence
 from labkit.reporting.results import Comparison
 from labkit.reporting.style import Palette
 

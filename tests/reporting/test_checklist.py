@@ -8,7 +8,13 @@ from made_runs import labels, make_run
 
 from labkit.audit import audit
 from labkit.reporting import results as collect_room
-from labkit.reporting.checklist import NOT_REPORTED, checklist, checklist_sentence, choice_sentence, machine_sentence
+from labkit.reporting.exhibits.checklist import (
+    NOT_REPORTED,
+    checklist,
+    checklist_sentence,
+    choice_sentence,
+    machine_sentence,
+)
 from labkit.reporting.results import study_results
 from labkit.runs.folder import reports_root
 from labkit.studies.file import Study

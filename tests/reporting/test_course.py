@@ -7,12 +7,12 @@ from made_runs import labels, make_run
 
 from labkit.models.build import DEVIATIONS
 from labkit.reporting import results as collect_room
-from labkit.reporting.comparisons import ablation_figure, ablation_sentences, ablations
-from labkit.reporting.deviations import degradation_sentence, deviation_sentences
+from labkit.reporting.exhibits.comparisons import ablation_figure, ablation_sentences, ablations
+from labkit.reporting.exhibits.deviations import degradation_sentence, deviation_sentences
+from labkit.reporting.exhibits.published import protocol_rows
+from labkit.reporting.exhibits.sensitivity import sensitivities
 from labkit.reporting.learning import phase_sentences
-from labkit.reporting.published import protocol_rows
 from labkit.reporting.results import study_results
-from labkit.reporting.sensitivity import sensitivities
 from labkit.studies.file import Study
 
 PUBLISHED = {"source": "r.txt", "data": "EyePACS", "n": 60, "majority": 0.7, "scores": {"a": 0.8, "b": None}}

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from labkit.reporting.classes import class_weights_table
-from labkit.reporting.published import published_table
+from labkit.reporting.exhibits.classes import class_weights_table
+from labkit.reporting.exhibits.published import published_table
 from labkit.reporting.show import table_html
 
 PUBLISHED = {"estimate": 0.823, "n": 7025, "data": "EyePACS, the course's test images", "majority": 0.734}

@@ -16,8 +16,7 @@ from labkit.evaluation.gradcam import agreement, explained_block, grad_cam, heat
 from labkit.evaluation.subgroups import brightness_and_sharpness, by_subgroup, thirds
 from labkit.models.build import build_model
 from labkit.params import RunParams
-from labkit.reporting.images import open_pixels
-from labkit.reporting.mistakes import (
+from labkit.reporting.exhibits.mistakes import (
     missed_sentence,
     mistake_titles,
     mistakes_gallery,
@@ -25,8 +24,9 @@ from labkit.reporting.mistakes import (
     pairs_gallery,
     top_losses_sentence,
 )
-from labkit.reporting.saliency import saliency_gallery, saliency_maps, saliency_rows, saliency_sentence
-from labkit.reporting.subgroups import subgroup_dots, subgroup_sentence
+from labkit.reporting.exhibits.saliency import saliency_gallery, saliency_maps, saliency_rows, saliency_sentence
+from labkit.reporting.exhibits.subgroups import subgroup_dots, subgroup_sentence
+from labkit.reporting.images import open_pixels
 from labkit.runs.folder import cache_root, open_run
 from labkit.training.checkpoint import save_weights
 from labkit.training.predict import predict, predictions_table

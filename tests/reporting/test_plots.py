@@ -19,16 +19,16 @@ from labkit.evaluation.ranking import curves
 from labkit.evaluation.thresholds import question
 from labkit.reporting import show as showing
 from labkit.reporting import style
-from labkit.reporting.blocks import residual_blocks
-from labkit.reporting.calibration import reliability_diagrams
-from labkit.reporting.classes import class_histogram
-from labkit.reporting.confusion import confusion_matrices, is_written, matrix_pages, row_shares
+from labkit.reporting.exhibits.blocks import residual_blocks
+from labkit.reporting.exhibits.calibration import reliability_diagrams
+from labkit.reporting.exhibits.classes import class_histogram
+from labkit.reporting.exhibits.confusion import confusion_matrices, is_written, matrix_pages, row_shares
+from labkit.reporting.exhibits.roc import ranking_curves
+from labkit.reporting.exhibits.scores import result_dots
+from labkit.reporting.exhibits.sensitivity import sensitivity_dots
 from labkit.reporting.images import image_grid
 from labkit.reporting.labels import spread, wrap
 from labkit.reporting.learning import learning_curves
-from labkit.reporting.roc import ranking_curves
-from labkit.reporting.scores import result_dots
-from labkit.reporting.sensitivity import sensitivity_dots
 from labkit.reporting.style import Palette
 
 RUNS = [

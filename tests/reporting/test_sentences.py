@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 
 from labkit import format as numbers
-from labkit.reporting.classes import imbalance_sentence
-from labkit.reporting.comparisons import compare_sentence
-from labkit.reporting.confusion import confusion_sentence
-from labkit.reporting.cost import cost_sentence
+from labkit.reporting.exhibits.classes import imbalance_sentence
+from labkit.reporting.exhibits.comparisons import compare_sentence
+from labkit.reporting.exhibits.confusion import confusion_sentence
+from labkit.reporting.exhibits.cost import cost_sentence
+from labkit.reporting.exhibits.scores import against_baseline, majority_sentence
+from labkit.reporting.exhibits.sensitivity import found_sentence
 from labkit.reporting.learning import choice_in_words, curve_quantities, curves_sentence
 from labkit.reporting.results import Comparison
-from labkit.reporting.scores import against_baseline, majority_sentence
-from labkit.reporting.sensitivity import found_sentence
 from labkit.reporting.tables import variants_sentence
 
 NAN = float("nan")

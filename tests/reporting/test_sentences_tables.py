@@ -3,9 +3,9 @@
 import pandas as pd
 
 from labkit.models.describe import architecture_table
-from labkit.reporting.blocks import blocks_sentence, depth_sentence
-from labkit.reporting.classes import weights_sentence
-from labkit.reporting.sensitivity import found_sentence, trust_sentence
+from labkit.reporting.exhibits.blocks import blocks_sentence, depth_sentence
+from labkit.reporting.exhibits.classes import weights_sentence
+from labkit.reporting.exhibits.sensitivity import found_sentence, trust_sentence
 from labkit.reporting.tables import runs_sentence, variants_sentence
 
 

@@ -7,10 +7,10 @@ import pytest
 from made_runs import labels, make_run
 
 from labkit.reporting import results as collect_room
-from labkit.reporting.checklist import checklist, references
+from labkit.reporting.exhibits.checklist import checklist, references
+from labkit.reporting.exhibits.summary import summary
+from labkit.reporting.exhibits.worth import worth
 from labkit.reporting.results import study_results
-from labkit.reporting.summary import summary
-from labkit.reporting.worth import worth
 from labkit.studies.file import Study
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from labkit.reporting import show as showing
 from labkit.reporting import tables
-from labkit.reporting.classes import class_counts_table
-from labkit.reporting.comparisons import comparison_table
-from labkit.reporting.cost import COST, cost_table
+from labkit.reporting.exhibits.classes import class_counts_table
+from labkit.reporting.exhibits.comparisons import comparison_table
+from labkit.reporting.exhibits.cost import COST, cost_table
+from labkit.reporting.exhibits.sensitivity import sensitivities, sensitivity_table
 from labkit.reporting.results import Comparison
-from labkit.reporting.sensitivity import sensitivities, sensitivity_table
 
 NAN = float("nan")
 RUNS = [

@@ -11,9 +11,9 @@ from labkit.format import NBSP
 from labkit.params import RunParams
 from labkit.reporting import results as collect_room
 from labkit.reporting import tables
-from labkit.reporting.calibration import calibration_table
+from labkit.reporting.exhibits.calibration import calibration_table
+from labkit.reporting.exhibits.worth import joined_sentence, points_sentence, points_table, worth
 from labkit.reporting.results import study_results
-from labkit.reporting.worth import joined_sentence, points_sentence, points_table, worth
 from labkit.runs.folder import run_folder
 from labkit.studies.file import Study
 

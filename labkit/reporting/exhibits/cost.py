@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from labkit.format import NBSP, article, fixed, listing, metric, missing, plural, times, word
-from labkit.reporting.comparisons import compare_sentence
+from labkit.reporting.exhibits.comparisons import compare_sentence
 from labkit.reporting.frames import means, only
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
 from labkit.reporting.results import Comparison

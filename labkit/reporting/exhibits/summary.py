@@ -3,8 +3,8 @@
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import verdict
 from labkit.format import listing, metric, percent, plural, signed_difference, whole, word
+from labkit.reporting.exhibits.scores import CONSTANT, ENDS, against_baseline, chosen_sentence
 from labkit.reporting.results import StudyResults
-from labkit.reporting.scores import CONSTANT, ENDS, against_baseline, chosen_sentence
 
 APART = {
     "higher": "is better than {} by more than noise",

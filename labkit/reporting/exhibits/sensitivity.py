@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import FEW_GROUPS, TOO_FEW, too_few
 from labkit.format import listing, percent, plural
+from labkit.reporting.exhibits.scores import Panel, dot_panels
 from labkit.reporting.frames import floats, mean, means, parts
 from labkit.reporting.labels import wrap
-from labkit.reporting.scores import Panel, dot_panels
 from labkit.reporting.style import Palette, styled
 from labkit.reporting.tables import Run, counted
 

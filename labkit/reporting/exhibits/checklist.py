@@ -13,10 +13,10 @@ import pandas as pd
 from labkit.data.catalog import CATALOG, facts
 from labkit.data.source import PHANTOMS
 from labkit.format import listing, metric, millions, plural, whole, with_interval
+from labkit.reporting.exhibits.worth import Worth
 from labkit.reporting.learning import choice_in_words
 from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.reporting.tables import parameter_text
-from labkit.reporting.worth import Worth
 
 Run = Mapping[str, Any]
 

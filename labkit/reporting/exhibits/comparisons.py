@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.format import DASH, NBSP, fixed, listing, metric, missing, plural, signed, signed_difference, word
+from labkit.reporting.exhibits.scores import VERDICTS
 from labkit.reporting.frames import known, only, parts
 from labkit.reporting.labels import named_glyph, wrap
 from labkit.reporting.learning import OVERFIT, SPLITS, solid_column
 from labkit.reporting.results import Comparison, StudyResults
-from labkit.reporting.scores import VERDICTS
 from labkit.reporting.style import GREY, Palette, new_figure, row_axis, styled
 from labkit.reporting.tables import parameter_text
 

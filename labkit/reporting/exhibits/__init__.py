@@ -1,0 +1,1 @@
+"""What a report shows, a file a topic."""
