@@ -22,19 +22,20 @@ from labkit.runs.files import read_json
 from labkit.studies.file import load_study
 
 HEADINGS = (
-    "Summary",
-    "Introduction",
-    "Experiment set-up",
-    "Data",
+    "Answer",
     "Is the data sound?",
-    "Augmentation",
+    "What was compared",
     "Results",
-    "Learning curves",
+    "What each setting changes",
     "Confusion matrices",
-    "Cost",
-    "Discussion",
+    "Learning curves",
+    "Mistakes",
     "Limits",
     "Appendix",
+    "Data",
+    "Augmentation",
+    "Cost",
+    "Reporting checklist",
 )
 MEGABYTES = 15  # of the HTML; it must go into a mail
 LEFTOVERS = ("Traceback", "Warning:", "it/s]", "<Figure", "[Figure", "No description has been provided", "NaN", "<NA>")
@@ -92,8 +93,16 @@ def check(folder: Path) -> list[str]:
         wrong.append(f"the HTML has {len(html) / 1e6:.1f} MB, more than {MEGABYTES}")
     if not soup.select_one("header + aside.summary"):
         wrong.append("no summary box under the title")
-    if not soup.select("header dl.facts dt"):
-        wrong.append("no facts under the title")
+    box = soup.select_one("aside.summary")
+    if (
+        not box
+        or len(box.select("figure")) != 2
+        or not box.select("ul.checks li.holds")
+        or not box.select("dl.facts dt")
+    ):
+        wrong.append("page one lacks one of its two figures, its checks or its facts")
+    if not box or not 1 <= len(box.select(".markdown li")) <= 3:
+        wrong.append("the answer has not one to three lines")
     if len(soup.find_all("img")) < 8 or len(soup.find_all("table")) < 8:
         wrong.append("fewer than 8 figures or 8 tables")
     if not soup.find("details"):
@@ -159,7 +168,7 @@ def over_the_edge(pages: list[np.ndarray], dpi: int = 40) -> list[int]:
 def numbering(soup: BeautifulSoup) -> list[str]:
     """Figures and tables are numbered 1, 2, 3 … as they come, and every reference leads to one."""
     wrong = []
-    captions = [caption.get_text() for caption in soup.select("main figcaption, main p.caption")]
+    captions = [caption.get_text() for caption in soup.select("figcaption, p.caption")]
     for word in ("Figure", "Table"):
         numbers = [int(found[1]) for text in captions if (found := re.match(rf"{word} (\d+)\.", text))]
         if numbers != list(range(1, len(numbers) + 1)):

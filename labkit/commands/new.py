@@ -209,7 +209,8 @@ def _seen(draft: Draft) -> list[str]:
     counts, table = draft.counts, draft.table
     names = [textwrap.shorten(str(kind), 40) for kind in draft.images.facts.classes]
     shares = [f"{count / sum(counts):.1%}" for count in counts]
-    shown = split_counts(table, names)[[part for part in PARTS if part in set(table["split"])]].set_axis(names)
+    present = [part for part in PARTS if part in set(table["split"])]
+    shown = split_counts(table, names).loc[:, present].set_index(pd.Index(names))
     shown.insert(0, "images", counts)
     shown.insert(1, "share", shares)
     formats = {column: str if column == "share" else "{:>8,}".format for column in shown}

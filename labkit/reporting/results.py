@@ -16,10 +16,11 @@ from labkit.evaluation import compare
 from labkit.evaluation.decide import decide, is_ordinal
 from labkit.evaluation.intervals import TOO_FEW, bootstrap_by_group
 from labkit.evaluation.matrices import METRICS, sensitivity
-from labkit.evaluation.metrics import as_frequent, evaluate, majority_baseline, majority_share
+from labkit.evaluation.metrics import as_frequent, confusion, evaluate, majority_baseline, majority_share
 from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import missing, plural
 from labkit.params import RunParams
+from labkit.reporting.images import Pixels, open_pixels
 from labkit.reporting.runs_table import unfinished
 from labkit.reporting.style import Palette
 from labkit.runs.files import read_csv, read_json
@@ -61,13 +62,19 @@ class Comparison:
     differing: int = compare.DIFFERING
     seeds: int = 1
 
+    def reverse(self) -> "Comparison":
+        """The same pair, told as ``a - b``."""
+        ends = {"difference": -self.difference, "low": -self.high, "high": -self.low}
+        also = tuple((key, in_b, in_a) for key, in_a, in_b in self.also)
+        return replace(self, a=self.b, b=self.a, also=also, **ends)
+
     @property
     def verdict(self) -> compare.Verdict:
         """What may be said of b against a."""
         return compare.verdict(vars(self))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # of one object, what was computed once is found again (`functools.cache`)
 class StudyResults:
     """The finished runs of a study's comparison.
 
@@ -80,7 +87,7 @@ class StudyResults:
     ``val`` is like ``test``, without a row where there is no validation part; ``val_score`` is its score, or NaN.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
     with their state, error and the end of what they printed. ``baseline``: the scores of always predicting train's most
-    frequent class.
+    frequent class. ``shown``: items of the checklist that an exhibit has reported.
     """
 
     study: Study
@@ -96,6 +103,7 @@ class StudyResults:
     left_out: dict[str, str] = field(default_factory=dict)
     stamps: list[str] = field(default_factory=list)
     sources: dict[str, RunParams] = field(default_factory=dict)
+    shown: set[str] = field(default_factory=set)
 
     @property
     def firsts(self) -> dict[str, dict[str, Any]]:
@@ -114,6 +122,26 @@ class StudyResults:
     def stamp(self) -> str:
         """What every caption must carry where test was leaked into or selected on; empty on an honest protocol."""
         return in_caption(self.stamps)
+
+    @property
+    def of_first(self) -> str:
+        """What a caption says of what is not a mean over seeds, where there are several."""
+        return ", first seed" if len(self.runs) > len(self.tests) else ""
+
+    @property
+    def once(self) -> str:
+        """`of_first` and `stamp`."""
+        return f"{self.of_first}{self.stamp}"
+
+    @cached_property
+    def matrices(self) -> dict[str, np.ndarray]:
+        """The confusion matrix of each variant's first seed: rows true, columns predicted."""
+        return {name: confusion(test, len(self.classes)) for name, test in self.tests.items()}
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """The images of the chosen variant, as its network saw them."""
+        return open_pixels(self.firsts[self.chosen]["params"])
 
     @property
     def unit(self) -> str:

@@ -10,6 +10,8 @@ import html
 import io
 import re
 import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -34,18 +36,39 @@ NO_FONT = "Some letters in the figure above have no font on this machine: instal
 REFERENCE = "ref-"  # before a label, in the address of a link to it
 
 
-def show(fig: Figure, *, alt: str, caption: str = "", label: str = "") -> None:
-    """Display `fig`, then its caption. `alt` says in words what is to be seen.
+@dataclass(frozen=True)
+class Exhibit:
+    """What is shown together: a figure or a table with its caption, and the text that reads it (see `note`)."""
+
+    text: str = ""
+    figure: Figure | None = None
+    alt: str = ""
+    table: pd.DataFrame | None = None
+    caption: str = ""
+    label: str = ""
+
+
+def show(shown: Figure | Exhibit | Iterable[Exhibit], *, alt: str = "", caption: str = "", label: str = "") -> None:
+    """Display exhibits, or a figure and its caption. `alt` says in words what is to be seen.
 
     `label` (lower case, digits and hyphens; it stands in the caption) is what texts refer to it by:
     `[the curves](#ref-curves)`. Letters for which there is no font are told below. Raises ValueError if `alt` is
     empty: a blind reader could not read the figure.
     """
+    if not isinstance(shown, Figure):
+        for one in (shown,) if isinstance(shown, Exhibit) else shown:
+            if one.figure is not None:
+                show(one.figure, alt=one.alt, caption=one.caption, label=one.label)
+            if one.table is not None:
+                show_table(one.table, caption=one.caption, label=one.label)
+            if one.text:
+                note(one.text)
+        return
     if not alt.strip():
         raise ValueError("show(fig, alt=...) needs a text that says what the figure shows; it is empty")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        output = figure_output(fig, alt)
+        output = figure_output(shown, alt)
     display(output.pop("data"), **output)
     if caption:
         paragraph = f'<p class="caption {PLAIN}" data-kind="figure"{_anchor(label)}>{html.escape(caption)}</p>'
@@ -146,6 +169,14 @@ def note(text: str) -> None:
     All else is shown as it is: a class may be called `*` or `$x$`.
     """
     display({"text/markdown": MARKUP.sub(r"\\\g<0>", text), "text/plain": text}, raw=True)
+
+
+def show_checks(checks: Iterable[tuple[bool, str]]) -> None:
+    """Display what holds (✓) and what does not (⚠), a line each."""
+    marks = [("✓ ", "holds", text) if holds else ("⚠ ", "lacks", text) for holds, text in checks]
+    items = "".join(f'<li class="{kind}"><span>{mark}</span>{html.escape(text)}</li>' for mark, kind, text in marks)
+    plain = "\n".join(f"{mark}{text}" for mark, _, text in marks)
+    display({"text/html": f'<ul class="checks {PLAIN}">{items}</ul>', "text/plain": plain}, raw=True)
 
 
 def show_log(text: str, caption: str) -> None:

@@ -5,12 +5,12 @@ import itertools
 import pandas as pd
 import pytest
 from matplotlib.text import Text
-from test_plots import CELLS, GRADES, RUNS, drawn_texts
+from test_plots import RUNS, drawn_texts
 from test_sentences import plain
 
 from labkit.reporting import style
 from labkit.reporting.exhibits.classes import oversampling_sentence
-from labkit.reporting.exhibits.comparisons import ablation_figure, ablation_sentence
+from labkit.reporting.exhibits.comparisons import ablation_sentence
 from labkit.reporting.exhibits.cost import light_figure, light_sentence
 from labkit.reporting.exhibits.published import protocol_sentence, published_sentence
 from labkit.reporting.results import Comparison
@@ -18,18 +18,9 @@ from labkit.reporting.style import Palette
 
 NAN = float("nan")
 
-NO_OVERFITTING = "but no over-fitting to speak of."
 
-
-def curve(train: float, epochs: int = 2, **columns: float) -> pd.DataFrame:
-    """One run; earlier epochs are lower, and stand below the last in the table."""
-    rows = [{"epoch": epochs, "train_accuracy": train, **columns}]
-    rows += [{"epoch": epoch, "train_accuracy": 0.1, **dict.fromkeys(columns, 0.1)} for epoch in range(1, epochs)]
-    return pd.DataFrame(rows)
-
-
-def asked(difference: float, low=NAN, high=NAN, question: str = "augmentation", history=None, also=()) -> str:
-    return plain(ablation_sentence(Comparison("a", "b", question, "qwk", difference, low, high, also), history))
+def asked(difference: float, low=NAN, high=NAN, question: str = "augmentation", also=()) -> str:
+    return plain(ablation_sentence(Comparison("a", "b", question, "qwk", difference, low, high, also)))
 
 
 @pytest.mark.parametrize(("difference", "side", "better"), [(0.02, "higher", "b"), (-0.02, "lower", "a")])
@@ -71,52 +62,6 @@ def test_what_else_differs_is_said_and_the_factor_is_not_the_only_difference():
         "They also differ in epochs (15 and 8), batch size (64 and 32) and schedule (step, 5, 0.1 and cosine), so the "
         "augmentation alone may not explain the difference."
     )
-
-
-GAPS = "In the last epoch, training minus validation accuracy is "
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "ending"),
-    [
-        ((0.9, 0.8), (0.82, 0.8), "+10.0 points for a and +2.0 points for b: a over-fits more."),
-        ((0.82, 0.8), (0.9, 0.8), "+2.0 points for a and +10.0 points for b: b over-fits more."),
-        ((0.9, 0.8), (0.7, 0.8), "+10.0 points for a and −10.0 points for b: a over-fits more."),
-        ((0.9, 0.8), (0.9002, 0.8), "+10.0 points for a and +10.0 points for b: the same gap."),
-        (
-            (0.7, 0.8),
-            (0.78, 0.8),
-            f"−10.0 points for a and −2.0 points for b: larger for b, {NO_OVERFITTING}",
-        ),
-        (
-            (0.8, 0.8),
-            (0.78, 0.8),
-            f"0.0 points for a and −2.0 points for b: larger for a, {NO_OVERFITTING}",
-        ),
-    ],
-)
-def test_the_gaps_of_training_over_validation_are_compared_as_printed(a, b, ending):
-    curves = {run: curve(train, val_accuracy=val) for run, (train, val) in {"a": a, "b": b}.items()}
-    assert asked(0.1, history=curves).endswith(GAPS + ending)
-
-
-def test_without_validation_images_the_gap_is_that_over_the_test_images():
-    text = asked(0.1, history={run: curve(0.9, val_accuracy=NAN, test_accuracy=0.8) for run in "ab"})
-    assert "training minus test accuracy is +10.0 points for a and +10.0 points for b: the same gap." in text
-
-
-def test_gaps_over_other_images_or_after_other_epochs_say_so():
-    curves = {"a": curve(0.9, 15, val_accuracy=0.8), "b": curve(0.9, 8, test_accuracy=0.85)}
-    text = asked(0.1, history=curves)
-    assert "training minus validation or test accuracy" in text
-    assert "+10.0 points for a (validation images, epoch 15) and +5.0 points for b (test images, epoch 8)" in text
-
-
-def test_unknown_gaps_are_called_unknown():
-    known = curve(0.9, val_accuracy=0.8)
-    assert asked(0.1, history={"a": known, "b": curve(0.9)}).endswith("+10.0 points for a; b has no training accuracy.")
-    assert asked(0.1, history={"a": curve(0.9), "b": known}).endswith("; a has no training accuracy.")
-    assert "How far either over-fits is unknown" in asked(0.1, history={"a": curve(0.9), "b": curve(0.9)})
 
 
 def protocol(run: str, course, honest, published=None, same_data: bool = True, ends=(NAN, NAN)) -> dict:
@@ -259,23 +204,6 @@ def test_repeated_images_are_counted_by_class():
     assert "No image is repeated" in oversampling_sentence([5, 5], [5, 5], ["No DR", "Mild"])
 
 
-LONG = ["resnet50-finetuned", "resnet50-finetuned-unaugmented", "resnet18-scratch", "resnet18-scratch-unaugmented"]
-LONG += ["resnet18-finetuned", "resnet18-finetuned-unaugmented", "resnet50-scratch", "resnet50-scratch-unaugmented"]
-
-
-def figure(pairs: int, classes: list[str], score: str = "qwk", seeds: int = 1, ends=(-0.02, 0.03)):
-    names = list(zip(LONG[::2], LONG[1::2], strict=True))[:pairs]
-    runs = [run for pair in names for run in pair]
-    rows = [(*pair, name, 0.01, *ends) for pair in names for name in dict.fromkeys(["accuracy", score])]
-    found = itertools.product(runs, range(seeds), enumerate(classes))
-    return ablation_figure(
-        pd.DataFrame(rows, columns=["a", "b", "metric", "difference", "low", "high"]),
-        pd.DataFrame([{"run": a, "seed": b, "class": c, "sensitivity": 0.9 - 0.2 * k} for a, b, (k, c) in found]),
-        Palette(LONG, [run for run in LONG if "scratch" in run]),
-        score=score,
-    )
-
-
 def lights(runs: list[str]):
     rows = []
     for place, run in enumerate(runs):
@@ -291,11 +219,6 @@ def lights(runs: list[str]):
 
 LITE = ["lite0-scratch", "lite0-finetuned", "resnet18-scratch", "resnet50-scratch"]
 FIGURES = {
-    "1 pair": lambda: figure(1, CELLS, "accuracy"),
-    "2 pairs, 3 seeds": lambda: figure(2, GRADES, seeds=3),
-    "2 pairs, no interval": lambda: figure(2, CELLS, ends=(NAN, NAN)),
-    "4 pairs": lambda: figure(4, GRADES),
-    "4 pairs of two classes": lambda: figure(4, CELLS, "balanced_accuracy"),
     "4 light": lambda: lights(LITE),
     "9 light": lambda: lights([*RUNS, "lite0-finetuned"]),
     "1 light": lambda: lights(LITE[:1]),
@@ -316,9 +239,3 @@ def test_no_text_is_clipped_covered_or_tiny_and_the_figure_fits_the_page(name, m
         across = min(box.x1, against.x1) - max(box.x0, against.x0)
         down = min(box.y1, against.y1) - max(box.y0, against.y0)
         assert min(across, down) < 1, f"{one!r} and {other!r} overlap"
-
-
-def test_an_ablation_draws_the_first_seed_and_the_differences_in_hundredths():
-    dots, change = figure(1, CELLS, seeds=3).axes
-    assert [list(line.get_ydata()) for line in dots.lines[:3]] == [[0, 0], [0], [0]]
-    assert list(change.lines[0].get_xdata()) == [-2, 3] and list(change.lines[1].get_xdata()) == [1]

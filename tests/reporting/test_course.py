@@ -7,10 +7,8 @@ from made_runs import labels, make_run
 
 from labkit.models.build import DEVIATIONS
 from labkit.reporting import results as collect_room
-from labkit.reporting.exhibits.comparisons import ablation_figure, ablation_sentences, ablations
 from labkit.reporting.exhibits.deviations import degradation_sentence, deviation_sentences
 from labkit.reporting.exhibits.published import protocol_rows
-from labkit.reporting.exhibits.sensitivity import sensitivities
 from labkit.reporting.learning import phase_sentences
 from labkit.reporting.results import study_results
 from labkit.studies.file import Study
@@ -57,18 +55,6 @@ def test_a_run_that_keeps_patients_apart_is_honest_by_itself(study):
     make_run("a", labels(), split="group", select_on="val")
     row = rows_of_study()[0]
     assert row["course"] is None and row["honest"]["estimate"] == 1
-
-
-def test_each_question_has_its_figures_and_as_many_sentences_as_pairs(study):
-    for name, decay in zip("bcdef", (0.1, 0.2, 0.3, 0.4, 0.5), strict=True):
-        make_run(name, labels(), split="given", select_on="test", weight_decay=decay)
-    results = study_results("s")
-    figures = ablations(results)
-    assert [one.name for one in figures] == [f"weight decay ({k} of 4)" for k in (1, 2, 3, 4)]
-    assert sum(len(ablation_sentences(one, results)) for one in figures) == 15
-    sensitivity = sensitivities(results.runs, results.classes)
-    for one in figures:
-        ablation_figure(one.pairs, sensitivity, results.palette, score=results.score)
 
 
 def test_each_deviation_is_told_with_the_variants_that_have_it(study):

@@ -24,7 +24,6 @@ from labkit.reporting.exhibits.calibration import reliability_diagrams
 from labkit.reporting.exhibits.classes import class_histogram
 from labkit.reporting.exhibits.confusion import confusion_matrices, is_written, matrix_pages, row_shares
 from labkit.reporting.exhibits.roc import ranking_curves
-from labkit.reporting.exhibits.scores import result_dots
 from labkit.reporting.exhibits.sensitivity import sensitivity_dots
 from labkit.reporting.images import image_grid
 from labkit.reporting.labels import spread, wrap
@@ -65,14 +64,6 @@ def history(runs: list[str], epochs: int, seeds: int = 1, test: bool = False) ->
     return pd.DataFrame(rows)
 
 
-def results(runs: list[str], metrics: list[str], seeds: int = 1, intervals: bool = True) -> pd.DataFrame:
-    rows = []
-    for (place, run), name, seed in itertools.product(enumerate(runs), metrics, range(seeds)):
-        row = {"run": run, "seed": seed, "metric": name, "estimate": 0.735 + 0.01 * place + 0.002 * seed}
-        rows.append(row | ({"low": row["estimate"] - 0.009, "high": row["estimate"] + 0.009} if intervals else {}))
-    return pd.DataFrame(rows)
-
-
 def matrix(classes: int, n: int = 7026) -> np.ndarray:
     return np.random.default_rng(0).multinomial(n // classes, np.full(classes, 1 / classes), classes) + np.eye(
         classes, dtype=int
@@ -103,13 +94,7 @@ def curve_points(runs: list[str]) -> pd.DataFrame:
     return curves(tests, GRADES, question(GRADES, "grades"))
 
 
-def dots(table: pd.DataFrame, palette: Palette | None = None, baseline: dict[str, float] | None = None):
-    metrics = list(dict.fromkeys(table["metric"]))
-    return result_dots(table, palette or Palette(table["run"]), metrics=metrics, baseline=baseline or {})
-
-
 REFERABLE = "referable disease (grade 2 or worse)"
-BASELINE = {"accuracy": 0.7336, "qwk": 0.0}
 PIXELS = np.random.default_rng(0).integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)
 FIGURES = {
     "histogram of 5 classes": lambda: class_histogram(counts(GRADES, 3)),
@@ -126,11 +111,6 @@ FIGURES = {
     "curves of 3 seeds": lambda: learning_curves(history(RUNS[:3], 9, seeds=3)),
     "losses": lambda: learning_curves(history(RUNS[:6], 12), quantity="loss"),
     "score": lambda: learning_curves(history(RUNS[:6], 12), quantity="qwk"),
-    "results of 6": lambda: dots(results(RUNS[:6], ["accuracy", "qwk"]), baseline=BASELINE),
-    "results of 8, 3 seeds": lambda: dots(results(RUNS, ["accuracy", "qwk"], seeds=3), baseline=BASELINE),
-    "results in 3 metrics": lambda: dots(
-        results(RUNS, ["accuracy", "qwk", "macro_auroc"], intervals=False), baseline=BASELINE
-    ),
     "sensitivity, 5 classes": lambda: sensitivity_dots(sensitivity(RUNS, GRADES), Palette(RUNS)),
     "sensitivity, 8 classes": lambda: sensitivity_dots(sensitivity(RUNS[:3], BLOOD), Palette(RUNS)),
     "matrix of 5": lambda: confusion_matrices({"a": matrix(5)}, GRADES),
@@ -204,7 +184,7 @@ def test_matrices_that_a_page_cannot_hold_are_shared_out_in_order():
 
 
 def test_figures_do_not_stay_in_pyplots_memory():
-    dots(results(RUNS[:2], ["accuracy"]))
+    sensitivity_dots(sensitivity(RUNS[:2], GRADES), Palette(RUNS))
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or pyplot.get_fignums() == []
 
@@ -226,7 +206,7 @@ def test_colours_are_the_same_in_every_figure_and_when_a_run_is_missing():
     kept = [RUNS[0], RUNS[3]]
     expected = {palette[run].color for run in kept}
     assert line_colors(learning_curves(history(kept, 3), palette)) == expected
-    assert line_colors(dots(results(kept, ["accuracy"]), palette)) == expected
+    assert line_colors(sensitivity_dots(sensitivity(kept, GRADES[:1]), palette)) == expected
     assert len(expected) == 2
     assert palette[RUNS[3]].linestyle == "--" and palette[RUNS[0]].linestyle == "-"
 

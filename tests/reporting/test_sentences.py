@@ -9,7 +9,7 @@ from labkit.reporting.exhibits.classes import imbalance_sentence
 from labkit.reporting.exhibits.comparisons import compare_sentence
 from labkit.reporting.exhibits.confusion import confusion_sentence
 from labkit.reporting.exhibits.cost import cost_sentence
-from labkit.reporting.exhibits.scores import against_baseline, majority_sentence
+from labkit.reporting.exhibits.scores import majority_sentence
 from labkit.reporting.exhibits.sensitivity import found_sentence
 from labkit.reporting.learning import choice_in_words, curve_quantities, curves_sentence
 from labkit.reporting.results import Comparison
@@ -33,24 +33,6 @@ def beside(difference: float, low: float, high: float, groups: int = 80, differi
 
 ABOVE, NOISE = beside(0.075, 0.013, 0.144), beside(0.006, -0.01, 0.02)
 ALIKE, BELOW, FEW = beside(0, 0, 0, differing=0), beside(-0.1, -0.2, -0.05), beside(0.003, 0.001, 0.006, 1353, 4)
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        (ABOVE, "+7.5 points [+1.3 to +14.4] against the majority baseline (73.4 %): more than noise"),
-        (NOISE, "+0.6 points [−1.0 to +2.0] against the majority baseline (73.4 %): within noise"),
-        (ALIKE, "the same as the majority baseline (73.4 %)"),
-        (BELOW, "−10.0 points [−20.0 to −5.0] against the majority baseline (73.4 %): more than noise"),
-        (
-            FEW,
-            "+0.3 points [+0.1 to +0.6] against the majority baseline (73.4 %): "
-            "too few images or patients for a verdict",
-        ),
-    ],
-)
-def test_what_may_be_said_against_the_baseline(table, words):
-    assert plain(against_baseline("accuracy", table.loc["accuracy"])) == words
 
 
 def pair(metric: str, difference: float, low: float = NAN, high: float = NAN, **counts: int) -> str:

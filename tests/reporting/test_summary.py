@@ -1,14 +1,16 @@
-"""The box at the head of a report is written from the numbers and has at most five sentences."""
+"""Page one answers from the numbers, in at most three lines, and says whether to trust it."""
 
-import re
+import itertools
 
 import numpy as np
 import pytest
 from made_runs import labels, make_run
+from matplotlib.text import Text
+from test_plots import drawn_texts
 
 from labkit.reporting import results as collect_room
-from labkit.reporting.exhibits.checklist import checklist, references
-from labkit.reporting.exhibits.summary import summary
+from labkit.reporting.exhibits.checklist import checklist, papers
+from labkit.reporting.exhibits.summary import answer, page_one, trust
 from labkit.reporting.exhibits.worth import worth
 from labkit.reporting.results import study_results
 from labkit.studies.file import Study
@@ -22,54 +24,66 @@ def study(monkeypatch):
 
 
 def said() -> list[str]:
-    return [sentence.replace("\u00a0", " ") for sentence in summary(study_results("s"))]
+    return [line.replace("\u00a0", " ") for line in answer(study_results("s"))]
 
 
-def test_a_single_variant_that_always_answers_alike_is_called_so(study):
-    what, best, without, sound = said()
-    assert what == "One network was trained on 100 synthetic images and tested on 60 others of 30 patients."
+def checks() -> dict[str, bool]:
+    return {text.replace("\u00a0", " "): holds for holds, text in trust(study_results("s"))}
+
+
+def test_a_single_variant_that_always_predicts_alike_is_called_so(study):
+    (best,) = said()
+    assert best.startswith("blind has a quadratic weighted kappa of 0 (constant predictions) on test;")
     assert (
-        best.startswith("blind has a quadratic weighted kappa of 0 (constant predictions)")
-        and "the same as the majority" in best
+        "majority baseline has 0.000 (equal to it)" in best
+        and "blind finds no test image of b (n = 12) or c (n = 8)" in best
     )
-    assert "blind predicts one class for at least 98 % of the images" in without
-    assert sound.startswith("No patient is on both sides of the split") and "another seed" in sound
+    assert best.endswith("blind predicts one class for at least 98 % of the images.")
 
 
-def without_intervals(text: str) -> str:
-    return re.sub(r" \([+−][\d.]+ \[.*?\]\)", "", text)
+def test_the_answer_begins_with_what_each_setting_does_and_ends_with_the_best(study):
+    make_run("good", labels(), val=labels(), weight_decay=0.1)
+    factor, best = said()
+    assert factor.startswith("A change of weight decay makes a difference (one seed each): good scores 1.000 higher")
+    assert best.startswith("good (best on validation) has a quadratic weighted kappa of 1")
+    assert "(above it)" in best and "blind predicts one class" in best
+    assert "finds any" not in best  # what one variant finds is found
 
 
-def test_the_best_is_told_apart_from_those_it_beats_and_not_from_its_like(study):
-    almost = labels()
-    almost[59] = 1
+def test_a_deeper_and_a_pretrained_network_are_told_as_such_whatever_their_order(study):
+    make_run("good", labels(), val=labels(), arch="resnet50")
+    make_run("alike", labels(), val=labels(), start="ImageNet weights")
+    deeper, start, _ = said()
+    assert deeper.startswith("A deeper network is better (one seed each): good scores 1.000 higher than blind")
+    assert start.startswith("Starting from trained weights is better (one seed each): alike scores 1.000 higher")
+
+
+def test_of_equal_predictions_no_difference_is_seen(study):
+    make_run("good", np.zeros(60, int), weight_decay=0.1)
+    assert said()[0] == (
+        "A change of weight decay makes no difference that is seen (one seed each): good predicts the same as blind."
+    )
+
+
+def test_what_holds_and_what_does_not_stands_beside_the_answer(study):
     make_run("good", labels(), val=labels())
-    make_run("alike", almost, val=almost)
-    assert re.search(r"blind \(\+[\d.]+ \[\+[\d.]+ to \+[\d.]+\]\) by more than noise", said()[3])
-    told = without_intervals(said()[3])
-    assert "good is better than blind by more than noise and cannot be told apart from alike." in told
-    assert len(said()) == 5 and "Three variants" in said()[0]
-    make_run("good", labels()[::-1].copy(), val=labels())  # chosen on validation, and worse than chance on test
-    assert (
-        "good (best on validation)" in said()[1]
-        and "against the majority baseline (0.000): more than noise" in said()[1]
-    )
-    assert "good is worse than blind and alike by more than noise." in without_intervals(said()[3])
+    assert checks()["no patient in both training and test"] and checks()["test images predicted once"]
+    assert not checks()["1 seed per variant: nothing is known of another seed"]
+    assert not checks()["synthetic images: nothing is said about patients"]
 
 
-def test_a_leak_is_left_to_its_warning_and_never_called_sound(study):
-    make_run("good", labels(), stamps=["80 % of the test images share a patient with the training images"])
-    assert not any("both sides" in sentence for sentence in said())
-
-
-def test_several_seeds_are_averaged(study):
-    make_run("good", labels(), val=labels())
-    make_run("good", np.zeros(60, int), val=labels(), seed=1)
-    what, best, *_ = said()
-    assert "up to two times each" in what and "good (best on validation) has" in best
-    assert "(mean of 2 seeds) on the test images, +0.500 [−" in best and best.endswith(
-        "baseline (0.000): within noise."
-    )
+def test_page_one_holds_the_answer_a_forest_plot_and_one_matrix(study, monkeypatch):
+    make_run("good", labels(), val=labels(), weight_decay=0.1)
+    text, forest, matrix = page_one(study_results("s"))
+    assert text.text.startswith("- A change of") and forest.label == "forest" and "by good" in matrix.caption
+    left, right = forest.figure.axes
+    assert [tick.get_text() for tick in left.get_yticklabels()] == ["blind", "good", "majority class"]
+    assert [tick.get_text() for tick in right.get_yticklabels()] == ["good\n− blind"]
+    texts = drawn_texts(forest.figure, monkeypatch)
+    boxes = [Text.get_window_extent(one) for one in texts]
+    for (one, box), (other, against) in itertools.combinations(zip(texts, boxes, strict=True), 2):
+        across = min(box.x1, against.x1) - max(box.x0, against.x0)
+        assert min(across, min(box.y1, against.y1) - max(box.y0, against.y0)) < 1, f"{one} and {other} overlap"
 
 
 def test_the_variant_told_of_is_the_best_mean_on_validation_whatever_test_says(study):
@@ -100,7 +114,7 @@ def test_without_validation_images_the_first_row_is_told_of_and_stamped(study):
 def test_only_what_a_report_uses_is_referred_to(study):
     make_run("good", labels(), data="somewhere/eyes")
     results = study_results("s")
-    listed = references(results, worth(results))
+    listed = papers(results, worth(results))
     assert any("residual learning" in line for line in listed) and any("McNemar" in line for line in listed)
     assert any("(CLAIM): 2024 update" in line and "e240300" in line for line in listed)
     assert not any("EfficientNet" in line or "benchmarks" in line for line in listed)

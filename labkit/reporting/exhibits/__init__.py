@@ -1,1 +1,48 @@
-"""What a report shows, a file a topic."""
+"""What a report shows, a file a topic: each function takes `StudyResults` and returns `Exhibit`s for `show`."""
+
+from labkit.reporting.exhibits.blocks import architecture
+from labkit.reporting.exhibits.calibration import reliability
+from labkit.reporting.exhibits.checklist import limits, references, review
+from labkit.reporting.exhibits.comparisons import differences
+from labkit.reporting.exhibits.confusion import confusions
+from labkit.reporting.exhibits.cost import costs
+from labkit.reporting.exhibits.deviations import deviations
+from labkit.reporting.exhibits.mistakes import errors
+from labkit.reporting.exhibits.protocol import curves, provenance, unfinished, variants
+from labkit.reporting.exhibits.published import published_scores
+from labkit.reporting.exhibits.roc import class_curves, screening
+from labkit.reporting.exhibits.saliency import saliency
+from labkit.reporting.exhibits.scores import scores
+from labkit.reporting.exhibits.sensitivity import by_class, class_tables
+from labkit.reporting.exhibits.subgroups import subgroups
+from labkit.reporting.exhibits.summary import page_one, trust
+from labkit.reporting.exhibits.worth import further_scores, leaks
+
+__all__ = [
+    "architecture",
+    "by_class",
+    "class_curves",
+    "class_tables",
+    "confusions",
+    "costs",
+    "curves",
+    "deviations",
+    "differences",
+    "errors",
+    "further_scores",
+    "leaks",
+    "limits",
+    "page_one",
+    "provenance",
+    "published_scores",
+    "references",
+    "reliability",
+    "review",
+    "saliency",
+    "scores",
+    "screening",
+    "subgroups",
+    "trust",
+    "unfinished",
+    "variants",
+]

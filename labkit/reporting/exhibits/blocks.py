@@ -1,5 +1,6 @@
 """The two residual blocks of He et al. (2016), "Deep Residual Learning for Image Recognition", and their sizes."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -8,6 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
 from labkit.format import fixed, millions, whole
+from labkit.models.describe import architecture_table
+from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
 from labkit.reporting.style import GREY, Palette, new_figure, styled
 
 CONVOLUTION, NORM = "#cfe3f1", "#eeeeee"
@@ -93,3 +97,19 @@ def depth_sentence(architectures: pd.DataFrame) -> str:
     )
     small, large, few, many = *counts.index[[0, -1]], *counts.iloc[[0, -1]]
     return f"From {small} to {large} the parameters grow {fixed(many / few, 1)} times, to {millions(many)}."
+
+
+def architecture(results: StudyResults) -> Iterator[Exhibit]:
+    """What a residual network is, and the sizes of those that are compared."""
+    params = results.runs[0]["params"]
+    archs = {run["params"].arch for run in results.runs}
+    if any(arch.startswith("resnet") for arch in archs):
+        alt = "Diagram of a BasicBlock of two 3×3 convolutions and a Bottleneck of 1×1, 3×3 and 1×1 convolutions, each "
+        alt += "with a shortcut that adds its input to its output."
+        caption = "The two building blocks: BasicBlock and Bottleneck"
+        yield Exhibit(figure=residual_blocks(), caption=caption, alt=alt, text=blocks_sentence())
+        table = architecture_table(params.input_size, len(results.classes))
+        caption = f"Architectures for images of {params.input_size} px; FLOPs are multiply-adds of one image"
+        yield Exhibit(table=table, caption=caption, text=depth_sentence(table))
+    if any("efficientnet" in arch for arch in archs):
+        yield Exhibit(text=lite_sentence())

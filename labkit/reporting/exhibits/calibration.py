@@ -1,6 +1,6 @@
 """Calibration: confidence against accuracy, before and after a temperature."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from labkit.evaluation.calibration import LOG_T, Calibration
 from labkit.evaluation.intervals import TOO_FEW
 from labkit.format import DASH, fixed, percent, plural, whole, word
+from labkit.reporting.exhibits.worth import worth
 from labkit.reporting.frames import floats, only, parts
 from labkit.reporting.labels import wrap
+from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
 from labkit.reporting.style import GREY, Palette, VariantStyle, new_figure, styled
 
 COLUMNS = 3
@@ -139,3 +142,18 @@ def calibration_table(found: Mapping[str, Calibration]) -> pd.DataFrame:
             row[f"{head}, before"], row[f"{head}, after"] = both[0], both[1] if len(both) > 1 else DASH
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def reliability(results: StudyResults) -> Iterator[Exhibit]:
+    """Whether a probability of 80 % is right in 80 % of cases."""
+    found = worth(results).calibrations
+    if found:
+        lines = {name: calibration_sentence(name, one) for name, one in found.items()}
+        results.shown.add("calibration")
+        fitted = any(one.temperature for one in found.values())
+        filled = ", filled with a temperature fitted on validation" if fitted else ""
+        figure = reliability_diagrams(found, results.palette)
+        caption = f"Reliability: hollow as predicted{filled}{results.once}"
+        text = "\n".join(f"- {line}" for line in lines.values())
+        yield Exhibit(figure=figure, caption=caption, alt=" ".join(lines.values()), text=text)
+        yield Exhibit(table=calibration_table(found), caption=f"Calibration on the test images{results.once}")

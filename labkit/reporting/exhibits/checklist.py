@@ -13,14 +13,18 @@ import pandas as pd
 from labkit.data.catalog import CATALOG, facts
 from labkit.data.source import PHANTOMS
 from labkit.format import listing, metric, millions, plural, whole, with_interval
-from labkit.reporting.exhibits.worth import Worth
+from labkit.reporting.exhibits.worth import Worth, worth
 from labkit.reporting.learning import choice_in_words
 from labkit.reporting.results import StudyResults, intervals_over_seeds
+from labkit.reporting.show import Exhibit
 from labkit.reporting.tables import parameter_text
 
 Run = Mapping[str, Any]
 
 NOT_REPORTED = "not reported"
+# Items that sections report, and where.
+SHOWN = {"decision threshold": "Screening", "calibration": "Calibration", "subgroups": "Subgroups"}
+SHOWN |= {"explanation": "Mistakes", "failure analysis": "Mistakes"}
 AUDITED = ("groups", "duplicates")  # keys of a run's audit
 SPLIT = {"group": "by {group}", "image": "by image, whichever {group} it is of", "given": "as the data came"}
 
@@ -173,7 +177,7 @@ def _all(results: StudyResults, key: str) -> str:
     return listing(list(dict.fromkeys(parameter_text(getattr(run["params"], key)) for run in results.runs)))
 
 
-def references(results: StudyResults, found: Worth) -> list[str]:
+def papers(results: StudyResults, found: Worth) -> list[str]:
     """Those papers on networks, data and statistics that the report uses, in alphabetical order.
 
     The data's own source and what published numbers stand in come last.
@@ -209,3 +213,30 @@ def references(results: StudyResults, found: Worth) -> list[str]:
         listed.append(f"Data: {facts(dataset).source}.")
     sources = dict.fromkeys(one.source for one in results.study.published)
     return [*listed, *(f"Published numbers: {source}." for source in sources)]
+
+
+def references(results: StudyResults) -> Exhibit:
+    """The papers and sources that the report rests on."""
+    return Exhibit(text="\n".join(f"- {line}" for line in papers(results, worth(results))))
+
+
+def review(results: StudyResults) -> Exhibit:
+    """The reporting checklist, filled from the runs' manifests and from what the report has shown above it."""
+    table = checklist(results, {item: f"section {SHOWN[item]}" for item in results.shown})
+    caption = "Reporting checklist, filled from the runs' manifests and from this report"
+    return Exhibit(table=table, caption=caption, text=checklist_sentence(table))
+
+
+def limits(results: StudyResults) -> Exhibit:
+    """What the numbers cannot say."""
+    single = [name for name in results.tests if len(results.seeds(name)) == 1]
+    unknown = f": what another seed of {', '.join(single)} would change is not known" if single else ""
+    lines = [f"{results.n_seeds} per variant{unknown}."]
+    lines.append("Training and test images are of one data set: nothing is known of others, other cameras or clinics.")
+    if results.rare_classes:
+        lines.append(f"Too few test images of {listing(results.rare_classes)} to say how well these are found.")
+    if results.runs[0]["params"].data in PHANTOMS:
+        lines.append("The images are synthetic: the numbers show that the report works and say nothing about patients.")
+    table = checklist(results, SHOWN)
+    lines.append(f"Of the reporting checklist: {checklist_sentence(table)}")
+    return Exhibit(text="\n".join(f"- {line}" for line in lines))

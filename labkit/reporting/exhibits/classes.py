@@ -1,6 +1,6 @@
 """How many images each class has, what oversampling makes of that, and what a class weighs in the loss."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.frames import floats
 from labkit.reporting.labels import wrap
+from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
 from labkit.reporting.style import COLORS, WIDTH, new_figure, row_axis, styled, value_axis
 
 
@@ -111,3 +113,20 @@ def weights_sentence(classes: Sequence[str], counts: Sequence[int], weights: Map
         return "The classes have equally many training images."
     texts = [f"{fixed(of[rare] / of[common], 2)} times in {run}" for run, of in weights.items() if of[common]]
     return f"An image of {classes[rare]} weighs {listing(texts)} what one of {classes[common]} does."
+
+
+def class_balance(results: StudyResults) -> Iterator[Exhibit]:
+    """What class weights and oversampling do to rare classes, where a variant uses them."""
+    weighted = {name: run["class_weights"] for name, run in results.firsts.items() if run.get("class_weights")}
+    if weighted:
+        first, classes = results.runs[0], results.classes
+        table = class_weights_table(classes, first["train_counts"], weighted)
+        caption = f"Weight of each class in the loss (images: {first['run']}); other variants weigh all equally"
+        yield Exhibit(table=table, caption=caption, text=weights_sentence(classes, first["train_counts"], weighted))
+    for name, run in results.firsts.items():
+        before, drawn = run["train_counts"], run["drawn_counts"]
+        if drawn != before:
+            text = oversampling_sentence(before, drawn, results.classes)
+            counts = pd.DataFrame({"as they are": before, "as drawn": drawn}, index=results.classes)
+            caption = f"Training images of an epoch before and after oversampling, {name}"
+            yield Exhibit(figure=class_histogram(counts), caption=caption, alt=text, text=text)

@@ -1,6 +1,6 @@
 """Confusion matrices: rows true, columns predicted, coloured by the share of the row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import seaborn as sns
@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from labkit.evaluation.intervals import TOO_FEW
 from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.labels import wrap
+from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
 from labkit.reporting.style import WIDTH, contrast_on_white, new_figure, styled
 
 SIZE, SMALL = 8.5, 7.0  # points
@@ -94,7 +96,7 @@ def _layout(matrices: Mapping[str, np.ndarray], width: float) -> tuple[int, floa
         lines = -(-number // columns)
         columns = -(-number // lines)
         page = (PAGE - 1.2) / lines - 0.44
-        panel = max(needed, min(width / columns, page, 2.7))
+        panel = max(needed, min(width / columns, page, 2.0))
         if page >= needed:
             break
     return columns, panel, size
@@ -187,3 +189,15 @@ def _hardest(found: np.ndarray, rows: np.ndarray, classes: Sequence[str]) -> str
     if len(hardest) == enough.sum():
         return f"; all classes with {TOO_FEW} images are equally hard ({share} found)"
     return f"; hardest are {listing([classes[place] for place in hardest])} (of each, {share} found)"
+
+
+def confusions(results: StudyResults) -> Iterator[Exhibit]:
+    """Every variant's matrix, and its most frequent error."""
+    matrices = results.matrices
+    lines = {name: confusion_sentence(matrix, results.classes, name) for name, matrix in matrices.items()}
+    cells = "images and percent of the row" if is_written(matrices) else "the darker, the larger the share of the row"
+    caption = f"Confusion matrices: rows are true, columns predicted; {cells}{results.once}"
+    for page in matrix_pages(matrices):
+        alt = f"Confusion matrices of {', '.join(page)}. {lines[results.chosen]}"
+        yield Exhibit(figure=confusion_matrices(page, results.classes), caption=caption, alt=alt)
+    yield Exhibit(text="\n".join(f"- {line}" for line in lines.values()))

@@ -1,6 +1,6 @@
 """What a variant costs, in training and at prediction, and what that buys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,9 @@ from labkit.format import NBSP, article, fixed, listing, metric, missing, plural
 from labkit.reporting.exhibits.comparisons import compare_sentence
 from labkit.reporting.frames import means, only
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
-from labkit.reporting.results import Comparison
+from labkit.reporting.learning import micro_batch_sentence, processes_sentence
+from labkit.reporting.results import Comparison, StudyResults
+from labkit.reporting.show import Exhibit
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
 from labkit.reporting.tables import estimates
 
@@ -167,3 +169,22 @@ def _front(goodness: dict[str, float], printed: pd.DataFrame, name: str) -> str:
         f"{listing([words for words, _ in AT_PREDICTION.values()])}: no variant is at least as good in all of these "
         "and better in one."
     )
+
+
+def costs(results: StudyResults) -> Iterator[Exhibit]:
+    """Time, memory and size of each variant, and what the expensive ones buy."""
+    caption = "Cost of each variant, without that of a source run; times as measured, with whatever ran beside"
+    text = cost_sentence(pd.DataFrame(results.runs), results.score)
+    yield Exhibit(table=cost_table(results.runs), caption=caption, text=text)
+    for name, run in results.firsts.items():
+        size, together = run["params"].batch_size, run["params"].num_processes
+        said = (
+            micro_batch_sentence(run.get("micro_batch"), size),
+            processes_sentence(together, size, run.get("device", "cpu")),
+        )
+        yield Exhibit(text="\n".join(f"- {name}: {line}" for line in said if line))
+    if len({run["params"].arch for run in results.runs}) > 1:
+        text = light_sentence(results.runs, results.score)
+        caption = f"{metric(results.score).title} against the multiply-adds of one image{results.stamp}"
+        figure = light_figure(results.runs, results.palette, score=results.score)
+        yield Exhibit(figure=figure, caption=caption, alt=text, text=text)

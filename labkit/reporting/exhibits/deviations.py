@@ -4,6 +4,7 @@ from labkit.format import percent, signed_difference
 from labkit.models.build import DEVIATIONS, RESNETS
 from labkit.reporting.frames import means
 from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
 
 
 def deviation_sentences(results: StudyResults) -> list[str]:
@@ -32,3 +33,9 @@ def degradation_sentence(results: StudyResults) -> str:
         by = signed_difference("accuracy", reached[deep] - reached[shallow])
         clauses.append(f"{by} {how} ({percent(reached[shallow])} {shallow}, {percent(reached[deep])} {deep})")
     return f"Training accuracy of the last epoch, {depths[-1]} against {depths[0]}: {' and '.join(clauses)}."
+
+
+def deviations(results: StudyResults) -> Exhibit:
+    """What variants change in the network, and what depth does without shortcuts."""
+    lines = [*deviation_sentences(results), degradation_sentence(results)]
+    return Exhibit(text="\n".join(f"- {line}" for line in lines if line))

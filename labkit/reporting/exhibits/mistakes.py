@@ -1,16 +1,19 @@
 """Mistakes and high losses, to look at: galleries with file names, and what stands out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from labkit.evaluation.decide import is_ordinal
+from labkit.evaluation.decide import is_ordinal, mistakes
 from labkit.evaluation.ordinal import Cuts
 from labkit.format import fixed, listing, percent, plural, whole
+from labkit.reporting.exhibits.confusion import confusion_sentence
 from labkit.reporting.frames import floats
 from labkit.reporting.images import Pixels, image_grid
+from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
 
 
 def mistakes_gallery(rows: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
@@ -95,3 +98,23 @@ def missed_sentence(test: pd.DataFrame, classes: Sequence[str], label: int) -> s
     taken = [f"{classes[int(k)]} ({whole(count)})" for k, count in missed.value_counts(sort=True).items()]
     share = f"{whole(len(missed))} of {plural(len(mine), 'test image')} ({percent(len(missed) / len(mine))})"
     return f"{share} of {classes[label]} are missed: taken for {listing(taken)}."
+
+
+def errors(results: StudyResults) -> Iterator[Exhibit]:
+    """The images that the chosen variant gets wrong: the most confident, the most confused, and the mildest disease."""
+    test, classes, name = results.tests[results.chosen], results.classes, f"{results.by_chosen}{results.once}"
+    wrong, pixels = mistakes(test), results.pixels
+    text = mistakes_sentence(wrong, len(test), classes)
+    results.shown.add("failure analysis")
+    if wrong.empty:
+        yield Exhibit(text=text)
+        return
+    alt = f"Test images with file name, class and prediction. {text}"
+    figure = mistakes_gallery(wrong.head(5), pixels, classes)
+    yield Exhibit(figure=figure, caption=f"The worst mistakes{name}", alt=alt, text=text)
+    text = confusion_sentence(results.matrices[results.chosen], classes)
+    alt, figure = f"Test images by true and predicted class. {text}", pairs_gallery(wrong, pixels, classes)
+    yield Exhibit(figure=figure, caption=f"The most confused pairs{name}", alt=alt, text=text)
+    mildest = 1  # of grades the mildest disease, often the hardest to find; of two classes the second
+    if mildest < len(classes):
+        yield Exhibit(text=missed_sentence(test, classes, mildest))

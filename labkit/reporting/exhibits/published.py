@@ -1,6 +1,6 @@
 """Published scores beside ours, under two protocols: the data as it came, and patients kept apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from labkit.format import (
     with_interval,
 )
 from labkit.reporting.results import StudyResults, intervals_over_seeds
+from labkit.reporting.show import Exhibit
 from labkit.studies.file import Published
 
 AS_IT_CAME, HONEST = "ours, as the data came", "ours, patients kept apart"
@@ -161,3 +162,17 @@ def published_sentence(rows: Sequence[Row], score: str) -> str:
         values = "value of {} is" if len(foreign) == 1 else "values of {} are"
         text += f" The published {values.format(listing(foreign))} on other data: not comparable with ours."
     return text.strip()
+
+
+def published_scores(results: StudyResults) -> Iterator[Exhibit]:
+    """Published numbers beside ours, and the course's protocol beside the honest one."""
+    compared = {one.metric: one for one in results.study.published}
+    if results.honest:
+        compared = {results.score: None} | compared
+    for judged, published in compared.items():
+        rows = protocol_rows(results, published)
+        source = f"; published: {published.source}" if published else ""
+        caption = f"{metric(judged).title} of each variant, with its images in the same cell{source}{results.stamp}"
+        against = protocol_sentence(rows, judged) if results.honest else ""
+        text = f"{published_sentence(rows, judged)} {against}".strip()
+        yield Exhibit(table=published_table(rows, judged), caption=caption, text=text)

@@ -1,6 +1,6 @@
 """ROC and precision-recall curves: one panel per class, all variants in each, with their areas."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,8 +8,11 @@ from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import TOO_FEW
 from labkit.format import fixed, listing, percent, plural
+from labkit.reporting.exhibits.worth import thresholds, worth
 from labkit.reporting.frames import floats, mean, means, only, parts
 from labkit.reporting.labels import wrap
+from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
 from labkit.reporting.style import GREY, WIDTH, Palette, new_figure, styled
 
 LINE = 0.17  # inches: a line of the list of names
@@ -110,3 +113,28 @@ def class_curves_sentence(curves: pd.DataFrame, classes: list[str]) -> str:
         return f"AUROC ({of}) of {listing(list(areas))}: {highest}.{left}"
     text = f"By AUROC ({of}) {best} is told from the other classes best ({highest})"
     return f"{text}, {worst} worst ({lowest}).{left}"
+
+
+def screening(results: StudyResults) -> Iterator[Exhibit]:
+    """ROC and precision-recall curves for the question that the classes ask, such as referable disease."""
+    found = worth(results)
+    if found.question is None or found.question.name not in set(found.curves["of"]):
+        return
+    text = question_sentence(found.curves, found.question.name)
+    for kind, what in (("roc", "ROC"), ("pr", "Precision and recall")):
+        figure = ranking_curves(found.curves, results.palette, [found.question.name], kind)
+        caption = f"{what}: {found.question.name}{results.once}"
+        yield Exhibit(figure=figure, caption=caption, alt=f"{what} curves. {text}", text=text if kind == "pr" else "")
+    yield from thresholds(results)
+
+
+def class_curves(results: StudyResults) -> Iterator[Exhibit]:
+    """The ROC curve of each class against all others."""
+    curves = worth(results).curves
+    if not (drawn := [name for name in results.drawn_classes if name in set(curves["of"])]):
+        yield Exhibit(text="No ROC curve of a class: no variant gives probabilities, or test has one class alone.")
+        return
+    text = class_curves_sentence(curves, results.classes)
+    caption = f"ROC curve of each class against all others{results.once}{results.of_classes}"
+    figure = ranking_curves(curves, results.palette, drawn)
+    yield Exhibit(figure=figure, caption=caption, alt=f"ROC curves. {text}", text=text)

@@ -9,12 +9,15 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import nn
 
+from labkit.evaluation.decide import mistakes
 from labkit.evaluation.gradcam import Agreement, agreement, enlarged, grad_cam, heat, on_background
 from labkit.format import fixed, missing, percent, plural, whole, word
 from labkit.models.build import build_model, load_trained
 from labkit.reporting.images import Pixels, image_grid
+from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
 from labkit.reporting.style import WIDTH
-from labkit.runs.folder import read_params
+from labkit.runs.folder import read_params, run_folder
 
 UNTRAINED = 3  # networks of random weights that a trained one is compared with: one alone may agree at random
 LEAST_MAPS = 4  # of which one pairing in 24 is the true one: of fewer none is rarer than 5 %
@@ -114,3 +117,16 @@ def saliency_sentence(agreement: Agreement, maps: np.ndarray, images: np.ndarray
     if empty := n - found.n:
         text += f" In {whole(empty)} of {plural(n, 'image')} no place supports the prediction, so nothing is coloured."
     return text
+
+
+def saliency(results: StudyResults) -> Exhibit:
+    """Grad-CAM of the chosen variant's predictions, right and wrong ones."""
+    test, pixels, run = results.tests[results.chosen], results.pixels, results.firsts[results.chosen]
+    rows = saliency_rows(test, mistakes(test))
+    folder = run_folder(run["params"], run["fingerprint"])
+    maps, agreement = saliency_maps(folder, pixels, rows, len(results.classes))
+    text = saliency_sentence(agreement, maps, pixels.of(rows["image_id"].tolist()))
+    results.shown.add("explanation")
+    caption = f"What spoke for the prediction (Grad-CAM), right and wrong ones{results.by_chosen}{results.once}"
+    figure = saliency_gallery(rows, maps, pixels, results.classes)
+    return Exhibit(figure=figure, caption=caption, alt=f"Images and heat maps. {text}", text=text)

@@ -1,30 +1,45 @@
 """Sensitivity of each class, and how reliable a prediction of it is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import FEW_GROUPS, TOO_FEW, too_few
+from labkit.evaluation.metrics import per_class_table
 from labkit.format import listing, percent, plural
-from labkit.reporting.exhibits.scores import Panel, dot_panels
-from labkit.reporting.frames import floats, mean, means, parts
+from labkit.reporting.frames import floats, known, mean, means, only, parts
 from labkit.reporting.labels import wrap
-from labkit.reporting.style import Palette, styled
-from labkit.reporting.tables import Run, counted
+from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
+from labkit.reporting.style import Palette, new_figure, row_axis, styled
+from labkit.reporting.tables import BASELINE, Run, counted
 
 
 @styled
 def sensitivity_dots(sensitivity: pd.DataFrame, palette: Palette) -> Figure:
     """Sensitivity of each variant, one panel per class; `sensitivity`: as `sensitivities`, with images."""
-    table = sensitivity.rename(columns={"sensitivity": "estimate"})
-    panels = []
-    for name, rows in parts(table, "class").items():
-        number = f"\n{plural(rows['images'].iloc[0], 'image')}" + ("\n(too few)" if too_few(*_counts(rows)) else "")
-        panels.append(Panel(rows, "sensitivity", wrap(name, 14) + number))
-    columns = len(panels) if len(panels) <= 5 else -(-len(panels) // 2)
-    fig = dot_panels(panels, palette, palette.ordered(table["run"]), columns, values=False)
-    for ax in fig.axes:
+    runs, of_class = palette.ordered(sensitivity["run"]), parts(sensitivity, "class")
+    columns = len(of_class) if len(of_class) <= 5 else -(-len(of_class) // 2)
+    lines = -(-len(of_class) // columns)
+    row_height = 0.27 if all("\n" not in wrap(name) for name in runs) else 0.36
+    fig = new_figure(height=lines * (1.2 + row_height * len(runs)))
+    axes = fig.subplots(lines, columns, sharey=True, squeeze=False)
+    for ax in axes.flat[len(of_class) :]:
+        ax.set_axis_off()
+    for place, (ax, (name, rows)) in enumerate(zip(axes.flat, of_class.items(), strict=False)):
+        for row, run in enumerate(runs):
+            mine, style = known(only(rows, "run", run), "sensitivity"), palette[run]
+            shifts = np.linspace(-0.22, 0.22, len(mine)) if len(mine) > 1 else [0.0]
+            ends = (floats(mine, column) for column in ("sensitivity", "low", "high"))
+            for shift, value, low, high in zip(shifts, *ends, strict=False):
+                ax.plot([low, high], [row + shift] * 2, color=style.color, linewidth=1)  # draws nothing where NaN
+                ax.plot(value, row + shift, **style.dot(6 if len(mine) == 1 else 4))
+        few = "\n(too few)" if too_few(*_counts(rows)) else ""
+        ax.set_title(f"{wrap(name, 14)}\n{plural(rows['images'].iloc[0], 'image')}{few}")
+        row_axis(ax, [wrap(run) for run in runs])
+        ax.tick_params(axis="y", labelleft=place % columns == 0)
         ax.set_xlim(-0.04, 1.04)
         ax.set_xticks([0, 0.5, 1], ["0", "50", "100"])
     fig.supxlabel("sensitivity (%)", fontsize=9)
@@ -80,8 +95,8 @@ def found_sentence(sensitivity: pd.DataFrame) -> str:
 
 
 def trust_sentence(shares: pd.DataFrame, run: str) -> str:
-    """Which frequent prediction of `run` is right least often; `shares`: `per_class_table` with the column variant."""
-    mine = [row for row in shares.to_dict("records") if row["variant"] == run]
+    """Which frequent prediction of `run` is right least often; `shares`: its `per_class_table`."""
+    mine = shares.to_dict("records")
     enough = [row for row in mine if row["predicted"] >= TOO_FEW]
     never = [str(row["class"]) for row in mine if row["predicted"] == 0]
     text = f"{run} predicts no class for {TOO_FEW} test images: too few to say which prediction is least reliable"
@@ -92,3 +107,26 @@ def trust_sentence(shares: pd.DataFrame, run: str) -> str:
             text = f"{row['class']} is the only class that {run} predicts at least {TOO_FEW} times"
         text += f": right in {percent(row['ppv'])} of {plural(row['predicted'], 'prediction')}"
     return f"{text}; it never predicts {listing(never, 'or')}." if never else f"{text}."
+
+
+def by_class(results: StudyResults) -> Iterator[Exhibit]:
+    """How many images of each class each variant finds."""
+    counts = list(results.matrices[results.chosen].sum(axis=1))
+    found = sensitivities(results.runs, results.classes, counts)
+    alt = f"Sensitivity by class of {plural(len(results.tests), 'variant')}"
+    caption = f"Share of each class that is found, with 95 % intervals{results.stamp}{results.of_classes}"
+    drawn = found.loc[found["class"].isin(results.drawn_classes)]
+    figure = sensitivity_dots(drawn, results.palette)
+    yield Exhibit(figure=figure, caption=caption, alt=alt, text=found_sentence(found))
+
+
+def class_tables(results: StudyResults) -> Iterator[Exhibit]:
+    """The numbers behind `by_class`, and how reliable a prediction of each class is."""
+    counts = list(results.matrices[results.chosen].sum(axis=1))
+    always = {"run": BASELINE, "sensitivity": [float(name == results.majority_class) for name in results.classes]}
+    table = sensitivity_table(sensitivities([*results.runs, always], results.classes, counts))
+    yield Exhibit(table=table, caption=f"Sensitivity by class{results.stamp}")
+    table = per_class_table(results.tests[results.chosen], results.classes)
+    caption = f"Each class against all others: sensitivity, specificity and predictive values{results.by_chosen}"
+    text = trust_sentence(table, results.chosen)
+    yield Exhibit(table=table, caption=f"{caption}{results.once}", text=text)

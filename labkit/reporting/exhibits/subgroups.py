@@ -4,8 +4,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import too_few
+from labkit.evaluation.subgroups import by_subgroup
 from labkit.format import listing, metric, percent, with_interval
 from labkit.reporting.frames import floats, parts
+from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
 from labkit.reporting.style import COLORS, GREY, new_figure, row_axis, styled, value_axis
 from labkit.reporting.tables import counted
 
@@ -53,3 +56,18 @@ def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
         verdict = "the intervals do not overlap, but this is the widest gap of several, and the class mix matters, too"
         verdict += f" (most frequent class: {percent(best['share'])} against {percent(worst['share'])})"
     return f"{metric(score).title} differs most by {factor}: {high} against {low}; {verdict}."
+
+
+def subgroups(results: StudyResults) -> Exhibit:
+    """The chosen variant's score by side, brightness and sharpness of the image."""
+    test, run = results.tests[results.chosen], results.firsts[results.chosen]
+    quality = results.pixels.quality(test["image_id"].tolist())
+    parts = by_subgroup(test, quality, len(results.classes), results.score)
+    text = subgroup_sentence(parts, results.score)
+    if parts.empty:
+        return Exhibit(text=text)
+    results.shown.add("subgroups")
+    caption = f"{metric(results.score).title} by subgroup, with the range that each spans; 95 % intervals by "
+    caption += f"{results.unit}; dashed: all test images{results.by_chosen}{results.once}"
+    figure = subgroup_dots(parts, results.score, run[results.score])
+    return Exhibit(figure=figure, caption=caption, alt=f"One dot per subgroup. {text}", text=text)

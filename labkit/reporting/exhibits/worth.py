@@ -4,13 +4,14 @@ Whatever is fitted is fitted on validation predictions; where a study has none, 
 why. All of it is of each variant's first seed, on the test images that all variants share.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
 
-from labkit.audit import LeakEffect
+from labkit.audit import LeakEffect, leak_effect_sentence
 from labkit.data.catalog import facts_of
 from labkit.evaluation.calibration import Calibration, calibration
 from labkit.evaluation.decide import NotFitted
@@ -21,7 +22,8 @@ from labkit.evaluation.ranking import curves
 from labkit.evaluation.thresholds import AS_WANTED, RULES, WANTED, Question, operating_points, question
 from labkit.format import NBSP, fixed, listing, metric, percent, signed_difference, whole, with_interval
 from labkit.reporting.results import StudyResults
-from labkit.reporting.tables import counted
+from labkit.reporting.show import Exhibit
+from labkit.reporting.tables import counted, results_table
 
 BOTH_EYES = " + both eyes"
 # Beside the scores of `tables.RESULT_METRICS`, in a second table: one of ten columns does not fit a page.
@@ -42,6 +44,7 @@ class Worth:
     reasons: dict[str, str]
 
 
+@cache
 def worth(results: StudyResults) -> Worth:
     """All that follows from a study's predictions beyond its scores."""
     first = results.firsts
@@ -144,3 +147,43 @@ def leak_table(effects: Mapping[str, LeakEffect], score: str) -> pd.DataFrame:
             row[f"{named.short}, difference"] = signed_difference(name, *ends)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def further_scores(results: StudyResults) -> Iterator[Exhibit]:
+    """Scores that few ask for, and those of both eyes joined."""
+    found, first = worth(results), results.runs[0]
+    wanted = [results.score, *(name for name in SCORES if name in first)]
+    table = results_table(
+        [*results.runs, *found.joined], results.baseline | {"n": first["n"]}, wanted, (results.score, "referable_auroc")
+    )
+    joint = f"; both eyes joined: a model fitted on validation predictions{results.of_first}" if found.joined else ""
+    text = joined_sentence(found.joined, results) if found.joined else ""
+    yield Exhibit(table=table, caption=f"Further scores{joint}{results.stamp}", text=text)
+
+
+def leaks(results: StudyResults) -> Iterator[Exhibit]:
+    """Each model on the test images of patients seen in training, and on the others."""
+    effects = results.leak_effects()
+    if effects:
+        told = results.chosen if results.chosen in effects else next(iter(effects))
+        text = f"{told}: {leak_effect_sentence(effects[told], results.score)}"
+        caption = (
+            f"Each model on the leaked and the clean part of its test images, weighted to one class mix{results.stamp}"
+        )
+        yield Exhibit(table=leak_table(effects, results.score), caption=caption, text=text)
+    elif any(run["touched"].any() for run in results.runs):
+        yield Exhibit(text=f"Every test image is of a {results.group_name} seen in training.")
+
+
+def thresholds(results: StudyResults) -> Iterator[Exhibit]:
+    """Where each variant says yes to the question that its classes ask, and what it finds there."""
+    found = worth(results)
+    if (asked := found.question) and len(found.points):
+        given = "the intervals take them as given, although they were estimated on validation"
+        caption = f"Thresholds for {asked.name}, chosen on validation; {given}{results.once}"
+        text = points_sentence(found.points, asked)
+        results.shown.add("decision threshold")
+        yield Exhibit(table=points_table(found.points), caption=caption, text=text)
+    if found.reasons:
+        lines = [f"- {what.capitalize()}: not computed, {why}." for what, why in found.reasons.items()]
+        yield Exhibit(text="\n".join(lines))

@@ -69,10 +69,12 @@ def join(notebooks: list[tuple[Path, NotebookNode]]) -> NotebookNode:
     """
     first = notebooks[0][1]
     metadata = {key: first.metadata[key] for key in ("kernelspec", "language_info") if key in first.metadata}
-    slots = {tag for cell in first.cells if cell.cell_type == "markdown" for tag in _tags(cell)} - DROPPED_TAGS
+    places = [cell for cell in first.cells if cell.cell_type == "markdown" and not DROPPED_TAGS & {*_tags(cell)}]
+    slots = {tag: _level(cell) for cell in places for tag in _tags(cell)}
     inserted: dict[str, list[NotebookNode]] = {}
     for path, nb in notebooks[1:]:
-        below = _below_title(_with_folder(path, nb)) if path.stem in slots else _with_folder(path, nb)
+        depth = slots.get(path.stem, 0)
+        below = _lowered(_with_folder(path, nb), depth - 1) if depth else _with_folder(path, nb)
         for cell, whole in zip(below, nb.cells, strict=True):
             slot = next((tag for tag in _tags(cell) if tag in slots), None)
             inserted.setdefault(slot or path.stem, []).append(whole if slot else cell)
@@ -95,11 +97,16 @@ def _with_folder(path: Path, nb: NotebookNode) -> list[NotebookNode]:
     return nb.cells
 
 
-def _below_title(cells: list[NotebookNode]) -> list[NotebookNode]:
-    """Cells whose H1 is a section of another notebook now: every heading one level down."""
+def _level(cell: NotebookNode) -> int:
+    """1 for a Markdown cell that begins with "# ", 2 for "## "…; 0 for one that does not begin with a heading."""
+    return len(cell.source) - len(cell.source.lstrip("#")) if cell.cell_type == "markdown" else 0
+
+
+def _lowered(cells: list[NotebookNode], levels: int) -> list[NotebookNode]:
+    """Cells whose H1 is a section of another notebook now: every heading some levels down."""
     lowered = copy.deepcopy(cells)
     for cell in (cell for cell in lowered if cell.cell_type == "markdown"):
-        cell.source = re.sub(r"^(#{1,5}) ", r"#\1 ", cell.source, flags=re.MULTILINE)
+        cell.source = re.sub(r"^(#{1,5}) ", rf"{'#' * levels}\1 ", cell.source, flags=re.MULTILINE)
     return lowered
 
 
@@ -119,8 +126,28 @@ def clean(nb: NotebookNode) -> NotebookNode:
         if cells and _silent(cells[-1]) and not tags & CODELESS_TAGS:
             cell.source = f"{cells.pop().source}\n\n{cell.source}"  # one "Show code", not three in a row
         cells.append(cell)
-    nb.cells = cells
+    nb.cells = _without_empty_sections(cells)
     return nb
+
+
+def _without_empty_sections(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """Without headings below which code was run and nothing came out, and without that code."""
+    kept: list[NotebookNode] = []
+    silent: list[NotebookNode] = []  # code since the heading above, which is not reached yet
+    filled, below = False, 0  # something is shown there; the level of the heading that was kept last
+    for cell in reversed(cells):
+        if _silent(cell):
+            silent.append(cell)
+        elif not (level := _level(cell)):
+            filled = True
+            kept += [*silent, cell]
+            silent = []
+        elif filled or below > level or not silent:
+            kept += [*silent, cell]
+            silent, filled, below = [], False, level
+        else:
+            silent = []
+    return [*kept, *silent][::-1]
 
 
 def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:

@@ -23,9 +23,12 @@ def finish(html: str, parts: int = 1) -> str:
         dress_tables(soup, main)
         place_captions(soup, main)
         link_references(soup, main)
+        fold_appendix(soup, main)
         box, header = main.find("aside", class_="summary"), soup.find("header")
         if isinstance(box, Tag) and isinstance(header, Tag):
             header.insert_after(box.extract())
+            if isinstance(facts := header.find("dl", class_="facts"), Tag):
+                box.append(facts.extract())
     return str(soup)
 
 
@@ -62,10 +65,26 @@ def lift_summary(soup: BeautifulSoup, main: Tag) -> None:
         del part["data-part"]
         box.append(part.extract())
     if isinstance(heading := box.find(HEADINGS), Tag):
-        heading.name, heading["id"], heading["class"] = "h2", "Summary", "unnumbered"
+        heading.name, heading["id"], heading["class"] = "h2", heading.get_text(), "unnumbered"
     for fold in box.select("details.code"):
         box.append(fold.extract())
     main.insert(0, box)
+
+
+def fold_appendix(soup: BeautifulSoup, main: Tag) -> None:
+    """All that follows the heading "Appendix" can be folded, and is: a reader of the page comes for what is above."""
+    heading = next((tag for tag in main.find_all("h2") if tag.get_text().strip() == "Appendix"), None)
+    block = heading and heading.find_parent("div", class_="markdown")
+    if not (isinstance(heading, Tag) and isinstance(block, Tag)):
+        return
+    rest = list(block.next_siblings)
+    fold = soup.new_tag("details", attrs={"class": "appendix"})
+    block.insert_after(fold)
+    summary = soup.new_tag("summary")
+    summary.append(heading.extract())
+    fold.append(summary)
+    fold.extend([*(child.extract() for child in list(block.children)), *(part.extract() for part in rest)])
+    block.decompose()
 
 
 def number_headings(soup: BeautifulSoup, main: Tag, single: bool) -> None:

@@ -87,6 +87,16 @@
     row.append(button);
   }
 
+  // A link into the folded appendix unfolds it; on paper it is open.
+  const appendix = document.querySelector("details.appendix");
+  const unfold = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (appendix?.contains(target) && !appendix.open) { appendix.open = true; target.scrollIntoView(); }
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+  addEventListener("beforeprint", () => { if (appendix) appendix.open = true; });
+
   // Paper does not scroll: shrink the tables that are wider than an A4 column (178 mm = 673 px).
   addEventListener("beforeprint", () => {
     document.querySelectorAll(".scroll > table").forEach(table => {

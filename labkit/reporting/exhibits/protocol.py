@@ -1,0 +1,85 @@
+"""What was done and from what it was made: the variants, their set-up, and the appendix of a report."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from labkit.data.source import PHANTOMS
+from labkit.format import listing, metric, plural, whole
+from labkit.reporting.exhibits.checklist import choice_sentence, machine_sentence
+from labkit.reporting.exhibits.classes import class_balance
+from labkit.reporting.images import on_augmented_images
+from labkit.reporting.learning import (
+    choice_in_words,
+    curve_quantities,
+    curves_sentence,
+    learning_curves,
+    phase_sentences,
+)
+from labkit.reporting.results import StudyResults
+from labkit.reporting.show import Exhibit
+from labkit.reporting.tables import parameters_table, runs_sentence, variants_sentence, variants_table
+
+IGNORED = ("run", "study", "seed", "weights", "parent", "find_learning_rate")
+SHARED = ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule", "class_weights")
+SHARED += ("image_size",)
+
+
+def variants(results: StudyResults) -> Iterator[Exhibit]:
+    """In what the variants differ, and what they share."""
+    first, chosen = results.runs[0], _parameters(results)
+    table = variants_table(chosen, IGNORED)
+    images = "synthetic images" if first["params"].data in PHANTOMS else "images"
+    of = f" of {plural(first['n_groups'], results.group_name)}" if first["n_groups"] else ""
+    done = f"Trained on {whole(first['n_images']['train'])} {images}, tested on {whole(first['n'])} others{of}."
+    text = f"{variants_sentence(table)} {done}"
+    yield Exhibit(table=table, caption="Parameters in which the variants differ", label="variants", text=text)
+    shared = [f"{key.replace('_', ' ')} {getattr(first['params'], key)}" for key in SHARED if key not in table]
+    alike = f"All variants: {', '.join(shared)}."
+    yield Exhibit(text=f"{choice_sentence(results)} {alike} {machine_sentence(results)}")
+    yield from class_balance(results)
+
+
+def curves(results: StudyResults) -> Iterator[Exhibit]:
+    """How training went: the metric that the epoch is chosen by, and what stands out."""
+    chosen_by = [run["params"].chosen_by(results.score) for run in results.runs]
+    text = curves_sentence(results.history)
+    on = on_augmented_images(run["params"] for run in results.runs)
+    for quantity in curve_quantities(results.history, chosen_by):
+        figure = learning_curves(results.history, results.palette, quantity=quantity, baseline=results.majority)
+        trained = on if f"train_{quantity}" in results.history else ""  # kappa has no training curve
+        caption = f"{metric(quantity).title} by epoch{trained}; rings mark {choice_in_words(chosen_by)}{results.stamp}"
+        alt = f"{metric(quantity).title} of every variant by epoch. {text}"
+        yield Exhibit(figure=figure, caption=caption, alt=alt)
+    lines = phase_sentences(results.history)
+    yield Exhibit(text=text)
+    yield Exhibit(text="\n".join(f"- {line}" for line in lines))
+
+
+def unfinished(results: StudyResults) -> Iterator[Exhibit]:
+    """Runs that are missing in the comparison, and why."""
+    if results.left_out:
+        left = listing([f"{run} ({why})" for run, why in results.left_out.items()])
+        yield Exhibit(text=f"Trained, but not compared: {left}.")
+    if len(results.unfinished):
+        caption = "Runs that are not finished and missing below; what they printed last: see the appendix"
+        yield Exhibit(table=results.unfinished.drop(columns="log"), caption=caption)
+
+
+def provenance(results: StudyResults) -> Iterator[Exhibit]:
+    """What would be needed to make the report again."""
+    first = results.runs[0]
+    table = parameters_table(_parameters(results), type(first["params"])().model_dump(), IGNORED)
+    yield Exhibit(table=table, caption="Parameters that differ from their defaults (first seeds)")
+    columns = ["run", "seed", "best_epoch", "attempts", "test_predictions", "fingerprint"]
+    table = pd.DataFrame(results.runs)[columns].assign(fingerprint=lambda rows: rows["fingerprint"].str[:12])
+    caption = "Runs: the chosen epoch, how often each was started and test was predicted, and what it was made from"
+    table = table.rename(columns=lambda name: name.replace("_", " "))
+    yield Exhibit(table=table, caption=caption, text=runs_sentence(results.runs))
+    machine = {name: first[name] for name in ("machine", "device", "precision", "threads", "git_commit")}
+    made_with = [f"{name.replace('_', ' ')} {value}" for name, value in (machine | first["versions"]).items()]
+    yield Exhibit(text=f"The first run was made with: {', '.join(made_with)}.")
+
+
+def _parameters(results: StudyResults) -> dict[str, dict]:
+    return {name: run["params"].model_dump() | {"start": run["start"]} for name, run in results.firsts.items()}
