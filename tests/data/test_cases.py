@@ -261,6 +261,9 @@ REFUSED: dict[str, tuple[dict, dict, list[str]]] = {
     ),
     "no-such-list": (TREE, {"labels": "list.csv"}, ["list.csv: no such file", "labels names"]),
     "other-value": (one("path,label", [0, 1, 2]), {"class_names": ["No", "Yes"]}, ["row 4", "'2'", "0 (No), 1 (Yes)"]),
+    "number-names-have-no-positions": (
+        one("path,label", [0, 1, 2]), {"class_names": ["1", "2"]}, ["row 2", "'0' is not one of 1, 2"],
+    ),
     "no-positive-class": (
         one("path,label", NP),
         {"positive_class": "sick"}, ["'sick' is not one of two classes: neg, pos"],
@@ -277,6 +280,30 @@ def test_what_can_be_read_in_two_ways_or_in_none_is_refused_with_what_decides(tm
     with pytest.raises(DataError) as error:
         read(DataParams(**({"dataset": "custom"} | asked)), write(tmp_path, files))
     assert [word for word in words if word not in str(error.value)] == [], str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["1.0", "1.5", "2.0", "2.5", "3.0"], ["1", "1.5", "2", "2.5", "3"]),
+        (["0.0", "0.5", "1.0"], ["0", "0.5", "1"]),
+        (["1.0", "2.0", "ungradable"], ["1.0", "2.0", "ungradable"]),
+        (["01", "+2", "3.", "x"], ["01", "+2", "3.", "x"]),
+        (["1", "1.0", "01", "2", "x"], ["01", "01", "01", "2", "x"]),
+        (["10", "-2", "1.25", "1.5"], ["10", "-2", "1.25", "1.5"]),
+    ],
+)
+@pytest.mark.parametrize("folders", [True, False])
+def test_each_image_is_of_the_class_that_its_label_says(tmp_path, labels, classes, folders):
+    tree = {f"{label}/{at}_{n}.png": b"" for at, label in enumerate(labels) for n in range(2)}
+    rows = "".join(f"{path},{path.partition('/')[0]}\n" for path in tree)
+    lists = {} if folders else {"labels.csv": f"path,label\n{rows}"}
+    data = read(DataParams(dataset="custom"), write(tmp_path, tree | lists))
+    pairs = zip(data.table["path"], data.table["label"], strict=True)
+    said = {path.rpartition("/")[2][0]: data.facts.classes[number] for path, number in pairs}
+    assert [said[str(at)] for at in range(len(labels))] == classes
+    if not any("x" in label or "u" in label for label in labels):
+        assert list(data.facts.classes) == sorted(classes, key=float)
 
 
 def test_a_data_set_is_guessed_from_names_where_its_own_labels_confirm_it(tmp_path):

@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import replace
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,8 +28,8 @@ def with_labels(
 ) -> tuple[pd.DataFrame, DatasetFacts, list[str], str]:
     """Rows with `label` (text) replaced by class numbers (Int64), the facts with classes, notes, and why this order.
 
-    A label is a class number or a class name (in any case, `_` and `-` as spaces); empty text is no label. Without
-    classes, the values become the classes. DataError names file, row, value and what is allowed.
+    A label is a class name (see `plain`) or, where no class is called by a number, a class's position; empty text is no
+    label. Without classes, the values become the classes. DataError names file, row, value and what is allowed.
     """
     codes, texts = pd.factorize(rows["label"].fillna(""))
     texts, notes = [str(text) for text in texts], []
@@ -48,10 +50,12 @@ def with_labels(
         classes, why = (*(name for name in classes if name not in chosen), *chosen), "as positive_class says"
     names = {plain(name): number for number, name in enumerate(order)}
     names |= {alias: names[plain(name)] for alias, name in known.aliases.items() if plain(name) in names}
-    numbers = [None if text == "" else _class_number(text, names, len(order)) for text in texts]
+    positions = range(0 if any(_number(name) is not None for name in order) else len(order))
+    values = {text: int(value) for text in texts if (value := _number(text)) is not None and value in positions}
+    numbers = [None if text == "" else names.get(plain(text), values.get(text, -1)) for text in texts]
     if wrong := [text for text, number in zip(texts, numbers, strict=True) if number == -1]:
         count = sum(sizes[text] for text in wrong)
-        allowed = ", ".join(f"{number} ({name})" for number, name in enumerate(order))
+        allowed = ", ".join(f"{number} ({name})" if positions else name for number, name in enumerate(order))
         more = f" ({count:,} rows like it)" if count > 1 else ""
         cure = "or add it to class_names" if params.class_names else "or read the data as dataset: custom"
         raise DataError(f"{where[wrong[0]]}: label {wrong[0]!r} is not one of {allowed}{more}; correct it, {cure}")
@@ -83,14 +87,13 @@ def _refuse_no_classes(sizes: dict[str, int], where: dict[str, str]) -> None:
 
 def _classes(sizes: dict[str, int], notes: list[str], where: dict[str, str]) -> tuple[tuple[str, ...], str]:
     """The classes of data that names them itself, and why they have this order; spellings of one class are merged."""
-    whole = {text: number for text in sizes if (number := _whole(text)) is not None}
-    words = [text for text in sizes if text not in whole]
-    if whole and words:
+    words = [text for text in sizes if _number(text) is None]
+    if words and (written := sorted(sizes.keys() - set(words))):
         of_words = f"{words[0]!r} in {where[words[0]]}"
-        shown = ", ".join(sorted(whole)[:5])
+        shown = ", ".join(written[:5])
         notes.append(f"labels are numbers ({shown}) and words ({of_words}); each is taken for a class of its own")
     if not words:
-        return tuple(map(str, sorted(set(whole.values())))), "by number"
+        return tuple(sorted(set(map(plain, sizes)), key=Decimal)), "by number"
     spellings: dict[str, list[str]] = {}
     for text in sorted(sizes, key=lambda text: (-sizes[text], text)):
         spellings.setdefault(plain(text), []).append(text)
@@ -109,21 +112,15 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
-def _class_number(text: str, names: dict[str, int], count: int) -> int:
-    """-1 if the text is no class. Names come first: custom classes may be called 1, 2, 3."""
-    number = _whole(text)
-    by_name = names.get(plain(text if number is None else str(number)))
-    if by_name is not None:
-        return by_name
-    return number if number is not None and 0 <= number < count else -1
+def _number(text: str) -> Decimal | None:
+    return Decimal(text) if re.fullmatch(r"[+-]?\d+(\.\d*)?", text) else None
 
 
-def _whole(text: str) -> int | None:
-    return int(text.partition(".")[0]) if re.fullmatch(r"[+-]?\d+(\.0*)?", text) else None
-
-
+@lru_cache(maxsize=4096)
 def plain(name: str) -> str:
-    """A class name as it is compared: in lower case, `_` and `-` as spaces."""
+    """A class name as it is compared: a number by its value, other names in lower case, `_` and `-` as spaces."""
+    if (number := _number(name.strip())) is not None:
+        return f"{number.normalize() + 0:f}"  # 01, 1.0 and +1 are 1
     return re.sub(r"[\s_-]+", " ", name.strip()).strip().lower()
 
 
