@@ -13,6 +13,7 @@ from labkit.data.readers import DataError, guess_dataset, read
 from labkit.params import DataParams
 
 NP = ("neg", "pos")
+MAC_FORM = unicodedata.normalize("NFD", "Läsion")
 
 
 def images(form: str, numbers: Sequence[int] | range) -> dict[str, bytes]:
@@ -116,6 +117,14 @@ READ: dict[str, tuple] = {
     "d01-spellings": (
         one("path,label", ["COVID-19", "Normal", "COVID_19", "normal", "COVID-19", "Normal"]),
         {}, ("Normal", "COVID-19"), (0, 20), {}, ["COVID_19 and COVID-19 are taken for one class", "Normal first"],
+    ),
+    "d01-unicode-forms": (
+        one(f"path,{MAC_FORM}", ["Läsion", MAC_FORM, "Normal"]), {"label_column": "läsion", "positive_class": "Läsion"},
+        ("Normal", MAC_FORM), (0, 20), {}, [f"Läsion and {MAC_FORM} are taken for one class"],
+    ),
+    "d01-unicode-forms-of-folders": (
+        dict.fromkeys([f"train/{MAC_FORM}/1.png", "test/Läsion/2.png", "train/b/3.png", "test/b/4.png"], b""),
+        {"class_names": ["läsion", "b"]}, ("läsion", "b"), (0, 4), {"train": 2, "test": 2}, [],
     ),
     "d03-combination-asked": (
         one("path,label", ["a", "a|b"]), {"class_names": ["a", "a|b"]}, ("a", "a|b"), (0, 20),

@@ -107,8 +107,8 @@ def _key(path: str) -> str:
 
 
 def plain(name: str) -> str:
-    """A folder name in lower case, with blanks for `_`, `-` and dots."""
-    return " ".join(re.split(r"[\s_.-]+", name.strip().lower()))
+    """A folder name in NFC and lower case, with blanks for `_`, `-` and dots."""
+    return " ".join(re.split(r"[\s_.-]+", unicodedata.normalize("NFC", name).strip().lower()))
 
 
 def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:

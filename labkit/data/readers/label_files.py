@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -48,7 +49,7 @@ class DataError(ValueError):
 
 def plain_heading(text: str) -> str:
     """`Patient ID`, `patient_id` and `PatientID` alike."""
-    return re.sub(r"[\W_]+", "", text.casefold())
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFC", text).casefold())
 
 
 RANKS = {role: [plain_heading(name) for name in names.split(", ")] for role, names in HEADINGS.items()}

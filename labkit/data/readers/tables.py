@@ -1,6 +1,7 @@
 """Checks rows of text, which `labkit.data.readers.label_files` reads, and converts them to labels and splits."""
 
 import re
+import unicodedata
 from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
@@ -118,10 +119,10 @@ def _number(text: str) -> Decimal | None:
 
 @lru_cache(maxsize=4096)
 def plain(name: str) -> str:
-    """A class name as it is compared: a number by its value, other names in lower case, `_` and `-` as spaces."""
+    """A class name as it is compared: a number by its value, other names in NFC, lower case, `_` and `-` as spaces."""
     if (number := _number(name.strip())) is not None:
         return f"{number.normalize() + 0:f}"  # 01, 1.0 and +1 are 1
-    return re.sub(r"[\s_-]+", " ", name.strip()).strip().lower()
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().lower()
 
 
 def split_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listing: Any) -> int | None:
