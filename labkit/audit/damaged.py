@@ -42,6 +42,7 @@ class Files:
     problems: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=pd.Index(COLUMNS)))
     smallest: tuple[int, int] | None = None  # width and height of the image with the fewest pixels
     largest: tuple[int, int] | None = None
+    side: int = 0  # median of the shorter sides
     gray_range: Sequence[int] | None = None  # of the store
 
     def counts(self) -> dict[str, int]:
@@ -71,7 +72,8 @@ def odd_files(table: pd.DataFrame, store: Store) -> Files:
     found.sort(key=lambda row: ([*IN_WORDS].index(row[1]), row[0]))
     problems = pd.DataFrame(found, columns=pd.Index(COLUMNS))
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size)) or [None]
-    return Files(len(table) + len(left_out), store.size, problems, by_area[0], by_area[-1], store.gray_range)
+    side = round(np.median([min(size) for size in sizes or [(0, 0)]]))
+    return Files(len(table) + len(left_out), store.size, problems, by_area[0], by_area[-1], side, store.gray_range)
 
 
 def header(path: str, least: int = 0) -> tuple[tuple[int, int], list[tuple[str, str]]] | str:

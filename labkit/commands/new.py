@@ -13,14 +13,13 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from labkit.audit import Findings, audit, stamps
-from labkit.audit.damaged import header, odd_files, problem_sentences
+from labkit.audit.damaged import odd_files, problem_sentences
 from labkit.commands import add_data_options, data_options, short
 from labkit.data.catalog import CUSTOM
 from labkit.data.hashes import SIDE
@@ -38,7 +37,6 @@ EXAMPLE = "labkit new mine --data demo"
 SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)  # pixels per side to choose from
 LARGEST = {"grades": 512, "classes": 224}  # small lesions need pixels; ImageNet weights were trained at 224
 SMALL_STEM = 40  # pixels: a ResNet's first two layers divide each side by four, which would leave too little
-SAMPLE = 200  # images whose size is read
 IMAGES_SEEN = 300_000  # in training, all epochs together: 11 epochs of EyePACS' 28,100 training images
 EPOCHS = (10, 30)  # at least, at most
 STAGE = r"(?i)mild|moderate|severe|proliferative|\b(stage|grade|level)\b"  # names of ordered classes
@@ -139,10 +137,11 @@ def look(data: str, **options: Any) -> Draft:
     found += [words for words in (own or findings).sentences() if "labelled in two ways" in words]
     if copies := (own or findings).named_copies(facts.classes):
         found.append(f"Copies, such as {'; '.join(copies)}")
-    refused = store.refusal(images.table)
+    refused, files = store.refusal(images.table), odd_files(table, store)
+    if not (side := files.side):
+        raise ValueError(f"{place}: {refused}")
     found += [f"Every run will stop: {refused}"] if refused else []
-    found += problem_sentences(odd_files(table, store), ["blank"] if refused else ["unreadable", "blank"])
-    side = _shorter_side(images.table["path"].tolist())
+    found += problem_sentences(files, ["blank"] if refused else ["unreadable", "blank"])
     size = max((size for size in SIZES if size <= min(side, LARGEST[facts.task])), default=max(16, side))
     guessed, stamped = not options.get("dataset"), stamps(findings, "val")
     return Draft(params, guessed, images, table, split, why, found, stamped, side, size)
@@ -169,15 +168,6 @@ def _split(labelled: pd.DataFrame, group: str, parts: list[str], own: Findings |
     if own:
         words += ". The data's own split is not kept. " + " ".join(_leaks(own))
     return "group", words
-
-
-def _shorter_side(paths: list[str]) -> int:
-    """Median of the shorter sides of a sample of the images; unreadable ones are skipped."""
-    headers = (header(path) for path in paths[:: max(1, len(paths) // SAMPLE)])
-    sides = [min(found[0]) for found in headers if not isinstance(found, str)]  # the audit lists the others
-    if not sides:
-        raise ValueError(f"{paths[0]}: neither this image nor any other of the sample can be opened")
-    return round(median(sides))
 
 
 def written(name: str, draft: Draft) -> str:

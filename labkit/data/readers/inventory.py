@@ -162,33 +162,31 @@ class _Walk:
         with os.scandir(self.root / below) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
         for entry in entries:
-            path = f"{below}/{entry.name}" if below else entry.name
+            place = self.root / (path := f"{below}/{entry.name}" if below else entry.name)
             if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
                 continue
             if printable(path) != path:
                 self.unnamed.append(printable(path))
             elif not entry.is_file(follow_symlinks=False) and (problem := self._problem(entry, path)):
                 self.astray.append(problem)
-            elif entry.is_file():
+            elif place.is_file():  # entry.is_file would raise on a link in a circle
                 self.files[path] = entry.stat().st_size
-            elif entry.is_dir() and not (entry.is_symlink() and real_path(self.root / path) not in self.real[1:]):
+            elif place.is_dir() and not (entry.is_symlink() and real_path(place) not in self.real[1:]):
                 self.folders.append(path)  # a link inside the data folder shows images that are listed anyway
                 self.enter(path)
 
     def _problem(self, entry: os.DirEntry[str], path: str) -> DataError | None:
         """Why a link is not followed, or a file not opened."""
         place, link = self.root / path, entry.is_symlink()
-        real = real_path(place) if link else None
-        if link and real is None:
-            return DataError(f"{place}: a link that leads in a circle; remove it")
-        if is_image(entry.name) and not entry.is_file() and not entry.is_dir():  # a pipe would be waited for forever
+        real = real_path(place) if link else self.real[0]
+        if is_image(entry.name) and not place.is_file() and not place.is_dir():  # a pipe would be waited for forever
             what = "a link that leads nowhere" if link else "neither a file nor a folder"
             return DataError(f"{place}: {what}; remove it, or put the image there")
-        if real is None or real.is_relative_to(self.real[0]):
+        if real.is_relative_to(self.real[0]):
             return None
         if not self.follow_links:
             return leaves(path, entry.name, self.root)
-        if entry.is_dir():
+        if place.is_dir():
             if any(real.is_relative_to(one) or one.is_relative_to(real) for one in self.real):
                 return DataError(f"{place}: leads to a folder that is read already; remove it")
             self.real.append(real)
@@ -260,12 +258,9 @@ def leaves(where: str, path: str, root: Path) -> DataError:
     return DataError(f"{where}: {path!r} lies outside the data folder {root}; {cure}")
 
 
-def real_path(path: Path) -> Path | None:
-    """The path with its links followed; None where they go in a circle or a name is longer than the disk allows."""
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):
-        return None
+def real_path(path: Path) -> Path:
+    """The path with its links followed, as far as they lead anywhere; Path.resolve would raise where they do not."""
+    return Path(os.path.realpath(path))
 
 
 def which_exist(relative: list[str], rows: pd.DataFrame, root: Path, *, follow_links: bool = False) -> list[bool]:
@@ -273,8 +268,7 @@ def which_exist(relative: list[str], rows: pd.DataFrame, root: Path, *, follow_l
     inside = root.resolve()
 
     def leads_out(path: str) -> bool:
-        real = None if follow_links else real_path(root / path)
-        return real is not None and not real.is_relative_to(inside)
+        return not follow_links and not real_path(root / path).is_relative_to(inside)
 
     held: dict[str, dict[str, bool]] = {}  # folder -> names of its files, and whether each is a link
     found = []
