@@ -81,6 +81,18 @@ READ: dict[str, tuple] = {
         {}, NP, (3, 0), {}, ["group 'xx' has 12 of 20 images"],
     ),
     "c05-nested": (one("path,label,visit,patient", NP, range(20), PAIRS), {}, NP, (10, 0), {}, ["column patient of"]),
+    "c05-few-groups": (
+        one("path,label,group", NP, ["control", "treated"], n=60), {}, NP, (0, 60), {},
+        ["groups unknown: column group of labels.csv holds 2 values (control, treated) for 60 images",
+         "if they are, set group_column: group"],
+    ),
+    "c05-few-visits": (
+        by_part("path,label,Visit", [1, 2], [1]), {}, NP, (0, 20), {}, ["set group_column: Visit"],
+    ),
+    "c05-few-visits-asked": (
+        by_part("path,label,Visit", [1, 2], [1]), {"group_column": "visit"}, NP, (2, 0), {}, ["column Visit of"],
+    ),
+    "c05-few-patients": (one("path,label,patient", NP, [1, 2, 3], n=60), {}, NP, (3, 0), {}, []),
     "c05-asked": (
         one("path,label,group,patient_id", NP, [1, 2], PAIRS), {"group_column": "Patient ID"}, NP, (10, 0),
         {}, [],

@@ -36,6 +36,7 @@ class Listing:
     lists: dict[str, pd.DataFrame] = field(default_factory=dict)  # file name -> image_id, path as written
     reading: dict[str, str] = field(default_factory=dict)
     offered_pattern: str = ""  # a group_pattern that may find the patients; used only if the parameters ask for it
+    doubtful: str = ""  # the heading of the group column, where it may be another thing than the patient
 
 
 def course_pairs(stock: Inventory, params: DataParams) -> Listing:
@@ -120,7 +121,7 @@ def _with_roles(file: LabelFile, listing: Listing, stock: Inventory, params: Dat
     rows = read_rows(file)
     used = {role: places[0] for role, places in file.roles.items() if role in ("side", "image_id")}
     used["path"] = max(file.roles["path"], key=lambda at: stock.count(rows[at].tolist()))  # the first of equals
-    columns = {"group": group_column(file, rows, listing), "split": split_column(file, rows, params, listing)}
+    columns = {"group": group_column(file, rows, params, listing), "split": split_column(file, rows, params, listing)}
     columns["label"] = _label_column(file, rows) if "label" in file.roles else None
     used |= {role: position for role, position in columns.items() if position is not None}
     names = [name or f"{at} (no heading)" for at, name in enumerate(file.heading, 1)]

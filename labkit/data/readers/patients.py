@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from labkit.data.catalog import DatasetFacts
-from labkit.data.readers.label_files import PATIENT, DataError, LabelFile, plain_heading
+from labkit.data.readers.label_files import PATIENT, DataError, LabelFile, plain_heading, some
+from labkit.params import DataParams
 
 MISSING = {"", "unknown", "unk", "n/a", "na", "#n/a", "nan", "<na>", "nat", "none", "null", "nil", "missing"}
 MISSING |= {"-", "--", "?", ".", "not available", "not known", "anonymous", "anon", "undefined"}
 ENOUGH = 0.9  # of the names must have a form for it to be offered
+FEW, IMAGES_EACH = 20, 5  # a doubtful column of so few values, with so many images each, is not the patient's
 MOST = 0.5  # one patient's share of the images from which on a placeholder is suspected
 PATIENTS = {plain_heading(name) for name in PATIENT.split(", ")}
 NAMES = (  # forms of paths that tell the patient; none is used unless group_pattern asks for it
@@ -24,7 +26,7 @@ NAMES = (  # forms of paths that tell the patient; none is used unless group_pat
 )
 
 
-def group_column(file: LabelFile, rows: pd.DataFrame, listing: Any) -> int | None:
+def group_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listing: Any) -> int | None:
     """The column that tells the group, if any. Of several that group the images differently it is the patient's, where
     each group of the others lies within one patient; else DataError."""
     places = file.roles.get("group", [])
@@ -40,10 +42,20 @@ def group_column(file: LabelFile, rows: pd.DataFrame, listing: Any) -> int | Non
             both = f"columns {one} and {(two := file.heading[other])} group the images differently"
             cure = f"set group_column: {one} or {two}"
             raise DataError(f"{file.name}: {both}, and either may be the patient's; {cure}")
+    listing.doubtful = "" if params.group_column or plain_heading(one) in PATIENTS else one
     said = listing.reading.setdefault("groups", f"column {one} of {file.name}")
     if file.name not in said:
         listing.reading["groups"] = f"{said}, {one} of {file.name}"
     return told[0]
+
+
+def too_few(groups: list[Any], listing: Any) -> str:
+    """Why a doubtful group column is not taken (`group`: control and treated; `visit`: 1, 2, 3); empty where it is."""
+    known = {group for group in groups if isinstance(group, str)} - {""}
+    if not listing.doubtful or len(known) > FEW or len(groups) < IMAGES_EACH * len(known):
+        return ""
+    said = f"{listing.reading['groups']} holds {len(known)} values ({some(known)}) for {len(groups):,} images"
+    return f"{said}, too few to be patients; if they are, set group_column: {listing.doubtful}"
 
 
 def _spelt(text: object) -> str:

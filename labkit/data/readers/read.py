@@ -21,7 +21,7 @@ from labkit.data.readers.layouts import (
     label_files,
     refuse_unread,
 )
-from labkit.data.readers.patients import one_spelling, unknown_groups, why_unknown
+from labkit.data.readers.patients import one_spelling, too_few, unknown_groups, why_unknown
 from labkit.data.readers.tables import with_labels, without_repeats
 from labkit.data.readers.trees import array_file, class_tree, cnmc_tree
 from labkit.params import DataParams
@@ -207,13 +207,15 @@ def _image_table(
         notes.append(f"{len(odd):,} sides are neither left nor right and were left out (the first: {odd[0]!r})")
     prefix = f"{root.resolve().as_posix()}/"
     paths = [path.removeprefix(prefix) for path in rows["path"].tolist()]
-    if params.group_pattern or (known.group_pattern and "group" not in rows):
+    if few := too_few(table["group"].tolist(), listing):
+        table["group"] = pd.NA
+    if params.group_pattern or (known.group_pattern and ("group" not in rows or few)):
         _groups_by_name(table, known, params, paths, listing)
     table["group"] = pd.array(one_spelling(table["group"].tolist(), known.group_name, notes), dtype="string")
     if any(table["group"].notna().tolist()):
         why, listing.offered_pattern = "nothing stands there for them", ""
     else:
-        why, listing.reading["groups"] = why_unknown(paths, listing), "none"  # the note says why
+        why, listing.reading["groups"] = few or why_unknown(paths, listing), "none"  # the note says why
     notes += unknown_groups(table, known, why)
     own = [part for part in ("train", "val", "test") if part in set(table["split"].dropna())]
     listing.reading.setdefault("split", f"the data's own: {', '.join(own)}" if own else "none of its own; it is drawn")
