@@ -197,6 +197,7 @@ def test_a_study_that_is_there_is_not_overwritten(tmp_path, capsys):
 def test_wrong_use_is_told_in_one_line_and_nothing_is_written(tmp_path, capsys, name, data, words):
     (tmp_path / "empty").mkdir()
     save(tmp_path / "one", [f"a/{n}.png" for n in range(9)])
+    (tmp_path / "one/labels.csv").write_text("path,label\n" + "".join(f"a/{n}.png,a\n" for n in range(9)))
     save(tmp_path / "pair", ["a/1.png", "b/2.png"])
     assert main(["new", name, "--data", data.format(tmp_path)]) == 2
     assert words in capsys.readouterr().err and not (tmp_path / "params").exists()

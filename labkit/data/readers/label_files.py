@@ -40,6 +40,7 @@ SPLITS = {
     **dict.fromkeys(("unlabeled", "unlabelled"), "unlabeled"),
 }
 LARGEST = 2**30  # bytes of a label file: ten million rows
+RELEASE_INDEX = "cnmc2019_train_index.csv"  # what is known of C-NMC's files; lists no image of the folder
 END = "end of the file"  # a last row: a quote that is never closed swallows it
 
 

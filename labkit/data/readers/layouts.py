@@ -18,7 +18,6 @@ from labkit.data.readers.tables import plain, split_column
 from labkit.params import DataParams
 
 COURSE_LISTS = {"train": ("train_img.csv", "train_label.csv"), "test": ("test_img.csv", "test_label.csv")}
-RELEASE_INDEX = "cnmc2019_train_index.csv"  # what is known of C-NMC's files; lists no image of the folder
 COURSE_FILES = [name for pair in COURSE_LISTS.values() for name in pair]
 MEANT = ("train.csv", "labels.csv", "trainlabels.csv")  # names that say: the labels stand here
 PARTS = ("train", "val", "test")

@@ -18,6 +18,9 @@ PART_WORD = re.compile(rf"({'|'.join(sorted(SPLITS, key=len, reverse=True))})(se
 BESIDE_A_PART = re.compile(r"set|data|dataset|images?|imgs?|split|part|folder|[a-z]|\d+")  # a. Training Set
 DOWNLOAD = {"part", "fold", "batch", "chunk", "shard", "set", "archive", "zip", "folder", "data", "dataset", "images"}
 PERSON = {"patient", "pat", "subject", "subj", "sub", "case", "person", "participant", "id", "p", "s"}
+EYE = re.compile(r"(l|r|left|right|o[dsu]|linke?s?|rechte?s?)( eyes?| auge)?")
+LIKE = {"part": "parts of the data", "download": "numbered parts of a download", "person": "patients"}
+LIKE |= {"eye": "the left and the right eye", "class": "one folder for all images"}
 NO_CLASS = [re.compile(f"^{form.pattern}$") for form in (IMAGE_FOLDER, MASK_FOLDER)]
 NO_CLASS.append(re.compile(r"\b(part|fold|batch|chunk|shard) ?\d+$"))
 FEW = 20  # classes; more folders that differ by a number only are patients
@@ -30,7 +33,7 @@ class Levels:
     label: int
     split: int | None
     parts: dict[str, str]  # folder name -> train, val, test, unlabeled
-    kinds: list[str]  # of each level: class, part, mixed, download (numbered parts of one) or person
+    kinds: list[str]  # of each level: class, part, mixed, download (numbered parts of one), eye or person
 
 
 def telling(folders: Iterable[Folder]) -> dict[Folder, list[int]]:
@@ -83,13 +86,13 @@ def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None)
     if kinds.count("part") > 1 or (split and "download" in kinds[:split]):
         shown = " and ".join(f"{some(names[at])}/" for at, kind in enumerate(kinds) if kind in ("part", "download"))
         raise DataError(f"{root}: {shown} are parts in parts; give the one to read as data folder")
-    if "class" not in kinds:
-        what = {"part": "parts of the data", "download": "numbered parts of a download", "person": "patients"}[kinds[0]]
-        said = f"the folders {some(names[0])} look like {what}, and no folders of classes are in them"
+    label = kinds.index("class") if "class" in kinds else len(kinds)
+    classes = {folder[label] for folder in folders if len(folder) > label}
+    if len(classes) < 2:
+        said = "; ".join(f"the folders {some(names[at])} look like {LIKE[kind]}" for at, kind in enumerate(kinds))
         cure = "put each class into a folder of its own, write labels.csv (path,label), or set class_names if these are"
-        raise DataError(f"{root}: {said}; {cure} the classes")
-    label = kinds.index("class")
-    names[label] = {folder[label] for folder in folders if len(folder) > label}
+        raise DataError(f"{root}: {said}, and no two classes are found; {cure} the classes")
+    names[label] = classes
     if odd := {name for name in names[label] if any(form.search(plain(name)) for form in NO_CLASS)}:
         raise _two_readings(root, odd, names[label], names[label])
     if split and (loose := [folder for folder in folders if label < len(folder) <= split]):
@@ -113,10 +116,12 @@ def _set(classes: Iterable[str]) -> str:
 
 
 def _kind(names: set[str]) -> str:
-    """What the folders of one level are: part, mixed (some are, or a part and a class in one name), download …"""
+    """What the folders of one level are: part, mixed (some are, or a part and a class in one name), download, eye …"""
     if parts := _parts(names):
         joined = len({_part_word(name)[1] for name in parts} - {""}) > 1
         return "mixed" if len(parts) < len(names) or joined else "part"
+    if all(EYE.fullmatch(plain(name)) for name in names):
+        return "eye"
     numbered = [found for name in names if (found := re.fullmatch(r"(.*?) ?(\d+)", plain(name)))]
     before = {found[1] for found in numbered}
     if len(before) != 1 or len(numbered) < len(names):

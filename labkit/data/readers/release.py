@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from labkit.data.readers.label_files import DataError, first
-from labkit.data.readers.layouts import RELEASE_INDEX
+from labkit.data.readers.label_files import RELEASE_INDEX, DataError, first
 from labkit.data.readers.patients import unknown_groups
 from labkit.data.readers.read import ImageData
 
