@@ -28,14 +28,10 @@ def assign_splits(
     """A copy of the image table with `split` filled; what was decided on the way is in its `.attrs["notes"]`.
 
     `group`: labelled images are dealt anew, all images of a group (patient) to one part, `val_fraction` and
-    `test_fraction` of the images, every class alike; an image without a group is a group of its own. `select_on` does
-    not matter here, so that all ways of selecting are judged by the same test part.
-
-    `hashes` (SHA-256 by image_id) and `store`: images with the same bytes, or that look alike, are dealt as one group,
-    whoever they are said to be of. `store` sees the same at every image size, so that all sizes share one test part.
-
+    `test_fraction` of the images, every class alike; an image without a group is a group of its own. Images with the
+    same bytes (`hashes`: SHA-256 by image_id), or that look alike in the `store`, are dealt as one group. Neither
+    `select_on` nor the image size matters, so that all runs of a study share one test part.
     `image`: dealt in the same proportions, but every image by itself, whoever it is of and whatever it is a copy of.
-
     `given`: the data's own parts. Without a val part, `val_fraction` of train is cut off as one, by group; where the
     val part would choose nothing (`select_on="test"`, the courses' protocol, and `"last"`) train stays whole and there
     is no val. Where the data has train and val but no labelled test, val serves as test and the above holds for train;
@@ -44,8 +40,8 @@ def assign_splits(
     `train_on="train+val"`: val becomes train once the parts are there, so that the test part stays the same. Of given
     parts nothing is cut off, and without a labelled test val joins train, too: then there is no test.
 
-    Unlabelled images stay `unlabeled`. The result depends on `split_seed`, neither on the order of rows nor on anything
-    else. ValueError: nothing left to select on, data without a split of its own, too few groups.
+    Unlabelled images stay `unlabeled`. The result depends on `split_seed`, but not on the order of the rows.
+    ValueError: nothing left to select on, data without a split of its own, too few groups.
     """
     if select_on == "val" and train_on == "train+val":
         raise ValueError("train_on: train+val leaves no val part to select on; set select_on: last, or train_on: train")

@@ -40,6 +40,7 @@ def one(heading: str, *more: Sequence[Any], form: str = "img/{}.png", n: int = 2
 
 
 PAIRS = [number // 2 for number in range(20)]
+FOURS = [number // 4 for number in range(20)]
 HAM = {f"HAM10000_images_part_{1 + i // 10}/ISIC_{24300 + i:07d}.jpg": b"" for i in range(20)}
 IDRID = {f"{part} Set/IDRiD_{i:03d}.jpg": b"" for part in ("a. Training", "b. Testing") for i in range(10)}
 TREE = images("train/benign/{}.png", range(8)) | images("train/malignant/{}.png", range(8))
@@ -81,6 +82,15 @@ READ: dict[str, tuple] = {
         {}, NP, (3, 0), {}, ["group 'xx' has 12 of 20 images"],
     ),
     "c05-nested": (one("path,label,visit,patient", NP, range(20), PAIRS), {}, NP, (10, 0), {}, ["column patient of"]),
+    "c04-shortened-for-all": (
+        one("path,label,patient", NP, ["1.23E+12"]), {}, NP, (1, 0), {},
+        ["1 group ids (1.23E+12) are numbers that a spreadsheet has shortened", "export the column as text",
+         "group '1.23E+12' has 20 of 20 images"],
+    ),
+    "c05-same-patients": (
+        one("path,label,subject,patient", NP, PAIRS, [f"p{i}" for i in PAIRS]), {}, NP, (10, 0), {}, ["column patient"],
+    ),
+    "c05-patients-of-groups": (one("path,label,patient,case_id", NP, PAIRS, FOURS), {}, NP, (10, 0), {}, []),
     "c05-few-groups": (
         one("path,label,group", NP, ["control", "treated"], n=60), {}, NP, (0, 60), {},
         ["groups unknown: column group of labels.csv holds 2 values (control, treated) for 60 images",
@@ -252,6 +262,16 @@ REFUSED: dict[str, tuple[dict, dict, list[str]]] = {
     ),
     "c05-two-groupings": (
         one("path,label,group,patient_id", NP, range(8), PAIRS), {}, ["patient_id and group", "group_column: "],
+    ),
+    "c05-two-patients": (
+        one("path,label,patient,subject", NP, PAIRS, FOURS), {},
+        ["columns patient and subject group the images differently", "set group_column: patient or subject"],
+    ),
+    "c05-two-patients-coarse-first": (
+        one("path,label,patient,subject", NP, FOURS, PAIRS), {}, ["columns patient and subject group", "group_column"],
+    ),
+    "c05-lesions-of-cases": (
+        one("path,label,lesion,case_id", NP, range(20), PAIRS), {}, ["columns lesion and case_id", "group_column"],
     ),
     "c07-twins": (
         BOTH | {"labels.csv": table("path,label", "{}", range(4), NP)},

@@ -28,7 +28,8 @@ NAMES = (  # forms of paths that tell the patient; none is used unless group_pat
 
 def group_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listing: Any) -> int | None:
     """The column that tells the group, if any. Of several that group the images differently it is the patient's, where
-    each group of the others lies within one patient; else DataError."""
+    that is the only one for a patient and each group of the others lies within one, or each patient within a group;
+    else DataError."""
     places = file.roles.get("group", [])
     keys = {at: rows[at].map(_spelt) for at in places}
     told = [at for at in places if set(keys[at]) - MISSING]
@@ -37,8 +38,9 @@ def group_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listin
     one = file.heading[told[0]]
     for other in told[1:]:
         pairs = pd.DataFrame({"one": keys[told[0]], "two": keys[other]}).drop_duplicates()
-        finer = not pairs["two"].duplicated().any()  # each of the others is of one patient
-        if pairs["one"].duplicated().any() and not (finer and plain_heading(one) in PATIENTS):
+        finer, coarser = (not pairs[of].duplicated().any() for of in ("two", "one"))
+        sure = plain_heading(one) in PATIENTS and plain_heading(file.heading[other]) not in PATIENTS
+        if finer + coarser < 2 - sure:
             both = f"columns {one} and {(two := file.heading[other])} group the images differently"
             cure = f"set group_column: {one} or {two}"
             raise DataError(f"{file.name}: {both}, and either may be the patient's; {cure}")
@@ -86,7 +88,12 @@ def one_spelling(ids: list[Any], group: str, notes: list[str]) -> list[str | Non
         said = " and ".join(several[0][:3])
         notes.append(f"{len(several):,} {group} ids are spelt in more than one way and were merged: {said}")
     total = Counter({ones[0]: sum(counts[one] for one in ones) for ones in kept.values()})
-    if len(total) > 2 and (top := total.most_common(1)[0])[1] > MOST * len(ids):
+    if shortened := [key for key in kept if re.fullmatch(r"\d([.,]\d+)?e\+\d+", key)]:
+        said = (
+            f"{len(shortened):,} {group} ids ({some(shortened).upper()}) are numbers that a spreadsheet has shortened"
+        )
+        notes.append(f"{said}, so different {group}s may share one; export the column as text")
+    if len(total) not in (0, 2) and (top := total.most_common(1)[0])[1] > MOST * len(ids):
         said = f"{group} {top[0]!r} has {top[1]:,} of {len(ids):,} images"
         notes.append(f"{said}; if it stands for an unknown one, leave it empty")
     return [kept.get(keys[one if isinstance(one, str) else ""], [None])[0] for one in ids]
