@@ -94,13 +94,11 @@ class Findings:
             listed["Pairs of files that look alike"] = pd.concat([pairs.loc[across], pairs.loc[~across]])
         if self.files is not None:
             listed["What is odd about the files"] = self.files.problems
-        return {
-            text + f" (the first {rows} of {len(table):,} rows)" * (len(table) > rows): _named(
-                table.head(rows), classes
-            )
-            for text, table in listed.items()
-            if len(table)
+        tables = {text: table for text, table in listed.items() if len(table)}
+        more = {
+            text: f" (the first {rows} of {len(table):,} rows)" for text, table in tables.items() if len(table) > rows
         }
+        return {text + more.get(text, ""): _named(table.head(rows), classes) for text, table in tables.items()}
 
 
 def _named(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:

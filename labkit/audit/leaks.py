@@ -73,10 +73,8 @@ def group_sentences(groups: SharedGroups, name: str) -> list[str]:
     elif not groups.checked:
         found.append(f"Whether test shares {name}s with train cannot be checked: which {name} is whose is not known.")
     elif groups.n_shared == 0:
-        found.append(
-            f"No {name} is both in test and in train or validation "
-            f"({groups.n_learnt_from:,} {name}s in train and validation, {groups.n_test:,} in test)."
-        )
+        of = f"{groups.n_learnt_from:,} {name}s in train and validation, {groups.n_test:,} in test"
+        found.append(f"No {name} is both in test and in train or validation ({of}).")
     else:
         found.append(
             f"Leak: {are(groups.n_shared, name)} both in test and in train or validation, with "
@@ -84,14 +82,11 @@ def group_sentences(groups: SharedGroups, name: str) -> list[str]:
             "scores on this test set can be too good."
         )
     if groups.checked and groups.n_unknown:
-        found.append(
-            f"The {name} is unknown for {groups.n_unknown:,} of {groups.n_images:,} images: not checked there."
-        )
+        of = f"{groups.n_unknown:,} of {groups.n_images:,} images"
+        found.append(f"The {name} is unknown for {of}: not checked there.")
     if groups.n_shared_train_val:
-        found.append(
-            f"{are(groups.n_shared_train_val, name)} both in train and in validation: "
-            "the validation score can be too good, and choose a wrong epoch."
-        )
+        so = "the validation score can be too good, and choose a wrong epoch"
+        found.append(f"{are(groups.n_shared_train_val, name)} both in train and in validation: {so}.")
     return found
 
 
@@ -206,10 +201,8 @@ def leak_effect(
     known = touched.reindex(test["image_id"])
     unknown = test.loc[known.isna().to_numpy(bool), "image_id"]
     if len(unknown):
-        first = unknown.iloc[0]
-        raise ValueError(
-            f"predictions: {len(unknown)} test images are not in the audited table, the first is {first!r}"
-        )
+        said = f"{len(unknown)} test images are not in the audited table, the first is {unknown.iloc[0]!r}"
+        raise ValueError(f"predictions: {said}")
     flags = known.to_numpy(bool)
     if not set(test.loc[flags, "label"]) & set(test.loc[~flags, "label"]):
         return None

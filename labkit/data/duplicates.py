@@ -120,9 +120,8 @@ def near_duplicates(table: pd.DataFrame, store: Store) -> NearDuplicates:
     cropped by 1 % a side or more, or shifted by 4 of 256 px.
     """
     alike = store.alike
-    images = table[["image_id", "split", "label"]].assign(
-        row=table["image_id"].map(store.rows.get), look=_looks(table, store)
-    )
+    rows = table["image_id"].map(store.rows.get)
+    images = table[["image_id", "split", "label"]].assign(row=rows, look=_looks(table, store))
     images = images.loc[images["look"] >= 0]
     itself = np.flatnonzero(np.bincount(images["look"]) > 1)  # equal hashes would all be pairs of each other
     looks = np.concatenate([np.stack([itself, itself], axis=1), alike["pairs"]])

@@ -64,9 +64,8 @@ def assign_splits(
             table = table.assign(group=with_copies(table, hashes, store), own=group_names(table))
             held = table.loc[table["group"].notna()].drop_duplicates(["own", "group"])
             if joined := np.count_nonzero(held.duplicated("group", keep=False)):
-                done.attrs["notes"].append(
-                    f"{joined:,} groups (or images without one) share copies of images; those that do stay in one part"
-                )
+                said = f"{joined:,} groups (or images without one) share copies of images"
+                done.attrs["notes"].append(f"{said}; those that do stay in one part")
         fractions = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
         done.loc[labelled, "split"] = deal(table.loc[labelled], fractions, split_seed)
         if train_on == "train+val":

@@ -74,10 +74,8 @@ def _truncate(path: Path) -> None:
 
 def _write_retinopathy(name: str, folder: Path) -> None:
     spec, plan = EYES[name], retinopathy_plan(name)
-    print(
-        f"drawing {len(plan)} synthetic fundus photographs of {len(plan) // 2} patients, {spec.size} px "
-        f"(retinopathy {name}, about {len(plan) * (spec.size**2) * 0.3 / 1e6:.1f} MB)"
-    )
+    what = f"{len(plan)} synthetic fundus photographs of {len(plan) // 2} patients, {spec.size} px"
+    print(f"drawing {what} (retinopathy {name}, about {len(plan) * (spec.size**2) * 0.3 / 1e6:.1f} MB)")
     images = folder / "images"
     images.mkdir()
     for row in _rows(plan, copies=False):
@@ -96,10 +94,8 @@ def _write_retinopathy(name: str, folder: Path) -> None:
 
 def _write_leukemia(name: str, folder: Path) -> None:
     spec, plan = CELLS[name], leukemia_plan(name)
-    print(
-        f"drawing {len(plan)} synthetic white blood cells of {spec.ill + spec.healthy} subjects, {spec.size} px "
-        f"(leukemia {name}, {len(plan) * (spec.size**2 * 3 + 54) / 1e6:.1f} MB)"
-    )
+    what = f"{len(plan)} synthetic white blood cells of {spec.ill + spec.healthy} subjects, {spec.size} px"
+    print(f"drawing {what} (leukemia {name}, {len(plan) * (spec.size**2 * 3 + 54) / 1e6:.1f} MB)")
     for split in ("train", "valid", "test"):
         (folder / "new_dataset" / split).mkdir(parents=True)
     people = {person: k for k, person in enumerate(sorted(plan["subject"].unique()))}
@@ -107,9 +103,8 @@ def _write_leukemia(name: str, folder: Path) -> None:
     for row in own:
         who = people[row["subject"]]
         subject = draw_subject(np.random.default_rng([spec.seed, 1, who]), source=spec.source)
-        pixels = cell(
-            row["label"], np.random.default_rng([spec.seed, 2, who, row["image"], row["cell"]]), subject, spec.size
-        )
+        rng = np.random.default_rng([spec.seed, 2, who, row["image"], row["cell"]])
+        pixels = cell(row["label"], rng, subject, spec.size)
         Image.fromarray(pixels).save(folder / row["path"])
         if row["truncated"]:
             _truncate(folder / row["path"])

@@ -88,9 +88,8 @@ def retinopathy_plan(name: str) -> pd.DataFrame:
     pairs = np.array([(a, a + k) for a, row in enumerate(plan.pairs) for k, n in enumerate(row) for _ in range(n)])
     pairs = rng.permuted(pairs, axis=1)[rng.permutation(len(pairs))]
     numbers = plan.first_patient + np.cumsum(rng.integers(1, 90, len(pairs)))
-    table = pd.DataFrame(
-        {"patient": np.repeat(numbers, 2), "side": ["left", "right"] * len(pairs), "grade": pairs.ravel()}
-    )
+    sides = ["left", "right"] * len(pairs)
+    table = pd.DataFrame({"patient": np.repeat(numbers, 2), "side": sides, "grade": pairs.ravel()})
     table.insert(0, "image_id", table["patient"].astype(str) + "_" + table["side"])
     test = _share(table["grade"].to_numpy(), 0.2, 4, rng)
     table["split"] = np.where(test, "test", "train")

@@ -33,10 +33,8 @@ def find_labels(places: list[Path]) -> tuple[pd.DataFrame, str] | None:
         return table.loc[table["split"].isin(list(COURSE_LISTS))], f"split as the lists in {held[0]} have it"
     rule = {"split": "group", "split_seed": SPLIT_SEED, "val_fraction": 0.0, "test_fraction": TEST_FRACTION}
     dealt = assign_splits(table, select_on="last", **rule)
-    how = (
-        "trainLabels.csv has no split, so labkit dealt one by patient, every grade alike "
-        f"({TEST_FRACTION:.0%} test, seed {SPLIT_SEED}); it is not the course's, which goes by image"
-    )
+    how = f"so labkit dealt one by patient, every grade alike ({TEST_FRACTION:.0%} test, seed {SPLIT_SEED})"
+    how = f"trainLabels.csv has no split, {how}; it is not the course's, which goes by image"
     return dealt.loc[dealt["split"].isin(list(COURSE_LISTS))], how
 
 

@@ -54,10 +54,8 @@ def find_eyeball(image: Image.Image) -> Disc:
     if (lightest - darkest).max() < CONTRAST:
         raise NoEyeball("no colour in it; grades are given on colour photographs")
     found = Disc(disc.x * factor, disc.y * factor, disc.radius * factor)
-    if 2 * found.radius < TINY * min(image.size):
-        raise NoEyeball(
-            f"no eyeball: the largest bright spot spans {2 * found.radius / min(image.size):.0%} of the picture"
-        )
+    if (share := 2 * found.radius / min(image.size)) < TINY:
+        raise NoEyeball(f"no eyeball: the largest bright spot spans {share:.0%} of the picture")
     return found
 
 

@@ -78,9 +78,8 @@ def label_files(files: list[LabelFile], stock: Inventory) -> list[LabelFile]:
         best = rivals if len(rivals) == 1 else plainly
         if len(best) != 1:
             both = f"{', '.join(file.name for file in rivals)} all have path and label columns"
-            raise DataError(
-                f"{stock.root}: {both}; call the right one labels.csv, or name it: labels: {rivals[0].name}"
-            )
+            cure = f"call the right one labels.csv, or name it: labels: {rivals[0].name}"
+            raise DataError(f"{stock.root}: {both}; {cure}")
         found += best
     return found
 
