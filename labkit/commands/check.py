@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="?", help="folder of your images, or a built-in set (demo, tiny)")
     parser.add_argument("--store", action="store_true", help="verify the decoded images of all data sets first")
     add_data_options(parser)
-    parser.add_argument(
-        "--split", choices=["given", "group", "image"], help="how to split into train and test (default: given, if so)"
-    )
+    how = "how to split into train and test (default: given, if so)"
+    parser.add_argument("--split", choices=["given", "group", "image"], help=how)
     parser.add_argument("--json", action="store_true", help="print all findings as JSON")
 
 
@@ -50,8 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(damage or f"{folder}: as it was decoded", file=sys.stderr if arguments.data else sys.stdout)
     if any(stores.values()) or not arguments.data:
         return int(any(stores.values()))
-    tell = partial(print, file=sys.stderr, flush=True)
-    progress = lambda step: tell(f"labkit: {step} …")  # noqa: E731
+    progress = lambda step: print(f"labkit: {step} …", file=sys.stderr, flush=True)  # noqa: E731
     report = check(arguments.data, arguments.split, progress, **data_options(arguments))
     # NaN is refused, because JSON does not have it
     print(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) if arguments.json else in_words(report))
@@ -81,7 +78,7 @@ def check(
     found = audit(table, hashes, classes, facts.group_name, store, facts.score)
     said = found.by_heading()
     if how is None:
-        cure = f"--split group splits it by {facts.group_name}."
+        cure = f"--split group draws one by {facts.group_name}, where that is known."
         said["Split"] = [f"The data has no train and test split, so no leak is possible; {cure}"]
     return {
         "data": params.data,
@@ -114,7 +111,8 @@ def check(
 
 def in_words(report: dict[str, Any]) -> str:
     """The report as text, with a heading for each part."""
-    how = {None: "no split", "given": "the data's own split"}.get(report["split"], f"split by {report['split']}")
+    how = {None: "no split", "given": "the data's own split", "image": "split by image"}
+    how = how.get(report["split"], f"split by {report['group_name']}, where that is known")
     guessed = " (guessed; --dataset sets another)" if report["guessed"] else ""
     lines = [f"{report['data']}: {report['images']:,} images, {how}", "", "What this is taken for, and why"]
     lines += [f"- Data set: {report['dataset']}{guessed}: {report['title']}", *(f"- {x}" for x in report["read_as"])]

@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pandas as pd
 from labkit.audit import Findings, audit, stamps
 from labkit.audit.damaged import odd_files, problem_sentences
 from labkit.commands import add_data_options, data_options, short
-from labkit.data.catalog import CUSTOM
+from labkit.data.catalog import CUSTOM, TASKS, may_be_grades
 from labkit.data.hashes import SIDE
 from labkit.data.readers import ImageData
 from labkit.data.source import as_parameters, open_data, told
@@ -39,7 +39,6 @@ LARGEST = {"grades": 512, "classes": 224}  # small lesions need pixels; ImageNet
 SMALL_STEM = 40  # pixels: a ResNet's first two layers divide each side by four, which would leave too little
 IMAGES_SEEN = 300_000  # in training, all epochs together: 11 epochs of EyePACS' 28,100 training images
 EPOCHS = (10, 30)  # at least, at most
-STAGE = r"(?i)mild|moderate|severe|proliferative|\b(stage|grade|level)\b"  # names of ordered classes
 IMBALANCED = 2.0  # largest class / smallest class, from which on class weights are suggested
 CPU_SPEED = 60 * 64**2  # pixels per second: ResNet-18 trains on 60 images/s of 64 px on two cores
 
@@ -56,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     Raises ParameterError if it exists already or the name is not valid, and ValueError as `look` does.
     """
-    name = arguments.study
+    name = re.sub(r"^params/|\.ya?ml$", "", arguments.study)
     RunParams.of({"study": name}, "labkit new")
     path = study_file(name)
     if path.exists():
@@ -98,8 +97,7 @@ class Draft:
     @property
     def epochs(self) -> int:
         """So many that the network sees about IMAGES_SEEN images, within EPOCHS."""
-        low, high = EPOCHS
-        return min(high, max(low, round(IMAGES_SEEN / max(1, self.training))))
+        return int(np.clip(round(IMAGES_SEEN / max(1, self.training)), *EPOCHS))
 
     @property
     def counts(self) -> list[int]:
@@ -119,6 +117,9 @@ def look(data: str, **options: Any) -> Draft:
     with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line, and so does decoding
         images, hashes = open_data(params, cache_root())
         store = build_store(images.table, hashes, SIDE, cache_root())
+    if params.dataset == CUSTOM and not params.task and may_be_grades(images.facts.classes):
+        images = replace(images, facts=replace(images.facts, task="grades", score="qwk"))
+        images.reading["task"] = f"{TASKS['grades']}; a guess by their names"
     held, facts = images.table["label"].dropna().unique(), images.facts
     if len(held) < 2:
         raise ValueError(f"{place}: its images are of {len(held)} class(es); a classifier needs two or more")
@@ -277,10 +278,7 @@ def _reading(draft: Draft) -> list[tuple[str, str, str]]:
     elif "class_names" not in given and len(facts.classes) > 2:
         rows.append(("# class_names", _yaml(list(facts.classes)), "the order, if another is meant"))
     if "task" not in given and len(facts.classes) > 2:
-        staged = sum(bool(re.search(STAGE, name)) for name in facts.classes)
-        task = "grades" if 2 * staged > len(facts.classes) else "classes"
-        why = "a guess by the names; grades: ordered, as stages are (scored by kappa); classes: not ordered"
-        rows.append(("task", task, why))
+        rows.append(("task", facts.task, f"a guess by the names, correct it: {' or '.join(TASKS.values())}"))
     return rows
 
 

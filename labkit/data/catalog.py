@@ -1,5 +1,7 @@
 """The facts of every data set, each stated once; readers check what lies on the disk against them."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -91,6 +93,11 @@ CATALOG: dict[str, DatasetFacts] = {
     ),
 }
 
+STAGE = re.compile(r"mild|moderate|severe|proliferative|\b(stage|grade|level)\b", re.IGNORECASE)
+TASKS = {
+    "grades": "grades, which are ordered (scored by kappa)",
+    "classes": "classes, not ordered (scored by macro F1)",
+}
 CUSTOM = "custom"  # any other data: the classes come from the data
 
 
@@ -109,3 +116,18 @@ def facts_of(params: DataParams) -> DatasetFacts:
     if params.task:
         known = replace(known, task=params.task, score="qwk" if params.task == "grades" else "macro_f1")
     return replace(known, classes=tuple(params.class_names or known.classes))
+
+
+def may_be_grades(classes: Sequence[str]) -> bool:
+    """Whether three or more classes are named as stages are, mostly, or are the numbers 0 to 4, 1 to 5 or the like."""
+    numbers = [str(number) for number in range(len(classes) + 1)]
+    numbered = len(classes) <= 6 and [*classes] in (numbers[:-1], numbers[1:])
+    return len(classes) > 2 and (numbered or 2 * sum(bool(STAGE.search(name)) for name in classes) > len(classes))
+
+
+def task_and_why(known: DatasetFacts, params: DataParams) -> str:
+    """Whether the classes are ordered, and who says so."""
+    why = "as task says" if params.task else "as the catalog says" if known.name in CATALOG else "task is not set"
+    if known.task == "classes" and not params.task and may_be_grades(known.classes):
+        why += "; their names may be those of grades: if they are, set task: grades"
+    return f"{TASKS[known.task]}; {why}"

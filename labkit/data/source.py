@@ -24,8 +24,9 @@ HEADINGS = {  # of what a reader says it has taken
     "layout": "Layout",
     "labels": "Labels from",
     "groups": "Patients from",
-    "split": "Split from",
+    "split": "Own split",
     "classes": "Classes",
+    "task": "Task",
 }
 
 
@@ -93,8 +94,7 @@ def submissions(images: ImageData, predictions: pd.Series) -> dict[str, pd.DataF
         done[name] = pd.DataFrame({"ID": listed["path"], "label": label.fillna(usual).astype("int64")})
         done[name].attrs["notes"] = []
         if open_.any():
-            done[name].attrs["notes"].append(
-                f"{name}: {open_.sum():,} of {len(label):,} images cannot be read and are handed in as the class "
-                f"predicted most often, {images.facts.classes[usual]}: {', '.join(listed.loc[open_, 'path'].head(5))}"
-            )
+            said = f"{name}: {open_.sum():,} of {len(label):,} images cannot be read and are handed in as the class"
+            said += f" predicted most often, {images.facts.classes[usual]}"
+            done[name].attrs["notes"].append(f"{said}: {', '.join(listed.loc[open_, 'path'].head(5))}")
     return done

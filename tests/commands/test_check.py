@@ -100,12 +100,15 @@ def test_data_without_parts_has_nothing_to_leak_but_its_files_are_looked_at(eyes
     text = in_words(report)
     assert "Surplus copies of an image: 1." in text and "CONTRADICTION: copies have two labels." in text
     assert "    10_left (unsplit, No DR) = 11_left (unsplit, Mild)\n" in text
-    assert "no leak is possible; --split group splits it by patient" in text
+    assert "no leak is possible; --split group draws one by patient, where that is known" in text
+    assert "- Own split: none; runs draw one\n" in text and "Split from" not in text
+    assert "- Task: grades, which are ordered (scored by kappa); as the catalog says\n" in text
 
 
 def test_a_split_by_patient_is_sound_and_one_by_image_leaks(eyes, capsys):
     code, report = asked(capsys, str(eyes), "--split", "group")
     assert code == 0 and report["checked"]["groups"] and "shortcut" in report["findings"]
+    assert in_words(report).splitlines()[0].endswith("60 images, split by patient, where that is known")
     code, report = asked(capsys, str(eyes), "--split", "image")
     assert code == 1 and report["findings"]["groups"]["n_shared"] > 0
     assert any("dealt by itself" in note for note in report["notes"])

@@ -172,7 +172,7 @@ def test_more_images_mean_fewer_epochs(tmp_path, monkeypatch):
 
 
 def test_built_in_images_make_a_study_in_a_folder_of_its_own(tmp_path):
-    assert main(["new", "try/tiny-two", "--data", "tiny"]) == 0
+    assert main(["new", "params/try/tiny-two.yaml", "--data", "tiny"]) == 0
     study = load_study("try/tiny-two")
     assert study.defaults["data"] == "tiny" and "Synthetic" in study.title
 
@@ -242,6 +242,10 @@ def stages(root: Path) -> None:
     )
 
 
+def numbered(root: Path) -> None:
+    save(root, [f"{grade}/{n}.png" for grade in range(1, 6) for n in range(9)])
+
+
 def screened(root: Path) -> None:
     save(root, [f"{kind}/{n}.png" for kind in ("disease", "healthy") for n in range(12)])
 
@@ -259,6 +263,13 @@ def screened(root: Path) -> None:
             ["Every run will stop: 1 of 24 images cannot be decoded", "Blank, all pixels nearly the same"],
         ),
         (stages, [], {"task": "grades", "split": "group"}, ["# group_pattern: ", '# class_names: ["']),
+        (
+            numbered,
+            [],
+            {"task": "grades"},
+            ["Task: grades, which are ordered (scored by kappa); a guess", "-ordinal: {"],
+        ),
+        (numbered, ["--task", "classes"], {"task": "classes"}, ["Task: classes, not ordered", "as task says"]),
         (stages, ["--group-pattern", r"nt(?P<group>\d+)"], {"group_pattern": r"nt(?P<group>\d+)"}, ["there are 9"]),
         (stages, ["--class-names", "Mild", "Severe", "No DR"], {"class_names": ["Mild", "Severe", "No DR"]}, []),
         (screened, [], {"positive_class": "disease"}, ["a guess, correct it if", "healthy first, as its name says"]),

@@ -84,7 +84,7 @@ READ: dict[str, tuple] = {
     "c05-nested": (one("path,label,visit,patient", NP, range(20), PAIRS), {}, NP, (10, 0), {}, ["column patient of"]),
     "c04-shortened-for-all": (
         one("path,label,patient", NP, ["1.23E+12"]), {}, NP, (1, 0), {},
-        ["1 group ids (1.23E+12) are numbers that a spreadsheet has shortened", "export the column as text",
+        ["1 group ids (1.23E+12) were shortened by a spreadsheet", "export the column as text",
          "group '1.23E+12' has 20 of 20 images"],
     ),
     "c05-same-patients": (
@@ -213,10 +213,12 @@ READ: dict[str, tuple] = {
     ),
     "idrid": (
         IDRID | {"a. Training Labels.csv": GRADED, "b. Testing Labels.csv": GRADED},
-        {"task": "grades"}, ("0", "1", "2", "3", "4"), (0, 20), {"train": 10, "test": 10}, ["Risk of macular edema"],
+        {"task": "grades"}, ("0", "1", "2", "3", "4"), (0, 20), {"train": 10, "test": 10},
+        ["Risk of macular edema", "as task says"],
     ),
     "idrid-train-alone": (
-        IDRID | {"b. Testing Labels.csv": GRADED}, {}, ("0", "1", "2", "3", "4"), (0, 10), {}, ["10 of 20 images"],
+        IDRID | {"b. Testing Labels.csv": GRADED}, {}, ("0", "1", "2", "3", "4"), (0, 10), {},
+        ["10 of 20 images", "task is not set; their names may be those of grades: if they are, set task: grades"],
     ),
     "stray-npz": (TREE | {"features.npz": b"PK"}, {}, ("benign", "malignant"), (0, 16), {}, []),
     "positive-class": (
@@ -246,7 +248,9 @@ def test_a_folder_is_read_as_meant_and_says_how(tmp_path, files, asked, classes,
     said = "\n".join([*data.notes, *data.reading.values()])
     assert [word for word in words if word not in said] == [], said
     assert (data.reading["groups"] == "none") == told.isna().all()
-    assert list(data.reading) == ["layout", "labels", "groups", "split", "classes"] and all(data.reading.values())
+    assert list(data.reading) == ["layout", "labels", "groups", "split", "classes", "task"] and all(
+        data.reading.values()
+    )
     assert data.facts.score == ("qwk" if "task" in asked else "macro_f1")
 
 

@@ -89,9 +89,7 @@ def one_spelling(ids: list[Any], group: str, notes: list[str]) -> list[str | Non
         notes.append(f"{len(several):,} {group} ids are spelt in more than one way and were merged: {said}")
     total = Counter({ones[0]: sum(counts[one] for one in ones) for ones in kept.values()})
     if shortened := [key for key in kept if re.fullmatch(r"\d([.,]\d+)?e\+\d+", key)]:
-        said = (
-            f"{len(shortened):,} {group} ids ({some(shortened).upper()}) are numbers that a spreadsheet has shortened"
-        )
+        said = f"{len(shortened):,} {group} ids ({some(shortened).upper()}) were shortened by a spreadsheet"
         notes.append(f"{said}, so different {group}s may share one; export the column as text")
     if len(total) not in (0, 2) and (top := total.most_common(1)[0])[1] > MOST * len(ids):
         said = f"{group} {top[0]!r} has {top[1]:,} of {len(ids):,} images"

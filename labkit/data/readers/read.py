@@ -8,7 +8,7 @@ from zipfile import ZipFile, is_zipfile
 import numpy as np
 import pandas as pd
 
-from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts_of
+from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts_of, task_and_why
 from labkit.data.images import stem
 from labkit.data.readers.inventory import Inventory, take_inventory
 from labkit.data.readers.label_files import RELEASE_INDEX, DataError, LabelFile, first, look_into, some
@@ -73,6 +73,7 @@ def read(params: DataParams, root: Path | str, *, require_images: bool = True) -
     table = _image_table(rows, known, params, root, listing)
     notes += _unlike_the_release(table, known)
     reading = {name: reading.get(name, "") for name in ("layout", "labels", "groups", "split", "classes")}
+    reading["task"] = task_and_why(known, params)
     return ImageData(table, known, root, layout, notes, listing.lists, reading, listing.offered_pattern)
 
 
@@ -210,7 +211,7 @@ def _image_table(
         why, listing.reading["groups"] = few or why_unknown(paths, listing), "none"  # the note says why
     notes += unknown_groups(table, known, why)
     own = [part for part in ("train", "val", "test") if part in set(table["split"].dropna())]
-    listing.reading.setdefault("split", f"the data's own: {', '.join(own)}" if own else "none of its own; it is drawn")
+    listing.reading.setdefault("split", ", ".join(own) if own else "none; runs draw one")
     return table
 
 
