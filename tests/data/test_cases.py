@@ -122,7 +122,24 @@ READ: dict[str, tuple] = {
     ),
     "c07-unicode-case-ending": (
         NFD | {"b.PNG": b"", "labels.csv": table("path,label", "lésion_{}.jpg", range(4), NP) + "b.png,pos\n"},
-        {}, NP, (0, 5), {}, ["5 names were matched though ending, case or Unicode form differ"],
+        {}, NP, (0, 5), {}, ["5 names were matched though ending, case, zeros or Unicode form differ"],
+    ),
+    "c07-zeros": (
+        images("img/{:04}.png", range(20)) | {"labels.csv": table("id,label", "{}", range(20), NP)}, {}, NP, (0, 20),
+        {}, ["20 names were matched though ending, case, zeros or Unicode form differ: 0 is img/0000.png"],
+    ),
+    "c07-zeros-in-the-list": (
+        images("img/{}.png", range(20)) | {"labels.csv": table("path,label", "img/{:03}.png", range(20), NP)},
+        {}, NP, (0, 20), {}, ["img/000.png is img/0.png"],
+    ),
+    "c07-zeros-after-a-dot": (
+        images("img/{}.png", range(20)) | {"labels.csv": table("image,label", "{}.0", range(20), NP)},
+        {}, NP, (0, 20), {}, ["0.0 is img/0.png"],
+    ),
+    "c07-one-image-in-two-ways": (
+        images("img/{:02}.png", range(4))
+        | {"labels.csv": "path,label\nimg/1.png,neg\n01,neg\nimg/02.png,pos\n02,pos\n3.png,neg\n"},
+        {}, NP, (0, 3), {}, ["2 rows repeat an image with the same label"],
     ),
     "c07-suffix": (
         BOTH | {"labels.csv": table("id,label", "{}", range(4), NP)},
@@ -280,6 +297,28 @@ REFUSED: dict[str, tuple[dict, dict, list[str]]] = {
     "c07-twins": (
         BOTH | {"labels.csv": table("path,label", "{}", range(4), NP)},
         {}, ["img/0.jpg or img/0.png", "set suffix"],
+    ),
+    "c07-two-zeros": (
+        images("{:04}.png", range(9)) | images("{:02}.png", range(9))
+        | {"labels.csv": table("id,label", "{}", range(9), NP)},
+        {}, ["labels.csv was not read: it may name no image; labels: labels.csv reads it"],
+    ),
+    "c07-elsewhere": (
+        images("img/{}.png", range(9)) | {"labels.csv": table("path,label", "x{}.png", range(9), NP)},
+        {}, ["none of the 9 listed images is there", "the first, in labels.csv, row 2, is"],
+    ),
+    "c07-two-labels": (
+        images("img/{}.png", range(4)) | {"labels.csv": table("path,label", "img/1.png", range(2), ["mild", "severe"])},
+        {}, ["'img/1.png' has different labels (labels.csv, row 2: mild; labels.csv, row 3: severe)"],
+    ),
+    "c07-one-image-two-labels": (
+        images("img/{:02}.png", range(4)) | {"labels.csv": "path,label\nimg/01.png,mild\nimg/1.png,severe\n"},
+        {}, ["has different labels (labels.csv, row 2: mild; labels.csv, row 3: severe)"],
+    ),
+    "c07-names-of-two-folders": (
+        images("a/{}.png", range(4)) | images("b/{}.png", range(4))
+        | {"labels.csv": table("image,label", "{}.png", [*range(4), *range(4)], NP)},
+        {}, ["row 2: '0.png' is listed 2 times and may be a/0.png or b/0.png", "write the folder into the path"],
     ),
     "c08-no-such-pattern": (EYES, {"group_pattern": "(?P<group>P[0-9]+)"}, ["is in none of 20 paths"]),
     "d02-question-mark": (

@@ -57,20 +57,24 @@ class Inventory:
     def _named(self) -> dict[str, list[str]]:
         named: defaultdict[str, list[str]] = defaultdict(list)
         for path in self.images:
-            named[_key(name_of(path))].append(path)
+            for key in {_key(name_of(path)), _number(_key(name_of(path)))}:
+                named[key].append(path)
         return dict(named)
 
     def named(self, path: str) -> list[str]:
         """The images that a listed path may mean: those of its name, in its folders if it names them.
 
-        Endings, case and Unicode form (NFC, or NFD as on a Mac) do not count.
+        Endings, case, Unicode form (NFD on a Mac) and leading zeros of a unique number do not count: 7 may be 0007.png.
         """
-        key, found = _key(path), self._named.get(_key(name_of(path)), [])
-        return [image for image in found if f"/{_key(image)}".endswith(f"/{key}")] if "/" in path else found
+        folder, _, name = path.rpartition("/")
+        found = self._named.get(key := _key(name)) or self._named.get(_number(key), [])
+        one = len({_key(name_of(image)) for image in found}) == 1
+        within = folder and f"/{_key(folder)}"
+        return [image for image in found if one and f"/{_key(folder_of(image))}".endswith(within)]
 
     def count(self, listed: list[str]) -> int:
         """How many of the listed paths have the name of an image."""
-        return sum(_key(name_of(path.replace("\\", "/"))) in self._named for path in listed)
+        return sum(bool(self.named(name_of(path.replace("\\", "/")))) for path in listed)
 
     def notes(self) -> list[str]:
         """What was seen and not used, with counts."""
@@ -100,10 +104,20 @@ def name_of(path: str) -> str:
     return path.rpartition("/")[2]
 
 
+def folder_of(path: str) -> str:
+    """The folder of a path with `/`; empty without one."""
+    return path.rpartition("/")[0]
+
+
 def _key(path: str) -> str:
     name = name_of(path)
     key = path.removesuffix(name) + stem(name)
     return (key if key.isascii() else unicodedata.normalize("NFC", key)).casefold()
+
+
+def _number(key: str) -> str:
+    """The number that a name is, in a form that no name has; the name itself where it is none."""
+    return re.sub(r"^0*(\d+?)(\.0+)?$", r"/\1", key)
 
 
 def plain(name: str) -> str:

@@ -87,7 +87,8 @@ class LabelFile:
         """Why it is not read where another file is, or folder names are."""
         missing = " and ".join(role for role in ("path", "label") if role not in self.roles)
         shown = ", ".join(self.heading)[:100] or "none"
-        return self.unread or (f"no column for {missing} among {shown}" if missing else f"labels: {self.name} reads it")
+        reads = "it may name no image; " * self.weak + f"labels: {self.name} reads it"
+        return self.unread or (f"no column for {missing} among {shown}" if missing else reads)
 
     @property
     def part(self) -> str | None:

@@ -6,12 +6,11 @@ the files name them `group` and `side`.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import pandas as pd
 
 from labkit.data.images import stem
-from labkit.data.readers.inventory import Inventory, name_of, tidy_paths, which_exist
+from labkit.data.readers.inventory import Inventory, folder_of, name_of, tidy_paths, which_exist
 from labkit.data.readers.label_files import DataError, LabelFile, first, part_of, place, read_column, read_rows, some
 from labkit.data.readers.patients import group_column
 from labkit.data.readers.tables import plain, split_column
@@ -164,12 +163,12 @@ def _located(listing: Listing, stock: Inventory, params: DataParams) -> Listing:
     for at, image in _by_name(relative, found, rows, stock, listing.notes).items():
         relative[at], found[at] = image, True
     given = rows["image_id"].fillna("").tolist() if "image_id" in rows else [""] * len(rows)
-    ids = [one or path for one, path in zip(given, tidy if not below[0] else relative, strict=True)]
-    pairs = pd.DataFrame({"id": ids, "path": relative}).loc[found].drop_duplicates()
-    again = pairs["id"].duplicated(keep=False).to_numpy()
-    if (at := first(again)) is not None:
-        shared = f"{again.sum():,} images share their id or name with another one ({pairs['id'].iloc[at]!r})"
-        listing.notes.append(f"{shared}; paths are the ids")
+    one_id: dict[str, str] = {}  # of each path, which may be listed in two ways
+    names = zip(given, tidy if not below[0] else relative, relative, strict=True)
+    ids = [one_id.setdefault(path, one or name) for one, name, path in names]
+    if shared := {one: count for one, count in Counter(one_id.values()).items() if count > 1}:
+        said = f"{sum(shared.values()):,} images share their id or name with another one ({next(iter(shared))!r})"
+        listing.notes.append(f"{said}; paths are the ids")
         ids = relative
     prefix = stock.root.resolve().as_posix() + "/"
     paths = [prefix + path for path in relative]
@@ -178,45 +177,38 @@ def _located(listing: Listing, stock: Inventory, params: DataParams) -> Listing:
     return listing
 
 
-def _by_name(
-    relative: list[str], found: list[bool], rows: pd.DataFrame, stock: Inventory, notes: list[str]
-) -> dict[int, str]:
+def _by_name(relative: list[str], found: list[bool], rows: pd.DataFrame, stock: Inventory, notes: list[str]) -> dict:
     """Position -> image, for listed paths that are no file themselves but name one without its folder or ending.
 
     Of equal names in several folders the one of the row's split is meant, else the folder that holds most.
-    DataError where two in one folder differ in their ending alone.
+    DataError where two in one folder differ in their ending alone, or a list has such a name more than once.
     """
     held = {at: images for at, there in enumerate(found) if not there and (images := stock.named(relative[at]))}
-    many = Counter(_folder(image) for images in held.values() for image in images)
-    meant, others, renamed = {}, set(), []
-    said = zip(rows["split"].tolist(), rows["file"].tolist(), strict=True)
-    parts = [split if split in PARTS else part_of(file) for split, file in said]
+    many = Counter(folder_of(image) for images in held.values() for image in images)
+    splits, files = rows["split"].tolist(), rows["file"].tolist()
+    times, meant, others, renamed = Counter(zip(relative, files, strict=True)), {}, set(), []
     for at, images in held.items():
         listed, name = relative[at], name_of(relative[at])
-        ending = name[len(stem(name)) :].lower()
-        if parts[at]:
-            images = [image for image in images if part_of(_folder(image)) == parts[at]] or images
+        ending, part = name[len(stem(name)) :].lower(), splits[at] if splits[at] in PARTS else part_of(files[at])
+        images = [image for image in images if part and part_of(folder_of(image)) == part] or images
         images = [image for image in images if ending and image.lower().endswith(ending)] or images
-        best = min(images, key=lambda image: (-many[_folder(image)], _folder(image) not in ("", "images"), image))
-        twins = [image for image in images if _folder(image) == _folder(best)]
-        if len(twins) > 1:
-            jpeg = [image for image in twins if image.endswith(".jpeg")]  # what the course's lists mean
-            if len(jpeg) != 1:
-                cure = f"set suffix, such as suffix: .{best.rpartition('.')[2]}"
-                raise DataError(f"{place(rows, at)}: {listed!r} may be {' or '.join(twins[:3])}; {cure}")
-            best = jpeg[0]
-        others |= {f"{_folder(best)}/; {_folder(image)}/" for image in images if _folder(image) != _folder(best)}
+        best = min(images, key=lambda image: (-many[folder_of(image)], folder_of(image) not in ("", "images"), image))
+        home, elsewhere = folder_of(best), [image for image in images if folder_of(image) != folder_of(best)]
+        if len(twins := [image for image in images if image not in elsewhere]) > 1:
+            cure = f"set suffix, such as suffix: .{best.rpartition('.')[2]}"
+            raise DataError(f"{place(rows, at)}: {listed!r} may be {' or '.join(twins[:3])}; {cure}")
+        if elsewhere and (count := times[listed, files[at]]) > 1:
+            either = f"{listed!r} is listed {count} times and may be {best} or {elsewhere[0]}"
+            raise DataError(f"{place(rows, at)}: {either}; write the folder into the path")
+        others |= {f"{home}/; {folder_of(image)}/" for image in elsewhere}
         meant[at] = best
         if stem(name_of(best)) != stem(name) or (ending and not best.endswith(ending)):
             renamed.append(f"{listed} is {best}")
     if renamed:
-        notes.append(f"{len(renamed):,} names were matched though ending, case or Unicode form differ: {renamed[0]}")
+        said = "names were matched though ending, case, zeros or Unicode form differ"
+        notes.append(f"{len(renamed):,} {said}: {renamed[0]}")
     notes += [f"images are taken from {pair} holds some of the same names" for pair in sorted(others)]
     return meant
-
-
-def _folder(path: str) -> str:
-    return path.rpartition("/")[0]
 
 
 def _compare_with_folders(listing: Listing, relative: list[str], stock: Inventory, params: DataParams) -> None:
@@ -228,20 +220,19 @@ def _compare_with_folders(listing: Listing, relative: list[str], stock: Inventor
     labels = [plain(text) for text in rows["label"].fillna("").tolist()]
     classes = set(labels) - {""}
 
-    @lru_cache(maxsize=4096)
     def says(folder: str) -> str:
         return next((name for part in reversed(folder.split("/")) if (name := plain(part)) in classes), "")
 
     here = [at for at, found in enumerate(rows["found"].tolist()) if found]
     listed = {relative[at] for at in here}
-    against = [at for at in here if labels[at] and says(_folder(relative[at])) not in ("", labels[at])]
+    against = [at for at in here if labels[at] and says(folder_of(relative[at])) not in ("", labels[at])]
     left = [path for path in stock.images if path not in listed]
-    hidden = [path for path in left if says(_folder(path))] if len(classes) > 1 else []
+    hidden = [path for path in left if says(folder_of(path))] if len(classes) > 1 else []
     file, total, said = rows["file"].iloc[0], len(stock.images), []
     if against:
         one = f"{relative[against[0]]} is {rows['label'].iloc[against[0]]!r} in {place(rows, against[0])}"
-        lie = "listed images lie in a folder of another class"
-        said.append(f"{len(against):,} of {len(listed):,} {lie} (the first: {one})")
+        lie = f"{len(against):,} of {len(listed):,} listed images lie in a folder of another class"
+        said.append(f"{lie} (the first: {one})")
     if hidden:
         lie = "images, which lie in folders named as its classes"
         said.append(f"it does not list {len(hidden):,} of the {total:,} {lie} (the first: {hidden[0]})")

@@ -11,7 +11,7 @@ import pandas as pd
 from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts_of, task_and_why
 from labkit.data.images import stem
 from labkit.data.readers.inventory import Inventory, take_inventory
-from labkit.data.readers.label_files import RELEASE_INDEX, DataError, LabelFile, first, look_into, some
+from labkit.data.readers.label_files import RELEASE_INDEX, DataError, LabelFile, first, look_into, place, some
 from labkit.data.readers.layouts import COURSE_FILES, Listing, course_pairs, from_files, label_files, refuse_unread
 from labkit.data.readers.patients import one_spelling, too_few, unknown_groups, why_unknown
 from labkit.data.readers.tables import with_labels, without_repeats
@@ -134,15 +134,15 @@ def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tup
         refuse_unread(files, params)
     if stock.astray:  # of a label list only the listed images count, here all
         raise stock.astray[0]
+    lists = "".join(f"\n{file.name} was not read: {file.why_not}" for file in files)
     if any("/" in path for path in stock.images):
         try:
             listing = class_tree(stock, params.class_names)
         except DataError as error:
-            lists = "".join(f"\n{file.name} was not read: {file.why_not}" for file in files)
             raise DataError(f"{error}{lists}") from None
         return "one folder a class", "labels: . asks for it" if params.labels else "there is no list of labels", listing
     held = some({path.name + "/" * path.is_dir() for path in root.iterdir()}, 20) or "nothing"
-    raise DataError(f"{root}: no known layout. It holds {held}. Understood are:\n{LAYOUTS}")
+    raise DataError(f"{root}: no known layout. It holds {held}. Understood are:\n{LAYOUTS}{lists}")
 
 
 def _array_file(stock: Inventory, dataset: str) -> Path | None:
@@ -167,7 +167,7 @@ def _with_files(rows: pd.DataFrame, listing: Listing, root: Path) -> pd.DataFram
     if len(missing) == total:
         looked = some(["the folder itself", *sorted(f"{path.name}/" for path in root.iterdir() if path.is_dir())], 6)
         none = f"none of the {total:,} listed images is there (looked in {looked})"
-        raise DataError(f"{root}: {none}; the first is {missing[0]}")
+        raise DataError(f"{root}: {none}; the first, in {place(rows, 0)}, is {missing[0]}")
     if missing:
         names = some([path.rpartition("/")[2] for path in missing])
         listing.notes.append(f"{len(missing):,} of {total:,} listed images have no file and were left out: {names}")

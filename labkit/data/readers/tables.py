@@ -66,7 +66,7 @@ def with_labels(
     said = f"{', '.join(classes)}; {why}"
     if len(classes) == 2:
         said += f"; the positive class is {classes[1]} (positive_class sets the other one)"
-    return rows.assign(label=label), replace(known, classes=classes), notes, said
+    return rows.assign(text=rows["label"], label=label), replace(known, classes=classes), notes, said
 
 
 def _refuse_no_classes(sizes: dict[str, int], where: dict[str, str]) -> None:
@@ -167,7 +167,7 @@ def without_repeats(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     kinds = by_image[["label", "split"]].nunique()
     if clashes := kinds.index[kinds["label"] > 1].tolist():
         given = again.loc[again["image_id"] == clashes[0]]
-        listed = "; ".join(f"{place(given, i)}: {given['label'].iloc[i]}" for i in range(min(5, len(given))))
+        listed = "; ".join(f"{place(given, i)}: {given['text'].iloc[i]}" for i in range(min(5, len(given))))
         more = f"; {len(clashes):,} images are like it" if len(clashes) > 1 else ""
         raise DataError(f"image {clashes[0]!r} has different labels ({listed}); keep the right row{more}")
     # the first row of the highest rank stays
