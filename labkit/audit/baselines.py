@@ -68,8 +68,7 @@ def shortcut_baseline(
     """Test scored by a logistic regression on train's colour statistics; None without labelled images of two classes.
 
     accuracy of a plain fit; balanced_accuracy and score (score_name) of a fit in which all classes weigh alike, since a
-    plain one predicts no rare class where one class prevails; n_train, n_test; majority (its name) and majority_<score>
-    of always predicting train's most frequent class.
+    plain one may predict no rare class; n_train, n_test; majority (the class) and majority_<score> of predicting it.
     """
     labelled = table.loc[table["label"].notna() & ~table["image_id"].isin(store.unreadable["image_id"])]
     train, test = (labelled.loc[labelled["split"] == split] for split in ("train", "test"))

@@ -120,8 +120,7 @@ def audit(
     """Looks through an image table whose `split` is filled; `hashes` is sha256 by image_id (None: not looked at).
 
     Near duplicates are those that the `store` found when it was made. With the data set's `score`, also what the files
-    and the stored pixels show: odd files, and the shortcut baseline. Raises ValueError on rows without a split,
-    repeated image ids and images without a hash.
+    and the stored pixels show: odd files, and the shortcut baseline. ValueError: no split or hash, or a repeated id.
     """
     if repeated := table.loc[table["image_id"].duplicated(), "image_id"].tolist():
         raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")

@@ -173,8 +173,7 @@ def leaked(table: pd.DataFrame, copies: Collection[str]) -> pd.Series:
     """Whether train or val holds the group or a copy of a test image: boolean, by image_id.
 
     `table` has its `split` filled; `copies`: the test images of which train or val holds a copy (`Findings.copies`).
-    Images of a test set without known groups count as clean unless they are copies, so look at
-    `shared_groups(table).checked` first.
+    Where no groups are known, all images but copies count as clean: look at `shared_groups(table).checked` first.
     """
     test, learnt = table.loc[table["split"] == "test"], table.loc[table["split"].isin(LEARNT_FROM)]
     touched = test["group"].isin(learnt["group"].dropna()) | test["image_id"].isin(list(copies))

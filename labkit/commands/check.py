@@ -61,8 +61,7 @@ def check(
     """Audit a folder, or a built-in set of synthetic images; the findings in plain values.
 
     `split`: by default the data's own, and without one no leak is looked for. `options`: parameters of DataParams. If
-    none of the listed images exists, only the lists are checked. Raises ValueError for data that cannot be read or
-    split so.
+    none of the listed images exists, only the lists are checked. ValueError for data that cannot be read or split so.
     """
     tell("reading the tables and hashing the files")
     params, folder = as_parameters(data, **options)

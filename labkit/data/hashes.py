@@ -81,9 +81,8 @@ def perceptual_hashes(image: Image.Image) -> Codes:
 def compare(codes: Codes) -> dict[str, np.ndarray]:
     """Which of n images look alike, from their `perceptual_hashes` (n, 8, 4).
 
-    `look` (n,): the number of an image's hash, equal for equal hashes, -1 for a blank one. `pairs` (k, 2): looks within
-    MAX_DISTANCE of each other; `distance` (k,): their bits; `turned` (k,): nearest when one is mirrored or turned.
-    `complete`: whether the search went through (see MOST_PAIRS).
+    `look` (n,): the number of an image's hash, -1 for a blank. `pairs` (k, 2): looks within MAX_DISTANCE; `distance`
+    (k,): their bits; `turned` (k,): nearest when one is mirrored or turned; `complete`: False if MOST_PAIRS stopped it.
     """
     look = np.full(len(codes), -1)
     seen = np.flatnonzero(codes.any(axis=(1, 2)))
@@ -103,8 +102,7 @@ def pairs_within(codes: Codes, distance: int, most: int) -> tuple[np.ndarray, np
     the second that is nearest to the first (k,), and whether these are all: the search stops after `most` pairs.
 
     `codes` (n, orientations, 4), the first as it is. Multi-index hashing (Norouzi, Punjani, Fleet 2012): of `distance`
-    + 1 bands of bits at least one is equal in such a pair, so only codes that agree in a band are compared. Memory
-    grows only with the codes and the pairs found.
+    + 1 bands of bits at least one is equal in such a pair, so only codes that agree in a band are compared.
     """
     bands = max(distance + 1, 8)  # at most 32 bits a band
     found: dict[int, int] = {}

@@ -72,11 +72,9 @@ def load_image(path: str, gray_range: Sequence[int] | None = None, at_least: int
 
     `gray_range`: the values (low, high) of gray of 16 bits that become 0 and 255, the same for all images of a set;
     without it such an image is refused, since a range of its own would change what it shows beside the others.
-    `at_least`: so many pixels of the shorter side are enough; a JPEG may then come at a half, a quarter or an eighth of
-    its size, which decodes in a third of the time.
+    `at_least`: so many pixels of the shorter side are enough; a JPEG may then come at a half, a quarter or an eighth.
     Gray, palette and CMYK images are converted, transparent ones laid on black, of an animation the first frame is
-    taken; colour profiles are not applied, the numbers are taken as they stand. OSError names the file and the reason,
-    also where Pillow suspects a decompression bomb.
+    taken; colour profiles are not applied, the numbers are taken as they stand. OSError names the file and the reason.
     """
     try:
         if array := ARRAY_PATH.fullmatch(path):

@@ -38,9 +38,8 @@ def told(images: ImageData) -> list[str]:
 def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:
     """The images of a folder, or of a built-in phantom set (made on first use), and SHA-256 by image_id.
 
-    What the original release's index tells of renamed images is filled in (`with_release_index`). A relative
-    folder is relative to the project, wherever the kernel was started. Raises DataError where the folder cannot be
-    read as an image table.
+    What the original release's index tells of renamed images is filled in (`with_release_index`). A relative folder is
+    relative to the project, wherever the kernel was started. DataError where it cannot be read as an image table.
     """
     data = params.data
     if data in PHANTOMS:
@@ -78,10 +77,9 @@ def as_parameters(data: str, dataset: str | None = None, **reading: Any) -> tupl
 def submissions(images: ImageData, predictions: pd.Series) -> dict[str, pd.DataFrame]:
     """List file name -> `ID` (path as the list writes it), `label` (class number), one row for each of the list's.
 
-    `predictions`: class number by image_id. A file to hand in must be complete, so images without a prediction (they
-    cannot be decoded, or have no file) get the class predicted most often in their list; `.attrs["notes"]` says so. A
-    list of which more than one image and 1 % are not predicted is left out: under a split of one's own, the network
-    has learnt from the rest.
+    `predictions`: class number by image_id. A file to hand in must be complete, so images without a prediction (not
+    decoded, or no file) get the class predicted most often in their list; `.attrs["notes"]` says so. A list of which
+    more than one image and 1 % are not predicted is left out: the network has learnt from the rest.
     """
     by_image = predictions.astype("Int64").to_dict()
     done = {}

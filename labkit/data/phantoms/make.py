@@ -38,8 +38,7 @@ def phantom(dataset: str, name: str, cache: Path) -> Path:
     """The folder `cache/phantoms/<dataset>-<name>-v<VERSION>` of a built-in data set, drawn if it is not there yet.
 
     `dataset` is 'retinopathy' or 'leukemia'; `name` is 'demo', 'demo-source' (balanced, other people and cameras, no
-    traps) or 'tiny' (for tests). The same call gives the same bytes with the same numpy and Pillow.
-    ValueError names the choices.
+    traps) or 'tiny' (for tests); ValueError names them. The same numpy and Pillow give the same bytes.
     """
     if dataset not in _WRITERS:
         raise ValueError(f"no phantoms of data set {dataset!r}: choose one of {', '.join(_WRITERS)}")

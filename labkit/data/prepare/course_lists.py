@@ -21,8 +21,7 @@ def find_labels(places: list[Path]) -> tuple[pd.DataFrame, str] | None:
 
     A table of every labelled image (`image_id, label, split`: train or test), and how the split came to be, in words.
     The course's lists bring their split. Kaggle's file has none: its images are dealt by patient, all of them before
-    any is left out, so that the split stays the same when more photographs are prepared. DataError (a ValueError) where
-    the files cannot be read.
+    any is left out, so that the split stays the same when more are prepared. DataError: the files cannot be read.
     """
     held = [place for place in places if any((place / name).is_file() for name in (*LISTS, "trainLabels.csv"))]
     if not held:

@@ -255,9 +255,8 @@ def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
 def guess_dataset(params: DataParams, root: Path) -> str:
     """A name of the catalog, or `custom`. Raises DataError where the folder cannot be read at all.
 
-    MedMNIST's array files bear the name. EyePACS and C-NMC files have names of a form of their own: a layout of those
-    data sets, or labels of all their classes, must confirm it. The renamed C-NMC files of the leukemia course are known
-    by the release's index in or beside the folder. A data set whose labels do not fit is not taken.
+    MedMNIST's array files bear the name. EyePACS and C-NMC files have names of their own form, which their layout or
+    labels of all their classes must confirm; the leukemia course's renamed ones are known by the release's index.
     """
     layout, listing, base = _detect(params.model_copy(update={"dataset": CUSTOM}), Path(root).absolute())
     indexed = layout == BY_SPLIT and any((folder / RELEASE_INDEX).is_file() for folder in (base, base.parent))

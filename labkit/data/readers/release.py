@@ -69,8 +69,7 @@ def _subjects(image_ids: list[str], sha: list[str], index: pd.DataFrame) -> pd.S
     """The subject of each image, missing where the index does not tell it.
 
     The release lists 99 cells under two subjects each, byte for byte. Where both files are here, one goes to either
-    subject: which is which makes no difference, and a split by subject keeps equal files together anyway. Where only
-    one is here, its subject stays unknown.
+    subject (a split by subject keeps equal files together anyway); where only one is, its subject stays unknown.
     """
     listed: dict[str, list[str]] = {}
     for content, subject in sorted(zip(index["sha256"], index["subject"], strict=True)):
