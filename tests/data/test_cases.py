@@ -242,6 +242,11 @@ READ: dict[str, tuple] = {
         images("healthy/{}.png", range(4)) | images("disease/{}.png", range(4)),
         {}, ("healthy", "disease"), (0, 8), {}, ["healthy first, as its name says healthy"],
     ),
+    "gone-class": (
+        one("path,label", NP) | {"labels.csv": table("path,label", "img/{}.png", range(20), NP) + "Total,20\n"},
+        {}, NP, (0, 20), {},
+        ["no image here has label '20' (labels.csv, row 22), so it is no class", "left out: Total"],
+    ),
     "positive-class-asked": (
         one("path,label", ["x", "y"]), {"positive_class": "x"}, ("y", "x"), (0, 20),
         {}, ["positive class is x"],
@@ -343,6 +348,21 @@ REFUSED: dict[str, tuple[dict, dict, list[str]]] = {
         images("train/patient{}/view1.jpg", range(4)) | {"train.csv": "Path,Sex,Edema\nX/train/patient1/v.jpg,F,1\n"},
         {}, ["no column label, it holds Path, Sex, Edema", "label_column"],
     ),
+    "split-numbers": (
+        one("path,label,split", NP, [0, 1, 2]), {},
+        ["row 2: split '0' is not one of", "into column split, set split_column to another column, or rename it"],
+    ),
+    "split-names": (
+        one("path,label,Usage", NP, ["Training", "PublicTest"]), {}, ["row 3: split 'PublicTest'", "into column Usage"],
+    ),
+    "no-such-split": (one("path,label", NP), {"split_column": "part"}, ["labels.csv: no column part, as split_column"]),
+    "no-such-group": (one("path,label", NP), {"group_column": "mrn"}, ["no column mrn", "it has path, label"]),
+    "measurements": (
+        one("path,label", [i * 0.173 for i in range(60)], n=200), {},
+        ["row 2: 60 different labels in 200 rows, such as", "are no classes; write classes, or set label_column"],
+    ),
+    "a-label-each": (one("path,label", [f"x{i}" for i in range(60)], n=60), {}, ["60 different labels in 60 rows"]),
+    "sep": (one("path,label", NP) | {"labels.csv": "sep=;\npath;label\nimg/1.png;neg\n"}, {}, ["'sep=;' is a remark"]),
     "no-such-list": (TREE, {"labels": "list.csv"}, ["list.csv: no such file", "labels names"]),
     "other-value": (one("path,label", [0, 1, 2]), {"class_names": ["No", "Yes"]}, ["row 4", "'2'", "0 (No), 1 (Yes)"]),
     "number-names-have-no-positions": (
@@ -395,6 +415,19 @@ def test_a_data_set_is_guessed_from_names_where_its_own_labels_confirm_it(tmp_pa
         return guess_dataset(DataParams(), write(tmp_path / name, one("path,label", labels, form="img/{}_left.jpeg")))
 
     assert (guessed("quality", [0, 1, 2]), guessed("grades", range(5))) == ("custom", "retinopathy")
+
+
+@pytest.mark.parametrize(
+    ("healthy", "ill"),
+    [
+        *[("ohne Befund", "Befund"), ("gesund", "krank"), ("survived", "died"), ("alive", "dead"), ("no", "yes")],
+        *[("absent", "present"), ("benign", "aa"), ("0", "1"), ("0", "Tumor"), ("unauffällig", "Zyste")],
+        *[("gesund", "nicht gesund"), ("kein Tumor", "Tumor")],
+    ],
+)
+def test_of_two_classes_the_one_that_does_not_say_healthy_is_the_positive_one(tmp_path, healthy, ill):
+    data = read(DataParams(dataset="custom"), write(tmp_path, one("path,label", [ill, healthy])))
+    assert data.facts.classes == (healthy, ill)
 
 
 @pytest.mark.parametrize("asked", [{}, {"positive_class": "hem"}, {"class_names": ["ALL", "HEM"]}])

@@ -257,19 +257,19 @@ def tidy_paths(rows: pd.DataFrame, root: Path) -> list[str]:
         if path.startswith(prefixes):
             path = path[max(len(prefix) for prefix in prefixes if path.startswith(prefix)) :]
         if path.startswith("/") or path[1:2] == ":":  # C:\\…
-            raise leaves(place(rows, position), written, root)
+            raise leaves(place(rows, position), written, root, link=False)
         if "./" in path or "//" in path or path.endswith((".", "/")):
             path = posixpath.normpath(path)
             if path == ".." or path.startswith("../"):
-                raise leaves(place(rows, position), written, root)
+                raise leaves(place(rows, position), written, root, link=False)
         tidy.append(path)
     return tidy
 
 
-def leaves(where: str, path: str, root: Path) -> DataError:
+def leaves(where: str, path: str, root: Path, *, link: bool = True) -> DataError:
     """The error for a path that leads out of the data folder; `where` names the file and row that give it."""
-    cure = "put the images inside it, or set follow_links: true if links may lead out of it"
-    return DataError(f"{where}: {path!r} lies outside the data folder {root}; {cure}")
+    cure = "or set follow_links: true if links may lead out of it" if link else "and write the path below it: img/1.png"
+    return DataError(f"{where}: {path!r} lies outside the data folder {root}; put the images inside it, {cure}")
 
 
 def real_path(path: Path) -> Path:

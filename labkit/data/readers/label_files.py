@@ -178,6 +178,8 @@ def read_heading(path: Path) -> tuple[list[str], str]:
     if "\0" in text:  # UTF-16, whose newline is no single byte
         text = read_text(path).partition("\n")[0]
     text = re.split(r"[\r\n]", text, maxsplit=1)[0]  # old Macs end a line with \r alone
+    if text.lower().lstrip('"').startswith("sep="):
+        raise DataError(f"{path}, row 1: {text!r} is a remark for Excel; remove it, so that the headings come first")
     if path.suffix.lower() == ".jsonl":
         return list(_json_row(path, 1, text)), ""
     separator = max(",;\t", key=text.count)

@@ -115,6 +115,9 @@ def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory,
 
 def _with_roles(file: LabelFile, listing: Listing, stock: Inventory, params: DataParams) -> pd.DataFrame:
     """The rows of a file with the columns that are used; what it takes and what it leaves goes into the listing."""
+    for role in ("group", "split"):
+        if (asked := getattr(params, f"{role}_column")) and role not in file.roles and "label" in file.roles:
+            raise DataError(f"{file.name}: no column {asked}, as {role}_column asks; it has {', '.join(file.heading)}")
     rows = read_rows(file)
     used = {role: places[0] for role, places in file.roles.items() if role in ("side", "image_id")}
     used["path"] = max(file.roles["path"], key=lambda at: stock.count(rows[at].tolist()))  # the first of equals
@@ -128,7 +131,7 @@ def _with_roles(file: LabelFile, listing: Listing, stock: Inventory, params: Dat
     if "split" in used:
         done["split"] = rows["split"]
     if (at := first(done["path"] == "")) is not None:
-        raise DataError(f"{place(rows, at)}: the path is empty; fill it in")
+        raise DataError(f"{place(rows, at)}: the path is empty; fill it in, or remove the row")
     return done
 
 

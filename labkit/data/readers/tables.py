@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.catalog import DatasetFacts, facts
-from labkit.data.readers.label_files import SPLITS, DataError, LabelFile, first, place, plain_heading
+from labkit.data.readers.label_files import SPLITS, DataError, LabelFile, first, place, plain_heading, some
 from labkit.params import DataParams
 
+FEW = 20  # classes; more labels that are fractions, or of one image each, are none
 NO_LABEL = {"nan", "<na>", "nat", "n/a", "na", "#n/a", "none", "null", "?", "-", "--", "unknown", "-1", "-1.0"}
 IS_VALID: dict[str, str] = {"true": "val", "1": "val", "1.0": "val", "false": "train", "0": "train", "0.0": "train"}
 JOINTS = ("|", ";", ",", "+", "&", "/")  # between several labels of one image
 HEALTHY = re.compile(
-    r"\b(healthy|normal|negative|neg|benign|control|controls|no|non|not|without|none|absent|false|uninfected|unaffected)\b"
-    r"|^no(tumou?r|dr|finding)"
+    r"\b(healthy|normal|negative|neg|benign|control|controls|no|non|not|without|none|absent|false|uninfected|unaffected"
+    r"|survived|alive|ohne|keine?|nein|gesund|unauffällig|negativ)\b|^no(tumou?r|dr|finding)"
 )
-ILL = re.compile(r"\b(not|non|no) (healthy|normal|benign|negative)\b")
+ILL = re.compile(r"\b(not|non|no|nicht) (healthy|normal|benign|negative|gesund|survived|alive)\b")
 
 
 def with_labels(
@@ -33,14 +34,17 @@ def with_labels(
     label. Without classes, the values become the classes. DataError names file, row, value and what is allowed.
     """
     codes, texts = pd.factorize(rows["label"].fillna(""))
-    texts, notes = [str(text) for text in texts], []
+    texts, notes, gone = [str(text) for text in texts], [], []
     sizes = dict(zip(texts, np.bincount(codes).tolist(), strict=True))
     firsts = np.unique(codes, return_index=True)[1].tolist()
     where = {text: place(rows, at) for text, at in zip(texts, firsts, strict=True)}
     classes, why = known.classes, "as class_names has them" if params.class_names else "as the catalog has them"
     if not classes:
         _refuse_no_classes(sizes, where)
-        classes, why = _classes({text: size for text, size in sizes.items() if text}, notes, where)
+        here = set(rows["label"].loc[rows["found"].to_numpy(bool)]) or sizes.keys()
+        if gone := [text for text in texts if text and text not in here]:
+            notes.append(f"no image here has label {gone[0]!r} ({where[gone[0]]}), so it is no class")
+        classes, why = _classes({text: size for text, size in sizes.items() if text and text in here}, notes, where)
     named = facts(known.name).classes  # what numbers stand for, in whichever order the classes are asked for
     order = named if sorted(map(plain, named)) == sorted(map(plain, classes)) else classes
     if params.positive_class:
@@ -53,7 +57,7 @@ def with_labels(
     names |= {alias: names[plain(name)] for alias, name in known.aliases.items() if plain(name) in names}
     positions = range(0 if any(_number(name) is not None for name in order) else len(order))
     values = {text: int(value) for text in texts if (value := _number(text)) is not None and value in positions}
-    numbers = [None if text == "" else names.get(plain(text), values.get(text, -1)) for text in texts]
+    numbers = [None if text in ("", *gone) else names.get(plain(text), values.get(text, -1)) for text in texts]
     if wrong := [text for text, number in zip(texts, numbers, strict=True) if number == -1]:
         count = sum(sizes[text] for text in wrong)
         allowed = ", ".join(f"{number} ({name})" if positions else name for number, name in enumerate(order))
@@ -76,6 +80,11 @@ def _refuse_no_classes(sizes: dict[str, int], where: dict[str, str]) -> None:
         cure = "leave it empty where there is no label, or name all classes in class_names"
         said = f"label {missing[0]!r} is how programs write a missing value"
         raise DataError(f"{where[missing[0]]}: {said}; {cure}")
+    total = sum(sizes[text] for text in listed)
+    parts = any(number % 1 for text in listed if (number := _number(text)) is not None)
+    if len(listed) > FEW and (parts or 2 * len(listed) > total):  # measurements, or a value of its own for each image
+        said = f"{len(listed):,} different labels in {total:,} rows, such as {some(listed, 3)}, are no classes"
+        raise DataError(f"{where[listed[0]]}: {said}; write classes, or set label_column or class_names")
     alone = set(map(plain, sizes))
     for text, joint in ((text, joint) for joint in JOINTS for text in listed if joint in text):
         parts = [plain(part) for part in text.split(joint)]
@@ -133,22 +142,22 @@ def split_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listin
     for position in file.roles.get("split", []):
         heading, where = file.heading[position], f"column {file.heading[position]} of {file.name}"
         words = IS_VALID if plain_heading(heading) == "isvalid" else SPLITS
-        codes, texts = pd.factorize(rows[position].str.lower())
-        texts = [str(text) for text in texts]
-        said = [text for text in texts if text]
-        wrong = [text for text in said if text not in words]
-        if wrong == said and said and not params.split_column and heading.lower() != "split":
-            shown = ", ".join(sorted(wrong)[:5])
-            listing.notes.append(f"{where} holds {shown}, not train, val and test, and was not used")
+        values = rows[position].str.lower().tolist()
+        said = set(values) - {""}
+        wrong = said - words.keys()
+        if wrong and wrong == said and not params.split_column and heading.lower() != "split":
+            listing.notes.append(f"{where} holds {some(wrong)}, not train, val and test, and was not used")
             continue
         if wrong:
-            at = place(rows, int((codes == texts.index(wrong[0])).argmax()))
-            raise DataError(f"{at}: split {wrong[0]!r} is not one of {', '.join(sorted(words))}")
-        given = pd.Series(pd.array([words.get(text, pd.NA) for text in texts], dtype="string").take(codes), rows.index)
+            at = next(at for at, value in enumerate(values) if value in wrong)
+            cure = f"write one of them into column {heading}, set split_column to another column, or rename it"
+            allowed = f"split {rows[position].iloc[at]!r} is not one of {', '.join(sorted(words))}"
+            raise DataError(f"{place(rows, at)}: {allowed}; {cure}")
+        given = pd.Series([words.get(value) for value in values], rows.index, dtype=object)
         labelled = (rows[file.roles["label"][0]] != "").to_numpy() if "label" in file.roles else False
         if given.notna().any() and (at := first(given.isna().to_numpy(bool) & labelled)) is not None:
             raise DataError(f"{place(rows, at)}: no split, though other rows have one; fill it in")
-        rows["split"] = given.astype(object).where(given.notna(), None)
+        rows["split"] = given
         listing.reading["split"] = where
         return position
     return None
