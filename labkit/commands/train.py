@@ -45,7 +45,6 @@ def _end_with_the_others() -> None:
 def train(folder: Path, handed: Path) -> None:
     """`fit` with the parameters in the run folder and what the notebook has made: network, loaders and score."""
     import torch
-    from filelock import FileLock
 
     from labkit.params import ParameterError
     from labkit.runs.files import read_json
@@ -62,9 +61,7 @@ def train(folder: Path, handed: Path) -> None:
     if manifest["inputs"].get("code") != run_code():
         raise ParameterError(f"{folder}: labkit's code has changed since; restart the notebook and run it again")
     model, loaders, score = torch.load(handed, map_location="cpu", weights_only=False)  # by this user, just before
-    lock = FileLock(folder / ".lock")  # held by the notebook
-    run = Run(folder, params, manifest["fingerprint"], lock, manifest, manifest.get("seconds", 0.0))
-    fit(model, loaders, params, accelerator, run, score)
+    fit(model, loaders, params, accelerator, Run(folder, params, manifest), score)  # the notebook holds its lock
     accelerator.wait_for_everyone()
 
 

@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, version
@@ -238,11 +238,11 @@ class Run:
 
     folder: Path
     params: RunParams
-    fingerprint: str
-    lock: FileLock
     manifest: dict[str, Any]
-    seconds_before: float
-    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.fingerprint, self.seconds_before = self.manifest["fingerprint"], self.manifest.get("seconds", 0.0)
+        self.started = time.monotonic()
 
     @property
     def finished(self) -> bool:
@@ -305,7 +305,7 @@ def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] 
                 begun = f"got auto, here {here[name]}, but {folder} was begun with {inputs[name]}"
                 cure = f"continue it where that is available, or set {name} to {here[name]} to begin anew"
                 raise ParameterError(f"{name}: {begun}; {cure}")
-    run = Run(folder, params, manifest["fingerprint"], _open[folder], manifest, manifest.get("seconds", 0.0))
+    run = Run(folder, params, manifest)
     if manifest.get("status") != "finished":
         run.record(status="running", attempts=manifest.get("attempts", 0) + 1, error=None, **environment())
         text = yaml.safe_dump(params.model_dump(), sort_keys=False, allow_unicode=True)

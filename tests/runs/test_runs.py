@@ -402,7 +402,7 @@ def test_a_run_that_was_begun_goes_on_with_its_device_and_threads_or_not_at_all(
     begun = runs.open_run(PARAMS, inputs, CPU)
     begun.path("history.csv").write_text("epoch")
     assert runs.open_run(PARAMS, inputs, CPU | {"threads": 8}).manifest["inputs"]["threads"] == 2
-    begun.lock.release()
+    runs._open[begun.folder].release()
     runs.mark_failed(begun.folder, PARAMS, inputs, "killed")
     assert disk.read_json(begun.path("run.json"))["fingerprint"] == begun.fingerprint
     with pytest.raises(ParameterError, match=r"^device: got auto, here cuda, but .* begun with cpu; .* device to cuda"):

@@ -42,13 +42,11 @@ def runner(monkeypatch):
         run = runs.open_run(params, run_inputs(params, f"bytes of {params.data}"))
         run.finish()
         if params.run in runner.flawed:
-            run.lock.release()
-            runs._open.clear()
+            runs._open.pop(run.folder).release()
             return "ValueError: in a plot"
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", execution_count=1)])
         nbformat.write(notebook, target)
-        run.lock.release()
-        runs._open.clear()
+        runs._open.pop(run.folder).release()
         return None
 
     monkeypatch.setattr(jobs, "execute", kernel)
@@ -301,8 +299,7 @@ def test_a_run_that_was_stopped_is_interrupted_and_not_failed(runner, monkeypatc
             return kernel(source, target, params, say)
         runner.executed.append("scratch")
         parsed = RunParams.of(params)
-        runs.open_run(parsed, run_inputs(parsed, "bytes of tiny")).lock.release()
-        runs._open.clear()
+        runs._open.pop(runs.open_run(parsed, run_inputs(parsed, "bytes of tiny")).folder).release()
         return "Stopped: saved after step 3 of 9 of epoch 1"
 
     monkeypatch.setattr(jobs, "execute", stopped)

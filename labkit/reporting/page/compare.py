@@ -21,7 +21,8 @@ from labkit.reporting.runs_table import FIRST, OF_THE_RUN, TEST, VAL
 from labkit.reporting.tables import parameter_text
 from labkit.runs.files import write_whole
 
-TEMPLATE = Path(__file__).resolve().parent / "template"
+TEMPLATE, BUNDLE = Path(__file__).resolve().parent / "template", files("itables") / "html"
+STYLES = (BUNDLE / "dt_bundle.css", TEMPLATE / "report.css", TEMPLATE / "compare.css")
 WIDTH, HEIGHT, EDGE = 132, 30, 4  # of a small curve, CSS pixels
 LONG = 28  # characters: a longer cell may wrap
 
@@ -54,7 +55,7 @@ def render_compare(
         columns=[{"head": _head(name), "number": all(map(_is_number, _known(table, name)))} for name in shown],
         rows=_rows(table, shown, curves),
         common={name: values[name][0] for name in parameters if len(values[name]) == 1},
-        styles=Markup((files("itables") / "html/dt_bundle.css").read_text("utf-8") + _own("report.css", "compare.css")),
+        styles=Markup("".join(file.read_text("utf-8") for file in STYLES)),
         script=Markup(script),
         script_hash=script_hash(script),
     )  # fmt: skip
@@ -95,7 +96,7 @@ def _rows(table: pd.DataFrame, shown: Sequence[str], curves: Mapping[str, Sequen
     rows = []
     for row in table.to_dict("records"):
         values = curves.get(f"{row['run']}-seed{row['seed']}") or []
-        chosen = 0 if _unknown(row.get("best_epoch")) else int(row["best_epoch"])
+        chosen = 0 if missing(row.get("best_epoch")) else int(row["best_epoch"])
         reached = values[chosen - 1] if values else None  # in the last epoch until one is chosen
         curve = sparkline(values, epochs, min(drawn), max(drawn), "validation score", chosen) if values else DASH
         cells = [_cell(name, row.get(name)) for name in shown]
@@ -127,12 +128,7 @@ def _is_score(name: str) -> bool:
 
 def _known(table: pd.DataFrame, name: str) -> list[Any]:
     """A column's values, without what is not known of runs that failed before they wrote it."""
-    return [value for value in table[name].tolist() if not _unknown(value)]
-
-
-def _unknown(value: Any) -> bool:
-    """What may be a list, such as two angles, of which pandas would ask each part."""
-    return value is None or value is pd.NA or (isinstance(value, float) and missing(value))
+    return table[name].dropna().tolist()
 
 
 def _text(name: str, value: Any) -> str:
@@ -140,18 +136,16 @@ def _text(name: str, value: Any) -> str:
         return metric(name).text(value)
     if name == "seconds":
         return fixed(None if missing(value) else value / 60, 1)
-    return DASH if _unknown(value) else parameter_text(value)
-
-
-def _own(*names: str) -> str:
-    return "".join((TEMPLATE / name).read_text("utf-8") for name in names)
+    known = isinstance(value, list | tuple) or not pd.isna(value)  # such as two angles
+    return parameter_text(value) if known else DASH
 
 
 def _script() -> str:
     """itables' bundle of DataTables, and what starts it, as one module; so the policy can name it by its hash."""
-    bundle = (files("itables") / "html/dt_bundle.js").read_text("utf-8")
+    bundle = (BUNDLE / "dt_bundle.js").read_text("utf-8")
     exported = re.search(r"export\s*\{[^{}]*?([\w$]+) as default[^{}]*\};?", bundle)
     if exported is None:
         raise RuntimeError("itables: its bundle exports no DataTable; install the version in requirements.lock")
-    script = f"{bundle.replace(exported[0], '')}\nconst DataTable = {exported[1]};\n{_own('compare.js')}"
+    own = (TEMPLATE / "compare.js").read_text("utf-8")
+    script = f"{bundle.replace(exported[0], '')}\nconst DataTable = {exported[1]};\n{own}"
     return script.replace("</script", "<\\/script")
