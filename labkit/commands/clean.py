@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from labkit.format import fixed, plural
-from labkit.runs.files import read_json
-from labkit.runs.folder import reports_root, written_by_labkit
+from labkit.runs.folder import read_manifest, reports_root, written_by_labkit
 from labkit.studies.find import studies_run
 
 EXAMPLE = "labkit clean demo --dry-run"
@@ -26,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
     files: list[Path] = []
     for study in [arguments.study] if arguments.study else studies_run():
         for folder in sorted((reports_root() / study / "runs").glob("*@*/")):
-            of = str(read_json(folder / "run.json").get("fingerprint", ""))[:8]
+            of = read_manifest(folder).get("fingerprint", "")[:8]
             renamed = bool(of) and folder.name.partition("@")[2].startswith(of)  # by labkit: not a person's copy
             mine = written_by_labkit(folder) if renamed and not folder.is_symlink() else []
             others = sorted({path.name for path in folder.iterdir()} - {path.name for path in mine})

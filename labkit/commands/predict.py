@@ -31,8 +31,8 @@ from labkit.format import fixed, missing, percent, plural, whole
 from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
 from labkit.reporting.exhibits.saliency import looked_at
-from labkit.runs.files import read_json, write_csv, write_whole
-from labkit.runs.folder import cache_root, read_params, read_predictions
+from labkit.runs.files import write_csv, write_whole
+from labkit.runs.folder import cache_root, read_manifest, read_params, read_predictions
 from labkit.studies.find import find_run
 from labkit.training.device import set_up
 from labkit.training.predict import output_columns, predict_images, prepare
@@ -119,7 +119,7 @@ class Predictor:
 
 def open_predictor(folder: Path) -> Predictor:
     """A finished run's network, set up as in the run; on another device if the run's is not there."""
-    params, manifest = read_params(folder), read_json(folder / "run.json")
+    params, manifest = read_params(folder), read_manifest(folder)
     params = params.model_copy(update={"num_processes": 1})  # a few images need only one
     kept, n_classes = read_predictions(folder), len(manifest["classes"])
     try:
@@ -315,28 +315,24 @@ def prediction_line(row: Mapping[str, Any]) -> str:
     if row["unreadable"]:
         return f"{row['image']}: not read, {row['unreadable']}"
     text = f"{row['image']}: {row['prediction']} ({_confidence(row)})"
-    if "decision" in row:
-        text += f"; {_asked(row)}: {_decision(row)}"
+    text += "".join(f"; {question}: {decision}" for question, decision in _decision(row).items())
     return text + ("; this image was used for training" if row["learnt_from"] else "")
 
 
 def prediction_title(row: Mapping[str, Any]) -> str:
     """The title above an image: its prediction."""
-    return f"{row['prediction']}, {_confidence(row)}" + (
-        f"\n{_asked(row)}: {_decision(row)}" if "decision" in row else ""
-    )
+    lines = (f"\n{question}: {decision}" for question, decision in _decision(row).items())
+    return f"{row['prediction']}, {_confidence(row)}" + "".join(lines)
 
 
 def _confidence(row: Mapping[str, Any]) -> str:
     return f"grade {fixed(row['grade'], 2)}" if "grade" in row else percent(row["probability"])
 
 
-def _asked(row: Mapping[str, Any]) -> str:
-    return row["question"].partition(" (")[0]  # the full name is in `point_sentence`
-
-
-def _decision(row: Mapping[str, Any]) -> str:
-    return row["decision"] + ("" if "grade" in row else f" ({percent(row['score'])})")
+def _decision(row: Mapping[str, Any]) -> dict[str, str]:
+    """By the question's short name, as `point_sentence` has its full one; {} without a threshold."""
+    score = "" if "grade" in row or "decision" not in row else f" ({percent(row['score'])})"
+    return {row["question"].partition(" (")[0]: row["decision"] + score} if "decision" in row else {}
 
 
 def count_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -355,5 +351,5 @@ def predictions_to_show(rows: Sequence[Mapping[str, Any]], most: int = 100) -> p
     for row in read:
         cells = {"image": row["image"], "prediction": row["prediction"]}
         cells |= {"grade": fixed(row["grade"], 2)} if "grade" in row else {"probability": percent(row["probability"])}
-        shown.append(cells | ({_asked(row): _decision(row)} if "decision" in row else {}))
+        shown.append(cells | _decision(row))
     return pd.DataFrame(shown)

@@ -25,12 +25,8 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter, as in papermill"
     )
     parser.add_argument("--runs", nargs="+", default=["*"], metavar="RUN", help="only these, such as 'resnet18*'")
-    parser.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        default=os.environ.get("SCHEDULER"),
-        help="train on this Dask cluster, such as tcp://host:8786 (default: $SCHEDULER, else this machine)",
-    )
+    cluster = "train on this Dask cluster, such as tcp://host:8786 (default: $SCHEDULER, else this machine)"
+    parser.add_argument("--scheduler", metavar="ADDRESS", default=os.environ.get("SCHEDULER"), help=cluster)
 
 
 def open_runner(arguments: argparse.Namespace) -> StudyRunner:

@@ -3,8 +3,7 @@
 import argparse
 
 from labkit.format import fixed, plural
-from labkit.runs.files import read_json
-from labkit.runs.folder import written_by_labkit
+from labkit.runs.folder import read_manifest, written_by_labkit
 from labkit.studies.find import current_runs, run_folders, studies_run
 
 EXAMPLE = "labkit runs demo"
@@ -22,7 +21,7 @@ def main(arguments: argparse.Namespace) -> int:
         table = run_folders(study, kept=True)
         print(f"{study}: {plural(len(table), 'run')}, {len(table) - len(states)} of them kept")
         for name, folder, state in table[["name", "folder", "state"]].itertuples(index=False):
-            minutes = read_json(folder / "run.json").get("seconds", 0) / 60
+            minutes = read_manifest(folder).get("seconds", 0) / 60
             size = sum(path.stat().st_size for path in written_by_labkit(folder)) / 1e6
             told = states.get(name, f"kept, {state}")
             print(f"  {name:<50} {told:<18} {fixed(minutes, 1):>8} min {fixed(size, 1):>8} MB")

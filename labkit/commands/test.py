@@ -5,12 +5,10 @@ Exit code 1 if predictions changed.
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from labkit.data.loaders import EpochLoader, make_loaders
@@ -20,8 +18,7 @@ from labkit.data.store import build_store
 from labkit.evaluation.decide import decide
 from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
-from labkit.runs.files import read_json
-from labkit.runs.folder import DAMAGED, cache_root, damage, read_params, read_predictions
+from labkit.runs.folder import DAMAGED, cache_root, damage, read_manifest, read_params, read_predictions
 from labkit.studies.file import SMALL
 from labkit.studies.find import run_folders
 from labkit.training.device import set_up
@@ -43,21 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """1 if the predictions of a run changed."""
-    same = True
-    for line, as_kept in retest(arguments.study, arguments.runs, arguments.split, arguments.data):
-        print(line, flush=True)
-        same &= as_kept
-    return 0 if same else 1
+    """1 if the predictions of a run changed.
 
-
-def retest(study: str, only: Sequence[str], split: str, data: str | None) -> Iterator[tuple[str, bool]]:
-    """A line on every finished run whose name matches a pattern of ``only``, and whether its outputs are as kept.
-
-    ``data``: where its images are now, if they were moved.
     It repeats known predictions and no choice depends on it, so it does not count as another look at test. Raises
     ParameterError if no such run is finished, or if a run's images have changed.
     """
+    study, only, same = arguments.study, arguments.runs, True
     folders = run_folders(study)
     chosen = [any(fnmatch(run, pattern) for pattern in only) for run in folders["run"]]
     finished = folders.loc[np.array(chosen, bool) & folders["state"].isin(["finished", DAMAGED])]
@@ -66,29 +54,29 @@ def retest(study: str, only: Sequence[str], split: str, data: str | None) -> Ite
         small = "" if run_folders(study + SMALL).empty else f"; its small form is the study {study + SMALL}"
         raise ParameterError(f"study {study}: no run{which} is finished, so there is nothing to test{small}")
     for folder in finished["folder"]:
-        if found := damage(folder):
-            yield f"{folder.name}: {found}", False
-            continue
-        kept = read_predictions(folder)
-        if split not in set(kept.dropna(subset=["label"])["split"]):
-            print(f"{folder.name}: it has no labelled {split} image", flush=True)
-        else:
-            yield _retest(folder, kept, split, data)
+        line, as_kept = _retest(folder, arguments.split, arguments.data)
+        print(f"{folder.name}: {line}", flush=True)
+        same &= as_kept
+    return 0 if same else 1
 
 
-def _retest(folder: Path, predictions: pd.DataFrame, split: str, data: str | None) -> tuple[str, bool]:
+def _retest(folder: Path, split: str, data: str | None) -> tuple[str, bool]:
     """What a run's saved weights predict now, compared with its ``predictions.csv``; classes are decided alike."""
+    if found := damage(folder):
+        return found, False
+    predictions = read_predictions(folder)
+    if split not in set(predictions.dropna(subset=["label"])["split"]):
+        return f"it has no labelled {split} image", True
+    wanted = (predictions["split"] == split) & predictions["label"].notna()
     params = read_params(folder).model_copy(update={"data": data} if data else {})
-    manifest = read_json(folder / "run.json")
+    manifest = read_manifest(folder)
     accelerator = set_up(params.model_copy(update={"num_processes": 1}))
     loader, ids = _loader(params, split, accelerator.device.type)
     loader.set_epoch(manifest.get("best_epoch", 0))  # as the run predicted; matters under augment_test only
-    wanted = (predictions["split"] == split) & predictions["label"].notna()
     kept = decide(predictions, len(manifest["classes"])).loc[wanted].reset_index(drop=True)
     if ids != kept["image_id"].tolist():
-        raise ParameterError(
-            f"{folder.name} was tested on {len(kept):,} images; {params.data} now has {len(ids):,}, not the same ones"
-        )
+        now = f"{params.data} now has {len(ids):,}, not the same ones"
+        raise ParameterError(f"{folder.name} was tested on {len(kept):,} images; {now}")
     model = prepare(accelerator, load_trained(folder))
     started = time.monotonic()
     bar = tqdm(loader, desc=folder.name, unit="batch", leave=False, disable=not interactive())
@@ -108,7 +96,7 @@ def _retest(folder: Path, predictions: pd.DataFrame, split: str, data: str | Non
         changed = np.count_nonzero(now["prediction"] != kept["prediction"])
         result = f"MISMATCH: {what}s differ by up to {difference:.1g}, {changed:,} predictions changed"
     accuracy = np.count_nonzero(now["prediction"] == now["label"]) / len(now)
-    return f"{folder.name}: accuracy {accuracy:.4f} on {len(now):,} {split} images, {seconds:.0f} s; {result}", same
+    return f"accuracy {accuracy:.4f} on {len(now):,} {split} images, {seconds:.0f} s; {result}", same
 
 
 def _loader(params: RunParams, split: str, device: str) -> tuple[EpochLoader, list[str]]:

@@ -47,13 +47,12 @@ def train(folder: Path, handed: Path) -> None:
     import torch
 
     from labkit.params import ParameterError
-    from labkit.runs.files import read_json
     from labkit.runs.fingerprint import run_code
-    from labkit.runs.folder import Run, read_params
+    from labkit.runs.folder import Run, read_manifest, read_params
     from labkit.training.device import set_up
     from labkit.training.loop import fit
 
-    params, manifest = read_params(folder), read_json(folder / "run.json")
+    params, manifest = read_params(folder), read_manifest(folder)
     accelerator = set_up(params, launched=True)
     if accelerator.num_processes != params.num_processes:
         started = accelerator.num_processes

@@ -17,7 +17,7 @@ import pandas as pd
 
 from labkit.params import ParameterError
 from labkit.runs import folder as runs
-from labkit.runs.files import read_json, sha256
+from labkit.runs.files import sha256
 from labkit.studies.find import find_run
 from labkit.studies.notebook import NOTEBOOKS, execute, print_line
 
@@ -36,17 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """1 if a file differs."""
-    said, same = verify(find_run(arguments.study, arguments.run))
-    print(said, file=sys.stdout if same else sys.stderr)
-    return 0 if same else 1
-
-
-def verify(folder: Path) -> tuple[str, bool]:
     """Execute the notebook with the run's own parameters, and `compare`; if all is the same, the re-run is removed.
 
-    Raises ParameterError if the finished run cannot be re-run (its data or weights are gone).
+    1 if a file differs. Raises ParameterError if the finished run cannot be re-run (its data or weights are gone).
     """
+    folder = find_run(arguments.study, arguments.run)
     params, started = runs.read_params(folder), time.monotonic()
     with _scratch_folder() as root:
         name = folder.name.partition("@")[0]  # of a kept run
@@ -63,7 +57,8 @@ def verify(folder: Path) -> tuple[str, bool]:
     said, same = compare(folder, repeated, time.monotonic() - started)
     if same:
         shutil.rmtree(repeated)
-    return said, same
+    print(said, file=sys.stdout if same else sys.stderr)
+    return 0 if same else 1
 
 
 def compare(folder: Path, repeated: Path, seconds: float) -> tuple[str, bool]:
@@ -73,7 +68,7 @@ def compare(folder: Path, repeated: Path, seconds: float) -> tuple[str, bool]:
         return f"{folder.name}: re-run in {seconds:.0f} s, the same bytes ({', '.join(FILES)})", True
     lines = [f"{folder.name}: MISMATCH: files differ; the re-run is in {repeated}"]
     lines += [f"  {file}: {where}" for file, where in differing.items()]
-    manifests = [read_json(path / "run.json") for path in (folder, repeated)]
+    manifests = [runs.read_manifest(path) for path in (folder, repeated)]
     for name in PROMISED_FOR:
         then, now = (m.get("inputs", {}).get(name) if name in ("data", "code") else m.get(name) for m in manifests)
         if then != now:

@@ -13,10 +13,10 @@ from labkit.evaluation.metrics import evaluate
 from labkit.format import METRICS
 from labkit.params import RunParams, parent_of
 from labkit.reporting.page.cells import RenderError, collapse, read_executed
-from labkit.runs.files import read_csv, read_json
-from labkit.runs.folder import damage, read_params, read_predictions, reports_root
+from labkit.runs.files import read_csv
+from labkit.runs.folder import damage, read_manifest, read_params, read_predictions
 from labkit.studies.file import Study
-from labkit.studies.find import current_runs, run_folders
+from labkit.studies.find import current_runs, read_stamps, run_folders
 
 FIRST = ("run", "seed", "status", "error")
 OF_THE_RUN = ("best_epoch", "epochs_done", "seconds", "test_images", "notebook", "fingerprint", "git_commit")
@@ -36,7 +36,7 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
     ``fingerprint, git_commit``; then every parameter (``none`` where it is None). What is not known is missing.
     ``failed``: name-seed -> why it was refused before it had a folder, or is out of date (`StudyRunner`).
     """
-    planned = _planned(study)
+    planned = read_stamps(study).get("runs") or {}
     there = current_runs(study)[["folder", "state"]].to_numpy().tolist()
     mine = [(folder, state) for folder, state in there if not planned or folder.name in planned]
     rows = [_row(folder, state, _metric([folder for folder, _ in mine])) for folder, state in mine]
@@ -55,20 +55,15 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
 
 def validation_curves(study: str) -> dict[str, list[float]]:
     """The metric that epochs are chosen by, on validation, by epoch, by ``name-seed``; runs without it are left out."""
-    planned = _planned(study)
+    planned = read_stamps(study).get("runs") or {}
     # Others are left from another version of the study, or of labkit.
     mine = [folder for folder in run_folders(study)["folder"] if not planned or folder.name in planned]
     curves = {folder.name: _validation(folder, _metric(mine)) for folder in mine}
     return {name: values for name, values in curves.items() if values}
 
 
-def _planned(study: str) -> dict[str, Any]:
-    """name-seed -> fingerprint, of the study's last call."""
-    return read_json(reports_root() / study / "report.json").get("runs") or {}
-
-
 def _row(folder: Path, state: str, metric: str) -> dict[str, Any]:
-    manifest = read_json(folder / "run.json")
+    manifest = read_manifest(folder)
     row = {"run": manifest["run"], "seed": manifest["seed"], "status": state}
     row["error"] = damage(folder) or manifest.get("error") or ""
     row |= {name: manifest[name] for name in ("best_epoch", "seconds", "fingerprint", "git_commit") if name in manifest}
@@ -134,7 +129,7 @@ def unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
         if mine.empty:
             rows.append({"run": name, "state": "not run", "error": waits, "log": ""})
         for folder, folder_name, state in mine.loc[mine["state"] != "finished"].itertuples(index=False):
-            error = damage(folder) or read_json(folder / "run.json").get("error") or waits
+            error = damage(folder) or read_manifest(folder).get("error") or waits
             log = log_end(folder / "train.ipynb") if state in ("failed", "interrupted") else ""
             rows.append({"run": folder_name, "state": state, "error": error, "log": log})
     return pd.DataFrame(rows, columns=["run", "state", "error", "log"])

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import yaml
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
 
 from labkit.params import ParameterError
 
@@ -131,16 +132,22 @@ def _each_text(table: pd.DataFrame, pattern: str, replacement: str) -> pd.DataFr
     return table
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The file's content, {} where there is none; raises ValueError that names a damaged file."""
+def read_json(path: Path, shape: type[BaseModel] | None = None, cure: str = "") -> dict[str, Any]:
+    """The file's object, {} where there is none; ValueError names a file that is damaged or has another shape."""
     if not path.is_file():
         return {}
     try:
-        if isinstance(content := json.loads(path.read_text(encoding="utf-8")), dict):
-            return content
-        raise ValueError("no JSON object")
+        if not isinstance(content := json.loads(path.read_text(encoding="utf-8")), dict):
+            raise ValueError("no JSON object")
+        if shape:
+            shape.model_validate(content)
+        return content
+    except ValidationError as error:
+        first = error.errors()[0]
+        told = ": ".join([*map(str, first["loc"]), first["msg"]])
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged ({error}); remove it; it will be written again") from None
+        told = str(error)
+    raise ValueError(f"{path}: damaged ({told}); {cure or 'remove it; it will be written again'}")
 
 
 class StudyYaml(yaml.SafeLoader):

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from labkit.params import PROJECT, DataParams, RunParams
-from labkit.runs.files import sha256
+from labkit.runs.files import read_json, sha256
 
 # Code that decides a run's numbers, with the scores that choose its epoch; other evaluation only describes them.
 CODE = ("params.py", "data", "models", "training")
@@ -108,7 +108,7 @@ def resolved(inputs: dict[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
 
 def run_code() -> str:
     """Fingerprint of the code that decides a run's numbers."""
-    notebook = json.loads((PROJECT / "notebooks" / "train.ipynb").read_text(encoding="utf-8"))
+    notebook = read_json(PROJECT / "notebooks" / "train.ipynb", cure="take it from the repository again")
     counted = [cell for cell in notebook["cells"] if NOT_COUNTED.isdisjoint(cell["metadata"].get("tags", []))]
     cells = [code_of("".join(cell["source"])) for cell in counted if cell["cell_type"] == "code"]
     return fingerprint_of([code_fingerprint(*CODE, words=False), cells])

@@ -18,11 +18,12 @@ from datetime import UTC, datetime
 from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import yaml
 from filelock import AcquireReturnProxy, FileLock, Timeout
+from pydantic import BaseModel
 
 from labkit.params import PROJECT, ParameterError, RunParams, parent_of, refuse_url
 from labkit.runs import files
@@ -72,20 +73,45 @@ def needs_checkout() -> None:
         raise ParameterError(f"{told}; get a checkout of the project and install it there with: pip install -e .")
 
 
+class Manifest(BaseModel, strict=True):
+    """What is read of ``run.json``; it holds more (`Run.finish`)."""
+
+    study: str
+    run: str
+    seed: int
+    fingerprint: str
+    inputs: dict[str, Any]
+    status: Literal["running", "finished", "failed"]
+    error: str | None = None
+    seconds: float = 0.0
+    epoch_seconds: list[float] = []
+    attempts: int = 0
+    test_predictions: int = 0
+    best_epoch: int = 0
+    sha256: dict[str, str] = {}
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """``run.json``, {} where there is none; where it is damaged what the folder's name says, and that status."""
+    try:
+        return read_json(folder / "run.json", Manifest)
+    except ValueError:
+        run, _, seed = folder.name.partition("@")[0].rpartition("-seed")
+        return {"run": run or folder.name, "seed": int(seed) if seed.isdecimal() else 0, "status": DAMAGED}
+
+
 def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
     """Why a run has to be (re-)run, in words; None if its folder is up to date with these inputs (`is_of`).
 
     If only the learning-rate range test is missing, the notebook is executed again without training.
     """
-    manifest = read_json(folder / "run.json")
+    manifest = read_manifest(folder)
     if not manifest:
         return "not run yet"
-    if not manifest.keys() >= {"fingerprint", "status"}:
-        return "its run.json has no fingerprint"
     if found := damage(folder):
         return found
     if not is_of(folder, inputs):
-        before = manifest.get("inputs", {})
+        before = manifest["inputs"]
         inputs = resolved(inputs, before)
         changed = sorted(key for key in before.keys() | inputs.keys() if before.get(key) != inputs.get(key))
         told = [f"{key} (it was {before[key]})" if key in LEFT_OPEN and key in before else key for key in changed]
@@ -102,7 +128,7 @@ def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = Fal
 
 def is_of(folder: Path, inputs: dict[str, Any]) -> bool:
     """Whether the folder's run has these inputs and no damage; what they leave open is taken as the run used it."""
-    manifest = read_json(folder / "run.json")
+    manifest = read_manifest(folder)
     same = manifest.get("fingerprint") == fingerprint_of(resolved(inputs, manifest.get("inputs", {})))
     return same and not damage(folder)
 
@@ -117,11 +143,12 @@ def sums(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
 
 def damage(folder: Path) -> str:
     """What a finished run left and is not as it wrote it, in words; '' without damage or where no SHA-256 was kept."""
-    manifest = read_json(folder / "run.json")
-    if manifest.get("status") != "finished" or "sha256" not in manifest:
+    manifest = read_manifest(folder)
+    if manifest.get("status") not in ("finished", DAMAGED):
         return ""
+    then = manifest.get("sha256", {}) if manifest["status"] == "finished" else {"run.json": "another"}
     now = sums(folder, manifest)
-    changed = [name for name, then in manifest["sha256"].items() if now.get(name) != then]
+    changed = [name for name in then if now.get(name) != then[name]]
     told = [f"{name} is {'not what the run wrote' if name in now else 'missing'}" for name in changed]
     return f"{DAMAGED}: {', '.join(told)}" if told else ""
 
@@ -166,17 +193,12 @@ def _swap(folder: Path, inputs: dict[str, Any]) -> bool:
         (folder / ".lock").unlink()
         folder.rmdir()
     else:
-        _set_aside(folder)
+        name = f"{folder.name}@{read_manifest(folder).get('fingerprint', 'unknown')[:8]}"
+        names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+        folder.rename(next(path for path in map(folder.with_name, names) if not path.exists()))
     if kept:
         kept.rename(folder)
     return True
-
-
-def _set_aside(folder: Path) -> None:
-    """Rename the folder to what `kept_runs` finds."""
-    name = f"{folder.name}@{str(read_json(folder / 'run.json').get('fingerprint', 'unknown'))[:8]}"
-    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
-    folder.rename(next(path for path in map(folder.with_name, names) if not path.exists()))
 
 
 def notebook_complete(path: Path, with_errors: bool = False) -> bool:
@@ -185,12 +207,13 @@ def notebook_complete(path: Path, with_errors: bool = False) -> bool:
     Papermill also saves the notebook of a killed kernel.
     """
     try:
-        cells = read_json(path).get("cells", [])
-    except ValueError:
+        cells = [cell for cell in read_json(path)["cells"] if cell["cell_type"] == "code"]
+        code = [cell for cell in cells if "".join(cell["source"]).strip()]
+        failed = any(output["output_type"] == "error" for cell in code for output in cell["outputs"])
+        executed = bool(code) and all(cell["execution_count"] is not None for cell in code)
+    except (ValueError, TypeError, LookupError):  # it is none
         return False
-    code = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
-    errors = [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
-    return bool(code) and (with_errors or not errors) and all(cell["execution_count"] is not None for cell in code)
+    return executed and (with_errors or not failed)
 
 
 def run_folder(params: RunParams, fingerprint: str) -> Path:
@@ -211,7 +234,7 @@ def resolve_weights(params: RunParams, taken: Mapping[str, Path] | None = None) 
     if params.parent is not None:
         folder = Path(params.weights).parent
         for path in (folder, *kept_runs(folder)):
-            if read_json(path / "run.json").get("fingerprint") == params.parent:
+            if read_manifest(path).get("fingerprint") == params.parent:
                 return _from_weights(params, path, params.parent)
         if not (folder / "run.json").is_file():
             raise ParameterError(f"weights: got {params.weights}, which does not exist any more; run the study again")
@@ -222,7 +245,7 @@ def resolve_weights(params: RunParams, taken: Mapping[str, Path] | None = None) 
     folders = [name] if name != parent else [f"{name}-seed{seed}" for seed in dict.fromkeys((params.seed, 0))]
     study = reports_root() / params.study
     for folder in ((taken or {}).get(name, study / "runs" / name) for name in folders):
-        if (manifest := read_json(folder / "run.json")).get("status") == "finished":
+        if (manifest := read_manifest(folder)).get("status") == "finished":
             return _from_weights(params, folder, manifest["fingerprint"])
     raise ParameterError(f"weights: got {params.weights}, but {study} has no finished run of it")
 
@@ -293,7 +316,7 @@ def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] 
         _open.pop(folder).release()  # it went with the folder
         _lock(folder)
     files.sweep(folder)
-    manifest = read_json(folder / "run.json")
+    manifest = read_manifest(folder)
     inputs = resolved(inputs, manifest.get("inputs", {}))
     if "auto" in (inputs.get("device"), inputs.get("precision")):  # it is new, or failed before it took one
         inputs = here
@@ -341,7 +364,7 @@ def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: 
     """
     if state(folder) == "running":
         return
-    manifest = read_json(folder / "run.json")
+    manifest = read_manifest(folder)
     inputs = resolved(inputs, manifest.get("inputs", {}))
     if not manifest:
         manifest = _new_manifest(folder, params, inputs)
@@ -353,7 +376,7 @@ def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: 
 
 def state(folder: Path) -> str:
     """``finished``, ``damaged`` (see `damage`), ``failed``, ``interrupted``, ``running`` or ``not run``."""
-    status = read_json(folder / "run.json").get("status", "not run")
+    status = read_manifest(folder).get("status", "not run")
     if status != "running":
         return DAMAGED if damage(folder) else status
     try:

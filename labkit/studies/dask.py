@@ -59,9 +59,8 @@ class Cluster:
         try:
             from distributed import Client
         except ImportError:
-            raise ParameterError(
-                f"SCHEDULER: got {self.address}, but Dask is not installed here; pip install 'labkit[cluster]'"
-            ) from None
+            told = f"SCHEDULER: got {self.address}, but Dask is not installed here"
+            raise ParameterError(f"{told}; pip install 'labkit[cluster]'") from None
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told in one line
         try:
             self._client = Client(self.address, name="labkit", set_as_default=False)
@@ -77,16 +76,12 @@ class Cluster:
         print(f", {self._gpus:.0f} GPUs" if self._gpus else "", flush=True)
         if not workers:
             print("    the runs wait for a worker; start one with: dask worker " + self.address, flush=True)
-        self._client.subscribe_topic(self._topic, self._hear)
+        self._client.subscribe_topic(self._topic, lambda event: self._says[event[1]["job"]](event[1]["line"]))
         self._executor = self._client.get_executor(pure=False, retries=RETRIES)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._client.close()
-
-    def _hear(self, event: tuple[float, dict[str, str]]) -> None:
-        _, message = event
-        self._says[message["job"]](message["line"])
 
 
 def work(job: Job, topic: str, places: dict[str, str]) -> str | None:

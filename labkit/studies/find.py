@@ -3,24 +3,37 @@
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from labkit.params import ParameterError, as_typed
 from labkit.runs.files import read_csv, read_json
-from labkit.runs.folder import DAMAGED, read_params, refuse_damaged, reports_root, state
+from labkit.runs.folder import DAMAGED, read_manifest, read_params, refuse_damaged, reports_root, state
 from labkit.studies.file import Study, load_study, study_file
 
 
+class Stamps(BaseModel, strict=True):
+    """What is read of ``report.json``."""
+
+    runs: dict[str, str | None] | None = None  # name-seed -> planned fingerprint, None where it cannot be planned
+    stale: dict[str, str] | None = None  # name-seed of a finished run that is shown -> why it is out of date
+
+
+def read_stamps(study: str) -> dict[str, Any]:
+    """``report.json``: what the study's last call planned, and what each file of its report was made from."""
+    return read_json(reports_root() / study / "report.json", Stamps)
+
+
 def run_folders(study: str, kept: bool = False) -> pd.DataFrame:
-    """One row per run folder of a study, failed ones too: ``run, seed, name, folder, state``.
+    """One row per run folder of a study, failed and damaged ones too: ``run, seed, name, folder, state``.
 
     ``kept``: also those that were set aside when others needed their folder (``<run>-seed<k>@<fingerprint8>``).
     """
     rows = []
     for folder in sorted((reports_root() / study / "runs").glob("*")):
-        manifest = read_json(folder / "run.json") if kept or "@" not in folder.name else {}
-        if manifest.keys() >= {"run", "seed"}:
+        if (kept or "@" not in folder.name) and (manifest := read_manifest(folder)):
             rows.append((manifest["run"], manifest["seed"], folder.name, folder, state(folder)))
     return pd.DataFrame(rows, columns=["run", "seed", "name", "folder", "state"])
 
@@ -33,13 +46,13 @@ def studies_run() -> list[str]:
 
 def latest_study() -> str:
     """The study of `_latest_run`."""
-    return read_json(_latest_run() / "run.json")["study"]
+    return read_manifest(_latest_run())["study"]
 
 
 def _latest_run() -> Path:
     """The run that finished last; raises ParameterError if nothing has been run yet."""
     for path in _latest_first():
-        if read_json(path).get("status") == "finished":
+        if read_manifest(path.parent).get("status") == "finished":
             return path.parent
     raise ParameterError(f"study: none has been run yet in {reports_root()}; first: make report (or STUDY=…)")
 
@@ -57,7 +70,7 @@ def study_of_runs(study: str) -> Study:
 def out_of_date(study: str) -> list[str]:
     """A stamp for each reason for which finished runs that are shown are out of date (`StudyRunner.plan_only`)."""
     reasons: dict[str, list[str]] = {}
-    for name, reason in (read_json(reports_root() / study / "report.json").get("stale") or {}).items():
+    for name, reason in (read_stamps(study).get("stale") or {}).items():
         reasons.setdefault(reason, []).append(name)
     return [f"out of date and not trained again: {', '.join(names)} ({why})" for why, names in reasons.items()]
 
@@ -68,9 +81,9 @@ def current_runs(study: str) -> pd.DataFrame:
     The plan is that of the study's last call. Without one (the runs were started by hand) no run is out of date.
     """
     folders = run_folders(study)
-    planned = read_json(reports_root() / study / "report.json").get("runs")
+    planned = read_stamps(study).get("runs")
     if planned is not None:
-        fingerprints = [read_json(folder / "run.json").get("fingerprint") for folder in folders["folder"]]
+        fingerprints = [read_manifest(folder).get("fingerprint") for folder in folders["folder"]]
         stale = pd.Series(fingerprints, dtype=object) != folders["name"].map(planned.get)
         folders.loc[stale & (folders["state"] == "finished"), "state"] = "out of date"
     return folders
@@ -90,7 +103,7 @@ def best_on_validation(study: str) -> Path:
         raise ParameterError(f"study: got {study!r}, but no run of it is finished; first: make report STUDY={study}")
     reached: dict[str, dict[Path, float]] = {name: {} for name in variants}
     for run, folder in zip(chosen["run"], chosen["folder"], strict=True):
-        manifest, history = read_json(folder / "run.json"), read_csv(folder / "history.csv")
+        manifest, history = read_manifest(folder), read_csv(folder / "history.csv")
         kept = history.loc[history["epoch"] == manifest["best_epoch"]]
         if (column := f"val_{manifest['score']}") in kept:
             reached[run][folder] = kept[column].item()
@@ -107,13 +120,14 @@ def find_run(study: str | None = None, run: str | None = None) -> Path:
     Without a run: the study's best on validation. Without both: that of the last one run or, if it was started by hand,
     this run. Raises ParameterError if there is none, if it is not finished, or if several have the name.
     """
-    if run is None and not study_file(of := study or latest_study()).is_file() and len(by_hand := run_folders(of)):
+    if run is None:
+        names = run_folders(of := study or latest_study())["name"]
+        if study_file(of).is_file() or names.empty:
+            return best_on_validation(of)
         if study is None:
             return _latest_run()
-        names = ", ".join(by_hand["name"])
-        raise ParameterError(f"run: {study!r} has no file in params/ with runs to choose from; name one of {names}")
-    if run is None:
-        return best_on_validation(of)
+        told = f"run: {study!r} has no file in params/ with runs to choose from"
+        raise ParameterError(f"{told}; name one of {', '.join(names)}")
     if (as_typed(run) / "run.json").is_file():
         return _finished(as_typed(run).resolve())
     studies = [study] if study else studies_run() or ["adhoc"]

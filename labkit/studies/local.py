@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.params import ParameterError, RunParams
-from labkit.runs.files import read_json
-from labkit.runs.folder import make_way, mark_failed
+from labkit.runs.folder import make_way, mark_failed, read_manifest
 from labkit.studies.file import Study
 from labkit.studies.notebook import NOTEBOOKS, Say, execute, stop_kernels
 from labkit.training.progress import Stopped
@@ -42,10 +41,8 @@ class ThisMachine(ThreadPoolExecutor):
     def __init__(self, study: Study, table: list[RunParams]) -> None:
         greedy = next((params.run for params in table if not params.threads), None)
         if study.jobs > 1 and greedy is not None:
-            raise ParameterError(
-                f"{study.file}: jobs: got {study.jobs}, but run {greedy} has threads: 0, which takes every "
-                "core; set the number of threads of each run"
-            )
+            told = f"jobs: got {study.jobs}, but run {greedy} has threads: 0, which takes every core"
+            raise ParameterError(f"{study.file}: {told}; set the number of threads of each run")
         cores = max(params.threads * params.num_processes for params in table)
         self.room = max(1, min(study.jobs, (os.cpu_count() or 1) // cores)) if cores else 1
         super().__init__(self.room, thread_name_prefix="job")
@@ -72,7 +69,7 @@ def train(job: Job, say: Say, patience: float = 5.0) -> str | None:
     error = execute(NOTEBOOKS / "train.ipynb", job.folder / "train.ipynb", job.params.model_dump(), say)
     if error is not None and error.startswith(STOPPED):
         return error
-    if error is None and read_json(job.folder / "run.json").get("status") != "finished":
+    if error is None and read_manifest(job.folder).get("status") != "finished":
         error = "the kernel ended before the run was finished"
     if error is not None:
         mark_failed(job.folder, job.params, job.inputs, error)

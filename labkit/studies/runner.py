@@ -18,6 +18,7 @@ from labkit.runs import files, fingerprint
 from labkit.runs import folder as runs
 from labkit.studies.dask import Cluster
 from labkit.studies.file import Study, load_study
+from labkit.studies.find import read_stamps
 from labkit.studies.local import STOPPED, Job, ThisMachine
 from labkit.studies.notebook import Say, print_line
 
@@ -99,7 +100,7 @@ class StudyRunner:
         self.stamp("stale", self.stale or None)
 
     def _manifest(self, name: str) -> dict[str, Any]:
-        return files.read_json(self.folder / "runs" / name / "run.json")
+        return runs.read_manifest(self.folder / "runs" / name)
 
     def _labelled(self, wanted: set[str]) -> Iterator[tuple[RunParams, str]]:
         """Every run with the label that is printed before its lines: ``[2/5] resnet18``."""
@@ -150,7 +151,9 @@ class StudyRunner:
     def plan(self, params: RunParams, taken: Mapping[str, Path] | None = None) -> Job:
         """One run's job. Raises ParameterError if its parent is not finished, DataError if its data cannot be read."""
         if (parent := _parent(params)) in self.failed:
-            made = self._manifest(parent)  # finished as planned: then no more than an exhibit of its notebook failed
+            made = runs.read_manifest(
+                self.folder / "runs" / parent
+            )  # finished as planned: then no more than an exhibit of its notebook failed
             if (made.get("status"), made.get("fingerprint")) != ("finished", self.planned.get(parent)):
                 raise ParameterError(f"starts from {parent}, which failed")
         params = runs.resolve_weights(params, taken)
@@ -161,9 +164,8 @@ class StudyRunner:
 
     def dry_run(self) -> Iterator[str]:
         """One line per run: whether it would run, and why; runs that cannot be planned are added to `failed`."""
-        foreseen = []
-        for name, reason, error in self._foreseen():
-            foreseen.append((name, reason, error))
+        foreseen = list(self._foreseen())
+        for name, reason, error in foreseen:
             if error:
                 self.failed[name] = error
             would = "cannot run, " if error else "" if reason.startswith(UP_TO_DATE) else "would run, "
@@ -211,14 +213,10 @@ class StudyRunner:
         self.failed[name] = error = error.removeprefix(STOPPED)
         print_line(f"{label}: FAILED: {error}", sys.stderr)
 
-    def stamps(self) -> dict[str, Any]:
-        """``report.json``: what was planned, and what each file of the report was made from."""
-        return files.read_json(self.folder / "report.json")
-
     def stamp(self, name: str, made: Any) -> None:
         """Change one entry of ``report.json``; several threads do so."""
         with self._stamping:
-            stamps = self.stamps()
+            stamps = read_stamps(self.study.name)
             if stamps.get(name) != made:
                 files.write_json(self.folder / "report.json", stamps | {name: made})
 
@@ -234,7 +232,7 @@ def _in_words(job: Job) -> str:
 
 def _planned(job: Job) -> str:
     """The fingerprint that the job's run has, or would have where what it leaves open is used as before."""
-    before = files.read_json(job.folder / "run.json").get("inputs", {})
+    before = runs.read_manifest(job.folder).get("inputs", {})
     return fingerprint.fingerprint_of(fingerprint.resolved(job.inputs, before))
 
 
@@ -246,9 +244,8 @@ def _parent(params: RunParams) -> str:
 def _error_of(future: "Future[str | None]") -> str | None:
     """A job's error in one line; None if there was none. Raises ConnectionError where a cluster has dropped the job."""
     if future.cancelled():
-        raise ConnectionError(
-            "the Dask scheduler has gone, or has dropped the runs; start it: the same command goes on"
-        )
+        told = "the Dask scheduler has gone, or has dropped the runs"
+        raise ConnectionError(f"{told}; start it: the same command goes on")
     if (error := future.exception()) is None:
         return future.result()
     message = " ".join(str(error).split())

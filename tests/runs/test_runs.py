@@ -229,15 +229,31 @@ def test_the_manifest_tells_why_a_run_is_repeated():
     assert runs.why_run(run.folder, INPUTS | {"code": "new"}) == "changed since it was run: code"
 
 
-@pytest.mark.parametrize("manifest", [{"status": "finished"}, {"fingerprint": "f"}, {"other": 1}])
-def test_a_manifest_that_does_not_say_what_it_is_of_is_a_reason_to_run(tmp_path, manifest):
-    disk.write_json(tmp_path / "run.json", manifest)
-    assert runs.why_run(tmp_path, INPUTS) == "its run.json has no fingerprint"
+@pytest.mark.parametrize(
+    "change",
+    [None, {"inputs": []}, {"sha256": []}, {"status": "done"}, {"seconds": "1"}, {"run": None}, {"error": 1}],
+    ids=str,
+)
+def test_a_damaged_manifest_is_that_of_a_damaged_run_and_stops_no_other(finished, change, capsys):
+    runs.open_run(PARAMS.model_copy(update={"seed": 1}), INPUTS | {"seed": 1}).finish()
+    text = json.dumps(disk.read_json(finished / "run.json") | change) if change else ""
+    (finished / "run.json").write_text(text)
+    assert main(["runs", "s"]) == 0
+    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert lines == [["a-seed0", "damaged"], ["a-seed1", "finished"]]
+    said = "damaged: run.json is not what the run wrote"
+    assert runs.why_run(finished, INPUTS) == said and lookup.latest_study() == "s"
+    for verb in ("verify", "predict"):  # one line
+        assert main([verb, *(["a-seed0"] if verb == "verify" else ["--run", "a-seed0", str(PROJECT)])]) == 2
+        assert re.fullmatch(rf"labkit: .*a-seed0: {said}; put back .*\n", capsys.readouterr().err)
+    assert not runs.open_run(PARAMS, INPUTS).finished and len(runs.kept_runs(finished)) == 1  # made again, and kept
 
 
-def test_a_folder_whose_manifest_names_no_run_is_no_run_of_the_study(own_reports):
-    disk.write_json(own_reports / "s" / "runs" / "a-seed0" / "run.json", {"status": "finished"})
-    assert lookup.run_folders("s").empty
+@pytest.mark.parametrize("stamps", [{"runs": []}, {"runs": {"a-seed0": 1}}, {"stale": "a"}])
+def test_a_damaged_report_json_is_named_in_one_line(finished, stamps, capsys):
+    disk.write_json(finished.parents[1] / "report.json", stamps)
+    assert main(["runs", "s"]) == 2
+    assert re.fullmatch(r"labkit: .*report\.json: damaged \(.*\); remove it; .*\n", capsys.readouterr().err)
 
 
 def test_a_dead_kernels_notebook_is_not_complete(tmp_path):
@@ -256,8 +272,9 @@ def test_a_dead_kernels_notebook_is_not_complete(tmp_path):
     assert not notebook(1, 2, error=True)
     assert not notebook()
     assert not runs.notebook_complete(tmp_path / "none.ipynb")
-    (tmp_path / "n.ipynb").write_text('{"cells": [')
-    assert not runs.notebook_complete(tmp_path / "n.ipynb")
+    for text in ('{"cells": [', '{"cells":[1]}', '{"cells": 1}', "{}", '{"cells": [{"cell_type": "code"}]}'):
+        (tmp_path / "n.ipynb").write_text(text)
+        assert not runs.notebook_complete(tmp_path / "n.ipynb")
 
 
 def _hold(folder, held, done):
@@ -271,7 +288,7 @@ def test_a_folder_that_another_process_works_in_is_refused(tmp_path):
     held, done = context.Event(), context.Event()
     folder = runs.run_folder(PARAMS, "f")
     folder.mkdir(parents=True)
-    disk.write_json(folder / "run.json", {"status": "running", "run": "a", "seed": 0})
+    disk.write_json(folder / "run.json", runs._new_manifest(folder, PARAMS, INPUTS) | {"status": "running"})
     other = context.Process(target=_hold, args=(folder, held, done))
     other.start()
     assert held.wait(60)

@@ -16,11 +16,11 @@ from labkit.reporting.page.compare import render_compare
 from labkit.reporting.page.exporter import render_report
 from labkit.reporting.page.pdf import render_pdf
 from labkit.reporting.runs_table import runs_table, validation_curves
-from labkit.runs.files import read_json, sha256, write_csv
+from labkit.runs.files import sha256, write_csv
 from labkit.runs.fingerprint import code_fingerprint, fingerprint_of
-from labkit.runs.folder import notebook_complete
+from labkit.runs.folder import notebook_complete, read_manifest
 from labkit.studies.file import study_file
-from labkit.studies.find import current_runs
+from labkit.studies.find import current_runs, read_stamps
 from labkit.studies.notebook import NOTEBOOKS, execute, print_line, stop_kernels
 from labkit.studies.runner import StudyRunner, folder_name
 
@@ -63,7 +63,7 @@ def write_report(runner: StudyRunner) -> Path:
     for notebook in notebooks:
         for heading, error in failed(notebook):
             runner.failed.setdefault(f"{notebook.name}, “{heading}”,", error)
-    stamps = runner.stamps()
+    stamps = read_stamps(runner.study.name)
     made = fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
     if stamps.get("html") != made or not html.is_file():
         render_report(
@@ -82,7 +82,7 @@ def write_report(runner: StudyRunner) -> Path:
 def write_pdf(runner: StudyRunner, paper: str = "A4") -> Path:
     """``report.pdf``, printed from ``report.html``; returns its path. Raises BrowserMissing without a browser."""
     html, pdf = runner.folder / "report.html", runner.folder / "report.pdf"
-    stamps = runner.stamps()
+    stamps = read_stamps(runner.study.name)
     made = fingerprint_of([stamps["html"], paper])
     if stamps.get("pdf") != made or not pdf.is_file():
         render_pdf(html, pdf, paper)
@@ -94,7 +94,7 @@ def write_compare(runner: StudyRunner, inputs: Sequence[Any] = ()) -> Path:
     """``compare.html`` and ``runs.csv``: every run of the study and its state; ``inputs``: what else they depend on."""
     page, rows = runner.folder / "compare.html", runner.folder / "runs.csv"
     made = fingerprint_of([runner.planned, runner.failed, *inputs])
-    if runner.stamps().get("compare") != made or not page.is_file() or not rows.is_file():
+    if read_stamps(runner.study.name).get("compare") != made or not page.is_file() or not rows.is_file():
         table = runs_table(runner.study.name, runner.failed | runner.stale)
         curves = validation_curves(runner.study.name)
         write_csv(rows, table)
@@ -110,9 +110,9 @@ def _page(runner: StudyRunner, folder: Path, code: str) -> str | None:
     if not notebook_complete(notebook, with_errors=True):
         return None
     made = fingerprint_of([code, sha256(notebook)])
-    pages = runner.stamps().get("pages", {})
+    pages = read_stamps(runner.study.name).get("pages", {})
     if pages.get(folder.name) != made or not page.is_file():
-        manifest = read_json(folder / "run.json")
+        manifest = read_manifest(folder)
         render_report([notebook], page, title=f"{manifest['run']}, seed {manifest['seed']}")
         runner.stamp("pages", pages | {folder.name: made})
     return f"runs/{folder.name}/train.html"
@@ -122,7 +122,7 @@ def _execute(runner: StudyRunner, name: str, params: dict[str, Any], inputs: lis
     """The executed notebook; executed again only if anything that it depends on has changed."""
     source, target = NOTEBOOKS / f"{name}.ipynb", runner.folder / f"{name}.ipynb"
     made = fingerprint_of([params, inputs, source.read_text(encoding="utf-8")])
-    if runner.stamps().get(name) != made or not notebook_complete(target):
+    if read_stamps(runner.study.name).get(name) != made or not notebook_complete(target):
         print_line(f"{name}.ipynb")
         error = execute(source, target, params)
         if error and not notebook_complete(target, with_errors=True):
@@ -144,7 +144,7 @@ def _explore_params(runner: StudyRunner) -> dict[str, Any]:
 
 def _finished(runner: StudyRunner, folders: Sequence[Path]) -> list[dict[str, Any]]:
     """The manifests of the runs that are finished and up to date."""
-    manifests = [(folder.name, read_json(folder / "run.json")) for folder in folders]
+    manifests = [(folder.name, read_manifest(folder)) for folder in folders]
     return [
         manifest
         for name, manifest in manifests
