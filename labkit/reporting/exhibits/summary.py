@@ -23,8 +23,8 @@ from labkit.reporting.tables import BASELINE
 MOST_PAIRS = 10  # rows of the forest plot
 MOST_CLAUSES = 2  # pairs that one line of the answer tells of
 SCRATCH = "from scratch"
-BESIDE = {"higher": "above it", "lower": "below it", "equal": "equal to it", "noise": "within noise of it"}
-BESIDE["too few"] = "too few images or patients to say more"
+BESIDE = {"higher": "higher by more than noise", "lower": "lower by more than noise", "equal": "the same"}
+BESIDE |= {"noise": "within noise", "too few": "too few images or patients for a verdict"}
 
 
 def answer(results: StudyResults) -> list[str]:
@@ -40,13 +40,11 @@ def _best_line(results: StudyResults) -> str:
     name, named, rows = results.chosen, metric(results.score), results.against_majority[results.chosen]
     row, ends = rows.loc[results.score], intervals_over_seeds(results.of(name)).loc[results.score]
     value = with_interval(results.score, row["b"], ends["low"], ends["high"])
-    text = (
-        f"{results.by_chosen.removeprefix(', by ')} has {article(named.name)} of {value} on test; the majority baseline"
-    )
-    text += f" has {named.text(row['a'])} ({BESIDE[verdict(row)]})."
+    text = f"{results.by_chosen.removeprefix(', by ')} has {article(named.name)} of {value} on test, against "
+    text += f"{named.text(row['a'])} of the majority baseline: {BESIDE[verdict(row)]}."
     if results.score != "accuracy":
         row = rows.loc["accuracy"]
-        text += f" Its accuracy is {percent(row['b'])}, the baseline's {percent(row['a'])} ({BESIDE[verdict(row)]})."
+        text += f" Its accuracy is {percent(row['b'])}, against {percent(row['a'])}: {BESIDE[verdict(row)]}."
     held = results.matrices[name].sum(axis=1)
     found = np.array([run["sensitivity"] for run in results.runs], float)  # NaN where a class has no test image
     if never := [f"{kind} (n = {held[at]})" for at, kind in enumerate(results.classes) if (found[:, at] == 0).all()]:
