@@ -3,7 +3,7 @@
 What is up to date is neither executed nor rendered again; ``report.json`` holds what each file was made from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,9 @@ def write_report(runner: StudyRunner) -> Path:
     explore = _explore_params(runner)
     data = runner.data_fingerprint(ExploreParams.of(explore))
     study = study_file(runner.study.name).read_text(encoding="utf-8")
-    inputs = [code, study, runner.planned, {folder.name: _contents(folder) for folder in folders}]
-    inputs += [runner.stale] if runner.stale else []
+    # What is read of a run, too: re-run elsewhere, it may differ under the same fingerprint.
+    read = [folder / file for folder in folders for file in ("run.json", "history.csv", "predictions.csv")]
+    inputs = [code, study, runner.planned, runner.stale, [sha256(file) if file.is_file() else None for file in read]]
     with ThreadPoolExecutor(2) as pool:  # both notebooks beside our own work: each keeps one core busy, no more
         try:
             explored = pool.submit(_execute, runner, "explore", explore, [code, data])
@@ -64,44 +65,34 @@ def write_report(runner: StudyRunner) -> Path:
         for heading, error in failed(notebook):
             runner.failed.setdefault(f"{notebook.name}, “{heading}”,", error)
     stamps = read_stamps(runner.study.name)
-    made = fingerprint_of([stamps["explore"], stamps["analysis"], code, pages])
-    if stamps.get("html") != made or not html.is_file():
-        render_report(
-            notebooks,
-            html,
-            title=runner.study.title,
-            subtitle=runner.study.question,
-            facts=title_facts(runner.study.file, _compared(runner)[0], _finished(runner, folders)),
-            links=pages,
-            compare="compare.html",
-        )
-        runner.stamp("html", made)
-    return html
+    current = current_runs(runner.study.name).query("state == 'finished' and name in @runner.planned")
+    finished = [read_manifest(folder) for folder in current["folder"]]
+    facts = title_facts(runner.study.file, _compared(runner)[0], finished)
+    words: dict[str, Any] = {"title": runner.study.title, "subtitle": runner.study.question, "facts": facts}
+    words |= {"links": pages, "compare": "compare.html"}
+    made_from = [stamps["explore"], stamps["analysis"], code, pages]
+    return _make(runner, "html", made_from, lambda: render_report(notebooks, html, **words), html)
 
 
 def write_pdf(runner: StudyRunner, paper: str = "A4") -> Path:
     """``report.pdf``, printed from ``report.html``; returns its path. Raises BrowserMissing without a browser."""
     html, pdf = runner.folder / "report.html", runner.folder / "report.pdf"
-    stamps = read_stamps(runner.study.name)
-    made = fingerprint_of([stamps["html"], paper])
-    if stamps.get("pdf") != made or not pdf.is_file():
-        render_pdf(html, pdf, paper)
-        runner.stamp("pdf", made)
-    return pdf
+    made_from = [read_stamps(runner.study.name)["html"], paper]
+    return _make(runner, "pdf", made_from, lambda: render_pdf(html, pdf, paper), pdf)
 
 
 def write_compare(runner: StudyRunner, inputs: Sequence[Any] = ()) -> Path:
     """``compare.html`` and ``runs.csv``: every run of the study and its state; ``inputs``: what else they depend on."""
     page, rows = runner.folder / "compare.html", runner.folder / "runs.csv"
-    made = fingerprint_of([runner.planned, runner.failed, *inputs])
-    if read_stamps(runner.study.name).get("compare") != made or not page.is_file() or not rows.is_file():
+
+    def write() -> None:
         table = runs_table(runner.study.name, runner.failed | runner.stale)
-        curves = validation_curves(runner.study.name)
         write_csv(rows, table)
+        curves = validation_curves(runner.study.name)
         links = {"The report": "report.html", "These rows as CSV": "runs.csv"}
         render_compare(table, page, title=f"{runner.study.title}: all runs", curves=curves, links=links)
-        runner.stamp("compare", made)
-    return page
+
+    return _make(runner, "compare", [runner.planned, runner.failed, *inputs], write, page, rows)
 
 
 def _page(runner: StudyRunner, folder: Path, code: str) -> str | None:
@@ -109,26 +100,42 @@ def _page(runner: StudyRunner, folder: Path, code: str) -> str | None:
     notebook, page = folder / "train.ipynb", folder / "train.html"
     if not notebook_complete(notebook, with_errors=True):
         return None
-    made = fingerprint_of([code, sha256(notebook)])
-    pages = read_stamps(runner.study.name).get("pages", {})
-    if pages.get(folder.name) != made or not page.is_file():
-        manifest = read_manifest(folder)
-        render_report([notebook], page, title=f"{manifest['run']}, seed {manifest['seed']}")
-        runner.stamp("pages", pages | {folder.name: made})
-    return f"runs/{folder.name}/train.html"
+    name, title = f"runs/{folder.name}/train.html", ", seed ".join(folder.name.rsplit("-seed", 1))
+    _make(runner, name, [code, sha256(notebook)], lambda: render_report([notebook], page, title=title), page)
+    return name
 
 
 def _execute(runner: StudyRunner, name: str, params: dict[str, Any], inputs: list[Any]) -> Path:
-    """The executed notebook; executed again only if anything that it depends on has changed."""
+    """The executed notebook; executed again only if anything that it depends on has changed, or if a cell failed."""
     source, target = NOTEBOOKS / f"{name}.ipynb", runner.folder / f"{name}.ipynb"
-    made = fingerprint_of([params, inputs, source.read_text(encoding="utf-8")])
-    if read_stamps(runner.study.name).get(name) != made or not notebook_complete(target):
-        print_line(f"{name}.ipynb")
+
+    def run() -> str | None:
+        print_line(target.name)
         error = execute(source, target, params)
         if error and not notebook_complete(target, with_errors=True):
             raise RuntimeError(f"{source.relative_to(PROJECT)} failed: {error}; see {target}")
-        runner.stamp(name, fingerprint_of([made, error]) if error else made)  # what failed is tried again
-    return target
+        return error
+
+    return _make(runner, name, [params, inputs, source.read_text(encoding="utf-8")], run, target)
+
+
+def _make(runner: StudyRunner, name: str, made_from: Any, make: Callable[[], Any], *files: Path) -> Path:
+    """The first of the files; they are made if their inputs have changed, or if their bytes are not those made then.
+
+    If ``make`` returns an error, they are made again the next time.
+    """
+
+    def stamp(error: object = None) -> list[str]:
+        of = fingerprint_of([made_from, error] if isinstance(error, str) else made_from)
+        return [of, *(sha256(file) if file.is_file() else "missing" for file in files)]
+
+    then, now = read_stamps(runner.study.name).get(name), stamp()
+    if then != now:
+        if isinstance(then, list) and then[:1] == now[:1]:
+            changed = [str(file) for file, *sums in zip(files, then[1:], now[1:], strict=False) if sums[0] != sums[1]]
+            print_line(f"{', '.join(changed)}: missing or not as labkit wrote it; it is made again")
+        runner.stamp(name, stamp(make()))
+    return files[0]
 
 
 def _compared(runner: StudyRunner) -> list[RunParams]:
@@ -140,16 +147,6 @@ def _explore_params(runner: StudyRunner) -> dict[str, Any]:
     compared = _compared(runner)
     first = next((params for params in compared if runner.planned.get(folder_name(params))), compared[0])
     return first.model_dump(include=set(ExploreParams.model_fields))
-
-
-def _finished(runner: StudyRunner, folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """The manifests of the runs that are finished and up to date."""
-    manifests = [(folder.name, read_manifest(folder)) for folder in folders]
-    return [
-        manifest
-        for name, manifest in manifests
-        if manifest.get("status") == "finished" and manifest["fingerprint"] == runner.planned[name]
-    ]
 
 
 def title_facts(study_file: str, params: RunParams, manifests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -172,9 +169,3 @@ def title_facts(study_file: str, params: RunParams, manifests: Sequence[Mapping[
 def _listed(manifests: Sequence[Mapping[str, Any]], key: str) -> str:
     """The values that occur, in the order of the runs."""
     return ", ".join(dict.fromkeys(str(manifest[key]) for manifest in manifests if manifest.get(key)))
-
-
-def _contents(folder: Path) -> list[str | None]:
-    """SHA-256 of what the report reads of a run: re-run elsewhere, it may differ under the same fingerprint."""
-    names = ("run.json", "history.csv", "predictions.csv")
-    return [sha256(folder / name) if (folder / name).is_file() else None for name in names]

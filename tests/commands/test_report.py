@@ -1,0 +1,58 @@
+"""What `labkit report` made is believed by its bytes alone: a file that is damaged or gone is named and made again."""
+
+import nbformat
+import numpy as np
+import pytest
+from made_runs import make_run
+
+from labkit.reporting.page import report
+from labkit.runs.files import read_json
+from labkit.studies.file import Study
+from labkit.studies.runner import StudyRunner
+
+MADE = ["report.html", "compare.html", "runs.csv", "explore.ipynb", "analysis.ipynb", "runs/a-seed0/train.html"]
+
+
+@pytest.fixture
+def reported(tmp_path, monkeypatch):
+    """A study whose report is there; its notebooks are not executed, but written as if they had been."""
+    executed = []
+
+    def kernel(source, target, params, say=None):
+        cells = [nbformat.v4.new_markdown_cell(f"# {source.stem}", id=source.stem)]
+        cells.append(nbformat.v4.new_code_cell("1", execution_count=1, id=f"{source.stem}-b"))
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), target)
+        executed.append(target.name)
+
+    monkeypatch.setattr(report, "execute", kernel)
+    monkeypatch.setattr(report, "study_file", lambda name: tmp_path / "s.yaml")
+    monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, params: "d")
+    (tmp_path / "s.yaml").write_text("title: t\n")
+    make_run("a", np.zeros(60, int))
+    runner = StudyRunner(Study(name="s", title="t", question="q", runs={"a": {}}))
+    folder = runner.folder / "runs" / "a-seed0"
+    runner.planned = {"a-seed0": read_json(folder / "run.json")["fingerprint"]}
+    runner.stamp("runs", runner.planned)
+    kernel(folder, folder / "train.ipynb", {})
+    executed.clear()
+    report.write_report(runner)
+    assert sorted(executed) == ["analysis.ipynb", "explore.ipynb"]
+    return runner
+
+
+def test_what_is_as_it_was_made_is_not_made_again(reported, capsys):
+    before = {name: (reported.folder / name).stat() for name in MADE}
+    report.write_report(reported)
+    assert before == {name: (reported.folder / name).stat() for name in MADE} and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("how", ["cut off", "gone", "changed"])
+def test_a_file_that_is_not_as_it_was_made_is_named_and_made_again(reported, name, how, capsys):
+    path = reported.folder / name
+    whole = path.read_bytes()
+    damaged = {"cut off": whole[:99], "gone": None, "changed": whole.replace(b"a", b"b", 1)}[how]
+    path.write_bytes(damaged) if damaged else path.unlink()
+    report.write_report(reported)
+    assert path.read_bytes() == whole
+    assert f"{path}: missing or not as labkit wrote it; it is made again\n" in capsys.readouterr().out
