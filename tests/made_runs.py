@@ -85,13 +85,14 @@ def trained_run(data: Path, **changes) -> Path:
     none = pd.DataFrame({"sha256": [], "group": []}, dtype="string")
     write_csv(run.path("learnt_from.csv"), audit.learnt_from(table, hashes, images.facts.title, none))
     decided = decide(predictions, len(classes)).set_index("image_id")
-    for name, rows in submissions(images, decided["prediction"]).items():
+    handed_in = submissions(images, decided["prediction"])
+    for name, rows in handed_in.items():
         write_csv(run.path(f"submission-{name}"), rows)
     history = {"epoch": [1], "train_qwk": [0.0]} | ({"val_qwk": [0.0]} if "val" in parts else {})
     write_csv(run.path("history.csv"), pd.DataFrame(history))
     n_images = table["split"].value_counts().to_dict()
     run.finish(
         **machine_facts(accelerator), classes=classes, n_images=n_images, start="untrained", score="qwk", stamps=[],
-        test_predictions=1, best_epoch=1,
+        test_predictions=1, best_epoch=1, submissions=[f"submission-{name}" for name in handed_in],
     )  # fmt: skip
     return run.folder

@@ -4,10 +4,12 @@ Only files that labkit wrote are deleted, after a question. Exit code 1 if the a
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 from labkit.format import fixed, plural
+from labkit.runs.fingerprint import fingerprint_of
 from labkit.runs.folder import read_manifest, reports_root, written_by_labkit
 from labkit.studies.find import studies_run
 
@@ -24,10 +26,12 @@ def main(arguments: argparse.Namespace) -> int:
     """1 if the answer is anything but yes."""
     files: list[Path] = []
     for study in [arguments.study] if arguments.study else studies_run():
-        for folder in sorted((reports_root() / study / "runs").glob("*@*/")):
-            of = read_manifest(folder).get("fingerprint", "")[:8]
-            renamed = bool(of) and folder.name.partition("@")[2].startswith(of)  # by labkit: not a person's copy
-            mine = written_by_labkit(folder) if renamed and not folder.is_symlink() else []
+        for folder in sorted(filter(Path.is_dir, (reports_root() / study / "runs").glob("*@*"))):
+            of = read_manifest(folder)
+            name = f"{of.get('run')}-seed{of.get('seed')}@{of.get('fingerprint', '')[:8]}"
+            kept = re.fullmatch(rf"{re.escape(name)}(-\d+)?", folder.name) and not folder.is_symlink()
+            kept = kept and of.get("fingerprint") == fingerprint_of(of.get("inputs"))  # by labkit: no person's copy
+            mine = written_by_labkit(folder) if kept else []
             others = sorted({path.name for path in folder.iterdir()} - {path.name for path in mine})
             print(f"{folder}: {_amount(mine)}" + (f"; left there: {', '.join(others)}" if others else ""))
             files += mine

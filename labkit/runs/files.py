@@ -75,7 +75,7 @@ def explained(path: Path) -> Iterator[None]:
 
 def sweep(folder: Path, name: str = "*") -> None:
     """Remove temporary files of a killed process; only call this while no other process writes in the folder."""
-    for leftover in folder.glob(f".{name}.*.tmp"):
+    for leftover in folder.glob(f".{name}.[0-9]*-[0-9]*.tmp"):
         leftover.unlink(missing_ok=True)
 
 

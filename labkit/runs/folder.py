@@ -9,13 +9,13 @@ import errno
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -37,9 +37,9 @@ PASSING = {"status", "error", "seconds", "test_predictions", "sha256"}  # of run
 RANGE_TEST = "range_test.csv"  # of a run with find_learning_rate
 CHANGED, DAMAGED = "changed since it was run", "damaged"  # how reasons to train a finished run again begin
 TRAINED = "finished, but"  # and those to execute its notebook again, without training
-# Every file that labkit writes to a run folder. Others are a person's, and are never deleted.
-WRITTEN = (*LEFT, "run.json", "predictions-*.csv", "submission-*.csv", "checkpoint.pt", RANGE_TEST)
-WRITTEN += ("train.ipynb", "train.html", ".lock", ".*.tmp")
+NOT_BEGUN = {".lock", "train.ipynb"}  # what a run folder has before there is a run: Papermill writes the latter first
+# What labkit writes to a run folder, with the `submissions` of run.json. All else is a person's, and is never deleted.
+WRITTEN = {*LEFT, *NOT_BEGUN, "run.json", "checkpoint.pt", RANGE_TEST, "train.html"}
 
 
 def reports_root() -> Path:
@@ -89,6 +89,7 @@ class Manifest(BaseModel, strict=True):
     test_predictions: int = 0
     best_epoch: int = 0
     sha256: dict[str, str] = {}
+    submissions: list[str] = []
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -171,7 +172,9 @@ def kept_run(folder: Path, inputs: dict[str, Any]) -> Path | None:
 
 def written_by_labkit(folder: Path) -> list[Path]:
     """The files of a run folder that labkit wrote, by their names; what else is there is a person's."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and any(fnmatch(path.name, n) for n in WRITTEN))
+    names = WRITTEN | set(read_manifest(folder).get("submissions", []))
+    written = (path for path in folder.iterdir() if re.sub(r"^\.(.+)\.\d+-\d+\.tmp$", r"\1", path.name) in names)
+    return sorted(path for path in written if path.is_file())
 
 
 def make_way(folder: Path, inputs: dict[str, Any], patience: float = 5.0) -> None:

@@ -102,9 +102,10 @@ def test_without_a_checkout_a_line_asks_for_one(tmp_path, monkeypatch, capsys):
 def test_clean_deletes_kept_runs_after_a_question_and_nothing_of_a_person(monkeypatch, capsys):
     for epochs in (1, 2, 3):
         run = runs.open_run(PARAMS, INPUTS | {"epochs": epochs})
-        run.finish()
-        if epochs == 2:
-            run.path("notes.md").write_text("mine")
+        run.path("submission-a.csv").write_text("labkit's")
+        run.finish(submissions=["submission-a.csv"])
+        for name in THEIRS if epochs == 2 else ():
+            run.path(name).write_text("mine")
     assert main(["runs", "s"]) == 0
     said = capsys.readouterr().out.replace("\xa0", " ")
     assert said.startswith("s: 3 runs, 2 of them kept\n") and said.count("kept, finished") == 2
@@ -115,20 +116,29 @@ def test_clean_deletes_kept_runs_after_a_question_and_nothing_of_a_person(monkey
         monkeypatch.setattr("sys.stdin", io.StringIO(answers))  # an empty one: nobody is there
         assert main(["clean", *arguments]) == code
         assert sum(path.is_dir() for path in kept) == left
-    assert "left there: notes.md" in capsys.readouterr().out and run.path("run.json").is_file()
+    assert f"left there: {', '.join(THEIRS)}" in capsys.readouterr().out and run.path("run.json").is_file()
     (folder,) = [path for path in kept if path.is_dir()]
-    assert [path.name for path in folder.iterdir()] == ["notes.md"]
+    assert sorted(path.name for path in folder.iterdir()) == THEIRS
+
+
+THEIRS = [".mine.v2.tmp", "notes.md", "predictions-mine.csv", "submission-mine.csv"]
 
 
 def test_clean_leaves_folders_that_labkit_did_not_rename(finished, monkeypatch, capsys):
-    shutil.copytree(finished, finished.with_name("a-seed0@mine"))
-    (finished.with_name("a-seed0@unknown")).mkdir()
-    disk.write_text(finished.with_name("a-seed0@unknown") / "model.safetensors", "mine")
+    manifest = disk.read_json(finished / "run.json")
+    of = manifest["fingerprint"][:8]
+    for name in ("a-seed0@mine", f"a-seed0@{of}-mine", f"b-seed0@{of}", "x@y", "a-seed0@unknown"):
+        shutil.copytree(finished, finished.with_name(name))
+    disk.write_json(finished.with_name("x@y") / "run.json", {"fingerprint": "y"})
+    (finished.with_name("a-seed0@unknown") / "run.json").unlink()
+    (finished.with_name("a-seed0@unknown") / "run.json").mkdir()
+    disk.write_json(finished.with_name(f"a-seed0@{of}") / "run.json", manifest | {"inputs": {}})  # not what it is of
     disk.write_text(finished.with_name("me@home.txt"), "mine")
+    finished.with_name("a@link").symlink_to("nowhere")
+    before = sorted(finished.parent.rglob("*"))
     monkeypatch.setattr("sys.stdin", io.StringIO("y"))
     assert main(["clean", "s"]) == 0
-    assert "in all 0\xa0files" in capsys.readouterr().out
-    assert len(list(finished.parent.glob("*@*/model.safetensors"))) == 2
+    assert "in all 0\xa0files" in capsys.readouterr().out and sorted(finished.parent.rglob("*")) == before
 
 
 def test_a_study_that_has_kept_runs_alone_is_listed(finished, capsys):
@@ -458,9 +468,10 @@ def test_weights_of_a_run_are_found_by_seed_then_seed_0_then_refused():
 
 def test_what_a_killed_write_left_is_removed():
     run = runs.open_run(PARAMS, INPUTS)
-    run.path(".checkpoint.pt.123.tmp").write_text("half")
+    run.path(".checkpoint.pt.123-4.tmp").write_text("half")
+    run.path(".mine.v2.tmp").write_text("a person's")
     runs.open_run(PARAMS, INPUTS)
-    assert not run.path(".checkpoint.pt.123.tmp").exists()
+    assert not run.path(".checkpoint.pt.123-4.tmp").exists() and run.path(".mine.v2.tmp").exists()
 
 
 def test_the_best_run_is_one_that_the_study_compares(monkeypatch):
@@ -536,9 +547,9 @@ def test_torchs_own_error_for_a_full_disk_is_said_as_one(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_call_left_in_a_folder_goes_with_the_next_lock(tmp_path):
-    (tmp_path / ".report.html.1.tmp").write_text("half")
+    (tmp_path / ".report.html.1-2.tmp").write_text("half")
     with disk.alone(tmp_path / ".lock", ValueError("held")):
-        assert not (tmp_path / ".report.html.1.tmp").exists()
+        assert not (tmp_path / ".report.html.1-2.tmp").exists()
         with pytest.raises(ValueError, match="held"), disk.alone(tmp_path / ".lock", ValueError("held")):
             pass
 
