@@ -188,17 +188,19 @@ def make_way(folder: Path, inputs: dict[str, Any], patience: float = 5.0) -> Non
 
 def _swap(folder: Path, inputs: dict[str, Any]) -> bool:
     """`make_way` for the process that has locked the folder; whether it was renamed, with its lock."""
-    kept = kept_run(folder, inputs)
-    there = {path.name for path in folder.iterdir()} - {".lock"}
-    if is_of(folder, inputs) or not (kept or there - {"train.ipynb"}):  # Papermill writes the latter first
+    files.sweep(folder)
+    kept, there = kept_run(folder, inputs), list(folder.iterdir())
+    begun = any(path.name not in NOT_BEGUN for path in there)
+    if is_of(folder, inputs) or not (kept or begun):
         return False
-    if not there and not folder.is_symlink():  # new, or what a call that was killed here has left
-        (folder / ".lock").unlink()
-        folder.rmdir()
-    else:
+    if begun or folder.is_symlink():
         name = f"{folder.name}@{read_manifest(folder).get('fingerprint', 'unknown')[:8]}"
         names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
         folder.rename(next(path for path in map(folder.with_name, names) if not path.exists()))
+    else:  # new, or what a call that was killed here has left
+        for path in there:
+            path.unlink()
+        folder.rmdir()
     if kept:
         kept.rename(folder)
     return True
@@ -318,7 +320,6 @@ def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] 
     if _swap(folder, inputs):
         _open.pop(folder).release()  # it went with the folder
         _lock(folder)
-    files.sweep(folder)
     manifest = read_manifest(folder)
     inputs = resolved(inputs, manifest.get("inputs", {}))
     if "auto" in (inputs.get("device"), inputs.get("precision")):  # it is new, or failed before it took one

@@ -148,10 +148,13 @@ def test_a_study_that_has_kept_runs_alone_is_listed(finished, capsys):
     assert said.startswith("s: 1 run, 1 of them kept\n") and "in all 0 files" not in said
 
 
-def test_a_kept_run_is_taken_back_after_a_call_that_was_killed_and_leaves_no_other_folder(finished):
+@pytest.mark.parametrize("left", [[], [".lock"], [".lock", "train.ipynb"], [".lock", ".run.json.7-8.tmp"]])
+def test_a_kept_run_is_taken_back_after_a_call_that_was_killed_and_leaves_no_other_folder(finished, left):
     runs.open_run(RunParams(study="s", run="b"), INPUTS)  # this process has another folder locked then
     runs.make_way(finished, INPUTS | {"epochs": 2})
     assert not finished.exists() and len(runs.kept_runs(finished)) == 1
+    for name in left:
+        disk.write_text(finished / name, "")
     runs.make_way(finished, INPUTS)
     assert runs.is_of(finished, INPUTS) and not runs.kept_runs(finished)
 
