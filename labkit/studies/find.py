@@ -17,6 +17,7 @@ from labkit.studies.file import Study, load_study, study_file
 class Stamps(BaseModel, strict=True):
     """What is read of ``report.json``."""
 
+    file: str = ""  # the study's, as messages name it
     runs: dict[str, str | None] | None = None  # name-seed -> planned fingerprint, None where it cannot be planned
     stale: dict[str, str] | None = None  # name-seed of a finished run that is shown -> why it is out of date
 

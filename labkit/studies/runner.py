@@ -13,7 +13,7 @@ from typing import Any
 
 from labkit.data.source import PHANTOMS, open_data
 from labkit.format import fixed, plural
-from labkit.params import DataParams, ParameterError, RunParams, parent_of
+from labkit.params import PROJECT, DataParams, ParameterError, RunParams, parent_of
 from labkit.runs import files, fingerprint
 from labkit.runs import folder as runs
 from labkit.studies.dask import Cluster
@@ -46,9 +46,18 @@ class StudyRunner:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the study: only one process works on it at a time. Raises ParameterError if another one does."""
-        busy = ParameterError(f"study {self.study.name} is being run by another process; wait for it")
+        """Lock the study: only one process works on it at a time.
+
+        Raises ParameterError if another one does, or if its folder is that of another study file of this name.
+        """
+        name, file = self.study.name, PROJECT / self.study.file
+        busy = ParameterError(f"study {name} is being run by another process; wait for it")
         with files.alone(self.folder / ".lock", busy):
+            other = PROJECT / read_stamps(name).get("file", file)
+            if other.is_file() and other.resolve() != file.resolve():
+                cure = "rename one of the files, or set LABKIT_REPORTS to another folder"
+                raise ParameterError(f"{file}: {self.folder} already has the runs and the report of {other}; {cure}")
+            self.stamp("file", self.study.file)
             yield
 
     def run_all(self) -> None:

@@ -262,7 +262,7 @@ def test_a_damaged_manifest_is_that_of_a_damaged_run_and_stops_no_other(finished
     assert not runs.open_run(PARAMS, INPUTS).finished and len(runs.kept_runs(finished)) == 1  # made again, and kept
 
 
-@pytest.mark.parametrize("stamps", [{"runs": []}, {"runs": {"a-seed0": 1}}, {"stale": "a"}])
+@pytest.mark.parametrize("stamps", [{"runs": []}, {"runs": {"a-seed0": 1}}, {"stale": "a"}, {"file": []}])
 def test_a_damaged_report_json_is_named_in_one_line(finished, stamps, capsys):
     disk.write_json(finished.parents[1] / "report.json", stamps)
     assert main(["runs", "s"]) == 2

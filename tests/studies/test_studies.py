@@ -1,10 +1,13 @@
 """Study files: parents first, a small form, runs made again under the honest protocol, and mistakes named by file."""
 
+import re
+
 import pytest
 
 from labkit.params import PROJECT, ParameterError
 from labkit.runs.folder import reports_root
 from labkit.studies.file import SMALL, load_study, name_of, value_of
+from labkit.studies.runner import StudyRunner
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "params").rglob("*.yaml")), ids=lambda p: p.stem)
@@ -110,6 +113,24 @@ def test_a_study_may_be_given_by_the_path_of_its_file(tmp_path, monkeypatch):
         load_study("own").run_params()
     with pytest.raises(ParameterError, match=r"study: got 'none\.yaml', but there is no such file"):
         name_of("none.yaml")
+
+
+def test_two_study_files_of_one_name_do_not_share_a_report(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_STUDY", "")
+    files = [tmp_path / "mine" / "s.yaml", tmp_path / "yours" / "s.yaml"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("title: t\nquestion: q\nruns: {a: {data: tiny}}\n")
+        runner = StudyRunner(load_study(name_of(str(file))))
+        if file == files[0]:
+            with runner.alone():
+                pass
+    told = f"{files[1]}: {runner.folder} already has the runs and the report of {files[0]}; rename one of the files, or"
+    with pytest.raises(ParameterError, match=re.escape(told)), runner.alone():
+        pass
+    files[0].rename(tmp_path / "moved.yaml")
+    with runner.alone():
+        pass
 
 
 def test_an_unknown_study_lists_those_there_are():
