@@ -15,48 +15,44 @@ from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.style import WIDTH, contrast_on_white, new_figure, styled
 
-SIZE, SMALL = 8.5, 7.0  # points
+SIZE = 7.0  # points, of the text in a cell
 LETTER = 0.073  # inches: mean width of a letter of 8.5 points
 LINE = 1.2  # height of a line, in sizes of its text
 PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
+LEAST, MOST = 1.2, 2.7  # inches: width of a panel
 
 
 @styled
 def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
     """Small multiples, one matrix (C, C) of counts per variant, all on one colour scale (share of the row).
 
-    Each cell shows the count and below it the percentage of its row; small cells leave out the percent sign and the
-    thousands separator. Rows of panels wrap so that the text stays readable; of more than a page holds, make one
-    figure for each of `matrix_pages`. Of more classes than a page holds (`is_written`) the cells are coloured only, and
-    only every second, third … class is named.
+    Each cell shows the count and below it the percentage of its row. Rows of panels wrap so that the text stays
+    readable; of more than a page holds, make one figure for each of `matrix_pages`. Of more classes than a page holds
+    (`is_written`) the cells are coloured only, and only every second, third … class is named.
     """
     left = LETTER * max(len(line) for name in classes for line in wrap(name, 14).split("\n")) + 0.4
-    columns, panel, size = _layout(matrices, WIDTH - left)
-    lines = -(-len(matrices) // columns)
+    panel, fit = _panel(matrices, WIDTH - left)
+    lines = -(-len(matrices) // fit)
+    columns = -(-len(matrices) // lines)
     titles = [wrap(name, int(panel * 11)) for name in matrices]
     title_height = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.12
-    # Slanted names reach to the left: upright where that is into another panel.
-    rotation = 45 if len(matrices) % columns == 0 and len(classes) <= 5 else 90
-    name_size = 8.5 if panel / len(classes) > 0.28 else 7.5
-    step = max(1, int(np.ceil(LINE * name_size / 72 * len(classes) / panel)))  # from a class that is named to the next
-    named = list(classes)[::step]
-    reach = LETTER * name_size / 8.5 * max(map(len, classes))
-    bottom = (0.72 if rotation == 45 else 0.9) * reach + 0.35
-    fig = new_figure(height=lines * (panel + title_height) + bottom, width=panel * columns + left)
+    step = max(1, int(np.ceil(LINE * 7.5 / 72 * len(classes) / panel)))  # from a class that is named to the next
+    named, places = list(classes)[::step], np.arange(0, len(classes), step) + 0.5
+    below = LETTER * max(map(len, classes)) + 0.1
+    ends = len(matrices) % columns != 0  # an empty place: above it names stand between two rows of panels
+    height = lines * (panel + title_height) + (1 + ends) * below + 0.3
+    fig = new_figure(height=height, width=panel * columns + left)
     axes = fig.subplots(lines, columns, squeeze=False)
     for ax in axes.flat[len(matrices) :]:
         ax.set_axis_off()
     for place, (ax, matrix) in enumerate(zip(axes.flat, matrices.values(), strict=False)):
-        _heatmap(ax, matrix, size if is_written(matrices) else None)
+        _heatmap(ax, matrix, is_written(matrices))
         ax.set_aspect("equal")
         ax.set_title(titles[place])
-        ax.set_xticks([])
-        ax.set_yticks(np.arange(0, len(classes), step) + 0.5, [""] * len(named), rotation=0, fontsize=name_size)
-        if place % columns == 0:
-            ax.set_yticklabels([wrap(name, 14) if step == 1 else name for name in named])
-        if place + columns >= len(matrices):
-            # Above an empty place the names hang into it; the layout must not make room for them between the rows.
-            _names_below(ax, named, step, rotation, name_size, in_layout=place // columns == lines - 1)
+        first, last = place % columns == 0, place + columns >= len(matrices)
+        shown = [wrap(name, 14) if step == 1 else name for name in named]
+        ax.set_yticks(places, shown if first else [""] * len(named), rotation=0, fontsize=7.5)
+        ax.set_xticks(places, named if last else [""] * len(named), rotation=90, fontsize=7.5)
     fig.supxlabel("predicted", fontsize=9)
     fig.supylabel("true", fontsize=9)
     for _ in range(3):  # panels of fixed aspect: each pass gets closer to the final layout
@@ -67,56 +63,27 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
 
 def is_written(matrices: Mapping[str, np.ndarray]) -> bool:
     """Whether a page has room for the numbers in the cells of matrices (C, C) such as these."""
-    return all(_cell_size(SMALL, ("100", str(int(of.max())))) * len(of) <= WIDTH for of in matrices.values())
+    return _written(matrices) <= WIDTH
 
 
 def matrix_pages(matrices: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """The matrices in as many parts as they need figures, each no higher than a page."""
-    names = list(matrices)
-    largest = max(int(np.max(matrix)) for matrix in matrices.values())
-    cell = _cell_size(SMALL, ("100", str(largest)))
-    needed = cell * len(next(iter(matrices.values()))) if is_written(matrices) else WIDTH - 1.6
-    fit = max(1, int((WIDTH - 1.6) // needed)) * max(1, int((PAGE - 1.2) // (needed + 0.44)))
+    names, (panel, columns) = list(matrices), _panel(matrices, WIDTH - 1.6)
+    fit = columns * max(1, int((PAGE - 1.2) // (panel + 0.44)))
     return [{name: matrices[name] for name in names[start : start + fit]} for start in range(0, len(names), fit)]
 
 
-def _cell_size(size: float, texts: Sequence[str]) -> float:
-    """Inches that a cell needs for a count and a percentage below it; a digit is 0.64 em wide in DejaVu Sans."""
-    return max(0.64 * size * max(map(len, texts)) + 3, 2 * LINE * size + 3) / 72
+def _written(matrices: Mapping[str, np.ndarray]) -> float:
+    """Inches that a panel needs for a count and below it a percentage in each cell (a digit is 0.64 em wide)."""
+    digits = max(3, len(str(max(int(of.max()) for of in matrices.values()))))
+    return max(0.64 * SIZE * digits + 3, 2 * LINE * SIZE + 3) / 72 * len(next(iter(matrices.values())))
 
 
-def _layout(matrices: Mapping[str, np.ndarray], width: float) -> tuple[int, float, float]:
-    """Panels per row, width of a panel (inches) and size of its text, such that the longest number fits its cell."""
-    classes, number = len(next(iter(matrices.values()))), len(matrices)
-    largest = max(int(matrix.max()) for matrix in matrices.values())
-    columns, panel, size = 1, 2.7, SIZE
-    for size, texts in ((SIZE, ("100 %", whole(largest))), (SMALL, ("100", str(largest)))):
-        needed = classes * _cell_size(size, texts) if is_written(matrices) else width
-        columns = int(np.clip(width // needed, 1, 4 if classes <= 2 else 3))
-        lines = -(-number // columns)
-        columns = -(-number // lines)
-        page = (PAGE - 1.2) / lines - 0.44
-        panel = max(needed, min(width / columns, page, 2.0))
-        if page >= needed:
-            break
-    return columns, panel, size
-
-
-def _names_below(ax: Axes, names: Sequence[str], step: int, rotation: float, size: float, in_layout: bool) -> None:
-    for place, name in enumerate(names):
-        ax.annotate(
-            name,
-            (place * step + 0.5, 0),
-            xycoords=ax.get_xaxis_transform(),
-            xytext=(2 if rotation == 45 else 0, -4),
-            textcoords="offset points",
-            rotation=rotation,
-            rotation_mode="anchor",
-            ha="right",
-            va="top" if rotation == 45 else "center",
-            fontsize=size,
-            annotation_clip=False,
-        ).set_in_layout(in_layout)
+def _panel(matrices: Mapping[str, np.ndarray], width: float) -> tuple[float, int]:
+    """Width of a panel in inches, and how many fit beside each other in `width`."""
+    panel = max(_written(matrices), LEAST) if is_written(matrices) else width
+    columns = max(1, min(4, int(width // panel), len(matrices)))
+    return min(width / columns, max(panel, MOST if len(matrices) <= 2 else panel)), columns
 
 
 def row_shares(matrix: np.ndarray) -> np.ndarray:
@@ -125,27 +92,25 @@ def row_shares(matrix: np.ndarray) -> np.ndarray:
     return np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
 
 
-def _heatmap(ax: Axes, matrix: np.ndarray, size: float | None) -> None:
-    """`size`: that of the text in the cells, or None for colours alone."""
+def _heatmap(ax: Axes, matrix: np.ndarray, written: bool) -> None:
+    """`written`: with count and percentage in the cells, else in colours alone."""
     shares = row_shares(matrix)
-    texts = [
-        f"{whole(count)}\n{percent(share, 0)}" if size == SIZE else f"{int(count)}\n{fixed(share * 100, 0)}"
-        for count, share in zip(matrix.flat, shares.flat, strict=True)
-    ]
+    both = zip(matrix.flat, shares.flat, strict=True)
+    texts = [f"{int(count)}\n{fixed(share * 100, 0)} %" if count else "0" for count, share in both]
     sns.heatmap(
         shares,
         ax=ax,
-        annot=np.reshape(texts, matrix.shape) if size else None,
+        annot=np.reshape(texts, matrix.shape) if written else None,
         fmt="",
         cmap="Blues",
         vmin=0,
         vmax=1,
         cbar=False,
-        linewidths=1 if size else 0,
+        linewidths=1 if written else 0,
         linecolor="white",
         xticklabels=False,
         yticklabels=False,
-        annot_kws={"size": size, "linespacing": 1.1},
+        annot_kws={"size": SIZE, "linespacing": 1.1},
     )
     # seaborn turns to white text too early: at a share of 0.5 its contrast is below 3.
     for text, share in zip(list(ax.texts), shares.flat, strict=False):  # no text where it has no room
