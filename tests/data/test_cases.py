@@ -118,7 +118,8 @@ READ: dict[str, tuple] = {
     ),
     "c07-path-column": (
         images("img/{}.png", range(4)) | {"labels.csv": "image,path,label\n0,img/0.png,0\n1,img/1.png,1\n"},
-        {}, ("0", "1"), (0, 2), {}, ["columns not used: image", "2 of 4 images are in no list"],
+        {}, ("0", "1"), (0, 2), {},
+        ["columns not used: image", "column path names the image", "2 of 4 images are in no list"],
     ),
     "c07-unicode-case-ending": (
         NFD | {"b.PNG": b"", "labels.csv": table("path,label", "lésion_{}.jpg", range(4), NP) + "b.png,pos\n"},
@@ -356,7 +357,7 @@ REFUSED: dict[str, tuple[dict, dict, list[str]]] = {
         one("path,label,Usage", NP, ["Training", "PublicTest"]), {}, ["row 3: split 'PublicTest'", "into column Usage"],
     ),
     "no-such-split": (one("path,label", NP), {"split_column": "part"}, ["labels.csv: no column part, as split_column"]),
-    "no-such-group": (one("path,label", NP), {"group_column": "mrn"}, ["no column mrn", "it has path, label"]),
+    "no-such-group": (one("path,label", NP), {"group_column": "mrn"}, ["no column mrn", "but path, label"]),
     "measurements": (
         one("path,label", [i * 0.173 for i in range(60)], n=200), {},
         ["row 2: 60 different labels in 200 rows, such as", "are no classes; write classes, or set label_column"],

@@ -90,6 +90,10 @@ def _named(file: LabelFile, stock: Inventory) -> bool:
 
 def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory, params: DataParams) -> Listing:
     """Rows of label files, and of lists of unlabelled test images (`lists`) that are to be handed in."""
+    said = ", ".join(file.name for file in files)
+    for role in ("group", "split"):
+        if (asked := getattr(params, f"{role}_column")) and not any(role in file.roles for file in files):
+            raise DataError(f"{said}: no column {asked}, as {role}_column asks, but {', '.join(files[0].heading)}")
     listing, found = Listing(pd.DataFrame()), []
     by_part = len(files) + len(lists) > 1
     for file in [*files, *lists]:
@@ -100,7 +104,6 @@ def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory,
             rows["split"] = rows["split"].fillna(file.part) if "split" in rows else file.part
         found.append(rows)
     listing.rows = pd.concat(found, ignore_index=True)
-    said = ", ".join(file.name for file in files)
     label, image = (files[0].heading[files[0].roles[role][0]] for role in ("label", "path"))
     listing.reading["labels"] = f"column {label} of {said}; column {image} names the image"
     if by_part:
@@ -115,12 +118,9 @@ def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory,
 
 def _with_roles(file: LabelFile, listing: Listing, stock: Inventory, params: DataParams) -> pd.DataFrame:
     """The rows of a file with the columns that are used; what it takes and what it leaves goes into the listing."""
-    for role in ("group", "split"):
-        if (asked := getattr(params, f"{role}_column")) and role not in file.roles and "label" in file.roles:
-            raise DataError(f"{file.name}: no column {asked}, as {role}_column asks; it has {', '.join(file.heading)}")
     rows = read_rows(file)
-    used = {role: places[0] for role, places in file.roles.items() if role in ("side", "image_id")}
-    used["path"] = max(file.roles["path"], key=lambda at: stock.count(rows[at].tolist()))  # the first of equals
+    file.roles["path"].sort(key=lambda at: -stock.count(rows[at].tolist()))  # the first of equals stays
+    used = {role: places[0] for role, places in file.roles.items() if role in ("side", "image_id", "path")}
     columns = {"group": group_column(file, rows, params, listing), "split": split_column(file, rows, params, listing)}
     columns["label"] = _label_column(file, rows) if "label" in file.roles else None
     used |= {role: position for role, position in columns.items() if position is not None}
