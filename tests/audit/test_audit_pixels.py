@@ -154,7 +154,7 @@ def test_train_stamps_near_copies_of_a_given_split_and_keeps_them_together_in_it
     assert (stamp in said["warnings"], stamp in said["stamp"]) == (n > 0, n > 0)
     assert "look alike" in findings.facts()["duplicates"] and MISSED in findings.facts()["duplicates"]
     assert leaked(said["table"], findings.copies).sum() == n
-    together = "12 groups, or images without one, hold copies of an image of another and stay with it in one part"
+    together = "12 groups (or images without one) share copies of images; those that do stay in one part"
     assert (together in " ".join(said["table"].attrs["notes"])) == (split == "group")
     mixed = said["table"].sample(frac=1, random_state=0)
     again = said["assign_splits"](mixed, hashes=said["hashes"], store=said["store"], **params.split_rule)
