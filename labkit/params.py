@@ -22,7 +22,14 @@ Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "tf
 BASIC_BLOCKS = ("resnet18", "resnet34")
 
 
-class ParameterError(ValueError):
+class OneLine(Exception):
+    """An error whose line says all: a notebook shows it without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ParameterError(OneLine, ValueError):
     """Invalid parameter value: the message names the field, the value and what is allowed."""
 
 
@@ -88,15 +95,18 @@ class Parameters(BaseModel):
         return cls.of(assigned_literals(cells, set(cls.model_fields)), "notebook parameters")
 
     def _repr_html_(self) -> str:
+        """What differs from the defaults as a table, and the rest as one that is folded."""
         from html import escape
 
-        rows = "".join(
-            f"<tr><th scope='row'>{name}</th><td style='overflow-wrap:anywhere'>{escape(str(getattr(self, name)))}</td>"
-            f"<td>{escape(field.description or '')}</td></tr>"
-            for name, field in type(self).model_fields.items()
-            if field.description
+        rows: dict[bool, list[str]] = {True: [], False: []}
+        for name, field in type(self).model_fields.items():
+            value, said = escape(str(getattr(self, name))), escape(field.description or "")
+            cells = f"<th scope='row'>{name}</th><td style='overflow-wrap:anywhere'>{value}</td><td>{said}</td>"
+            rows[getattr(self, name) != field.default].append(f"<tr>{cells}</tr>")
+        shown, rest = (
+            f"<table class='parameters'><tbody>{''.join(rows[key])}</tbody></table>" for key in (True, False)
         )
-        return f"<table class='parameters'><tbody>{rows}</tbody></table>"
+        return f"{shown}<details><summary>{len(rows[False])} parameters as by default</summary>{rest}</details>"
 
 
 class DataParams(Parameters):

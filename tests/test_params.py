@@ -107,6 +107,20 @@ def test_a_near_miss_in_a_cell_of_ones_own_is_refused():
         RunParams.from_cells([DEFAULTS, "epoch = 9"])
 
 
+def test_a_wrong_value_is_one_line_in_a_notebook_and_its_table_folds_what_is_as_by_default(capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    for cell in ("# Parameters: x\nepochs = 0", "from labkit.params import RunParams\nRunParams.from_cells(In)"):
+        shell.run_cell(cell, store_history=True)
+    assert capsys.readouterr().out.strip().splitlines() == [
+        "ParameterError: notebook parameters: epochs: got 0, allowed: a whole number, at least 1, at most 10000"
+    ]
+    shown, folded = RunParams(epochs=7)._repr_html_().split("<details>")
+    assert shown.count("<tr>") == 1 and ">7</td>" in shown
+    assert folded.count("<tr>") == len(RunParams.model_fields) - 1 and "54 parameters as by default" in folded
+
+
 def test_a_parameters_cell_that_computes_is_refused():
     with pytest.raises(ParameterError, match="name = literal"):
         RunParams.from_cells(["# Parameters: x\nepochs = 1 + len('a')"])

@@ -43,7 +43,7 @@ def _end_with_the_others() -> None:
 
 
 def train(folder: Path, handed: Path) -> None:
-    """`fit` with the parameters in the run folder and what the notebook has made: network, loaders and score."""
+    """`fit` with the parameters in the run folder and what the notebook has made: network, loaders, score …"""
     import torch
 
     from labkit.params import ParameterError
@@ -59,8 +59,11 @@ def train(folder: Path, handed: Path) -> None:
         raise ParameterError(f"num_processes: got {params.num_processes}, but the launcher has started {started}")
     if manifest["inputs"].get("code") != run_code():
         raise ParameterError(f"{folder}: labkit's code has changed since; restart the notebook and run it again")
-    model, loaders, score = torch.load(handed, map_location="cpu", weights_only=False)  # by this user, just before
-    fit(model, loaders, params, accelerator, Run(folder, params, manifest), score)  # the notebook holds its lock
+    handed_over = torch.load(handed, map_location="cpu", weights_only=False)  # by this user, just before
+    model, loaders, score, made = handed_over
+    fit(
+        model, loaders, params, accelerator, Run(folder, params, manifest), score, **made
+    )  # the notebook holds its lock
     accelerator.wait_for_everyone()
 
 

@@ -10,12 +10,13 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor
 
+from labkit.params import OneLine
 from labkit.runs.files import sha256
 
 StateDict = dict[str, Tensor]
 
 
-class WeightsError(RuntimeError):
+class WeightsError(OneLine, RuntimeError):
     """The requested weights are missing, unreadable or do not fit. Training never falls back to random weights."""
 
 

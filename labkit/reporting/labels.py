@@ -48,8 +48,8 @@ def named_glyph(palette: Palette, run: str, width: int = 18) -> str:
 def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: float) -> np.ndarray:
     """Centres closest (least squares) to `wanted` such that intervals of `sizes` do not overlap.
 
-    Isotonic regression of the wanted places, less the room that the labels below
-    take. What does not fit between `low` and `high` is moved inside; with too little room all are centred.
+    Isotonic regression of the wanted places, less the room that the labels below take. What does not fit between `low`
+    and `high` is moved inside; with too little room all are centred.
     """
     order = np.argsort(wanted, kind="stable")
     size = np.asarray(sizes, float)[order]

@@ -1,6 +1,7 @@
 """Learning curves, and how the training was done."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,9 +34,8 @@ def learning_curves(
 ) -> Figure:
     """Training | validation (| test) curves of all variants on one scale, labelled at their ends.
 
-    `history`: columns run, epoch, [seed], [chosen] and `<split>_<quantity>` for the splits train, val, test (fractions
-    for 'accuracy'); a panel for each of these that holds numbers. `baseline`: accuracy of the majority class by split,
-    drawn dashed grey beside accuracy. The chosen epoch gets a ring. Several seeds of a run are thin lines.
+    `history`: columns run, epoch, [seed], [chosen] and `<split>_<quantity>`; a panel for each split that has numbers.
+    `baseline`: accuracy of the majority class by split, dashed. A ring: the chosen epoch; thin lines: seeds of a run.
     """
     columns = {f"{split}_{quantity}": title for split, title in PANELS.items()}
     columns = {name: title for name, title in columns.items() if len(known(history, name))}
@@ -76,18 +76,11 @@ def _draw_run(ax: Axes, history: pd.DataFrame, column: str, palette: Palette, ru
         part = known(seed, column)
         epochs, values = floats(part, "epoch"), floats(part, column)
         step = max(1, len(part) // 6)
-        ax.plot(
-            epochs,
-            values,
-            color=style.color,
-            linestyle=style.linestyle,
-            marker=style.marker,
-            markersize=4,
-            markerfacecolor=style.face,
-            markevery=(palette.names.index(run) % step, step),  # markers of different runs at different epochs
-            linewidth=0.9 if len(seeds) > 1 else 1.6,
-            alpha=0.75 if len(seeds) > 1 else 1,
-        )
+        line: Any = {"color": style.color, "linestyle": style.linestyle, "marker": style.marker, "markersize": 4}
+        line |= {"markerfacecolor": style.face, "linewidth": 0.9, "alpha": 0.75}
+        line |= {"linewidth": 1.6, "alpha": 1} if len(seeds) == 1 else {}
+        # Markers of different runs at different epochs.
+        ax.plot(epochs, values, **line, markevery=(palette.names.index(run) % step, step))
         chosen = floats(part, "chosen") > 0
         ring = {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 1.4}
         ax.plot(epochs[chosen], values[chosen], "o", color=style.color, zorder=5, **ring)
@@ -207,8 +200,7 @@ def _chosen_sentence(table: pd.DataFrame) -> str:
 def phase_sentences(history: pd.DataFrame) -> list[str]:
     """A sentence for each run whose validation (else test) accuracy jumps, swings, stays or falls; possibly none.
 
-    `history`: columns run, epoch, phase, learning_rate, [seed], val_accuracy or test_accuracy. Means over seeds; a
-    swing is the mean size of the change from one epoch to the next, in each seed by itself.
+    `history`: columns run, epoch, phase, learning_rate, [seed], val_accuracy or test_accuracy. Means over seeds.
     """
     lines = []
     for run, rows in parts(joined(history), "run").items():
@@ -230,7 +222,7 @@ def _jump(rows: pd.DataFrame, curves: np.ndarray) -> Iterator[str]:
 
 
 def _swings(rows: pd.DataFrame, curves: np.ndarray) -> Iterator[str]:
-    """Before and after the first drop of a constant rate, with two changes or more on either side."""
+    """Mean change from epoch to epoch before and after the first drop of a constant rate, if there are two or more."""
     rates = floats(rows, "learning_rate").tolist()
     drops = [epoch for epoch in range(1, len(rates)) if rates[epoch] < rates[epoch - 1]]
     if drops:

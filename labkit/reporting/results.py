@@ -297,8 +297,19 @@ def study_results(study_name: str) -> StudyResults:
         raise ValueError(
             f"study {study_name}: no run is finished and up to date; first: make report STUDY={study_name}"
         )
+    return _results(study, list(done["folder"]), folders)
+
+
+def run_results(folder: Path) -> StudyResults:
+    """The same of one finished run, from its folder alone."""
+    run = read_json(folder / "run.json")
+    study = Study(name=run["study"], title="", question="", runs={run["run"]: {}})
+    return _results(study, [folder], pd.DataFrame(columns=["run", "seed", "name", "folder", "state"]))
+
+
+def _results(study: Study, done: Sequence[Path], folders: pd.DataFrame) -> StudyResults:
     results, histories, labels, left_out = [], [], pd.Series(), {}
-    for folder in done["folder"]:
+    for folder in done:
         result, test, history = _read_run(folder)
         if test.empty:
             left_out[folder.name] = "without a labelled test image"
@@ -312,7 +323,7 @@ def study_results(study_name: str) -> StudyResults:
         results.append(result)
         histories.append(history)
     if not results:
-        raise ValueError(f"study {study_name}: no finished run has a labelled test image; there is nothing to compare")
+        raise ValueError(f"study {study.name}: no finished run has a labelled test image; there is nothing to compare")
     first = results[0]
     starts = {name: (study.defaults | keys).get("weights") for name, keys in study.runs.items()}
     scratch = [name for name, start in starts.items() if start in (None, "", "none")]
@@ -333,7 +344,8 @@ def study_results(study_name: str) -> StudyResults:
             read_json(folder / "run.json")["fingerprint"]: read_params(folder)
             for folder in folders.loc[folders["state"] == "finished", "folder"]
         },
-        stamps=out_of_date(study_name) + list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
+        stamps=(out_of_date(study.name) if len(folders) else [])
+        + list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
     )
 
 

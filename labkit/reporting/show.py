@@ -1,8 +1,7 @@
 """Put figures, tables and sentences into a notebook, so that a reader of the page or of the PDF gets all of them.
 
-A figure is one output, with its alternative text in the metadata where nbconvert's templates look for it, followed by
-one caption output; a table carries its caption inside. The report numbers captions; a Markdown link to a `label`,
-`[the scores](#ref-scores)`, reads "Table 2" there.
+A figure is one output, with its alternative text in the metadata, followed by one caption output; a table carries its
+caption inside. The report numbers captions; a Markdown link to a `label`, `[the scores](#ref-scores)`, reads "Table 2".
 """
 
 import base64
@@ -51,9 +50,8 @@ class Exhibit:
 def show(shown: Figure | Exhibit | Iterable[Exhibit], *, alt: str = "", caption: str = "", label: str = "") -> None:
     """Display exhibits, or a figure and its caption. `alt` says in words what is to be seen.
 
-    `label` (lower case, digits and hyphens; it stands in the caption) is what texts refer to it by:
-    `[the curves](#ref-curves)`. Letters for which there is no font are told below. Raises ValueError if `alt` is
-    empty: a blind reader could not read the figure.
+    Texts refer to `label` (lower case, digits, hyphens; needs a caption): `[the curves](#ref-curves)`. Letters
+    without a font are told below. Raises ValueError if `alt` is empty: a blind reader could not read the figure.
     """
     if not isinstance(shown, Figure):
         for one in (shown,) if isinstance(shown, Exhibit) else shown:

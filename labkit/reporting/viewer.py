@@ -1,7 +1,6 @@
 """Leaf through a data set's images: by class, by split, before and after augmentation, a page at a time.
 
-In JupyterLab a slider turns the pages. Where nobody is there to move it (Papermill, nbval, a report) the same page is
-drawn once, as a figure, with some images of every split; no widget and no widget's state is left behind.
+In JupyterLab a slider turns the pages. Where nobody can move it (Papermill) some images of every split are drawn.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -16,7 +15,6 @@ from matplotlib.figure import Figure
 from labkit.data.augment import Augment, centre_crop
 from labkit.data.store import Store
 from labkit.format import plural, whole
-from labkit.reporting.frames import known
 from labkit.reporting.images import image_grid
 from labkit.reporting.show import figure_output, note, show
 from labkit.training.progress import in_browser
@@ -42,13 +40,9 @@ class Browser:
 
     def chosen(self, label: str = EVERY, split: str = EVERY) -> pd.DataFrame:
         """The table's rows of this class (by name, or UNLABELLED) and split, sorted by group and image_id."""
-        wanted = np.ones(len(self.table), bool)
-        if label != EVERY:
-            number = -1 if label == UNLABELLED else list(self.classes).index(label)
-            wanted &= self.table["label"].fillna(-1).to_numpy(np.int64) == number
-        if split != EVERY:
-            wanted &= (self.table["split"] == split).to_numpy(bool)
-        return self.table.loc[wanted].sort_values(["group", "image_id"], kind="stable")
+        names = self.table["label"].map(dict(enumerate(self.classes)).get, na_action="ignore").fillna(UNLABELLED)
+        wanted = (names == label) | (label == EVERY), (self.table["split"] == split) | (split == EVERY)
+        return self.table.loc[np.logical_and(*wanted)].sort_values(["group", "image_id"], kind="stable")
 
     def draw(self, images: pd.DataFrame, epoch: int = 0) -> Figure:
         """These rows of the table as a grid: file name, group, class and split above each picture.
@@ -57,10 +51,8 @@ class Browser:
         """
         places = np.array([self.store.rows[name] for name in images["image_id"]], np.int64)
         pixels = self.store.images[places]
-        if epoch:
-            drawn = self.augment(list(pixels), self.augment.draws(epoch, len(self.store.rows), places))
-        else:
-            drawn = centre_crop(pixels, self.augment.crop_size)
+        draws = self.augment.draws(epoch, len(self.store.rows), places)
+        drawn = self.augment(list(pixels), draws) if epoch else centre_crop(pixels, self.augment.crop_size)
         return image_grid(drawn, [self.title(row) for row in images.to_dict("records")])
 
     def title(self, row: Mapping[Hashable, Any]) -> str:
@@ -71,12 +63,11 @@ class Browser:
 
     def sample(self, each: int = 5) -> pd.DataFrame:
         """For a page that nobody turns: `each` images of every split, of as many classes as they can show."""
-        table = self.chosen()
+        table = self.chosen().sort_values("label", kind="stable")
         turn = table.groupby(["split", "label"], dropna=False).cumcount()
-        first = table.assign(turn=turn).sort_values(["split", "turn", "label"], kind="stable")
-        shown = first.groupby("split", sort=False).head(each).drop(columns="turn")
-        order = {split: place for place, split in enumerate(("train", "val", "test"))}
-        return shown.sort_values("split", key=lambda splits: splits.map(order).fillna(len(order)), kind="stable")
+        shown = table.loc[turn.sort_values(kind="stable").index].groupby("split").head(each)
+        order = {"train": 0, "val": 1, "test": 2}
+        return shown.sort_values("split", key=lambda splits: splits.map(order).fillna(3), kind="stable")
 
 
 def browse(browser: Browser) -> None:
@@ -84,8 +75,7 @@ def browse(browser: Browser) -> None:
     if in_browser():
         display(widget(browser))
         return
-    images = browser.sample()
-    group = f"{browser.group_name}, " if len(known(images, "group")) else ""
+    images, group = browser.sample(), f"{browser.group_name}, " * bool(browser.table["group"].notna().any())
     text = f"Some images of every split, with file name, {group}class and split"
     show(browser.draw(images), caption=text, alt=f"{text}: {', '.join(images['image_id'])}.")
     shown, there = whole(len(images)), plural(len(browser.table), "image")

@@ -19,7 +19,7 @@ import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from labkit.params import ParameterError
+from labkit.params import OneLine, ParameterError
 
 FULL = 1 << 16  # bytes: a disk with less free space counts as full, whatever the error was
 CURES = {
@@ -30,7 +30,7 @@ CURES = {
 }
 
 
-class NotWritten(OSError):
+class NotWritten(OneLine, OSError):
     """A file that could not be written: its name, why, and what helps; an old file of that name is unchanged."""
 
     def __init__(self, path: Path, number: int | None, reason: str | None) -> None:

@@ -3,7 +3,8 @@
 import ast
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ NOT_COUNTED = {"parameters", "look"}
 NOT_FINGERPRINTED = {"study", "run", "data", "num_workers", "find_learning_rate"}
 LEFT_OPEN = {"device": "auto", "precision": "auto", "threads": 0}  # values that leave the choice to the machine
 SAYING = {"print", "show", "show_table", "note", "banner", "display", "add_note"}
+MADE = re.compile(r"^(?:(class|def) |(\w+)[^=(\n]* = )", re.MULTILINE)
 LOGS = {"logging", "logger", "log", "warnings"}
 
 
@@ -65,7 +67,7 @@ def code_of(source: str, words: bool = False) -> str:
 class _Code(ast.NodeTransformer):
     """Removes expressions that do nothing, such as docstrings, and without ``words`` what is only said.
 
-    That are calls of SAYING and of LOGS, texts of errors, descriptions of parameters, and readers' notes.
+    That are calls of SAYING and of LOGS, texts of errors, descriptions of parameters, notes, and imports of reporting.
     """
 
     def __init__(self, words: bool) -> None:
@@ -81,6 +83,9 @@ class _Code(ast.NodeTransformer):
             vars(node)["body"] = [ast.Pass()]
         return None if isinstance(node, ast.keyword) and node.arg == "description" and not self.words else node
 
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return node if self.words or not str(node.module).startswith("labkit.reporting") else None
+
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         path = ast.unparse(node.value.func).split(".") if isinstance(node.value, ast.Call) else [""]
         noted = path[-1] in {"append", "extend"} and path[-2:-1] in (["notes"], ["attrs['notes']"])
@@ -89,7 +94,7 @@ class _Code(ast.NodeTransformer):
         return self.generic_visit(node) if acts & {type(part) for part in ast.walk(node.value)} else None
 
 
-def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
+def run_inputs(params: RunParams, data: str, executed: Sequence[str] = ()) -> dict[str, Any]:
     """What decides a run's numbers: its parameters (the parent's fingerprint among them), data and code."""
     unset = set(DataParams.model_fields) - {"dataset", *params.reading}  # as in runs made before there was one
     values = params.model_dump(exclude=NOT_FINGERPRINTED | unset)
@@ -97,7 +102,7 @@ def run_inputs(params: RunParams, data: str) -> dict[str, Any]:
         values.pop("weights")  # a path; the parent's fingerprint says what it holds
     elif params.weights and Path(params.weights).is_file():
         values["weights"] = sha256(Path(params.weights))
-    return values | {"data": data, "code": run_code()}
+    return values | {"data": data, "code": run_code(executed)}
 
 
 def resolved(inputs: dict[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,12 +111,22 @@ def resolved(inputs: dict[str, Any], used: Mapping[str, Any]) -> dict[str, Any]:
     return inputs | {name: used[name] for name in left}
 
 
-def run_code() -> str:
-    """Fingerprint of the code that decides a run's numbers."""
+def run_code(executed: Sequence[str] = ()) -> str:
+    """Fingerprint of the code that decides a run's numbers; ``executed``: cells that may not be saved (``In``)."""
     notebook = read_json(PROJECT / "notebooks" / "train.ipynb", cure="take it from the repository again")
     counted = [cell for cell in notebook["cells"] if NOT_COUNTED.isdisjoint(cell["metadata"].get("tags", []))]
-    cells = [code_of("".join(cell["source"])) for cell in counted if cell["cell_type"] == "code"]
-    return fingerprint_of([code_fingerprint(*CODE, words=False), cells])
+    sources = ["".join(cell["source"]) for cell in counted if cell["cell_type"] == "code"]
+    cells, made = {source: code_of(source) for source in sources}, set().union(*map(made_by, sources))
+    for source in executed:
+        if made_by(source) & {*made, "class", "def"}:
+            place = next((cell for cell in cells if made_by(cell) == made_by(source)), source)
+            cells[place] = code_of(source)
+    return fingerprint_of([code_fingerprint(*CODE, words=False), list(cells.values())])
+
+
+def made_by(source: str) -> set[str]:
+    """What a cell assigns (`model`, also by `model.fc = …`) but for parameters, and ``class`` or ``def``."""
+    return {name or kind for kind, name in MADE.findall(source)} - RunParams.model_fields.keys()
 
 
 def fingerprint_of(inputs: Any) -> str:

@@ -20,9 +20,8 @@ CONTENT = {"fingerprint", "progress", "model", "optimizer", "scaler"}  # of a ch
 class Progress:
     """How far a run is: a history row and the seconds of every epoch, and the best epoch and its weights so far.
 
-    ``micro_batch``: images that memory was found to hold in training at a time; 0 before the first step. Of an epoch
-    that was left in its middle: the ``steps`` done, the ``sums`` of their losses, correct predictions and images, and
-    the ``spent`` seconds; else 0.
+    ``micro_batch``: images that memory holds in training at a time; 0 before the first step. Of an epoch left in its
+    middle: the ``steps`` done, the ``sums`` of their losses, correct predictions and images, and the ``spent`` seconds.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -69,8 +68,7 @@ def save_checkpoint(
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """The checkpoint, or None where there is none, or one of other parameters, data or code.
 
-    Only tensors and plain values are read, no code is run. Raises ParameterError for a file that is damaged or holds
-    anything else.
+    Only tensors and plain values are read, no code is run. Raises ParameterError for a file that holds anything else.
     """
     if not path.is_file():
         return None

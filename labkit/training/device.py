@@ -25,8 +25,7 @@ def set_up(params: RunParams, launched: bool = False) -> Accelerator:
     """Set threads and seeds and choose device and precision; raises ParameterError where the device is not there.
 
     Deterministic algorithms are asked for: bit-equality is promised for equal threads, device and versions. What
-    another launcher has left in the environment is dropped, unless this process was ``launched`` by labkit: the
-    parameters alone decide.
+    another launcher left in the environment is dropped, unless this process was ``launched`` by labkit.
     """
     if left := [name for name in os.environ if re.fullmatch(INHERITED, name) and not launched]:
         print(f"not used, since num_processes alone decides: {', '.join(sorted(left))} in the environment")
@@ -70,8 +69,7 @@ def refuse_too_many(num_processes: int, device: str) -> None:
 def reuse_memory() -> None:
     """Let the process keep the memory that it frees, since its next step wants it again; where the C library is glibc.
 
-    Left alone, glibc hands every block over 32 MB back to the system and asks for it anew, which then clears it page
-    by page: two thirds of the time of normalising 32 images of 480 px, and about 6 % of a ResNet-18's step at 128 px.
+    Else it hands every block over 32 MB back to the system, and asks for it anew: 6 % of a ResNet-18's step at 128 px.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(M_MMAP_MAX, 0)

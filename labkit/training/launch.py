@@ -20,13 +20,13 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
 
-from labkit.params import PROJECT, ParameterError
+from labkit.params import PROJECT, OneLine, ParameterError
 from labkit.runs.files import read_csv, read_json
 from labkit.runs.folder import Run
 from labkit.training.progress import Stopped, StopRequest, stop_requests
 
 
-class ProcessFailed(RuntimeError):
+class ProcessFailed(OneLine, RuntimeError):
     """One of several processes failed or was killed."""
 
 
@@ -35,14 +35,15 @@ def launch(
 ) -> None:
     """Train ``run`` in its ``num_processes`` processes, which leave weights and history in its folder.
 
-    They are handed ``model`` and what else was ``made`` for `fit`. Raises Stopped where it was asked to stop; the error
-    of the process that failed first, as ParameterError or ProcessFailed; and ParameterError where the network's class
-    is a cell's own. No process is left behind.
+    They are handed ``model`` and what else was ``made`` for `fit`; ParameterError where a cell defines a part of it.
+    Raises Stopped where it was asked to, and the error of the process that failed first. No process is left behind.
     """
-    if own := next((type(part).__name__ for part in model.modules() if type(part).__module__ == "__main__"), None):
+    parts = [*model.modules(), *made[-1].values()]
+    if own := next((part for part in parts if getattr(part, "__module__", "") == "__main__"), None):
+        name = getattr(own, "__name__", type(own).__name__)
         raise ParameterError(
-            f"num_processes: other processes cannot see {own}, a class of this notebook; move it into a file that is "
-            "imported, or set num_processes to 1"
+            f"num_processes: other processes cannot see {name}, which a cell of this notebook defines; move it into a "
+            "file that is imported, or set num_processes to 1"
         )
     count = run.params.num_processes
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}

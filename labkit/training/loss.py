@@ -1,8 +1,7 @@
 """What a run learns: the class, by cross entropy, or the grade itself, by squared error (`loss: ordinal`).
 
-Ordinal: the head has one output, trained towards the grade as a number. An error of two grades then costs four times
-one of one, as in quadratic weighted kappa (an absolute or a Huber loss draws towards the median grade, which is 0 where
-most eyes are healthy). The cuts between grades are fitted on validation (labkit.evaluation.ordinal), in each epoch.
+Ordinal: the head has one output, the grade as a number. An error of two grades costs four times one of one, as in
+quadratic weighted kappa. The cuts between grades are fitted on validation, in each epoch (evaluation.ordinal).
 """
 
 import math
@@ -17,10 +16,6 @@ from labkit.data.augment import to_float
 from labkit.data.catalog import DatasetFacts
 from labkit.data.loaders import Batch
 from labkit.params import ParameterError, RunParams
-
-# In nats. Measured in train mode on photographs of 24 to 224 px, all depths, 2 to 8 classes, batches of 8: networks
-# from scratch begin within 0.9 of ln C; a head that is drawn wrongly is several nats off.
-TOLERANCE = 2.0
 
 
 def refuse_unordered(params: RunParams, facts: DatasetFacts) -> None:
@@ -53,9 +48,12 @@ class SquaredError(nn.Module):
 
 def make_criterion(params: RunParams, weights: Sequence[float] | None) -> nn.Module:
     """The training loss, (outputs, labels) -> mean; ``weights``: one a class, or None."""
-    if params.loss == "ordinal":
-        return SquaredError(weights)
-    return nn.CrossEntropyLoss(None if weights is None else torch.tensor(weights))
+    ordinal = params.loss == "ordinal"
+    tensor = None if weights is None else torch.tensor(weights)
+    criterion = SquaredError(weights) if ordinal else nn.CrossEntropyLoss(tensor)
+    made = {"weights": weights, "made_from": params.model_dump(include={"loss", "class_weights"})}
+    vars(criterion).update(made)  # the weights as they were given, in double precision
+    return criterion
 
 
 def weight_of(criterion: nn.Module, labels: Tensor) -> Tensor:
@@ -77,24 +75,18 @@ def losses(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def first_loss(model: nn.Module, batch: Batch, params: RunParams, device: torch.device) -> float:
     """Mean loss of a batch before training, without class weights; the model itself stays where and as it is.
 
-    Of a copy in train mode: in eval mode BatchNorm would use statistics that it has not gathered yet, and the loss of
-    an untrained ResNet-152 was 7.6 above ln C.
+    Of a copy in train mode: in eval mode BatchNorm would use statistics that it has not gathered yet.
     """
     copy = deepcopy(model).to(device).train()
     outputs = copy(to_float(batch["images"].to(device), params.normalize)).float().cpu().numpy()
     return float(losses(outputs, batch["labels"].numpy()).mean())
 
 
-def expected_first_loss(params: RunParams, labels: np.ndarray, n_classes: int) -> float | None:
+def expected_first_loss(params: RunParams, labels: Tensor, n_classes: int) -> float | None:
     """What a fresh head should give: ln C nats, since all classes are alike to it, or the mean square of the grades.
 
     None where that cannot be said: a kept head has learnt already.
     """
     if params.weights and params.head == "keep":
         return None
-    return float(np.square(labels).mean()) if params.loss == "ordinal" else math.log(n_classes)
-
-
-def starts_at_chance(params: RunParams) -> bool:
-    """Whether ln C must hold, within TOLERANCE: cross entropy, from scratch, and a head behind one mean a channel."""
-    return params.weights is None and params.loss == "cross_entropy" and params.deviation in ("none", "small_stem")
+    return float((labels.double() ** 2).mean()) if params.loss == "ordinal" else math.log(n_classes)

@@ -39,8 +39,7 @@ def predict_together(
 ) -> np.ndarray:
     """`predict` by all processes, each with its share of every batch; all of them return the outputs of all images.
 
-    BatchNorm's statistics are those of the first process, which are the ones that are saved. Raises RuntimeError
-    unless every image was predicted exactly once.
+    BatchNorm's statistics are those of the first process. RuntimeError unless every image was predicted exactly once.
     """
     if accelerator.num_processes == 1:
         return predict(model, batches, normalize)

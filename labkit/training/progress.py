@@ -14,6 +14,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from labkit.params import OneLine
+
 Batch = TypeVar("Batch")
 ESTIMATE_AFTER = 20  # steps; the first few are slow and would promise too much
 
@@ -47,7 +49,7 @@ class Bar:
                 print(f"about {minutes:.1f} minutes to go, by the first {self.done} steps", flush=True)
 
 
-class Stopped(Exception):
+class Stopped(OneLine):
     """Training was asked to stop, saved its state and ended; the next call continues from there to the same bytes."""
 
 
@@ -65,8 +67,7 @@ class StopRequest:
 def stop_requests() -> Iterator[StopRequest]:
     """Take SIGTERM as a request to stop inside this block; before and after, it ends the process as usual.
 
-    A block inside another one shares its request. In a thread other than the main one nothing changes: Python lets the
-    main thread alone, in which a kernel runs its cells, handle signals.
+    A block inside another one shares its request. In a thread other than the main one nothing changes.
     """
     former = signal.getsignal(signal.SIGTERM)
     if isinstance(former, StopRequest):

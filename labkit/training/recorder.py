@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from labkit.data.loaders import EpochLoader
@@ -37,7 +38,6 @@ class Recorder:
     run: Run
     params: RunParams
     score: Score
-    weights: Sequence[float] | None  # of the classes in the loss
     step_count: int  # of an epoch
     watch: Callable[[pd.DataFrame], None] | None
     first: bool  # whether this is the first process
@@ -61,7 +61,10 @@ class Recorder:
                 self.run.count_test_prediction()
             loader.set_epoch(epoch)  # matters under augment_test only
             outputs[split] = predict_together(network, batches(loader), self.params.normalize, step.accelerator)
-            row[f"{split}_loss"] = mean_loss(loader.labels, outputs[split], self.weights)
+            pair = (torch.from_numpy(part).to(step.accelerator.device) for part in (outputs[split], loader.labels))
+            own = float(step.criterion(*pair)) if not hasattr(step.criterion, "made_from") else None
+            ours = mean_loss(loader.labels, outputs[split], getattr(step.criterion, "weights", None))
+            row[f"{split}_loss"] = ours if own is None else own
         return row | (self.score(outputs) if outputs else {})
 
     def choose(self, row: dict[str, Any], progress: Progress, network: nn.Module) -> None:

@@ -1,8 +1,7 @@
 """One training step: the gradient of a batch, in as few parts as memory allows, and one update of the weights.
 
-Nothing in it waits for the device: no value is copied to the host, and only the batch is copied to the device.
-
-Of several processes each computes the gradient on its share of the batch, and DistributedDataParallel averages them.
+Nothing in it waits for the device: no value is copied to the host, and only the batch is copied to the device. Of
+several processes each computes the gradient on its share of the batch, and DistributedDataParallel averages them.
 """
 
 import gc
@@ -20,6 +19,7 @@ from labkit.data.augment import to_float, warp
 from labkit.data.loaders import Batch
 from labkit.params import ParameterError, RunParams
 from labkit.training.loss import weight_of
+from labkit.training.optim import Scheduler, make_scheduler
 
 APART = 0x9E37_79B9_7F4A_7C15  # between the seeds of two processes: 2**64 over the golden ratio, as in SplitMix
 # What libraries say that ask the driver for memory themselves; Accelerate knows what torch says.
@@ -31,8 +31,8 @@ WORKSPACES += ["CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION"]
 class TrainStep:
     """Called with a batch, updates the model's weights once.
 
-    Where memory ends, ``micro_batch`` (images at a time) is halved from there on and the step is repeated. The
-    gradients add up to those of the whole batch; only BatchNorm sees a smaller part. Several processes do not halve.
+    Where memory ends, ``micro_batch`` (images at a time) is halved from there on, and the step is repeated: the same
+    step, but that BatchNorm sees a smaller part. Several processes do not halve.
     """
 
     model: nn.Module
@@ -41,13 +41,23 @@ class TrainStep:
     params: RunParams
     accelerator: Accelerator
     micro_batch: int = 0  # 0: the whole batch
+    scheduler: Scheduler | None = None  # None: that of the parameters
 
     def __post_init__(self) -> None:
+        self.scheduler = self.scheduler or make_scheduler(self.params)
+        if isinstance(self.criterion, nn.Module):  # else a function
+            self.criterion.to(self.accelerator.device)
         self.micro_batch = self.micro_batch or self.params.batch_size
         # Compiled beside the network, not in its place: its state dict keeps its names.
         self._forward = torch.compile(self.model) if self.params.compile else self.model
         self._statistics = list(self.model.buffers())
         self._kept = [buffer.clone() for buffer in self._statistics]
+
+    def set_rate(self, epoch: float) -> float:
+        """Set the learning rate of each group after ``epoch`` epochs; the first group's is returned."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * cast(Scheduler, self.scheduler)(epoch)
+        return self.optimizer.param_groups[0]["lr"]
 
     def __call__(self, batch: Batch, seed: int) -> Tensor:
         """(3,) on the device: mean loss times images, correct classes (not of grades), images; ``seed``: of dropout.

@@ -17,12 +17,12 @@ from labkit.data.augment import to_float
 from labkit.data.hashes import file_hashes
 from labkit.data.loaders import Batch, EpochLoader, make_loaders
 from labkit.data.store import Store, build_store, load_square
-from labkit.models.build import build_model, train_mode
+from labkit.models.build import build_model, freeze_backbone, train_mode
 from labkit.params import RunParams
 from labkit.training.device import set_up
 from labkit.training.loop import train_one_epoch
 from labkit.training.loss import make_criterion
-from labkit.training.optim import build_optimizer
+from labkit.training.optim import make_optimizer
 from labkit.training.predict import predict, predict_images
 from labkit.training.step import TrainStep, to_device
 
@@ -79,7 +79,8 @@ class Training:
             self.accelerator = accelerator
             model = build_model(arch, CLASSES, seed=params.seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.model: nn.Module = accelerator.prepare_model(model)
-            optimizer = accelerator.prepare_optimizer(build_optimizer(model, params, frozen))
+            freeze_backbone(model, frozen)
+            optimizer = accelerator.prepare_optimizer(make_optimizer(model, params))
             criterion = make_criterion(params, None).to(accelerator.device)
             self.step = TrainStep(self.model, criterion, optimizer, params, accelerator)
 

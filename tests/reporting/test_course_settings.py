@@ -7,7 +7,7 @@ from labkit.params import RunParams
 from labkit.runs.files import parse_yaml
 from labkit.studies.file import load_study
 from labkit.training.loop import class_weights
-from labkit.training.optim import learning_rate_at
+from labkit.training.optim import make_scheduler
 
 STATED = b"""
 fine-tuning:  # 000_cfb97e211ae66ed9
@@ -106,7 +106,8 @@ RATES = [("resnet18", 5e-3, 1e-3), ("resnet50", 1e-3, 1e-4), ("resnet152", 1e-3,
 
 @pytest.mark.parametrize(("run", "first", "last"), RATES)
 def test_rates_of_the_first_and_the_last_fifty_epochs_are_the_reports(run, first, last):  # 004_bdc1971ae47190f6
-    rates = [learning_rate_at(runs_of("depth")[run], epoch) for epoch in (0, 49, 50, 99)]
+    params = runs_of("depth")[run]
+    rates = [params.learning_rate * make_scheduler(params)(epoch) for epoch in (0, 49, 50, 99)]
     assert rates == pytest.approx([first, first, last, last])
 
 

@@ -370,7 +370,30 @@ def test_of_the_notebook_all_cells_count_but_those_that_only_look(fingerprint):
     assert fingerprint("", ("fit(model)\nshow(model, caption='it')", "training"), ("plot(2)", "look")) == plain
     assert fingerprint("", ("fit(model, 2)", "training")) != plain
     assert fingerprint("", ("model.fc = mine()",), *cells) != plain  # a student's own cell has no tag
+    assert fingerprint("", ("from labkit.reporting.a import b\nfit(model)", "training"), *cells[1:]) == plain
+    assert fingerprint("", ("from labkit.training.a import b\nfit(model)", "training"), *cells[1:]) != plain
     assert fingerprint("", ("%time fit(model)", "training")) != plain
+
+
+@pytest.mark.parametrize(
+    ("cell", "counts"),
+    [
+        ("opt = SGD(model)", True),
+        ("model.fc = mine()", True),
+        ("class Net: pass", True),
+        ("history.tail()", False),
+        ("shown = plot(model)", False),
+        ("epochs = 3", False),
+        ("opt = AdamW(model)  # as it is", False),
+    ],
+)
+def test_a_cell_that_was_changed_and_run_counts_before_it_is_saved_and_as_it_does_then(fingerprint, cell, counts):
+    cells = ["model = net()", "opt = AdamW(model)", "history = fit(model, opt)"]
+    saved = fingerprint("", *([one] for one in cells))
+    assert (fingerprints.run_code(["", *cells[:2], cell, cells[2]]) != saved) == counts
+    assert fingerprints.run_code([*cells[:2], "opt = SGD(model)", cells[1]]) == saved  # changed back
+    changed = fingerprints.run_code([cells[0], "opt = SGD(model)", cells[2]])
+    assert changed == fingerprint("", *([one] for one in (cells[0], "opt = SGD(model)", cells[2])))
 
 
 def test_the_scores_that_choose_the_epoch_are_fingerprinted_with_what_they_call():

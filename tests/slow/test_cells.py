@@ -13,7 +13,8 @@ from labkit.params import PROJECT, ParameterError
 CELLS = json.loads((PROJECT / "notebooks" / "train.ipynb").read_text())["cells"]
 CELLS = ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
 TRAINING = next(place for place, cell in enumerate(CELLS) if cell.startswith("run = open_run"))
-LAST = next(place for place, cell in enumerate(CELLS) if "assert run.finished" in cell)
+TRY = next(place for place, cell in enumerate(CELLS) if cell.startswith("criterion = criterion"))
+LAST = next(place for place, cell in enumerate(CELLS) if "run.finish(" in cell)
 TINY = {"epochs": 2, "image_size": 32, "threads": 1, "batch_size": 16}
 
 
@@ -42,7 +43,8 @@ def test_cells_stopped_or_in_another_order_give_the_same_bytes_or_are_refused():
     assert execute(InteractiveShell(), CELLS[: LAST + 1], run="whole") == stopped
     below = [*CELLS[:2], *CELLS[TRAINING : LAST + 1]]
     for changes, words in (
-        ({"learning_rate": 0.002}, "model: it has been trained since it was made"),
+        ({"select_by": "loss"}, "model: it has been trained since it was made"),
+        ({"learning_rate": 0.002}, "learning_rate: got 0.002, but `optimizer` was made with 0.001"),
         ({"arch": "resnet34"}, "arch: got 'resnet34', but `model` was made with 'resnet18'"),
         ({"batch_size": 8}, "batch_size: got 8, but `loaders` was made with 16"),
         ({"data": "demo"}, "data: got 'demo', but `loaders` was made with 'tiny'"),
@@ -51,3 +53,12 @@ def test_cells_stopped_or_in_another_order_give_the_same_bytes_or_are_refused():
         with pytest.raises(ParameterError, match=f"^{re.escape(words)}.* run the notebook's cells again, from the"):
             execute(shell, below, **changes)
     assert execute(shell, below, run="stopped") == stopped  # replayed
+
+
+def test_a_changed_cell_makes_another_run_as_try_this_promises():
+    shell, cells = InteractiveShell(), CELLS[: LAST + 1]
+    first, folder = execute(shell, cells), shell.user_ns["run"].folder
+    other = [*cells[:TRY], re.sub("opt = .*# ", "opt = ", cells[TRY]), *cells[TRY + 1 :]]
+    assert execute(shell, other)["history.csv"] != first["history.csv"]
+    assert shell.user_ns["run"].folder.parent == folder.parent and shell.user_ns["run"].folder != folder
+    assert execute(shell, cells) == first and shell.user_ns["run"].folder == folder  # replayed

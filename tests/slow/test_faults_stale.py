@@ -62,7 +62,7 @@ def test_a_change_in_evaluation_reporting_or_words_makes_the_analysis_again_and_
     edit(lab, "reporting/scores.py")
     notebook = lab.project / "notebooks" / "train.ipynb"
     text = notebook.read_text()
-    for words, others in (("# as for a CPU", "# for a CPU"), ("stand in the files", "are in files")):
+    for words, others in (("# as for a CPU", "# for a CPU"), ("as the network is given them", "for the network")):
         assert words in text
         text = text.replace(words, others)
     notebook.write_text(text)

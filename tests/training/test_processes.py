@@ -100,7 +100,7 @@ def test_synchronized_batchnorms_keep_names_and_values(arch):
 def test_a_network_of_the_notebooks_own_class_is_refused_with_the_cure(image_folder, monkeypatch):
     monkeypatch.setattr(torch.nn.Conv2d, "__module__", "__main__")
     with pytest.raises(
-        ParameterError, match=r"^num_processes: .* cannot see Conv2d, a class of this notebook; move it"
+        ParameterError, match=r"^num_processes: .* cannot see Conv2d, which a cell of this notebook defines; move it"
     ):
         train(image_folder)
 

@@ -14,7 +14,7 @@ from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics
-from labkit.models.build import build_model, train_mode
+from labkit.models.build import build_model, freeze_backbone, train_mode
 from labkit.params import DataParams, ParameterError, RunParams
 from labkit.reporting.learning import micro_batch_sentence
 from labkit.runs.fingerprint import run_inputs
@@ -24,7 +24,7 @@ from labkit.training import recorder, step
 from labkit.training.device import set_up
 from labkit.training.loop import fit
 from labkit.training.loss import make_criterion
-from labkit.training.optim import build_optimizer
+from labkit.training.optim import make_optimizer
 from labkit.training.predict import predict_images
 from labkit.training.step import TrainStep, is_out_of_memory, piece_sizes
 
@@ -258,7 +258,7 @@ def test_a_step_does_not_wait_for_the_device_and_sends_it_no_constants(changes, 
     params = BASE.model_copy(update={"optimizer": "adamw", "device": device} | changes)
     accelerator = set_up(params)
     model = accelerator.prepare_model(build_model("resnet18", params.outputs(3)))
-    optimizer = accelerator.prepare_optimizer(build_optimizer(model, params, frozen=False))
+    optimizer = accelerator.prepare_optimizer(make_optimizer(model, params))
     criterion = make_criterion(params, [1.0, 2.0, 3.0]).to(accelerator.device)
     step = TrainStep(model, criterion, optimizer, params, accelerator)
     batch = {name: values.pin_memory() if device == "cuda" else values for name, values in a_batch().items()}
@@ -287,8 +287,7 @@ def test_the_count_of_waits_would_notice_one():
 
 def test_nothing_of_a_frozen_backbone_is_kept_for_a_gradient():
     model = build_model("resnet18", 3)
-    params = BASE.model_copy(update={"freeze_epochs": 1, "weights": "given"})
-    build_optimizer(model, params, frozen=True)
+    freeze_backbone(model)
     train_mode(model, frozen=True)
     with_graph, saved = [], []
     for name, module in model.named_modules():

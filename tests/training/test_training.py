@@ -24,7 +24,7 @@ from labkit.runs.folder import open_run
 from labkit.training import loop, recorder
 from labkit.training.device import choose_device, set_up
 from labkit.training.loop import class_weights, fit
-from labkit.training.optim import learning_rate_at
+from labkit.training.optim import make_optimizer, make_scheduler
 from labkit.training.predict import predict, predict_chosen, predictions_table
 from labkit.training.recorder import mean_loss
 
@@ -231,6 +231,34 @@ def test_a_trained_network_begins_no_other_run(data):
     fit(network_of(other, 5), *again[1:])
 
 
+def test_a_persons_own_loss_optimizer_and_schedule_are_what_is_trained_with(data):
+    """SGD at its own rate, halved after an epoch; every loss, of validation too, is the smoothed one."""
+    made = parts(data, BASE.model_copy(update={"epochs": 2}))
+    smooth, sgd = torch.nn.CrossEntropyLoss(label_smoothing=0.5), torch.optim.SGD(made[0].parameters(), lr=0.02)
+    history = fit(*made, criterion=smooth, optimizer=sgd, scheduler=lambda epoch: 0.5 ** int(epoch))
+    assert list(history["learning_rate"]) == [0.02, 0.01]
+    best = int(made[4].manifest["best_epoch"])
+    logits, labels = predict(made[0], made[1]["val"], BASE.normalize), made[1]["val"].labels
+    assert history.loc[best - 1, "val_loss"] == pytest.approx(
+        float(smooth(*map(torch.tensor, (logits, labels)))), rel=1e-5
+    )
+    plain = fit(*parts(data, BASE.model_copy(update={"epochs": 2, "run": "plain"})))
+    given = parts(data, BASE.model_copy(update={"epochs": 2, "run": "given"}))
+    ours = {"optimizer": make_optimizer(given[0], BASE), "scheduler": make_scheduler(given[2])}
+    pd.testing.assert_frame_equal(fit(*given, **ours), plain)
+
+
+@pytest.mark.parametrize(
+    ("changes", "thing"),
+    [({"learning_rate": 0.1}, "optimizer"), ({"gamma": 0.5}, "scheduler"), ({}, "another network")],
+)
+def test_an_optimizer_or_schedule_of_other_parameters_or_of_another_network_is_refused(data, changes, thing):
+    made, old = parts(data, BASE.model_copy(update=changes)), network_of(BASE, 5)
+    others = {"optimizer": make_optimizer(made[0] if changes else old, BASE), "scheduler": make_scheduler(BASE)}
+    with pytest.raises(ParameterError, match=f"(`|for ){thing}.* from the heading Network on"):
+        fit(*made, **others)
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 def test_the_same_history_with_any_number_of_workers(data, workers):
     alone = train(data)[0].path("history.csv").read_bytes()
@@ -309,7 +337,9 @@ def test_schedules_are_those_of_torch():
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=params.learning_rate)
         scheduler = make(optimizer)
         for epoch in range(20):
-            assert learning_rate_at(params, epoch) == pytest.approx(optimizer.param_groups[0]["lr"])
+            assert params.learning_rate * make_scheduler(params)(epoch) == pytest.approx(
+                optimizer.param_groups[0]["lr"]
+            )
             optimizer.step()
             scheduler.step()
 

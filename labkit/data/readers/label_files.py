@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.images import is_image
-from labkit.params import DataParams
+from labkit.params import DataParams, OneLine
 
 PATIENT = "patient, patient_id, subject, subject_id, participant, participant_id, mrn, pid"
 # What a column may hold -> headings that say so, the surer ones first; case, spaces, `_`, `-` and dots do not count.
@@ -44,7 +44,7 @@ RELEASE_INDEX = "cnmc2019_train_index.csv"  # what is known of C-NMC's files; li
 END = "end of the file"  # a last row: a quote that is never closed swallows it
 
 
-class DataError(ValueError):
+class DataError(OneLine, ValueError):
     """Files that cannot be read as a data set; the message names the file, the value and the cure."""
 
 
