@@ -7,12 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from labkit.format import NBSP, article, fixed, listing, metric, missing, plural, times, word
-from labkit.reporting.exhibits.comparisons import compare_sentence
+from labkit.format import fixed, listing, metric, missing, plural, times, word
 from labkit.reporting.frames import means, only
 from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
 from labkit.reporting.learning import micro_batch_sentence, processes_sentence
-from labkit.reporting.results import Comparison, StudyResults
+from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
 from labkit.reporting.tables import estimates
@@ -25,12 +24,8 @@ COST = {  # key of a run -> header, divisor, digits
     "milliseconds": ("ms per image, CPU", 1, 1),
     "file_mb": ("file (MB)", 1, 1),
 }
-AT_PREDICTION = {  # key -> words after a number, prefix of the unit
-    "flops": ("multiply-adds", "G "),
-    "parameters": ("parameters", "M "),
-    "milliseconds": ("milliseconds per image", ""),
-    "file_mb": ("MB on disk", ""),
-}
+AT_PREDICTION = {"flops": "multiply-adds", "parameters": "parameters", "milliseconds": "milliseconds per image"}
+AT_PREDICTION |= {"file_mb": "MB on disk"}
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -103,71 +98,27 @@ def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
 
 
 def light_sentence(runs: Runs, score: str) -> str:
-    """Which variants are worth their cost as printed, and what the lightest gives up against the best."""
+    """The best variants, and which are worth their cost, both as printed; '' where no score is known."""
     named, scores = metric(score), means(estimates(runs, [score]), "run", "estimate")
     if not scores:
-        return f"No variant has a known {named.name}."
+        return ""
     table = pd.DataFrame(list(runs))
     costs = pd.DataFrame({key: means(table, "run", key) for key in AT_PREDICTION}).loc[list(scores)]
     # Networks with the same printed size and multiply-adds compute the same: their times are pooled.
     alike = [(costs[key] / COST[key][1]).round(COST[key][2]) for key in ("flops", "parameters")]
     costs["milliseconds"] = costs.groupby(alike)["milliseconds"].transform("mean")
-    if len(scores) == 1:
-        ((run, value),) = scores.items()
-        amounts = []
-        for key, (words, unit) in AT_PREDICTION.items():
-            amounts.append(f"{fixed(costs.at[run, key] / COST[key][1], COST[key][2])}{NBSP}{unit}{words}")
-        text = f"The only variant, {run}, has {article(named.name)} of {named.text(value)}"
-        return f"{text} and costs {listing(amounts)}."
     printed = costs.apply(lambda of: [round(value / COST[str(of.name)][1], COST[str(of.name)][2]) for value in of])
     # As printed, and so that more is better.
     goodness = {run: round(value if named.higher_is_better else -value, 3) for run, value in scores.items()}
-    return f"{_best_and_lightest(scores, goodness, costs, printed, score)} {_front(goodness, printed, named.name)}"
-
-
-def _best_and_lightest(
-    scores: dict[str, float], goodness: dict[str, float], costs: pd.DataFrame, printed: pd.DataFrame, score: str
-) -> str:
-    """The lightest variant is, of several, the best; where costs disagree, that of the first one, which is named."""
-    named, most = metric(score), max(goodness.values())
-    winners = [run for run in scores if goodness[run] == most]
-    best, top = winners[0], "highest" if named.higher_is_better else "lowest"
-    have = f"{best} has" if len(winners) == 1 else f"{listing(winners)} share"
-    text = f"{have} the {top} {named.name} on test, {named.text(scores[best])}"
-    least = {key: {run for run in scores if printed.at[run, key] == printed[key].min()} for key in printed}
-    agreed = set.intersection(*least.values())
-    lightest = max((run for run in scores if run in (agreed or least["flops"])), key=goodness.__getitem__)
-    by = "" if agreed else f" in {AT_PREDICTION['flops'][0]}"
-    if lightest in winners:
-        return f"{text}; no variant is lighter than {lightest}{by}."
-    gains = []
-    for key, (words, _) in AT_PREDICTION.items():
-        same = printed.at[best, key] == printed.at[lightest, key]
-        gains.append(f"{_fewer(1.0 if same else costs.at[best, key] / costs.at[lightest, key])} {words}")
-    unknown = float("nan"), float("nan")
-    compared = compare_sentence(Comparison(best, lightest, "", score, scores[lightest] - scores[best], *unknown))
-    lighter = f"the lightest{by} is {lightest} with {named.text(scores[lightest])}: against {best}, {listing(gains)}"
-    return f"{text}; {lighter}. {compared}"
-
-
-def _fewer(ratio: float) -> str:
-    """10.0 -> '10 times fewer'; below 1 the lightest is the heavier one in this cost."""
-    if ratio == 1:
-        return "as many"
-    if fixed(max(ratio, 1 / ratio), 1) == "1.0":
-        return "nearly as many"
-    return f"{fixed(1 / ratio, 1)} times as many" if ratio < 1 else f"{times(ratio)} fewer"
-
-
-def _front(goodness: dict[str, float], printed: pd.DataFrame, name: str) -> str:
-    table = printed.assign(loss=-pd.Series(goodness)).to_numpy()
-    beaten = [bool(((table <= mine).all(axis=1) & (table < mine).any(axis=1)).any()) for mine in table]
+    best = [run for run in scores if goodness[run] == max(goodness.values())]
+    top = f"the {'highest' if named.higher_is_better else 'lowest'} {named.name} on test, {named.text(scores[best[0]])}"
+    losses = printed.assign(loss=-pd.Series(goodness)).to_numpy()
+    beaten = [bool(((losses <= mine).all(axis=1) & (losses < mine).any(axis=1)).any()) for mine in losses]
     front = [run for run, worse in zip(goodness, beaten, strict=True) if not worse]
-    who = listing(front) if any(beaten) else "Both" if len(front) == 2 else f"All {word(len(front))}"
     return (
-        f"{who} {'lies' if len(front) == 1 else 'lie'} on the Pareto front of {name} against "
-        f"{listing([words for words, _ in AT_PREDICTION.values()])}: no variant is at least as good in all of these "
-        "and better in one."
+        f"{listing(best)} {'has' if len(best) == 1 else 'share'} {top}. On the Pareto front of {named.name} against "
+        f"{listing(list(AT_PREDICTION.values()))}: {listing(front)}; no variant is at least as good in all "
+        "of these and better in one."
     )
 
 
@@ -183,8 +134,8 @@ def costs(results: StudyResults) -> Iterator[Exhibit]:
             processes_sentence(together, size, run.get("device", "cpu")),
         )
         yield Exhibit(text="\n".join(f"- {name}: {line}" for line in said if line))
-    if len({run["params"].arch for run in results.runs}) > 1:
-        text = light_sentence(results.runs, results.score)
+    archs = {run["params"].arch for run in results.runs}
+    if len(archs) > 1 and (text := light_sentence(results.runs, results.score)):
         caption = f"{metric(results.score).title} against the multiply-adds of one image{results.stamp}"
         figure = light_figure(results.runs, results.palette, score=results.score)
         yield Exhibit(figure=figure, caption=caption, alt=text, text=text)
