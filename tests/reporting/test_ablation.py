@@ -138,8 +138,8 @@ def test_the_best_and_those_worth_their_cost_are_named():
     text = light(network("small", 0.4), network("large", 0.5, 4), network("waste", 0.3, 12))
     assert text == (
         "large has the highest quadratic weighted kappa on test, 0.500. On the Pareto front of quadratic weighted "
-        "kappa against multiply-adds, parameters, milliseconds per image and MB on disk: small and large; no variant is at "
-        "least as good in all of these and better in one."
+        "kappa against multiply-adds, parameters, milliseconds per image and MB on disk: small and large; no "
+        "variant is at least as good in all of these and better in one."
     )
 
 
