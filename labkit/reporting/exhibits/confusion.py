@@ -19,7 +19,7 @@ SIZE = 7.0  # points, of the text in a cell
 LETTER = 0.073  # inches: mean width of a letter of 8.5 points
 LINE = 1.2  # height of a line, in sizes of its text
 PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
-LEAST, MOST = 1.2, 2.7  # inches: width of a panel
+LEAST, MOST = 1.2, 2.2  # inches: width of a panel
 
 
 @styled
