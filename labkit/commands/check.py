@@ -45,7 +45,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise ParameterError("check: name a folder of images, or give --store")
     stores = dict(check_stores(cache_root())) if arguments.store else {}
     for folder, damage in stores.items():
-        print(damage or f"{folder}: as it was decoded", file=sys.stderr if arguments.data else sys.stdout)
+        print(damage or f"{folder}: intact", file=sys.stderr if arguments.data else sys.stdout)
     if any(stores.values()) or not arguments.data:
         return int(any(stores.values()))
     progress = lambda step: print(f"labkit: {step} …", file=sys.stderr, flush=True)  # noqa: E731

@@ -200,7 +200,7 @@ def test_folders_are_read_as_classes_and_parts(tmp_path, names, classes, labels,
         (BREAKHIS, ["b, m or, in them, a, d, f, l", "class_names: [b, m]"]),
         ([*folders("NORMAL", "train test"), "SICK/1.png"], ["images of SICK/ lie in none", "[NORMAL, SICK]"]),
         (folders("N S", "train test") + folders("S", "extra"), ["as extra beside them", "class_names: [N, S]"]),
-        (folders("fold_0 fold_1", "train test", "x y"), ["parts in parts", "data folder"]),
+        (folders("fold_0 fold_1", "train test", "x y"), ["splits inside splits", "data folder"]),
     ],
 )
 def test_folders_of_two_readings_are_refused_with_both_and_the_parameter_that_decides(tmp_path, names, parts):

@@ -85,7 +85,7 @@ def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None)
     split = kinds.index("part") if "part" in kinds else None
     if kinds.count("part") > 1 or (split and "download" in kinds[:split]):
         shown = " and ".join(f"{some(names[at])}/" for at, kind in enumerate(kinds) if kind in ("part", "download"))
-        raise DataError(f"{root}: {shown} are parts in parts; give the one to read as data folder")
+        raise DataError(f"{root}: {shown} are splits inside splits; name the one to read as the data folder")
     label = kinds.index("class") if "class" in kinds else len(kinds)
     classes = {folder[label] for folder in folders if len(folder) > label}
     if len(classes) < 2:
