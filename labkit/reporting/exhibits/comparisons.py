@@ -1,11 +1,11 @@
-"""Pairs of variants that differ in one thing: the table of differences, and for each factor a figure and sentences."""
+"""Pairs of variants that differ in one thing: the table of differences, and what else differs."""
 
 from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from labkit.format import DASH, NBSP, fixed, listing, metric, missing, signed_difference, word
-from labkit.reporting.exhibits.scores import VERDICTS
+from labkit.format import DASH, fixed, listing, metric, missing, signed, signed_difference
+from labkit.reporting.exhibits.scores import TOO_SMALL
 from labkit.reporting.results import Comparison, StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.tables import parameter_text
@@ -18,50 +18,36 @@ WORDS = {
 }
 
 
-def ablation_sentence(one: Comparison) -> str:
-    """What the factor changed from `a` to `b`, and what differs besides."""
-    factor = factor_in_words(one.factor)
-    place = f"one of {word(len(one.also) + 1)} differences" if one.also else "the only difference"
-    compared = compare_sentence(one)
-    if compared.startswith("The "):
-        compared = f"t{compared[1:]}"
-    text = f"With the {factor} as {place}, {compared}"
-    if one.also:
-        others = [
-            f"{factor_in_words(name)} ({parameter_text(in_a)} and {parameter_text(in_b)})"
-            for name, in_a, in_b in one.also
-        ]
-        text += f" They also differ in {listing(others)}, so the {factor} alone may not explain the difference."
-    return text
-
-
 def factor_in_words(name: str) -> str:
     """A parameter as prose has it: 'class_weights' -> 'class weights', 'arch' -> 'network'."""
     words = name.replace("_", " ")
     return WORDS.get(words, words)
 
 
-def compare_sentence(one: Comparison) -> str:
-    """Two variants on the same images: which scores higher, with the interval of the difference and its verdict."""
-    a, b, named = one.a, one.b, metric(one.metric)
+def compare_clause(one: Comparison) -> str:
+    """'b scores 0.124 lower than a [−0.262 to −0.011]'; what is no more than noise, or unknown, is called so."""
+    named = metric(one.metric)
     if missing(one.difference):
-        return f"The {named.name} of {a} and {b} cannot be compared: one of them is unknown."
-    same = named.difference(one.difference) == named.difference(0.0)
-    side = "higher" if one.difference > 0 else "lower"
-    text = f"The {named.name} of {b} is {named.difference(one.difference)} {side} than that of {a}"
-    if same:
-        text = f"{a} and {b} have the same {named.name}"
+        return f"{one.b} cannot be compared with {one.a}: a score is unknown"
     if one.verdict == "equal":
-        return f"{text}: equal predictions."
-    if missing(one.low) or missing(one.high):
-        return f"{text}." if same else f"{text}; without an interval it is open whether that is more than noise."
-    scale, digits, unit = (100, 1, f"{NBSP}points") if named.percent else (1, 3, "")
-    ends = f"{fixed(one.low * scale, digits)} to {fixed(one.high * scale, digits)}{unit}"
-    text += f" (95 % interval of the difference {ends})"
-    if one.verdict in ("noise", "too few"):
-        return f"{text}: {'no difference is seen' if same else VERDICTS[one.verdict]}."
-    how = "the better of these two networks (one seed each)" if one.seeds == 1 else f"better over {one.seeds:.0f} seeds"
-    return f"{text}: more than noise, {b if one.verdict == 'higher' else a} is {how}."
+        return f"{one.b} predicts the same as {one.a}"
+    side = "higher" if one.difference > 0 else "lower"
+    text = f"{one.b} scores {named.difference(one.difference)} {side} than {one.a}"
+    if missing(one.low):
+        return f"{text}, without an interval: whether that is more than noise is not known"
+    scale, digits = (100, 1) if named.percent else (1, 3)
+    note = {"noise": ", within noise", "too few": f", {TOO_SMALL}"}.get(one.verdict, "")
+    return f"{text} [{signed(one.low * scale, digits)} to {signed(one.high * scale, digits)}]{note}"
+
+
+def also_sentence(one: Comparison) -> str:
+    """What differs between the two besides the factor, so that this alone may not explain their difference."""
+    factor = factor_in_words(one.factor)
+    others = [
+        f"{factor_in_words(name)} ({parameter_text(in_a)} and {parameter_text(in_b)})" for name, in_a, in_b in one.also
+    ]
+    text = f"{one.a} and {one.b} differ in {factor}, but also in {listing(others)}: so the {factor} alone"
+    return f"{text} may not explain their difference."
 
 
 def comparison_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
@@ -82,7 +68,7 @@ def p_value(p: float) -> str:
 
 
 def differences(results: StudyResults) -> Iterator[Exhibit]:
-    """Every pair of variants that differs in one setting: the table, and what each setting changed in sentences."""
+    """Every pair of variants that differs in one setting, and what else differs between the two."""
     pairs = list(results.comparisons())
     if not pairs:
         yield Exhibit(text="No two variants differ in one setting only.")
@@ -94,5 +80,5 @@ def differences(results: StudyResults) -> Iterator[Exhibit]:
         "table; it takes the images as independent of each other, which the intervals do not."
     )
     yield Exhibit(table=comparison_table(pairs), caption=caption, label="differences", text=text)
-    lines = [ablation_sentence(one) for one in pairs if one.metric == results.score]
+    lines = [also_sentence(one) for one in pairs if one.metric == results.score and one.also]
     yield Exhibit(text="\n".join(f"- {line}" for line in lines))

@@ -12,9 +12,7 @@ from labkit.reporting.tables import results_table
 
 CONSTANT = 0.98  # share of equal predictions from which a model is nearly constant
 ENDS = ["difference", "low", "high"]
-CLASS_MEANS = ("balanced_accuracy", "macro_f1")  # each class weighs alike, however rare it is
 TOO_SMALL = "too few images or patients for a verdict"
-VERDICTS = {"higher": "more than noise", "lower": "more than noise", "noise": "within noise", "too few": TOO_SMALL}
 BESIDE = {  # a verdict against the baseline -> what it says of one variant, and of several
     "constant": ("does no better: it predicts just this for every image", "do no better: each predicts just this"),
     "equal": ("does no better: it is right on the same images", "do no better: each is right on the same images"),

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import verdict
 from labkit.evaluation.intervals import FEW_GROUPS
-from labkit.format import article, listing, metric, missing, percent, plural, signed, with_interval
-from labkit.reporting.exhibits.comparisons import factor_in_words
+from labkit.format import article, listing, metric, percent, plural, signed, with_interval
+from labkit.reporting.exhibits.comparisons import compare_clause, factor_in_words
 from labkit.reporting.exhibits.confusion import confusion_matrices, confusion_sentence
 from labkit.reporting.exhibits.scores import CONSTANT
 from labkit.reporting.labels import wrap
@@ -83,26 +83,10 @@ def _factor_line(factor: str, pairs: list[Comparison], results: StudyResults) ->
     if (better and worse) or ((better or worse) and not (deeper or started)):  # no side of another factor is "more"
         said = f"makes a difference{of}"
     told = sorted(pairs, key=lambda one: one.verdict not in ("higher", "lower"))
-    clauses = [_clause(one) for one in told[:MOST_CLAUSES]]
+    clauses = [compare_clause(one) for one in told[:MOST_CLAUSES]]
     seeds = "" if all(one.seeds > 1 for one in pairs) else " (one seed each)"
     more = f"; {plural(len(told) - MOST_CLAUSES, 'more pair')} below" if len(told) > MOST_CLAUSES else ""
     return f"{name} {said}{seeds}: {'; '.join(clauses)}{more}."
-
-
-def _clause(one: Comparison) -> str:
-    named = metric(one.metric)
-    if missing(one.difference):
-        return f"{one.b} cannot be compared with {one.a}"
-    if one.verdict == "equal":
-        return f"{one.b} predicts the same as {one.a}"
-    scale, digits = (100, 1) if named.percent else (1, 3)
-    side = "higher" if one.difference > 0 else "lower"
-    text = f"{one.b} scores {named.difference(one.difference)} {side} than {one.a}"
-    if missing(one.low):
-        return text
-    ends = f"[{signed(one.low * scale, digits)} to {signed(one.high * scale, digits)}]"
-    note = {"noise": ", within noise", "too few": ", too few images or patients for a verdict"}.get(one.verdict, "")
-    return f"{text} {ends}{note}"
 
 
 def page_one(results: StudyResults) -> Iterator[Exhibit]:
