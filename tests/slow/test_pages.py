@@ -269,6 +269,7 @@ def test_no_word_of_a_strangers_data_files_or_errors_is_run(chromium, hostile, n
 
 def test_a_failed_runs_error_and_last_lines_are_read_in_the_report(chromium, hostile):
     page = Visit(chromium, hostile.reports / "hostile" / "report.html").page
+    page.locator("details.appendix > summary").click()
     text = page.locator("main").inner_text()
     assert page.get_by_role("heading", name="Runs that failed").count() == 1
     assert re.search(r"broken-seed0, failed: WeightsError: weights: .*" + re.escape(TAG), text)
