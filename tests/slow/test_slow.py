@@ -134,7 +134,7 @@ def trained(tmp_path, own_reports):
     """Trains by Papermill's command, with these parameters; the folder of the finished run, and the notebook's text."""
 
     def train(**params) -> tuple[Path, str]:
-        given = [word for name, value in params.items() for word in ("-p", name, str(value))]
+        given = [word for name, value in ({"epochs": 1} | params).items() for word in ("-p", name, str(value))]
         command = [*PAPERMILL, "notebooks/train.ipynb", tmp_path / "out.ipynb", *given]
         subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
         (folder,) = (own_reports / "adhoc" / "runs").glob("*")
