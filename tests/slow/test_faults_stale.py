@@ -59,7 +59,7 @@ def test_a_dry_run_says_why_nothing_would_be_run(lab):
 def test_a_change_in_evaluation_reporting_or_words_makes_the_analysis_again_and_no_run(lab):
     before = {path: path.stat().st_mtime_ns for path in lab.reports.rglob("runs/*/predictions.csv")}
     edit(lab, "evaluation/compare.py")
-    edit(lab, "reporting/scores.py")
+    edit(lab, "reporting/exhibits/scores.py")
     notebook = lab.project / "notebooks" / "train.ipynb"
     text = notebook.read_text()
     for words, others in (("# as for a CPU", "# for a CPU"), ("as the network is given them", "for the network")):
