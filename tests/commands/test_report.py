@@ -28,10 +28,12 @@ def reported(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "study_file", lambda name: tmp_path / "s.yaml")
     monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, params: "d")
     (tmp_path / "s.yaml").write_text("title: t\n")
-    make_run("a", np.zeros(60, int))
-    runner = StudyRunner(Study(name="s", title="t", question="q", runs={"a": {}}))
+    for name in "ab":
+        make_run(name, np.zeros(60, int))
+    runner = StudyRunner(Study(name="s", title="t", question="q", runs={"a": {}, "b": {}}))
     folder = runner.folder / "runs" / "a-seed0"
-    runner.planned = {"a-seed0": read_json(folder / "run.json")["fingerprint"]}
+    for one in (folder, folder.with_name("b-seed0")):
+        runner.planned[one.name] = read_json(one / "run.json")["fingerprint"]
     runner.stamp("runs", runner.planned)
     kernel(folder, folder / "train.ipynb", {})
     executed.clear()
@@ -42,6 +44,7 @@ def reported(tmp_path, monkeypatch):
 
 def test_what_is_as_it_was_made_is_not_made_again(reported, capsys):
     before = {name: (reported.folder / name).stat() for name in MADE}
+    reported.planned = dict(reversed(reported.planned.items()))  # in the order in which runs were ready this time
     report.write_report(reported)
     assert before == {name: (reported.folder / name).stat() for name in MADE} and capsys.readouterr().out == ""
 

@@ -44,7 +44,8 @@ def write_report(runner: StudyRunner) -> Path:
     """
     html = runner.folder / "report.html"
     code = code_fingerprint(*REPORT_CODE)
-    folders = [runner.folder / "runs" / name for name in runner.planned]
+    table = map(folder_name, runner.study.run_params(runner.overrides))  # `planned` has them as they were ready
+    folders = [runner.folder / "runs" / name for name in table if name in runner.planned]
     explore = _explore_params(runner)
     data = runner.data_fingerprint(ExploreParams.of(explore))
     study = study_file(runner.study.name).read_text(encoding="utf-8")
