@@ -156,7 +156,8 @@ def wait_for(processes: Sequence[psutil.Process], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            # A process is gone with its last thread: one that writes a checkpoint ends, and lets go of locks, later.
+            while process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1):
                 assert time.monotonic() < deadline, f"{process} has not ended"
                 os.sched_yield()
 
