@@ -12,7 +12,6 @@ from labkit.evaluation.decide import decide
 from labkit.evaluation.metrics import evaluate
 from labkit.format import METRICS
 from labkit.params import RunParams, parent_of
-from labkit.reporting.page.cells import RenderError, collapse, read_executed
 from labkit.runs.files import read_csv
 from labkit.runs.folder import damage, read_manifest, read_params, read_predictions
 from labkit.studies.file import Study
@@ -137,6 +136,9 @@ def unfinished(study: Study, folders: pd.DataFrame) -> pd.DataFrame:
 
 def log_end(notebook: Path, lines: int = LINES) -> str:
     """The last lines that an executed notebook printed, as a terminal shows them; '' where it says nothing."""
+    # Takes two seconds (a grammar of URIs in what nbformat imports), in every notebook: only where a run has failed.
+    from labkit.reporting.page.cells import RenderError, collapse, read_executed
+
     try:
         cells = read_executed(notebook, allow_errors=True).cells
     except RenderError:  # it is not there, or the disk was full when it was saved
