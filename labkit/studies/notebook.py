@@ -5,6 +5,7 @@ them on. A kernel also ends when its parent process does; ipykernel checks that 
 """
 
 import os
+import sys
 import time
 import weakref
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from jupyter_client.manager import AsyncKernelManager, KernelManager
 
 from labkit.params import PROJECT
 from labkit.runs.files import CURES, NotWritten
+
+# No notebook needs a grammar of URIs, which nbformat has jsonschema build: a second of every command.
+sys.modules.setdefault("rfc3987_syntax", None)  # pyright: ignore[reportArgumentType]  # None: cannot be imported
 
 NOTEBOOKS = PROJECT / "notebooks"
 DIED = "the kernel died; was it killed, or out of memory?"

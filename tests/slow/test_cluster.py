@@ -99,7 +99,7 @@ def dask(tmp_path) -> Iterator[Dask]:
         workers = {}
         for place in places:
             command = [*place.prefix, *DASK, "worker", f"tcp://{place.scheduler}:{port}", "--nthreads", "1"]
-            worker = subprocess.Popen([*command, "--no-nanny", "--no-dashboard", "--death-timeout", "60"], **quiet)
+            worker = subprocess.Popen([*command, "--no-nanny", "--no-dashboard", "--death-timeout", "300"], **quiet)
             stack.callback(end, worker)
             workers[wait_for(worker, r"Start worker at: +(tcp://\S+)")[1]] = worker
             wait_for(worker, "Starting established connection")
