@@ -17,7 +17,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from IPython.display import display
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from labkit.format import DASH, fixed
@@ -28,7 +31,9 @@ _VALUE = r"[<>]?\s*[\u2212\u2013+-]?\d[\d,.]*(?:[eE][\u2212+-]?\d+)?(?:\s*(?:%|[
 _NUMBER = re.compile(rf"{_VALUE}(?:(?:\s*(?:±|\u2013|to|/|×)\s*|\s*[\[(]){_VALUE}[\])]?)*")
 PLAIN = "mathjax_ignore"  # JupyterLab's: a "$" in it begins no formula
 CSS_PIXELS_PER_INCH = 96
-PHOTO_COLORS = 8192  # a drawing with blurred edges has a tenth of these
+# What the pages show of a drawing. JupyterLab shows SVG without alternative text, and only in notebooks that it trusts.
+VECTOR = "application/vnd.labkit.svg+xml"
+MOST_MARKS = 2_000  # of one line or one set of dots in a vector figure: more are drawn as pixels
 MARKUP = re.compile(r"[\\`*_\[\]<>&#|~$]")  # of Markdown and of formulas; a list's "- " at the start of a line is ours
 NO_GLYPH = "missing from font"  # Matplotlib's warning
 NO_FONT = "Some letters in the figure above have no font on this machine: install one, such as Noto Sans CJK."
@@ -67,6 +72,8 @@ def show(shown: Figure | Exhibit | Iterable[Exhibit], *, alt: str = "", caption:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         output = figure_output(shown, alt)
+        if not _photographs(shown):
+            output["data"][VECTOR] = vector(shown)
     display(output.pop("data"), **output)
     if caption:
         paragraph = f'<p class="caption {PLAIN}" data-kind="figure"{_anchor(label)}>{html.escape(caption)}</p>'
@@ -84,7 +91,7 @@ def figure_output(fig: Figure, alt: str) -> dict[str, Any]:
 
 
 def picture(fig: Figure) -> tuple[str, str]:
-    """Kind and base64 data of a figure: PNG, or JPEG where it shows photographs, which as PNG are four times as large.
+    """Kind and base64 data of a figure: PNG, or JPEG where it shows photographs and that is smaller.
 
     The same figure gives the same bytes (no date, no version inside).
     """
@@ -92,14 +99,29 @@ def picture(fig: Figure) -> tuple[str, str]:
     with mpl.rc_context(RC):  # some of its texts are made now
         fig.savefig(buffer, format="png", metadata={"Software": None})
     kind, data = "image/png", buffer.getvalue()
-    with Image.open(buffer) as image:
-        drawn = image.convert("RGB")
-    if drawn.getcolors(PHOTO_COLORS) is None:
+    if _photographs(fig):
         smaller = io.BytesIO()
-        drawn.save(smaller, "jpeg", quality=90, subsampling=0)  # full resolution of colour, for the letters on it
+        with Image.open(buffer) as image:  # full resolution of colour, for the letters on it
+            image.convert("RGB").save(smaller, "jpeg", quality=85, subsampling=0)
         if smaller.tell() < len(data):
             kind, data = "image/jpeg", smaller.getvalue()
     return kind, base64.b64encode(data).decode("ascii")
+
+
+def _photographs(fig: Figure) -> bool:
+    return any(image.get_array().ndim == 3 for image in fig.findobj(AxesImage))  # pyright: ignore
+
+
+def vector(fig: Figure) -> str:
+    """The figure as SVG without a background, its letters as outlines; the same figure gives the same text."""
+    for line in fig.findobj(Line2D):
+        line.set_rasterized(np.size(line.get_xdata()) > MOST_MARKS)
+    for dots in fig.findobj(Collection):
+        dots.set_rasterized(np.shape(dots.get_offsets())[0] > MOST_MARKS)
+    text = io.StringIO()
+    with mpl.rc_context(RC | {"svg.hashsalt": "labkit"}):
+        fig.savefig(text, format="svg", metadata={"Creator": None, "Date": None}, transparent=True)
+    return text.getvalue()
 
 
 def _anchor(label: str) -> str:

@@ -318,7 +318,10 @@ def test_show_keeps_photographs_as_jpeg_with_their_alternative_text(displayed):
     )
     showing.show(image_grid(soft, rows=["a"] * 3 + ["b"] * 3), alt="six photographs")
     ((figure, metadata),) = displayed
-    assert base64.b64decode(figure["image/jpeg"])[:2] == b"\xff\xd8" and "image/png" not in figure
+    assert base64.b64decode(figure["image/jpeg"])[:2] == b"\xff\xd8" and not figure.keys() & {
+        "image/png",
+        showing.VECTOR,
+    }
     assert metadata["image/jpeg"]["alt"] == "six photographs" and metadata["image/jpeg"]["width"] > 100
 
 
@@ -331,6 +334,18 @@ def test_a_label_stands_with_the_caption_of_a_figure_and_of_a_table(displayed):
 
 def test_show_gives_the_same_bytes_for_the_same_figure():
     assert showing.picture(residual_blocks()) == showing.picture(residual_blocks())
+    assert showing.vector(residual_blocks()) == showing.vector(residual_blocks())
+
+
+@pytest.mark.parametrize(("marks", "pixels"), [(2000, False), (2001, True)])
+def test_a_drawing_is_shown_as_lines_too_and_thousands_of_marks_as_pixels(marks, pixels, displayed):
+    places = np.random.default_rng(0).random((2, marks))
+    for draw in ("scatter", "plot"):
+        figure = style.new_figure(2)
+        getattr(figure.subplots(), draw)(*places)
+        showing.show(figure, alt="dots")
+        (shown, _) = displayed[-1]
+        assert ("<image" in shown[showing.VECTOR]) == pixels and "image/png" in shown
 
 
 @pytest.mark.parametrize("n", [22, 45, 114])

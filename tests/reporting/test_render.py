@@ -9,6 +9,8 @@ import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import nbformat
 import numpy as np
@@ -16,6 +18,7 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from check_report import as_pictures, external_references, fonts_left_out, missing_alt, over_the_edge, stranded
+from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
@@ -23,6 +26,7 @@ from labkit.reporting.page import browser
 from labkit.reporting.page.cells import EXHIBIT, RenderError, collapse, failed
 from labkit.reporting.page.exporter import render_report
 from labkit.reporting.page.pdf import render_pdf
+from labkit.reporting.show import VECTOR, vector
 
 
 def needs_browser(test):
@@ -163,6 +167,19 @@ def test_every_image_is_described(soup, report):
 def test_image_without_description_is_found(tmp_path):
     page = render_report([write(tmp_path / "a.ipynb", code("fig", picture()))], tmp_path / "a.html", title="A")
     assert len(missing_alt(page.read_text("utf-8"))) == 1
+
+
+def test_a_drawing_is_its_svg_in_the_page_with_the_alternative_text_and_nothing_broken(tmp_path):
+    figure = Figure((3, 2))
+    figure.subplots().set_title("100 % <of> \"A\" & 'B' #1")
+    drawn = picture(alt="A title")
+    drawn.data[VECTOR] = vector(figure)
+    page = render_report([write(tmp_path / "a.ipynb", code("fig", drawn))], tmp_path / "a.html", title="A")
+    (image,) = BeautifulSoup(page.read_text("utf-8"), "html.parser").select("figure img")
+    kind, _, text = str(image["src"]).partition(",")
+    assert kind == "data:image/svg+xml" and image["alt"] == "A title" and image["width"] == "672"
+    assert ElementTree.fromstring(unquote(text)).tag.endswith("svg")
+    assert "image/png" not in page.read_text("utf-8")
 
 
 def test_figures_have_their_size_in_inches_and_numbered_captions(soup):

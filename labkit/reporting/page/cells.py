@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from labkit.reporting.show import VECTOR
+
 # Parameters are shown by what is made from them; the last tag is Papermill's own words about an error.
 DROPPED_TAGS = frozenset({"hide", "remove_cell", "parameters", "injected-parameters", "papermill-error-cell-tag"})
 EXHIBIT = "raises-exception"  # Jupyter's tag of a cell after whose error the next one is executed
@@ -153,7 +155,7 @@ def _without_empty_sections(cells: list[NotebookNode]) -> list[NotebookNode]:
 def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Without stderr (warnings, progress bars) and widgets; stdout joined, overwritten lines collapsed.
 
-    An error is one line in the place of what could not be made.
+    A drawing is its SVG; an error is one line in the place of what could not be made.
     """
     kept: list[NotebookNode] = []
     for output in outputs:
@@ -166,6 +168,9 @@ def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
             line = f'<div class="banner not-shown" role="note">Not shown: {html.escape(_reason(output))}</div>'
             kept.append(nbformat.v4.new_output("display_data", {"text/html": line}))
         elif WIDGET not in output.data:
+            if VECTOR in output.data:
+                output.data = {"image/svg+xml": output.data[VECTOR]}
+                output.metadata = {"image/svg+xml": output.metadata["image/png"]}
             kept.append(output)
     for output in kept:
         if output.output_type == "stream":
