@@ -1,6 +1,7 @@
 """How a number is written, in figures, tables and sentences alike, and what each metric is called."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 NBSP = "\u00a0"  # between a number and its unit: a line never breaks there
@@ -169,3 +170,11 @@ def listing(names: list[str], last: str = "and") -> str:
     if len(names) < 2:
         return names[0] if names else "none"
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def some(names: Iterable[str], most: int = 5, last: str = "", joint: str = ", ") -> str:
+    """The first names, of a set by the alphabet: 'a, b and 4 more'. With `last` as `listing` where all are named."""
+    shown = sorted(names) if isinstance(names, (set, dict)) else list(names)
+    if len(shown) > most:
+        return f"{joint.join(shown[:most])} and {len(shown) - most:,} more"
+    return listing(shown, last) if shown and last else joint.join(shown)

@@ -57,9 +57,10 @@ class Findings:
         return [sentence for said in self.by_heading().values() for sentence in said]
 
     def facts(self) -> dict[str, Any]:
-        """What a run's manifest keeps: `groups` and `duplicates`, a sentence or more each, and `copies`."""
+        """What a run's manifest keeps: `groups` and `duplicates`, in sentences, `copies`, `n_conflicting` labels."""
         groups, duplicates = group_sentences(self.groups, self.group_name), self.by_heading()["Duplicates"]
-        return {"groups": " ".join(groups), "duplicates": " ".join(duplicates), "copies": self.copies}
+        facts = {"groups": " ".join(groups), "duplicates": " ".join(duplicates), "copies": self.copies}
+        return facts | {"n_conflicting": self.duplicates.n_conflicting}
 
     def named_copies(self, classes: Sequence[str], most: int = 5) -> list[str]:
         """The first copies by name: `a.png (train, x) = b.png (test, y)`, then (`~`) pairs that look alike.

@@ -135,7 +135,8 @@ def look(data: str, **options: Any) -> Draft:
     split, why = _split(labelled, facts.group_name, parts, own)
     table, findings = audited(split)
     found = _leaks(own) if own else []
-    found += [words for words in (own or findings).sentences() if "labelled in two ways" in words]
+    if twice := (own or findings).duplicates.n_conflicting:
+        found.append(f"{plural(twice, 'image')} labelled in two ways: same bytes, different labels.")
     if copies := (own or findings).named_copies(facts.classes):
         found.append(f"Copies, such as {'; '.join(copies)}")
     refused, files = store.refusal(images.table), odd_files(table, store)

@@ -70,8 +70,8 @@ class Comparison:
 
     @property
     def verdict(self) -> compare.Verdict:
-        """What may be said of b against a."""
-        return compare.verdict(vars(self))
+        """What may be said of b against a; without an interval no more than of too few images."""
+        return "too few" if missing(self.low) and self.differing else compare.verdict(vars(self))
 
 
 @dataclass(frozen=True, eq=False)  # of one object, what was computed once is found again (`functools.cache`)
@@ -122,6 +122,11 @@ class StudyResults:
     def stamp(self) -> str:
         """What every caption must carry where test was leaked into or selected on; empty on an honest protocol."""
         return in_caption(self.stamps)
+
+    @property
+    def scored(self) -> str:
+        """The part of the data that is scored: test, or validation where no test image has a label."""
+        return self.runs[0].get("scored", "test")
 
     @property
     def of_first(self) -> str:
@@ -355,7 +360,8 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     decided = decide(read_predictions(folder), len(manifest["classes"]))
     if "val" in set(decided["split"]) and "test" not in set(decided["split"]):
         decided = decided.replace({"split": {"val": "test"}})
-        manifest["stamps"] = [*manifest["stamps"], UNLABELLED]
+        said = UNLABELLED if params.select_on == "val" else UNLABELLED.partition(", by ")[0]
+        manifest |= {"scored": "validation", "stamps": [*manifest["stamps"], said]}
     ordered = decided.sort_values("image_id")
     test, val = (ordered.loc[ordered["split"] == split].reset_index(drop=True) for split in ("test", "val"))
     if test.empty:

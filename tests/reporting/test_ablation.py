@@ -25,7 +25,12 @@ def told(factor: str = "augmentation", also=(("epochs", 15, 8),)) -> str:
 
 @pytest.mark.parametrize(
     ("factor", "words"),
-    [("arch", "network"), ("class_weights", "class weights"), ("normalize", "normalisation"), ("start", "start")],
+    [
+        ("arch", "network"),
+        ("class_weights", "class weights"),
+        ("normalize", "normalisation"),
+        ("start", "starting weights"),
+    ],
 )
 def test_the_factor_is_named_in_words(factor, words):
     assert told(factor).startswith(f"a and b differ in {words}, but also in epochs (15 and 8): so the {words} alone")

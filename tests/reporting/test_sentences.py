@@ -120,6 +120,9 @@ def test_equal_ones_are_all_named():
     assert plain(confusion_sentence(np.array([[8, 2, 0], [2, 8, 0], [0, 0, 9]]), GRADES)).startswith(
         "The most frequent errors are No DR taken for Mild: 2 of 10 images (20.0 %); Mild taken for No DR: 2 of 10"
     )
+    many = plain(confusion_sentence(40 * np.ones((5, 5)), [*"abcde"]))
+    assert "; a taken for d: 40 of 200 images (20.0 %) and 17 more; all classes" in many
+    assert numbers.some("dcba", 3, "or") == "d, c, b and 1 more" and numbers.some({"b", "a"}, last="or") == "a or b"
     found = pd.DataFrame({"class": ["a", "b", "c"], "sensitivity": [0.9, 0.0, 0.0]})
     assert plain(found_sentence(found)).endswith("a is found most often (90.0 %), b and c least often (0.0 %).")
     assert "all these classes are found equally often" in found_sentence(found.assign(sensitivity=0.5))

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_runs import labels, make_run
 from matplotlib.text import Text
@@ -12,7 +13,7 @@ from labkit.reporting import results as collect_room
 from labkit.reporting.exhibits.checklist import checklist, papers
 from labkit.reporting.exhibits.summary import answer, page_one, trust
 from labkit.reporting.exhibits.worth import worth
-from labkit.reporting.results import study_results
+from labkit.reporting.results import Comparison, StudyResults, study_results
 from labkit.studies.file import Study
 
 
@@ -33,19 +34,20 @@ def checks() -> dict[str, bool]:
 
 def test_a_single_variant_that_always_predicts_alike_is_called_so(study):
     (best,) = said()
-    assert best.startswith("blind has a quadratic weighted kappa of 0 (constant predictions) on test, against 0.000 of")
-    assert (
-        "of the majority baseline: the same." in best and "blind finds no test image of b (n = 12) or c (n = 8)" in best
+    assert best == (
+        "blind has a quadratic weighted kappa of 0 (constant predictions) on test; always predicting “a” scores the "
+        "same (the same images are right). Its accuracy is 66.7 %; always predicting “a” scores the same (the same "
+        "images are right). blind finds no test image of b (n = 12) or c (n = 8). blind predicts one class for every "
+        "image."
     )
-    assert best.endswith("blind predicts one class for at least 98 % of the images.")
 
 
 def test_the_answer_begins_with_what_each_setting_does_and_ends_with_the_best(study):
     make_run("good", labels(), val=labels(), weight_decay=0.1)
     factor, best = said()
-    assert factor.startswith("A change of weight decay makes a difference (one seed each): good scores 1.000 higher")
+    assert factor.startswith("Variants that differ in weight decay scored differently (quadratic weighted kappa, one s")
     assert best.startswith("good (best on validation) has a quadratic weighted kappa of 1")
-    assert "higher by more than noise." in best and "blind predicts one class" in best
+    assert "always predicting “a” has 0.000 (the difference is more than noise)." in best
     assert "finds any" not in best  # what one variant finds is found
 
 
@@ -53,15 +55,143 @@ def test_a_deeper_and_a_pretrained_network_are_told_as_such_whatever_their_order
     make_run("good", labels(), val=labels(), arch="resnet50")
     make_run("alike", labels(), val=labels(), start="ImageNet weights")
     deeper, start, _ = said()
-    assert deeper.startswith("A deeper network is better (one seed each): good scores 1.000 higher than blind")
-    assert start.startswith("Starting from trained weights is better (one seed each): alike scores 1.000 higher")
+    assert ": good scores 1.000 higher than blind" in deeper and ": alike scores 1.000 higher than blind" in start
 
 
-def test_of_equal_predictions_no_difference_is_seen(study):
-    make_run("good", np.zeros(60, int), weight_decay=0.1)
-    assert said()[0] == (
-        "A change of weight decay makes no difference that is seen (one seed each): good predicts the same as blind."
-    )
+NAN = float("nan")
+PAIRS = {  # difference, low, high, groups, differing
+    "up": (0.2, 0.1, 0.3, 80, 20), "down": (-0.2, -0.3, -0.1, 80, 20), "noise": (0.0001, -0.1, 0.1, 80, 20),
+    "few": (0.2, 0.1, 0.3, 5, 5), "unknown": (0.2, NAN, NAN, 80, 20), "equal": (0.0, 0.0, 0.0, 80, 0),
+}  # fmt: skip
+KAPPA = "(quadratic weighted kappa, one seed each)"
+FEW = (
+    "cannot be judged (too few images or patients for a verdict; quadratic weighted kappa, one seed each): good scores"
+)
+
+
+def compared(monkeypatch, **factors: str) -> StudyResults:
+    """Three runs of which good and blind are compared: pairs of a factor by what was found."""
+
+    def pairs(_):
+        for factor, kinds in factors.items():
+            for difference, low, high, groups, differing in map(PAIRS.__getitem__, kinds.split()):
+                counts = {"groups": groups, "differing": differing}
+                yield Comparison("blind", "good", factor, "qwk", difference, low, high, **counts)
+
+    monkeypatch.setattr(StudyResults, "comparisons", pairs)
+    make_run("good", labels())
+    return study_results("s")
+
+
+@pytest.mark.parametrize(
+    ("factor", "kinds", "begins"),
+    [
+        ("arch", "up", f"The deeper network scored higher {KAPPA}: good scores 0.200 higher than blind [+0.100 to"),
+        ("arch", "noise up up", f"Deeper networks scored higher in 2 of 3 pairs {KAPPA}: good scores 0.200 higher"),
+        ("arch", "up up down noise", f"Deeper networks scored higher in 2, lower in 1 of 4 pairs {KAPPA}: good"),
+        ("arch", "few up noise", f"Deeper networks scored higher in 1 of 3 pairs; 1 cannot be judged {KAPPA}: good"),
+        ("arch", "noise equal", f"Deeper networks showed no difference beyond noise in 2 of 2 pairs {KAPPA}: good"),
+        ("arch", "few few", f"Deeper networks {FEW} 0.200 higher than blind [+0.100 to +0.300]; good"),
+        ("arch", "unknown", f"The deeper network {FEW} 0.200 higher than blind, without an interval"),
+        ("start", "down", f"The network that starts from trained weights scored lower {KAPPA}: good scores 0.200"),
+        ("start", "equal up", f"Networks that start from trained weights scored higher in 1 of 2 pairs {KAPPA}"),
+        ("deviation", "up down", f"Variants that differ in network design scored differently in 2 of 2 pairs {KAPPA}"),
+        ("select_by", "equal", "Variants that differ in choice of the epoch showed no difference beyond noise ("),
+        ("loss", "noise", f"Variants that differ in loss showed no difference beyond noise {KAPPA}: good scores the "
+         "same as blind [−0.100 to +0.100], within noise."),
+    ],
+)  # fmt: skip
+def test_a_line_says_of_a_setting_what_its_pairs_show_and_no_more(factor, kinds, begins, study, monkeypatch):
+    assert answer(compared(monkeypatch, **{factor: kinds}))[0].replace("\u00a0", " ").startswith(begins)
+
+
+def test_settings_that_show_a_difference_come_first_and_those_left_out_are_named(study, monkeypatch):
+    kinds = {
+        "loss": "noise",
+        "arch": "few",
+        "start": "up",
+        "sampling": "noise",
+        "select_by": "noise",
+        "deviation": "few",
+    }
+    start, loss, _ = answer(compared(monkeypatch, **kinds))
+    assert "trained weights scored higher" in start and loss.startswith("Variants that differ in loss")
+    assert loss.endswith(" Other settings compared: network, sampling, choice of the epoch and 1 more.")
+
+
+def test_what_else_differs_and_which_variants_have_one_seed_is_said(study):
+    for seed in (0, 1):
+        make_run("good", labels(), val=labels(), arch="resnet50", epochs=2, seed=seed)
+    (deeper, best), found = said(), checks()
+    assert "(quadratic weighted kappa, some with one seed): good scores 1.000 higher" in deeper
+    assert deeper.endswith("(other settings differ, too).") and "blind predicts one class for every image." in best
+    assert found["1 to 2 seeds per variant: nothing is known of another seed of blind"] is False
+
+
+def test_seeds_that_predict_one_class_are_counted(study):
+    nearly = np.zeros(60, int)
+    nearly[0] = 1
+    for seed, answers in enumerate((nearly, np.zeros(60, int), labels())):
+        make_run("good", answers, seed=seed, weight_decay=0.1)
+    best = "blind and 2 of 3 seeds of good each predict one class for at least 98 % of the images."
+    assert said()[-1].endswith(best)
+
+
+def test_scores_on_validation_are_called_so_and_the_choice_of_the_epoch_is_no_honest_one(study):
+    make_run("blind", np.zeros(60, int), split_name="val")
+    assert "(constant predictions) on validation;" in said()[0] and "no validation image of b" in said()[0]
+    assert checks()["epoch: chosen on the very images that are scored"] is False
+    _, forest, _ = page_one(study_results("s"))
+    assert "on 60 validation images" in forest.caption and not any("test" in text for text in checks())
+    make_run("blind", np.zeros(60, int), split_name="val", select_on="last")
+    assert checks()["epoch: the last one"] and "epoch was chosen" not in study_results("s").stamp
+
+
+def test_a_score_with_patients_kept_apart_stands_beside_that_of_the_data_as_it_came(study):
+    make_run("blind-honest", labels(), ids="other")
+    assert "Trained again with patients kept apart, it has 1.000 on other images." in said()[0]
+
+
+def test_where_no_pair_differs_in_one_setting_a_line_says_so(study):
+    make_run("good", labels(), val=labels(), arch="resnet50", loss="ordinal")
+    assert said()[0] == "No two variants differ in one setting only, so what a setting does is not known."
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"touched": pd.Series([True] * 3 + [False] * 57)},
+         "3 of 60 test images show patients seen in training, or are copies of training images"),
+        ({"touched": pd.Series([True] + [False] * 59)},
+         "1 of 60 test images shows a patient seen in training, or is a copy of a training image"),
+        ({"n_without_group": 7}, "7 of 60 test images without a known patient"),
+        ({"audit": {"n_conflicting": 2}}, "2 images labelled in two ways"),
+        ({"test_predictions": 3}, "test images predicted 3 times"),
+    ],
+)  # fmt: skip
+def test_a_check_that_fails_says_how_far(facts, told, study):
+    results = study_results("s")
+    results.runs[0].update(facts)
+    found = {text.replace("\u00a0", " "): holds for holds, text in trust(results)}
+    assert found[told] is False and ("patient" in told) != ("no patient in both training and test" in found)
+
+
+def test_a_class_without_a_test_image_is_named(study):
+    results = study_results("s")
+    results.runs[0]["test"]["label"] = results.runs[0]["test"]["label"].clip(upper=1)
+    assert (False, "no test image of c") in trust(results)
+
+
+def test_figures_of_page_one_are_told_in_a_few_words(study, monkeypatch):
+    _, forest, matrix = page_one(compared(monkeypatch, loss="up " * 12))
+    assert forest.alt.endswith("highest: good with 1.000. Right: 10 differences between variants.")
+    assert "dashed: always predicting “a”; blue: blind (first row of the table" in forest.caption
+    assert matrix.alt.startswith("Confusion matrix. blind predicts “a” for every image.")
+    monkeypatch.setattr(StudyResults, "comparisons", lambda _: ())
+    results = study_results("s")
+    results.classes[:] = [f"a class with a very long name, number {number}" for number in range(3)]
+    _, forest, matrix = page_one(results)
+    assert "difference" not in forest.alt and max(len(forest.alt), len(matrix.alt)) <= 200
 
 
 def test_what_holds_and_what_does_not_stands_beside_the_answer(study):
@@ -74,7 +204,11 @@ def test_what_holds_and_what_does_not_stands_beside_the_answer(study):
 def test_page_one_holds_the_answer_a_forest_plot_and_one_matrix(study, monkeypatch):
     make_run("good", labels(), val=labels(), weight_decay=0.1)
     text, forest, matrix = page_one(study_results("s"))
-    assert text.text.startswith("- A change of") and forest.label == "forest" and "by good" in matrix.caption
+    assert (
+        text.text.startswith("- Variants that differ in weight decay")
+        and forest.label == "forest"
+        and "by good" in matrix.caption
+    )
     left, right = forest.figure.axes
     assert [tick.get_text() for tick in left.get_yticklabels()] == ["blind", "good", "majority class"]
     assert [tick.get_text() for tick in right.get_yticklabels()] == ["good\n− blind"]

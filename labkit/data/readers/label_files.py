@@ -8,7 +8,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.images import is_image
+from labkit.format import some as some
 from labkit.params import DataParams, OneLine
 
 PATIENT = "patient, patient_id, subject, subject_id, participant, participant_id, mrn, pid"
@@ -254,12 +255,6 @@ def first(mask: Any) -> int | None:
     """The position of the first true value."""
     mask = np.asarray(mask, bool)
     return int(mask.argmax()) if mask.any() else None
-
-
-def some(names: Iterable[str], most: int = 5) -> str:
-    """The first names, for a message; those of a set by the alphabet."""
-    shown = sorted(names) if isinstance(names, (set, dict)) else list(names)
-    return ", ".join(shown[:most]) + ", …" * (len(shown) > most)
 
 
 def place(rows: pd.DataFrame, position: int) -> str:

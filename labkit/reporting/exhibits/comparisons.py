@@ -15,6 +15,10 @@ WORDS = {
     "normalize": "normalisation",
     "freeze epochs": "frozen epochs",
     "augment test": "augmentation of test images",
+    "compile": "compilation",
+    "deviation": "network design",
+    "select by": "choice of the epoch",
+    "start": "starting weights",
 }
 
 
@@ -31,8 +35,8 @@ def compare_clause(one: Comparison) -> str:
         return f"{one.b} cannot be compared with {one.a}: a score is unknown"
     if one.verdict == "equal":
         return f"{one.b} predicts the same as {one.a}"
-    side = "higher" if one.difference > 0 else "lower"
-    text = f"{one.b} scores {named.difference(one.difference)} {side} than {one.a}"
+    size, side = named.difference(one.difference), "higher" if one.difference > 0 else "lower"
+    text = f"{one.b} scores {'the same as' if size == named.difference(0) else f'{size} {side} than'} {one.a}"
     if missing(one.low):
         return f"{text}, without an interval: whether that is more than noise is not known"
     scale, digits = (100, 1) if named.percent else (1, 3)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import TOO_FEW
-from labkit.format import fixed, listing, percent, plural, whole
+from labkit.format import fixed, percent, plural, some, whole
 from labkit.reporting.labels import wrap
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
@@ -136,7 +136,7 @@ def confusion_sentence(matrix: np.ndarray, classes: Sequence[str], name: str = "
         for true, predicted in np.argwhere(wrong == count).tolist()
     ]
     errors = f"The most frequent error{whose} is" if len(pairs) == 1 else f"The most frequent errors{whose} are"
-    return f"{constant}{errors} {'; '.join(pairs)}{_hardest(np.diag(matrix), rows, classes)}."
+    return f"{constant}{errors} {some(pairs, 3, joint='; ')}{_hardest(np.diag(matrix), rows, classes)}."
 
 
 def _hardest(found: np.ndarray, rows: np.ndarray, classes: Sequence[str]) -> str:
@@ -153,7 +153,7 @@ def _hardest(found: np.ndarray, rows: np.ndarray, classes: Sequence[str]) -> str
         return f"; hardest is {classes[place]}, of which {part} found ({share})"
     if len(hardest) == enough.sum():
         return f"; all classes with {TOO_FEW} images are equally hard ({share} found)"
-    return f"; hardest are {listing([classes[place] for place in hardest])} (of each, {share} found)"
+    return f"; hardest are {some([classes[place] for place in hardest], 3, 'and')} (of each, {share} found)"
 
 
 def confusions(results: StudyResults) -> Iterator[Exhibit]:

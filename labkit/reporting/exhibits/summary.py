@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from textwrap import shorten
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,10 +12,10 @@ from matplotlib.figure import Figure
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import verdict
 from labkit.evaluation.intervals import FEW_GROUPS
-from labkit.format import article, listing, metric, percent, plural, signed, with_interval
+from labkit.format import article, listing, metric, percent, plural, signed, some, with_interval
 from labkit.reporting.exhibits.comparisons import compare_clause, factor_in_words
 from labkit.reporting.exhibits.confusion import confusion_matrices, confusion_sentence
-from labkit.reporting.exhibits.scores import CONSTANT
+from labkit.reporting.exhibits.scores import CONSTANT, TOO_SMALL
 from labkit.reporting.labels import wrap
 from labkit.reporting.results import Comparison, StudyResults, intervals_over_seeds
 from labkit.reporting.show import Exhibit
@@ -23,8 +25,8 @@ from labkit.reporting.tables import BASELINE
 MOST_PAIRS = 10  # rows of the forest plot
 MOST_CLAUSES = 2  # pairs that one line of the answer tells of
 SCRATCH = "from scratch"
-BESIDE = {"higher": "higher by more than noise", "lower": "lower by more than noise", "equal": "the same"}
-BESIDE |= {"noise": "within noise", "too few": "too few images or patients for a verdict"}
+BESIDE = {"noise": "the difference is within noise", "too few": TOO_SMALL, "equal": "the same images are right"}
+SEEN = ("higher", "lower")  # verdicts: the difference is more than noise
 
 
 def answer(results: StudyResults) -> list[str]:
@@ -32,28 +34,56 @@ def answer(results: StudyResults) -> list[str]:
     by_factor: dict[str, list[Comparison]] = {}
     for one in _pairs(results):
         by_factor.setdefault(one.factor, []).append(one)
-    lines = [_factor_line(factor, pairs, results) for factor, pairs in by_factor.items()]
-    return [*lines[:2], _best_line(results)]
+    told = sorted(by_factor, key=lambda factor: not any(one.verdict in SEEN for one in by_factor[factor]))
+    lines = [_factor_line(factor, by_factor[factor], results) for factor in told[:2]]
+    if rest := [factor_in_words(factor) for factor in told[2:]]:
+        lines[1] += f" Other settings compared: {some(rest, 3, 'and')}."
+    if not lines and len(results.tests) > 1:
+        lines = ["No two variants differ in one setting only, so what a setting does is not known."]
+    return [*lines, _best_line(results)]
 
 
 def _best_line(results: StudyResults) -> str:
-    name, named, rows = results.chosen, metric(results.score), results.against_majority[results.chosen]
-    row, ends = rows.loc[results.score], intervals_over_seeds(results.of(name)).loc[results.score]
-    value = with_interval(results.score, row["b"], ends["low"], ends["high"])
-    text = f"{results.by_chosen.removeprefix(', by ')} has {article(named.name)} of {value} on test, against "
-    text += f"{named.text(row['a'])} of the majority baseline: {BESIDE[verdict(row)]}."
-    if results.score != "accuracy":
-        row = rows.loc["accuracy"]
-        text += f" Its accuracy is {percent(row['b'])}, against {percent(row['a'])}: {BESIDE[verdict(row)]}."
+    name, key, part = results.chosen, results.score, results.scored
+    who, score = results.by_chosen.removeprefix(", by "), _value(results.of(name), key)
+    text = f"{who} has {article(metric(key).name)} of {score} on {part}{_beside(results, key)}"
+    if key != "accuracy":
+        text += f" Its accuracy is {percent(results.mean(name, 'accuracy'))}{_beside(results, 'accuracy')}"
+    if repeated := results.honest.get(name):
+        text += f" Trained again with {results.group_name}s kept apart, it has {_value(repeated, key)} on other images."
     held = results.matrices[name].sum(axis=1)
     found = np.array([run["sensitivity"] for run in results.runs], float)  # NaN where a class has no test image
     if never := [f"{kind} (n = {held[at]})" for at, kind in enumerate(results.classes) if (found[:, at] == 0).all()]:
         who = f"{name} finds no" if len(results.tests) == 1 else "No variant finds any"
-        text += f" {who} test image of {listing(never, 'or')}."
-    if blind := [run for run in results.tests if results.mean(run, "majority_share") >= CONSTANT]:
-        each = "predicts" if len(blind) == 1 else "each predict"
-        text += f" {listing(blind)} {each} one class for at least {percent(CONSTANT, 0)} of the images."
-    return text
+        text += f" {who} {part} image of {some(never, 3, 'or')}."
+    return text + _constant(results)
+
+
+def _value(mine: list[dict[str, Any]], score: str) -> str:
+    """The mean of a variant's runs, with its interval."""
+    ends = intervals_over_seeds(mine).loc[score]
+    return with_interval(score, float(np.mean([run[score] for run in mine])), ends["low"], ends["high"])
+
+
+def _beside(results: StudyResults, key: str) -> str:
+    """'; always predicting “a” has 0.000 (the difference is more than noise).': the baseline beside the best."""
+    row = results.against_majority[results.chosen].loc[key]
+    baseline, found = (metric(key).text(row[of]) for of in "ab")
+    scores = f"“{results.majority_class}” {'scores the same' if baseline == found else f'has {baseline}'}"
+    return f"; always predicting {scores} ({BESIDE.get(verdict(row), 'the difference is more than noise')})."
+
+
+def _constant(results: StudyResults) -> str:
+    """' 2 of 3 seeds of a each predict one class for every image.': the runs that are (nearly) constant."""
+    who, shares = [], []
+    for name in results.tests:
+        seeds = [run["majority_share"] for run in results.of(name)]
+        if high := [share for share in seeds if share >= CONSTANT]:
+            who.append(name if len(seeds) == 1 else f"{len(high)} of {len(seeds)} seeds of {name}")
+            shares += high
+    images = "every image" if min(shares, default=0) == 1 else f"at least {percent(CONSTANT, 0)} of the images"
+    predict = "predicts" if len(shares) == 1 else "each predict"
+    return f" {some(who, 3, 'and')} {predict} one class for {images}." if who else ""
 
 
 def _pairs(results: StudyResults) -> list[Comparison]:
@@ -69,48 +99,57 @@ def _turned(one: Comparison, results: StudyResults) -> Comparison:
 
 
 def _factor_line(factor: str, pairs: list[Comparison], results: StudyResults) -> str:
-    """'A deeper network is worse in 1 of 2 pairs (one seed each): resnet50 scores 0.124 lower than resnet18 […]'."""
-    name = f"A change of {factor_in_words(factor)}"
-    archs = [results.firsts[run]["params"].arch for one in pairs for run in (one.a, one.b)]
-    if deeper := factor == "arch" and all(arch.startswith("resnet") for arch in archs):
-        name = "A deeper network"
-    if started := factor == "start" and all(results.firsts[one.a]["start"] == SCRATCH for one in pairs):
-        name = "Starting from trained weights"
-    verdicts = [one.verdict for one in pairs]
-    better, worse = verdicts.count("higher"), verdicts.count("lower")
-    of = f" in {better + worse} of {plural(len(pairs), 'pair')}" if better + worse < len(pairs) else ""
-    said = f"is better{of}" if better else f"is worse{of}" if worse else "makes no difference that is seen"
-    if (better and worse) or ((better or worse) and not (deeper or started)):  # no side of another factor is "more"
-        said = f"makes a difference{of}"
-    told = sorted(pairs, key=lambda one: one.verdict not in ("higher", "lower"))
-    clauses = [compare_clause(one) for one in told[:MOST_CLAUSES]]
-    seeds = "" if all(one.seeds > 1 for one in pairs) else " (one seed each)"
-    more = f"; {plural(len(told) - MOST_CLAUSES, 'more pair')} below" if len(told) > MOST_CLAUSES else ""
-    return f"{name} {said}{seeds}: {'; '.join(clauses)}{more}."
+    """'Deeper networks scored lower in 1 of 2 pairs (accuracy, one seed each): b scores 1.2 points lower than a …'."""
+    n, verdicts = len(pairs), [one.verdict for one in pairs]
+    up, down, unjudged = (verdicts.count(side) for side in (*SEEN, "too few"))
+    names = {name for one in pairs for name in (one.a, one.b)}
+    counts = {"higher": up, "lower": down}
+    if factor == "arch" and all(results.firsts[name]["params"].arch.startswith("resnet") for name in names):
+        subject = "The deeper network" if n == 1 else "Deeper networks"
+    elif factor == "start" and all(results.firsts[one.a]["start"] == SCRATCH for one in pairs):
+        subject = f"{'The network that starts' if n == 1 else 'Networks that start'} from trained weights"
+    else:  # no side of another factor is "more"
+        subject, counts = f"Variants that differ in {factor_in_words(factor)}", {"differently": up + down}
+    if not up + down:
+        counts = {"no difference beyond noise": n - unjudged}
+    sides = ", ".join(f"{side} in {count}" if n > 1 else side for side, count in counts.items() if count)
+    said = f"{'scored' if up + down else 'showed'} {sides}" + f" of {plural(n, 'pair')}" * (n > 1)
+    said += f"; {unjudged} cannot be judged" if unjudged else ""
+    pairs = sorted(pairs, key=lambda one: one.verdict not in SEEN)
+    clauses = [compare_clause(one) + " (other settings differ, too)" * bool(one.also) for one in pairs]
+    notes, once = metric(results.score).name, [name for name in names if len(results.of(name)) == 1]
+    notes += ", one seed each" if len(once) == len(names) else ", some with one seed" if once else ""
+    if unjudged == n:
+        said, notes = "cannot be judged", f"{TOO_SMALL}; {notes}"
+        clauses = [clause.replace(f", {TOO_SMALL}", "") for clause in clauses]
+    more = f"; {plural(n - MOST_CLAUSES, 'more pair')} below" if n > MOST_CLAUSES else ""
+    return f"{subject} {said} ({notes}): {'; '.join(clauses[:MOST_CLAUSES])}{more}."
 
 
 def page_one(results: StudyResults) -> Iterator[Exhibit]:
     """The answer, the scores and differences that it is read from, and the chosen variant's confusion matrix."""
-    lines, named = answer(results), metric(results.score)
-    yield Exhibit(text="\n".join(f"- {line}" for line in lines))
-    n = results.runs[0]["n"]
-    figure, pairs = forest(results), len(_pairs(results))
-    caption = f"{named.title} of each variant on {n:,} test images, with 95 % intervals by {results.unit}"
+    yield Exhibit(text="\n".join(f"- {line}" for line in answer(results)))
+    named, pairs, who = metric(results.score), len(_pairs(results)), results.by_chosen.removeprefix(", by ")
+    caption = f"{named.title} of each variant on {results.runs[0]['n']:,} {results.scored} images, with 95 % intervals "
+    caption += f"by {results.unit}; dashed: always predicting “{results.majority_class}”; blue: {who}"
     caption += "; right: differences, whose intervals hold for all pairs together" if pairs else ""
-    kept = f"; the {MOST_PAIRS} largest of {pairs} pairs" if pairs > MOST_PAIRS else ""
-    alt = f"Forest plot: {named.name} of {plural(len(results.tests), 'variant')} and {plural(pairs, 'difference')}."
-    yield Exhibit(figure=figure, alt=alt, caption=f"{caption}{kept}{results.stamp}", label="forest")
+    caption += (f"; the {MOST_PAIRS} largest of {pairs} pairs" if pairs > MOST_PAIRS else "") + results.stamp
+    value, best = max((results.mean(name, results.score), name) for name in results.tests)
+    alt = f"Forest plot, one row per variant ({len(results.tests)}); x axis: {named.name}, with intervals; highest: "
+    alt += f"{best} with {named.text(value)}."
+    alt += f" Right: {plural(min(pairs, MOST_PAIRS), 'difference')} between variants." if pairs else ""
+    yield Exhibit(figure=forest(results), alt=shorten(alt, 200, placeholder=" …"), caption=caption, label="forest")
     matrix = results.matrices[results.chosen]
-    alt = confusion_sentence(matrix, results.classes, results.chosen)
-    caption = f"Confusion matrix{results.by_chosen}: rows are true, columns predicted{results.once}"
+    alt = f"Confusion matrix. {confusion_sentence(matrix, results.classes, results.chosen)}"
+    alt = shorten(alt, 200, placeholder=" …")
+    caption = f"Confusion matrix, by {who}: rows are true, columns predicted{results.once}"
     yield Exhibit(figure=confusion_matrices({results.chosen: matrix}, results.classes), alt=alt, caption=caption)
 
 
 @styled
 def forest(results: StudyResults) -> Figure:
     """Left: the score of each variant with its interval; right: the differences of pairs; the chosen one in colour."""
-    named, names = metric(results.score), list(results.tests)
-    pairs = _pairs(results)
+    named, names, pairs = metric(results.score), list(results.tests), _pairs(results)
     largest = sorted(range(len(pairs)), key=lambda place: -abs(np.nan_to_num(pairs[place].difference)))[:MOST_PAIRS]
     pairs = [pairs[place] for place in sorted(largest)]
     fig = new_figure(height=0.65 + 0.3 * max(len(names) + 1, len(pairs)))
@@ -144,29 +183,34 @@ def _mark(ax: Axes, row: int, value: float, low: float, high: float, chosen: boo
 
 def trust(results: StudyResults) -> list[tuple[bool, str]]:
     """What a reader must know before believing the answer: (holds, in words), from the runs' manifests."""
-    run, group, tests = results.runs[0], results.group_name, results.tests
-    audit = run.get("audit", {})
-    twice = re.findall(r"(\d[\d,]* images?) (?:is|are) labelled in two ways", audit.get("duplicates", ""))
-    once = [name for name in tests if len(results.seeds(name)) == 1]
+    run, group, part = results.runs[0], results.group_name, results.scored
+    n, groups, unknown = (run[key] for key in ("n", "n_groups", "n_without_group"))
+    once = [name for name in results.tests if len(results.seeds(name)) == 1]
+    of = f" of {some(once, 3, 'or')}" if len(once) < len(results.tests) else ""
     looks = max(one.get("test_predictions", 1) for one in results.runs)
     select = {one["params"].select_on for one in results.runs}
+    tested = part == "test"  # else validation: each epoch predicts it, and its groups count as met
     epoch = {"val": "chosen on validation", "test": "chosen on test", "last": "the last one"}
-    apart = (True, f"no {group} in both training and test")
-    if run["n_without_group"]:
-        apart = (False, f"{group}s unknown: the same one may be in training and test")
-    if any(one["touched"].any() for one in results.runs):
-        apart = (False, f"test shows {group}s seen in training")
-    checks = [
-        apart,
-        ("test" not in select, f"epoch: {listing([epoch[one] for one in sorted(select)])}"),
-        (looks == 1, "test images predicted once" if looks == 1 else f"test images predicted {looks} times"),
-        (not once, f"{results.n_seeds} per variant" + (": nothing is known of another seed" if once else "")),
+    epoch |= {} if tested else {"val": "chosen on the very images that are scored"}
+    fair = select <= ({"val", "last"} if tested else {"last"})
+    seen = int(np.any([one["touched"] for one in results.runs], axis=0).sum()) if tested else 0
+    show = f"show {group}s seen in training, or are copies of training images"
+    show = f"shows a {group} seen in training, or is a copy of a training image" if seen == 1 else show
+    twice = run.get("audit", {}).get("n_conflicting", 0)
+    held = zip(results.classes, results.matrices[results.chosen], strict=True)
+    rare, absent = results.rare_classes, [kind for kind, row in held if not row.any()]
+    checks = [  # whether there is anything to say, whether it holds, and in words
+        (tested and not seen and not unknown, True, f"no {group} in both training and test"),
+        (seen, False, f"{seen:,} of {plural(n, 'test image')} {show}"),
+        (unknown, False, f"{unknown:,} of {plural(n, f'{part} image')} without a known {group}"),
+        (True, fair, f"epoch: {listing([epoch[one] for one in sorted(select)])}"),
+        (tested, looks == 1, f"test images predicted {'once' if looks == 1 else f'{looks} times'}"),
+        (True, not once, f"{results.n_seeds} per variant" + f": nothing is known of another seed{of}" * bool(once)),
+        (0 < groups < FEW_GROUPS, False, f"only {plural(groups, f'{part} {group}')}: the intervals are too narrow"),
+        (rare, False, f"too few {part} images of {some(rare, 3, 'and')} for a verdict"),
+        (absent, False, f"no {part} image of {some(absent, 3, 'or')}"),
+        (twice, False, f"{plural(twice, 'image')} labelled in two ways"),
+        (run["params"].data in PHANTOMS, False, "synthetic images: nothing is said about patients"),
+        (True, False, "one data set: other cameras and clinics are unknown"),
     ]
-    if run["n_groups"] and run["n_groups"] < FEW_GROUPS:
-        checks.append((False, f"only {plural(run['n_groups'], f'test {group}')}: the intervals are too narrow"))
-    if results.rare_classes:
-        checks.append((False, f"too few test images of {listing(results.rare_classes)} for a verdict"))
-    checks += [(False, f"{found} labelled in two ways") for found in twice]
-    if run["params"].data in PHANTOMS:
-        checks.append((False, "synthetic images: nothing is said about patients"))
-    return [*checks, (False, "one data set: other cameras and clinics are unknown")]
+    return [(holds, text) for told, holds, text in checks if told]
