@@ -173,8 +173,8 @@ def listing(names: list[str], last: str = "and") -> str:
 
 
 def some(names: Iterable[str], most: int = 5, last: str = "", joint: str = ", ") -> str:
-    """The first names, of a set by the alphabet: 'a, b and 4 more'. With `last` as `listing` where all are named."""
+    """The first names, of a set by the alphabet: 'a, b and 2 more'. With `last` as `listing` where all are named."""
     shown = sorted(names) if isinstance(names, (set, dict)) else list(names)
-    if len(shown) > most:
+    if len(shown) > most + 1:  # one more has room, too
         return f"{joint.join(shown[:most])} and {len(shown) - most:,} more"
     return listing(shown, last) if shown and last else joint.join(shown)

@@ -113,15 +113,15 @@ def _photographs(fig: Figure) -> bool:
 
 
 def vector(fig: Figure) -> str:
-    """The figure as SVG without a background, its letters as outlines; the same figure gives the same text."""
+    """The figure as SVG without a background, its words as text; the same figure gives the same bytes."""
     for line in fig.findobj(Line2D):
         line.set_rasterized(np.size(line.get_xdata()) > MOST_MARKS)
     for dots in fig.findobj(Collection):
         dots.set_rasterized(np.shape(dots.get_offsets())[0] > MOST_MARKS)
     text = io.StringIO()
-    with mpl.rc_context(RC | {"svg.hashsalt": "labkit"}):
+    with mpl.rc_context(RC | {"svg.hashsalt": "labkit", "svg.fonttype": "none"}):
         fig.savefig(text, format="svg", metadata={"Creator": None, "Date": None}, transparent=True)
-    return text.getvalue()
+    return text.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")  # Verdana is as wide
 
 
 def _anchor(label: str) -> str:

@@ -122,7 +122,8 @@ def test_equal_ones_are_all_named():
     )
     many = plain(confusion_sentence(40 * np.ones((5, 5)), [*"abcde"]))
     assert "; a taken for d: 40 of 200 images (20.0 %) and 17 more; all classes" in many
-    assert numbers.some("dcba", 3, "or") == "d, c, b and 1 more" and numbers.some({"b", "a"}, last="or") == "a or b"
+    assert numbers.some("edcba", 3, "or") == "e, d, c and 2 more" and numbers.some("dcba", 3, "or") == "d, c, b or a"
+    assert numbers.some({"b", "a"}, last="or") == "a or b"
     found = pd.DataFrame({"class": ["a", "b", "c"], "sensitivity": [0.9, 0.0, 0.0]})
     assert plain(found_sentence(found)).endswith("a is found most often (90.0 %), b and c least often (0.0 %).")
     assert "all these classes are found equally often" in found_sentence(found.assign(sensitivity=0.5))
