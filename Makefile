@@ -14,13 +14,14 @@ READY  := .venv/.ready
 PEERS  := .venv/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report lab check test test-slow smoke bench gpu lock audit licences clean
+.PHONY: help setup report sample lab check test test-slow smoke bench gpu lock audit licences clean
 
 help:  ## say what there is
 	@echo "make report [STUDY=demo] [DATA=folder or demo] [SMALL=1] [RUNS='resnet18*'] [PDF=0] [TRAIN=0]"
 	@echo "                 train what is not up to date, then HTML and PDF; SMALL: a course's study for a CPU"
 	@echo "                 TRAIN=0: only what is finished, with a stamp on what is out of date"
 	@echo "                 SCHEDULER=tcp://host:8786: the runs on the workers of a Dask cluster"
+	@echo "make sample      the demo's report into reports/sample, which is in the repository"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make check       lint, types, layers and quick tests (under 90 seconds)"
 	@echo "make test        the same with all fast tests and the notebooks (7 minutes on 2 cores)"
@@ -52,6 +53,11 @@ ASKED = $(strip $(STUDY) $(if $(DATA),--data "$(DATA)") $(if $(filter 1,$(SMALL)
 
 report: $(READY)
 	$(BIN)/labkit report $(ASKED)
+
+sample: report  # without the pages that it links to, which are not there
+	mkdir -p reports/sample
+	sed '/<div class="links">/,/<\/header>/{/<\/header>/!d}' reports/demo/report.html > reports/sample/report.html
+	cp reports/demo/report.pdf reports/sample/report.pdf
 
 lab: $(READY)
 	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
