@@ -345,11 +345,9 @@ def test_show_keeps_photographs_as_jpeg_with_their_alternative_text(displayed):
     assert metadata["image/jpeg"]["alt"] == "six photographs" and metadata["image/jpeg"]["width"] > 100
 
 
-def test_a_label_stands_with_the_caption_of_a_figure_and_of_a_table(displayed):
-    showing.show(residual_blocks(), alt="two blocks", caption="Blocks", label="blocks")
-    showing.show_table(pd.DataFrame({"n": [1]}, index=["row"]), caption="Scores", label="test-scores")
-    assert 'id="ref-blocks"' in displayed[1][0]["text/html"]
-    assert '<caption class="caption" data-kind="table" id="ref-test-scores">' in displayed[2][0]["text/html"]
+def test_an_alternative_text_is_short_enough_to_be_listened_to(displayed):
+    showing.show(residual_blocks(), alt="A sentence about two blocks. " * 9)
+    assert len(displayed[0][1]["image/png"]["alt"]) <= 200 and displayed[0][1]["image/png"]["alt"].endswith(" …")
 
 
 def test_show_gives_the_same_bytes_for_the_same_figure():

@@ -36,7 +36,7 @@ def variants(results: StudyResults) -> Iterator[Exhibit]:
     text = f"{variants_sentence(table)} {done}"
     if trained := by_variant(results, _learnt_before):
         text += f" The weights of variants that do not start from scratch were first trained on {trained}."
-    yield Exhibit(table=table, caption="Parameters in which the variants differ", label="variants", text=text)
+    yield Exhibit(table=table, caption="Parameters in which the variants differ", text=text)
     shared = [f"{key.replace('_', ' ')} {getattr(first['params'], key)}" for key in SHARED if key not in table]
     alike = f"All variants: {', '.join(shared)}."
     yield Exhibit(text=f"{choice_sentence(results)} {alike} {machine_sentence(results)}")
