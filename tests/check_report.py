@@ -52,6 +52,12 @@ def missing_alt(html: str) -> list[str]:
     ]
 
 
+def long_alt(html: str) -> list[str]:
+    """The alternative texts of more than 200 characters, or that were cut to these: nobody listens to them."""
+    texts = [str(image.get("alt", "")) for image in BeautifulSoup(html, "html.parser").find_all("img")]
+    return [text for text in texts if len(text) > 200 or text.endswith("…")]
+
+
 def external_references(html: str) -> list[str]:
     """Addresses that opening the page would load: every src, stylesheet and CSS url that is not inside it."""
     soup = BeautifulSoup(html, "html.parser")
@@ -87,6 +93,7 @@ def check(folder: Path) -> list[str]:
             wrong.append(f"no link to {link}")
     wrong += [f"loads {address}" for address in external_references(html)]
     wrong += [f"without alternative text: {image}" for image in missing_alt(html)]
+    wrong += [f"too long an alternative text: {alt}" for alt in long_alt(html)]
     wrong += [f"{word!r} in the HTML's text" for word in LEFTOVERS if word in text]
     wrong += [f"{word!r} in the PDF" for word in LEFTOVERS if word in printed]
     if len(html) > MEGABYTES * 1e6:

@@ -43,10 +43,10 @@ def report_page(folder: Path, words: str = "a plain name", output: str = "") -> 
         new_markdown_cell("# A study\n\nWhat is best?"),
         new_markdown_cell("## Summary", metadata={"tags": ["summary"]}),
         code(lambda: (show.banner(f"Leak: {words}"), show.note(f"Best is {words}.")), "note()", tags=("summary",)),
-        new_markdown_cell("## Set-up\n\nSee [the scores](#ref-scores)." + "\n\nWords." * 30),
+        new_markdown_cell("## Set-up" + "\n\nWords." * 30),
         code(lambda: show.show_table(small, caption=f"Files of {words}"), "x = 1  # a comment " + "long " * 40),
         new_markdown_cell("## Results\n\n### Scores" + "\n\nWords." * 30),
-        code(lambda: show.show_table(wide, caption=f"Scores of {words}", label="scores")),
+        code(lambda: show.show_table(wide, caption=f"Scores of {words}")),
         new_code_cell(
             "print(name)", outputs=[new_output("stream", name="stdout", text=words), *html], execution_count=1
         ),

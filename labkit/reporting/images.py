@@ -18,6 +18,8 @@ from labkit.reporting.labels import wrap
 from labkit.reporting.style import WIDTH, new_figure, styled
 from labkit.runs.folder import cache_root
 
+TALL = 3.8  # inches: half a page, so that a grid can be printed in its own size, with its small print
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -80,15 +82,16 @@ def image_grid(
     """Images as they are, in a grid; with `rows` (a name per image) one row of the grid for each name.
 
     `images`: uint8, (N, H, W, 3) or a list of (H, W, 3) of any sizes; `titles`: one per image, written above it.
-    A row with more than `columns` images goes on in the next; none is drawn wider than `largest` inches.
+    A row with more than `columns` images goes on in the next; none is drawn wider than `largest` inches, nor so large
+    that all rows together would be higher than TALL, without their titles.
     """
     lines = _lines(rows or [""] * len(images), columns)
     width = max(len(line) for _, line in lines)
-    cell = min((WIDTH - (0.9 if rows else 0)) / width, largest)
+    cell = min((WIDTH - (0.9 if rows else 0)) / width, largest, max(TALL / len(lines), 0.45))
     per_line = max(3, int(cell * 15))
     titles = [wrap(title, per_line) for title in titles] if titles else None
-    title_height = 0.17 * max((title.count("\n") + 1 for title in titles), default=0) if titles else 0
-    fig = new_figure(len(lines) * (cell + title_height) + (0.1 if titles else 0), cell * width + (0.9 if rows else 0))
+    above = sum(0.16 * max(titles[place].count("\n") + 1 for place in line) for _, line in lines) if titles else 0
+    fig = new_figure(len(lines) * (cell + 0.04) + above, cell * width + (0.9 if rows else 0))
     fig.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01))
     axes = fig.subplots(len(lines), width, squeeze=False)
     for (name, line), row in zip(lines, axes, strict=True):

@@ -181,9 +181,10 @@ def _gaps_sentence(table: pd.DataFrame, some: bool) -> str:
     who += f" (the widest gap is that of {widest})" if len(printed) > 1 else ""
     split = listing([word for column, word in SPLITS.items() if column in map(beside.get, gaps)], "or")
     if printed == {POINTS(0.0)}:
-        return f"At the last epoch training and {split} accuracy agree for {who}: {numbers}, no over-fitting."
+        return f"At the last epoch training and {split} accuracy agree for {who}: {numbers}, no sign of over-fitting."
     side = f"at most {points} above" if gaps[widest] >= 0 else f"at least {POINTS(-gaps[widest])} below"
-    return f"At the last epoch training accuracy is {side} {split} accuracy for {who}: {numbers}, no over-fitting."
+    text = f"At the last epoch training accuracy is {side} {split} accuracy for {who}: {numbers}"
+    return f"{text}, no sign of over-fitting."
 
 
 def _chosen_sentence(table: pd.DataFrame) -> str:

@@ -1,7 +1,7 @@
 """Put figures, tables and sentences into a notebook, so that a reader of the page or of the PDF gets all of them.
 
 A figure is one output, with its alternative text in the metadata, followed by one caption output; a table carries its
-caption inside. The report numbers captions; a Markdown link to a `label`, `[the scores](#ref-scores)`, reads "Table 2".
+caption inside. The report numbers captions.
 """
 
 import base64
@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import matplotlib as mpl
@@ -37,7 +38,7 @@ MOST_MARKS = 2_000  # of one line or one set of dots in a vector figure: more ar
 MARKUP = re.compile(r"[\\`*_\[\]<>&#|~$]")  # of Markdown and of formulas; a list's "- " at the start of a line is ours
 NO_GLYPH = "missing from font"  # Matplotlib's warning
 NO_FONT = "Some letters in the figure above have no font on this machine: install one, such as Noto Sans CJK."
-REFERENCE = "ref-"  # before a label, in the address of a link to it
+LONGEST_ALT = 200  # characters: a screen reader cannot pause in it; what more there is to say is said below
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,20 @@ class Exhibit:
     alt: str = ""
     table: pd.DataFrame | None = None
     caption: str = ""
-    label: str = ""
 
 
-def show(shown: Figure | Exhibit | Iterable[Exhibit], *, alt: str = "", caption: str = "", label: str = "") -> None:
+def show(shown: Figure | Exhibit | Iterable[Exhibit], *, alt: str = "", caption: str = "") -> None:
     """Display exhibits, or a figure and its caption. `alt` says in words what is to be seen.
 
-    Texts refer to `label` (lower case, digits, hyphens; needs a caption): `[the curves](#ref-curves)`. Letters
-    without a font are told below. Raises ValueError if `alt` is empty: a blind reader could not read the figure.
+    Letters without a font are told below. Raises ValueError if `alt` is empty: a blind reader could not read the
+    figure.
     """
     if not isinstance(shown, Figure):
         for one in (shown,) if isinstance(shown, Exhibit) else shown:
             if one.figure is not None:
-                show(one.figure, alt=one.alt, caption=one.caption, label=one.label)
+                show(one.figure, alt=one.alt, caption=one.caption)
             if one.table is not None:
-                show_table(one.table, caption=one.caption, label=one.label)
+                show_table(one.table, caption=one.caption)
             if one.text:
                 note(one.text)
         return
@@ -76,14 +76,15 @@ def show(shown: Figure | Exhibit | Iterable[Exhibit], *, alt: str = "", caption:
             output["data"][VECTOR] = vector(shown)
     display(output.pop("data"), **output)
     if caption:
-        paragraph = f'<p class="caption {PLAIN}" data-kind="figure"{_anchor(label)}>{html.escape(caption)}</p>'
+        paragraph = f'<p class="caption {PLAIN}" data-kind="figure">{html.escape(caption)}</p>'
         display({"text/html": paragraph, "text/plain": caption}, metadata={"labkit": {"caption": "figure"}}, raw=True)
     if any(NO_GLYPH in str(warning.message) for warning in said):
         note(NO_FONT)
 
 
 def figure_output(fig: Figure, alt: str) -> dict[str, Any]:
-    """What `display` is given to show a figure with its alternative text, in its own size."""
+    """What `display` is given to show a figure with its alternative text, shortened, in its own size."""
+    alt = shorten(alt, LONGEST_ALT, placeholder=" …")
     width, height = (round(inches * CSS_PIXELS_PER_INCH) for inches in fig.get_size_inches())
     kind, data = picture(fig)
     metadata = {kind: {"alt": alt, "width": width, "height": height}}
@@ -124,24 +125,20 @@ def vector(fig: Figure) -> str:
     return text.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")  # Verdana is as wide
 
 
-def _anchor(label: str) -> str:
-    return f' id="{REFERENCE}{label}"' if label else ""
-
-
-def show_table(table: pd.DataFrame, *, caption: str = "", label: str = "") -> None:
+def show_table(table: pd.DataFrame, *, caption: str = "") -> None:
     """Display a DataFrame as an HTML table with its caption, and as plain text.
 
-    Columns of numbers, also of numbers in strings, are right-aligned; `label` as in `show`.
+    Columns of numbers, also of numbers in strings, are right-aligned.
     """
     plain = f"{caption}\n{table.to_string(index=not _trivial(table.index))}".strip()
     display(
-        {"text/html": table_html(table, caption=caption, label=label), "text/plain": plain},
+        {"text/html": table_html(table, caption=caption), "text/plain": plain},
         metadata={"labkit": {"caption": "table"}} if caption else {},
         raw=True,
     )
 
 
-def table_html(table: pd.DataFrame, *, caption: str = "", label: str = "") -> str:
+def table_html(table: pd.DataFrame, *, caption: str = "") -> str:
     """The `<table class="table">` of `show_table`: escaped, `scope` on every header, index hidden if it only counts."""
     cells = {name: [_cell(value) for value in table[name]] for name in table.columns}
     sides = {name: _side(column) for name, column in cells.items()}
@@ -152,7 +149,7 @@ def table_html(table: pd.DataFrame, *, caption: str = "", label: str = "") -> st
         rows = [[_tag("th", name, "left", "row"), *row] for name, row in zip(table.index, rows, strict=True)]
     title = ""
     if caption:
-        title = f'<caption class="caption" data-kind="table"{_anchor(label)}>{html.escape(caption)}</caption>\n'
+        title = f'<caption class="caption" data-kind="table">{html.escape(caption)}</caption>\n'
     top, *body = (f"<tr>{''.join(row)}</tr>" for row in [head, *rows])
     below = "\n".join(body)
     return f'<table class="table {PLAIN}">\n{title}<thead>{top}</thead>\n<tbody>\n{below}\n</tbody>\n</table>'

@@ -5,14 +5,14 @@ None or absent = unknown) and, where there are any, `intervals`: a DataFrame wit
 Rows of one `run` with several seeds become one row, mean ± standard deviation.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from labkit.evaluation.intervals import too_few
-from labkit.format import DASH, METRICS, listing, metric, missing, plural, whole, with_interval, word
-from labkit.reporting.frames import floats
+from labkit.format import DASH, listing, metric, missing, plural, whole, with_interval, word
 
 RESULT_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "qwk", "macro_auroc")
 BASELINE = "majority class"
@@ -25,34 +25,6 @@ def counted(images: float, groups: float = float("inf")) -> str:
     return whole(images) + (", too few" if too_few(images, groups) else "")
 
 
-def estimates(
-    runs: Iterable[Run], metrics: Sequence[str] | None = None, over_seeds: Mapping[str, pd.DataFrame] | None = None
-) -> pd.DataFrame:
-    """Run dicts -> one row per run, seed and metric: columns run, seed, metric, estimate, low, high.
-
-    `over_seeds`: run -> low and high of its mean over seeds, by metric (`StudyResults.over_seeds`), for two columns
-    more: mean_low, mean_high. The figures and the sentences read this. Unknown scores are left out; unknown ends are
-    NaN.
-    """
-    rows = []
-    for run in runs:
-        name = str(run["run"])
-        for key in metrics or [key for key in METRICS if key in run]:
-            if not missing(run.get(key)):
-                row = {"run": name, "seed": run.get("seed", 0), "metric": key, "estimate": float(run[key])}
-                row["low"], row["high"] = _ends(run.get("intervals"), key)
-                if over_seeds is not None:
-                    row["mean_low"], row["mean_high"] = _ends(over_seeds.get(name), key)
-                rows.append(row)
-    return pd.DataFrame(rows, columns=None if rows else ["run", "metric", "estimate", "low", "high"])
-
-
-def _ends(intervals: pd.DataFrame | None, key: str) -> tuple[float, float]:
-    if intervals is None or key not in intervals.index:
-        return NAN, NAN
-    return float(intervals.at[key, "low"]), float(intervals.at[key, "high"])
-
-
 def results_table(
     runs: Sequence[Run],
     baseline: Run | None = None,
@@ -62,8 +34,8 @@ def results_table(
 ) -> pd.DataFrame:
     """Columns variant, n, [seeds], and one per metric; the last row is the majority baseline, if given.
 
-    `baseline`: scores by metric, `n` if known. Intervals are written for the metrics in `with_intervals`; `over_seeds`
-    as in `estimates`.
+    `baseline`: scores by metric, `n` if known. Intervals are written for the metrics in `with_intervals`; `over_seeds`:
+    run -> low and high of its mean over seeds, by metric (`StudyResults.over_seeds`).
     """
     metrics = [key for key in metrics if key != "qwk" or any(key in run for run in runs)]  # unordered classes have none
     names = list(dict.fromkeys(str(run["run"]) for run in runs))
@@ -74,7 +46,7 @@ def results_table(
         n, known, alone = (mine[0].get(key, NAN) for key in ("n", "n_groups", "n_without_group"))
         row = {"variant": name, "n": counted(n, known + alone)} | ({"seeds": str(len(mine))} if several else {})
         for key in metrics:
-            row[metric(key).short] = _estimate(estimates(mine, [key], over_seeds), key, key in with_intervals)
+            row[metric(key).short] = _estimate(mine, (over_seeds or {}).get(name), key, key in with_intervals)
         rows.append(row)
     if baseline is not None:
         row = {"variant": BASELINE, "n": whole(baseline.get("n"))} | ({"seeds": ""} if several else {})
@@ -85,15 +57,15 @@ def results_table(
     return pd.DataFrame(rows)
 
 
-def _estimate(table: pd.DataFrame, key: str, shown: bool) -> str:
-    """'82.3 % [81.4–83.2]'; of several seeds '82.3 % ± 0.4 [81.4–83.2]'."""
-    if table.empty:
+def _estimate(mine: Sequence[Run], of_mean: pd.DataFrame | None, key: str, shown: bool) -> str:
+    """'82.3 % [81.4–83.2]'; of several seeds '82.3 % ± 0.4 [81.4–83.2]', with the interval of their mean."""
+    if not (known := [run for run in mine if not missing(run.get(key))]):
         return DASH
-    values, names, spread = floats(table, "estimate"), ("low", "high"), None
-    if len(values) > 1:
-        names, spread = ("mean_low", "mean_high"), values.std(ddof=1)
-    ends = [floats(table, name)[0] for name in names]
-    return with_interval(key, values.mean(), *(ends if shown or ends == [0, 0] else ()), spread=spread)
+    values, several = [float(run[key]) for run in known], len(known) > 1
+    intervals = of_mean if several else known[0].get("intervals")
+    ends = [] if intervals is None or key not in intervals.index else list(intervals.loc[key, ["low", "high"]])
+    spread = float(np.std(values, ddof=1)) if several else None
+    return with_interval(key, float(np.mean(values)), *(ends if shown or ends == [0, 0] else ()), spread=spread)
 
 
 def variants_table(runs: Mapping[str, Run], ignore: Sequence[str] = ()) -> pd.DataFrame:
@@ -105,7 +77,7 @@ def variants_table(runs: Mapping[str, Run], ignore: Sequence[str] = ()) -> pd.Da
 
 
 def parameters_table(runs: Mapping[str, Run], defaults: Run, ignore: Sequence[str] = ()) -> pd.DataFrame:
-    """Columns parameter, default, and value (with its runs unless all share it) of what any run sets otherwise."""
+    """Columns parameter, default, and value of what any run sets otherwise: that of most runs, then others by run."""
     rows = []
     for key, default in defaults.items():
         values: dict[str, list[str]] = {}
@@ -113,9 +85,9 @@ def parameters_table(runs: Mapping[str, Run], defaults: Run, ignore: Sequence[st
             values.setdefault(parameter_text(run.get(key)), []).append(name)
         if key in ignore or list(values) == [parameter_text(default)]:
             continue
-        shared = len(values) == 1
-        texts = [value if shared else f"{value}: {', '.join(names)}" for value, names in values.items()]
-        rows.append({"parameter": key, "default": parameter_text(default), "value": "; ".join(texts)})
+        most = max(values, key=lambda value: len(values[value]))
+        others = [f"{value}: {', '.join(names)}" for value, names in values.items() if value != most]
+        rows.append({"parameter": key, "default": parameter_text(default), "value": "; ".join([most, *others])})
     return pd.DataFrame(rows, columns=["parameter", "default", "value"])
 
 

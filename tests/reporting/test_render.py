@@ -185,46 +185,10 @@ def test_a_drawing_is_its_svg_in_the_page_with_the_alternative_text_and_nothing_
 def test_figures_have_their_size_in_inches_and_numbered_captions(soup):
     figures = [image.parent for image in soup.select("figure img")]
     assert [figure.img["width"] for figure in figures] == [str(7 * 96), str(14 * 96)]
-    assert [figure.get("class") for figure in figures] == [None, ["wide"]]
     captions = [figure.figcaption.get_text() for figure in figures]
     assert captions == ["Figure 1. By grade.", "Figure 2. Three curves."]
     assert soup.select_one("figure.table figcaption").get_text() == "Table 1. Marked."
-
-
-def captioned(kind: str, text: str, label: str = ""):
-    anchor = f' id="ref-{label}"' if label else ""
-    if kind == "table":
-        return html(f"<table><caption data-kind='table'{anchor}>{text}</caption><tbody><tr><td>1</td></tr></table>")
-    return html(f'<p class="caption" data-kind="figure"{anchor}>{text}</p>')
-
-
-def test_a_text_refers_to_figures_and_tables_by_their_numbers(tmp_path):
-    words = md("Read [the curves](#ref-curves), then [the scores](#ref-scores).")
-    shown = code("show()", picture(alt="a"), captioned("figure", "Other."), picture(alt="b"))
-    more = code("show()", captioned("figure", "Curves.", "curves"), captioned("table", "Scores.", "scores"))
-    shown.outputs += more.outputs
-    page = render_report([write(tmp_path / "a.ipynb", words, shown)], tmp_path / "a.html", title="A")
-    one = BeautifulSoup(page.read_text("utf-8"), "html.parser")
-    assert one.main.p.get_text() == "Read Figure\u00a02, then Table\u00a01."
-    targets = [one.find(id=link["href"][1:]) for link in one.main.select("p a")]
-    assert [target.figcaption.get_text() for target in targets] == ["Figure 2. Curves.", "Table 1. Scores."]
-    table = one.find("table")
-    assert one.find(id=table["aria-labelledby"]).get_text() == "Table 1. Scores."
-
-
-@pytest.mark.parametrize(
-    ("label", "said"), [("none", "refers to 'nome'.*labels are none"), ("", "nothing has a label")]
-)
-def test_a_reference_to_nothing_is_an_error_that_names_it(tmp_path, label, said):
-    notebook = write(tmp_path / "a.ipynb", md("[see](#ref-nome)"), code("t", captioned("table", "Scores.", label)))
-    with pytest.raises(RenderError, match=said):
-        render_report([notebook], tmp_path / "a.html", title="A")
-
-
-def test_a_label_given_twice_is_an_error(tmp_path):
-    notebook = write(tmp_path / "a.ipynb", code("t", captioned("table", "A.", "x"), captioned("table", "B.", "x")))
-    with pytest.raises(RenderError, match="two captions have the label 'x'"):
-        render_report([notebook], tmp_path / "a.html", title="A")
+    assert soup.find(id=soup.select_one("table[aria-labelledby]")["aria-labelledby"]).get_text() == "Table 1. Marked."
 
 
 def test_title_block_holds_the_facts_and_the_way_to_all_runs(notebooks, tmp_path):

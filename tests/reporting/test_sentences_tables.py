@@ -16,7 +16,7 @@ def test_a_bottleneck_carries_four_times_the_channels_with_fewer_weights():
 
 def test_depth_is_told_in_parameters():
     said = depth_sentence(architecture_table(64, 5))
-    assert said.startswith("From 18-layer to 152-layer the parameters grow 5.2 times, to 58.2")
+    assert said.endswith(" parameters, 5.2 times as many as the 18-layer one.") and "152-layer network has 58.2" in said
 
 
 def test_variants_differ_in_what_their_table_shows():

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from labkit.format import fixed, millions, whole
+from labkit.format import millions, times, whole
 from labkit.models.describe import architecture_table
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
@@ -26,7 +26,7 @@ BOTTLENECK = [("1×1 convolution, 64", True), ("3×3 convolution, 64", True), ("
 @styled
 def residual_blocks() -> Figure:
     """BasicBlock (ResNet-18, 34) beside Bottleneck (50, 101, 152), with the shortcut; channels of `layer1`."""
-    fig = new_figure(height=4.75, width=6.6)
+    fig = new_figure(height=4.1, width=5.7)
     axes = fig.subplots(1, 2)
     _block(axes[0], "BasicBlock", "in ResNet-18 and 34", "64 channels", BASIC)
     _block(axes[1], "Bottleneck", "in ResNet-50, 101 and 152", "256 channels", BOTTLENECK)
@@ -96,7 +96,7 @@ def depth_sentence(architectures: pd.DataFrame) -> str:
         architectures.set_index("layer name").filter(like="-layer").loc["parameters"].str.replace(",", "").astype(int)
     )
     small, large, few, many = *counts.index[[0, -1]], *counts.iloc[[0, -1]]
-    return f"From {small} to {large} the parameters grow {fixed(many / few, 1)} times, to {millions(many)}."
+    return f"The {large} network has {millions(many)} parameters, {times(many / few)} as many as the {small} one."
 
 
 def architecture(results: StudyResults) -> Iterator[Exhibit]:

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from labkit.evaluation.calibration import LOG_T, Calibration
+from labkit.evaluation.calibration import BINS, LOG_T, Calibration
 from labkit.evaluation.intervals import TOO_FEW
-from labkit.format import DASH, fixed, percent, plural, whole, word
+from labkit.format import DASH, fixed, percent, whole, word
 from labkit.reporting.exhibits.worth import worth
 from labkit.reporting.frames import floats, only, parts
 from labkit.reporting.labels import wrap
@@ -18,7 +18,7 @@ from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.style import GREY, Palette, VariantStyle, new_figure, styled
 
-COLUMNS = 3
+COLUMNS = 4
 CLOSE = 0.01  # a mean confidence this near the accuracy is neither over- nor underconfident, nor is one within chance
 
 
@@ -32,9 +32,9 @@ def reliability_diagrams(found: Mapping[str, Calibration], palette: Palette) -> 
     names = palette.ordered(found)
     columns = min(COLUMNS, len(names))
     lines = -(-len(names) // columns)
-    titles = [wrap(name, 20) for name in names]
+    titles = [wrap(name, 16) for name in names]
     title_height = 0.16 * (max(title.count("\n") for title in titles) + 1)
-    fig = new_figure(height=0.3 + lines * (2.75 + title_height), width=0.6 + 2.13 * columns)
+    fig = new_figure(height=0.3 + lines * (2.2 + title_height), width=0.6 + 1.6 * columns)
     grid = fig.subplots(2 * lines, columns, squeeze=False, sharex=True, height_ratios=[4, 1] * lines)
     for place, name in enumerate(names):
         line, column = divmod(place, columns)
@@ -92,7 +92,7 @@ def _images(ax: Axes, one: Calibration, style: VariantStyle) -> None:
 
 
 def calibration_sentence(name: str, found: Calibration) -> str:
-    """Confidence against accuracy, whether random variation explains the ECE, and what the temperature does."""
+    """Confidence against accuracy, whether random variation explains the ECE, and what the temperature does to it."""
     table = only(found.bins, "when", "before")
     n, said, true = (floats(table, column) for column in ("n", "confidence", "accuracy"))
     confidence, accuracy = (float(np.nansum(column * n) / n.sum()) for column in (said, true))
@@ -101,21 +101,16 @@ def calibration_sentence(name: str, found: Calibration) -> str:
     if abs(gap) <= max(CLOSE, random):
         verdict = "neither clearly over- nor underconfident"
     before = _scores(found, "before")
-    text = f"{name} has a mean confidence of {percent(confidence)} and is right in {percent(accuracy)} of "
-    text += f"{plural(found.n, 'image')} ({verdict}); its ECE over {word(len(table))} bins is "
-    text += f"{fixed(before['ece'], 3)}, where a perfectly "
-    text += f"calibrated model has {fixed(before['reference'], 3)} on as many images: {_against_random(before)}."
+    old = fixed(before["ece"], 3)
+    text = f"{name} is {verdict}: its mean confidence is {percent(confidence)}, its accuracy {percent(accuracy)}. "
+    text += f"Its ECE of {old} is {_against_random(before)}"
     if found.temperature is None:
-        return f"{text} No temperature is fitted: {found.reason}."
+        return f"{text}. No temperature is fitted: {found.reason}."
     after = _scores(found, "after")
-    old, new = fixed(before["ece"], 3), fixed(after["ece"], 3)
-    moved = f"{'lowers' if after['ece'] < before['ece'] else 'raises'} it to {new}"
-    if old == new:
-        moved = f"leaves it at {new}"
-    fitted = "where none fits best" if "bound" in _temperature(found) else "fitted"
-    text += f" A temperature of {_temperature(found)}, {fitted} on validation, {moved}; an ECE of that size is "
-    text += _against_random(after)
-    return f"{text}; Brier score {fixed(before['brier'], 3)} before and {fixed(after['brier'], 3)} after."
+    new = fixed(after["ece"], 3)
+    moved = "leaves it at" if old == new else "lowers it to" if after["ece"] < before["ece"] else "raises it to"
+    fitted = ", where none fits best," if "bound" in _temperature(found) else ""
+    return f"{text}; a temperature of {_temperature(found)}{fitted} {moved} {new}, {_against_random(after)}."
 
 
 def _temperature(one: Calibration) -> str:
@@ -154,6 +149,10 @@ def reliability(results: StudyResults) -> Iterator[Exhibit]:
         filled = ", filled with a temperature fitted on validation" if fitted else ""
         figure = reliability_diagrams(found, results.palette)
         caption = f"Reliability: hollow as predicted{filled}{results.once}"
+        alt = "Line plots, one per variant: share of right predictions (y) against confidence (x), and the diagonal of "
+        alt += "perfect calibration; below each a histogram of the confidence."
         text = "\n".join(f"- {line}" for line in lines.values())
-        yield Exhibit(figure=figure, caption=caption, alt=" ".join(lines.values()), text=text)
-        yield Exhibit(table=calibration_table(found), caption=f"Calibration on the test images{results.once}")
+        yield Exhibit(figure=figure, caption=caption, alt=alt, text=text)
+        caption = "Calibration on the test images before and after the temperature, which is fitted on validation"
+        caption += f"; ECE over {word(BINS)} bins, and that of a perfectly calibrated model"
+        yield Exhibit(table=calibration_table(found), caption=f"{caption}{results.once}")

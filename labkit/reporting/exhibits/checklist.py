@@ -44,10 +44,8 @@ def checklist(results: StudyResults, also: Mapping[str, str | None]) -> pd.DataF
 
 
 def checklist_sentence(table: pd.DataFrame) -> str:
-    """How many items are reported, and which are not."""
-    lacking = table.loc[table["reported"] == NOT_REPORTED, "item"].tolist()
-    said = f"{whole(len(table) - len(lacking))} of {plural(len(table), 'item')} are reported"
-    return f"{said}. Not reported: {'; '.join(lacking)}." if lacking else f"{said}."
+    """How many items are reported."""
+    return f"{whole(list(table['reported'] != NOT_REPORTED).count(True))} of {plural(len(table), 'item')} are reported."
 
 
 def by_variant(results: StudyResults, of_run: Callable[[Run], object]) -> str:
@@ -63,9 +61,12 @@ def by_variant(results: StudyResults, of_run: Callable[[Run], object]) -> str:
 
 def choice_sentence(results: StudyResults) -> str:
     """Which epoch's weights were tested, and what they were chosen by."""
-    which = by_variant(results, lambda run: choice_in_words([run["params"].chosen_by(results.score)]))
     ties = "" if results.runs[0]["params"].select_on == "last" else "; of equal epochs, the one with the lower loss"
-    return f"The weights are those of {which}{ties}."
+    return f"The weights are those of {_choice(results)}{ties}."
+
+
+def _choice(results: StudyResults) -> str:
+    return by_variant(results, lambda run: choice_in_words([run["params"].chosen_by(results.score)]))
 
 
 def machine_sentence(results: StudyResults) -> str:
@@ -103,7 +104,7 @@ def _data(results: StudyResults) -> Rows:
         ("sample size calculation", "CLAIM; STARD-AI; TRIPOD+AI", None),
         ("partitions", "CLAIM; STARD-AI", f"{by_variant(results, _parts)}, split {split}{of}"),
         ("disjoint patients", "CLAIM; STARD-AI", groups or stamped),
-        ("duplicate images", "CLAIM", duplicates),
+        ("duplicate images", "CLAIM", duplicates.partition(". ")[0]),  # the rest: in the section about the data
         ("age, sex and other characteristics", "CLAIM; STARD-AI; TRIPOD+AI", None),
     ]
 
@@ -128,14 +129,15 @@ def _model(results: StudyResults) -> Rows:
     training = ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys)
     imbalance = f"class weights {_all(results, 'class_weights')}, sampling {_all(results, 'sampling')}"
     looks = sorted({r["test_predictions"] for r in results.runs if "test_predictions" in r})
-    looked = f"test was predicted {listing([plural(count, 'time') for count in looks], 'or')} per run"
+    often = ["once" if count == 1 else plural(count, "time") for count in looks]
+    looked = f"each run predicted the test images {listing(often, 'or')}"
     return [
         ("network", "CLAIM; TRIPOD+AI", listing(list(sizes.values()))),
         ("software and machine", "CLAIM", ", ".join(filter(None, software))),
-        ("initial weights", "CLAIM", listing(list(dict.fromkeys(r["start"] for r in results.runs)))),
+        ("initial weights", "CLAIM", "; ".join(dict.fromkeys(r["start"] for r in results.runs))),
         ("training", "CLAIM; TRIPOD+AI", training),
         ("class imbalance", "TRIPOD+AI", imbalance),
-        ("choice of the final model", "CLAIM", choice_sentence(results)),
+        ("choice of the final model", "CLAIM", _choice(results)),
         ("looks at the test images", "STARD-AI", looked if looks else None),
     ]
 
@@ -241,5 +243,6 @@ def limits(results: StudyResults) -> Exhibit:
     if results.runs[0]["params"].data in PHANTOMS:
         lines.append("The images are synthetic: the numbers show that the report works and say nothing about patients.")
     table = checklist(results, SHOWN)
-    lines.append(f"Of the reporting checklist: {checklist_sentence(table)}")
+    lacking = table.loc[table["reported"] == NOT_REPORTED, "item"]
+    lines.append(f"Guidelines ask for more than is known here: {'; '.join(lacking)}.")
     return Exhibit(text="\n".join(f"- {line}" for line in lines))

@@ -129,4 +129,5 @@ def class_balance(results: StudyResults) -> Iterator[Exhibit]:
             text = oversampling_sentence(before, drawn, results.classes)
             counts = pd.DataFrame({"as they are": before, "as drawn": drawn}, index=results.classes)
             caption = f"Training images of an epoch before and after oversampling, {name}"
-            yield Exhibit(figure=class_histogram(counts), caption=caption, alt=text, text=text)
+            alt = "Bar charts: share of each class (rows) in the images as they are, and in those drawn for an epoch."
+            yield Exhibit(figure=class_histogram(counts), caption=caption, alt=alt, text=text)

@@ -15,49 +15,49 @@ from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.style import WIDTH, contrast_on_white, new_figure, styled
 
-SIZE = 7.0  # points, of the text in a cell
-LETTER = 0.073  # inches: mean width of a letter of 8.5 points
+SIZE = 7.8  # points, of the smallest text: on paper, where figures are drawn at 84 %, 6.5 points
+LETTER = 0.067  # inches: mean width of such a letter
 LINE = 1.2  # height of a line, in sizes of its text
 PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
-LEAST, MOST = 1.2, 2.2  # inches: width of a panel
+LEAST, MOST = 1.2, 1.6  # inches: width of a panel
+GAP = 0.08  # inches: between panels
+CELLS = "in a cell: images, percent of the row"
 
 
 @styled
 def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
     """Small multiples, one matrix (C, C) of counts per variant, all on one colour scale (share of the row).
 
-    Each cell shows the count and below it the percentage of its row. Rows of panels wrap so that the text stays
-    readable; of more than a page holds, make one figure for each of `matrix_pages`. Of more classes than a page holds
-    (`is_written`) the cells are coloured only, and only every second, third … class is named.
+    Each cell shows the count and below it the percentage of its row; several panels have the variant's name as title.
+    Rows of panels wrap so that the text stays readable; of more than a page holds, make one figure for each of
+    `matrix_pages`. Of more classes than a page holds (`is_written`) the cells are coloured only, and only every
+    second, third … class is named.
     """
-    left = LETTER * max(len(line) for name in classes for line in wrap(name, 14).split("\n")) + 0.4
+    wrapped, written = [wrap(name, 14) for name in classes], is_written(matrices)
+    letters = max(len(line) for name in wrapped for line in name.split("\n"))
+    left = LETTER * letters + 0.4
     panel, fit = _panel(matrices, WIDTH - left)
     lines = -(-len(matrices) // fit)
     columns = -(-len(matrices) // lines)
-    titles = [wrap(name, int(panel * 11)) for name in matrices]
-    title_height = 0.16 * max(title.count("\n") + 1 for title in titles) + 0.12
-    step = max(1, int(np.ceil(LINE * 7.5 / 72 * len(classes) / panel)))  # from a class that is named to the next
-    named, places = list(classes)[::step], np.arange(0, len(classes), step) + 0.5
-    below = LETTER * max(map(len, classes)) + 0.1
-    ends = len(matrices) % columns != 0  # an empty place: above it names stand between two rows of panels
-    height = lines * (panel + title_height) + (1 + ends) * below + 0.3
-    fig = new_figure(height=height, width=panel * columns + left)
-    axes = fig.subplots(lines, columns, squeeze=False)
-    for ax in axes.flat[len(matrices) :]:
-        ax.set_axis_off()
-    for place, (ax, matrix) in enumerate(zip(axes.flat, matrices.values(), strict=False)):
-        _heatmap(ax, matrix, is_written(matrices))
-        ax.set_aspect("equal")
-        ax.set_title(titles[place])
-        first, last = place % columns == 0, place + columns >= len(matrices)
-        shown = [wrap(name, 14) if step == 1 else name for name in named]
-        ax.set_yticks(places, shown if first else [""] * len(named), rotation=0, fontsize=7.5)
-        ax.set_xticks(places, named if last else [""] * len(named), rotation=90, fontsize=7.5)
-    fig.supxlabel("predicted", fontsize=9)
-    fig.supylabel("true", fontsize=9)
-    for _ in range(3):  # panels of fixed aspect: each pass gets closer to the final layout
-        fig.draw_without_rendering()
+    titles = [wrap(name, int(panel * 11)) if len(matrices) > 1 else "" for name in matrices]
+    title_height = 0.16 * max(title.count("\n") + 1 for title in titles) * any(titles) + 0.12
+    step = max(1, int(np.ceil(LINE * SIZE / 72 * len(classes) / panel)))  # from a class that is named to the next
+    named, places = (wrapped if step == 1 else list(classes))[::step], np.arange(0, len(classes), step) + 0.5
+    below = LETTER * (letters if step == 1 else max(map(len, classes))) + 0.45
+    width, height = panel * columns + left, lines * (panel + title_height) + below
+    fig = new_figure(height=height, width=width)
     fig.set_layout_engine("none")
+    for place, (title, matrix) in enumerate(zip(titles, matrices.values(), strict=True)):
+        row, column = divmod(place, columns)
+        corner = (left + column * panel) / width, 1 - (row + 1) * (panel + title_height) / height
+        ax = fig.add_axes((*corner, (panel - GAP) / width, (panel - GAP) / height))
+        _heatmap(ax, matrix, written)
+        ax.set_title(title)
+        last = place + columns >= len(matrices)  # where the place below is empty, too, the names have room in it
+        ax.set_yticks(places, named if column == 0 else [""] * len(named), rotation=0, fontsize=SIZE)
+        ax.set_xticks(places, named if last else [""] * len(named), rotation=90, fontsize=SIZE, linespacing=1)
+    fig.supxlabel(f"predicted\n{CELLS}" if written else "predicted", fontsize=8.5)
+    fig.supylabel("true", fontsize=8.5, y=(1 + below / height) / 2)
     return fig
 
 
@@ -76,7 +76,7 @@ def matrix_pages(matrices: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarra
 def _written(matrices: Mapping[str, np.ndarray]) -> float:
     """Inches that a panel needs for a count and below it a percentage in each cell (a digit is 0.64 em wide)."""
     digits = max(3, len(str(max(int(of.max()) for of in matrices.values()))))
-    return max(0.64 * SIZE * digits + 3, 2 * LINE * SIZE + 3) / 72 * len(next(iter(matrices.values())))
+    return GAP + max(0.64 * SIZE * digits + 3, 2 * LINE * SIZE + 3) / 72 * len(next(iter(matrices.values())))
 
 
 def _panel(matrices: Mapping[str, np.ndarray], width: float) -> tuple[float, int]:
@@ -96,7 +96,7 @@ def _heatmap(ax: Axes, matrix: np.ndarray, written: bool) -> None:
     """`written`: with count and percentage in the cells, else in colours alone."""
     shares = row_shares(matrix)
     both = zip(matrix.flat, shares.flat, strict=True)
-    texts = [f"{int(count)}\n{fixed(share * 100, 0)} %" if count else "0" for count, share in both]
+    texts = [f"{int(count)}\n{fixed(share * 100, 0)}" if count else "0" for count, share in both]
     sns.heatmap(
         shares,
         ax=ax,
@@ -160,9 +160,10 @@ def confusions(results: StudyResults) -> Iterator[Exhibit]:
     """Every variant's matrix, and its most frequent error."""
     matrices = results.matrices
     lines = {name: confusion_sentence(matrix, results.classes, name) for name, matrix in matrices.items()}
-    cells = "images and percent of the row" if is_written(matrices) else "the darker, the larger the share of the row"
+    cells = CELLS if is_written(matrices) else "the darker, the larger the share of the row"
     caption = f"Confusion matrices: rows are true, columns predicted; {cells}{results.once}"
     for page in matrix_pages(matrices):
-        alt = f"Confusion matrices of {', '.join(page)}. {lines[results.chosen]}"
+        alt = f"{plural(len(page), 'confusion matrix', 'confusion matrices')}, one per variant: rows are true classes, "
+        alt += "columns predicted ones, darker where they hold a larger share of the row."
         yield Exhibit(figure=confusion_matrices(page, results.classes), caption=caption, alt=alt)
     yield Exhibit(text="\n".join(f"- {line}" for line in lines.values()))

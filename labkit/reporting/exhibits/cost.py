@@ -14,7 +14,6 @@ from labkit.reporting.learning import micro_batch_sentence, processes_sentence
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.style import Palette, new_figure, styled, value_axis
-from labkit.reporting.tables import estimates
 
 COST = {  # key of a run -> header, divisor, digits
     "minutes": ("training (min)", 1, 1),
@@ -71,15 +70,16 @@ def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
 
     Run dicts with `run`, `flops`, the score and `intervals`; seeds are averaged and then have no interval.
     """
-    table = estimates(runs, [score])
-    scores, flops = means(table, "run", "estimate"), means(pd.DataFrame(list(runs)), "run", "flops")
+    known = pd.DataFrame([run for run in runs if not missing(run.get(score))])
+    scores, flops = (means(known, "run", name) for name in (score, "flops"))
     names = palette.ordered(scores)
     fig = new_figure(height=max(2.9, 0.9 + 0.3 * len(names)))
     ax = fig.subplots()
     for name in names:
-        style, cost, seeds = palette[name], flops[name] / COST["flops"][1], only(table, "run", name)
+        style, cost, seeds = palette[name], flops[name] / COST["flops"][1], only(known, "run", name)
         if len(seeds) == 1:  # a mean of ends would be no interval
-            ax.plot([cost, cost], seeds[["low", "high"]].iloc[0], color=style.color, linewidth=1.2, alpha=0.5, zorder=1)
+            ends = seeds["intervals"].iloc[0].loc[score, ["low", "high"]]
+            ax.plot([cost, cost], ends, color=style.color, linewidth=1.2, alpha=0.5, zorder=1)
         ax.plot(cost, scores[name], **style.dot(7))
     ax.set_xscale("log")
     low, high = ax.get_xlim()
@@ -99,11 +99,11 @@ def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
 
 def light_sentence(runs: Runs, score: str) -> str:
     """The best variants, and which are worth their cost, both as printed; '' where no score is known."""
-    named, scores = metric(score), means(estimates(runs, [score]), "run", "estimate")
-    if not scores:
+    named, table = metric(score), pd.DataFrame([run for run in runs if not missing(run.get(score))])
+    if table.empty:
         return ""
-    table = pd.DataFrame(list(runs))
-    costs = pd.DataFrame({key: means(table, "run", key) for key in AT_PREDICTION}).loc[list(scores)]
+    scores = means(table, "run", score)
+    costs = pd.DataFrame({key: means(table, "run", key) for key in AT_PREDICTION})
     # Networks with the same printed size and multiply-adds compute the same: their times are pooled.
     alike = [(costs[key] / COST[key][1]).round(COST[key][2]) for key in ("flops", "parameters")]
     costs["milliseconds"] = costs.groupby(alike)["milliseconds"].transform("mean")
@@ -116,9 +116,9 @@ def light_sentence(runs: Runs, score: str) -> str:
     beaten = [bool(((losses <= mine).all(axis=1) & (losses < mine).any(axis=1)).any()) for mine in losses]
     front = [run for run, worse in zip(goodness, beaten, strict=True) if not worse]
     return (
-        f"{listing(best)} {'has' if len(best) == 1 else 'share'} {top}. On the Pareto front of {named.name} against "
-        f"{listing(list(AT_PREDICTION.values()))}: {listing(front)}; no variant is at least as good in all "
-        "of these and better in one."
+        f"{listing(best)} {'has' if len(best) == 1 else 'share'} {top}. {listing(front)} "
+        f"{'is' if len(front) == 1 else 'are'} on the Pareto front: no variant is better in one of {named.name}, "
+        f"{listing(list(AT_PREDICTION.values()))} without being worse in another."
     )
 
 
@@ -138,4 +138,5 @@ def costs(results: StudyResults) -> Iterator[Exhibit]:
     if len(archs) > 1 and (text := light_sentence(results.runs, results.score)):
         caption = f"{metric(results.score).title} against the multiply-adds of one image{results.stamp}"
         figure = light_figure(results.runs, results.palette, score=results.score)
-        yield Exhibit(figure=figure, caption=caption, alt=text, text=text)
+        alt = f"Scatter plot: {metric(results.score).name} (y) against multiply-adds on a logarithmic scale (x), one "
+        yield Exhibit(figure=figure, caption=caption, alt=f"{alt}marker with its interval per variant.", text=text)

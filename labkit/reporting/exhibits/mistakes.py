@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from labkit.data.catalog import facts_of
 from labkit.evaluation.decide import is_ordinal, mistakes
 from labkit.evaluation.ordinal import Cuts
 from labkit.format import fixed, listing, percent, plural, whole
-from labkit.reporting.exhibits.confusion import confusion_sentence
 from labkit.reporting.frames import floats
 from labkit.reporting.images import Pixels, image_grid
 from labkit.reporting.results import StudyResults
@@ -109,12 +109,10 @@ def errors(results: StudyResults) -> Iterator[Exhibit]:
     if wrong.empty:
         yield Exhibit(text=text)
         return
-    alt = f"Test images with file name, class and prediction. {text}"
+    alt = "Test images in a row, the worst mistake first; above each its file name, true class and prediction."
     figure = mistakes_gallery(wrong.head(5), pixels, classes)
     yield Exhibit(figure=figure, caption=f"The worst mistakes{name}", alt=alt, text=text)
-    text = confusion_sentence(results.matrices[results.chosen], classes)
-    alt, figure = f"Test images by true and predicted class. {text}", pairs_gallery(wrong, pixels, classes)
+    alt = "Test images in rows, one row for each pair of a true and a predicted class; above each its file name."
+    figure, mildest = pairs_gallery(wrong, pixels, classes), 1  # of grades: often the hardest to find
+    text = missed_sentence(test, classes, mildest) if facts_of(results.runs[0]["params"]).task == "grades" else ""
     yield Exhibit(figure=figure, caption=f"The most confused pairs{name}", alt=alt, text=text)
-    mildest = 1  # of grades the mildest disease, often the hardest to find; of two classes the second
-    if mildest < len(classes):
-        yield Exhibit(text=missed_sentence(test, classes, mildest))

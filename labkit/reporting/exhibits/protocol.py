@@ -1,12 +1,13 @@
 """What was done and from what it was made: the variants, their set-up, and the appendix of a report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
 from labkit.data.source import PHANTOMS
 from labkit.format import listing, metric, plural, whole
-from labkit.reporting.exhibits.checklist import choice_sentence, machine_sentence
+from labkit.reporting.exhibits.checklist import by_variant, choice_sentence, machine_sentence
 from labkit.reporting.exhibits.classes import class_balance
 from labkit.reporting.images import on_augmented_images
 from labkit.reporting.learning import (
@@ -33,11 +34,18 @@ def variants(results: StudyResults) -> Iterator[Exhibit]:
     of = f" of {plural(first['n_groups'], results.group_name)}" if first["n_groups"] else ""
     done = f"Trained on {whole(first['n_images']['train'])} {images}, tested on {whole(first['n'])} others{of}."
     text = f"{variants_sentence(table)} {done}"
-    yield Exhibit(table=table, caption="Parameters in which the variants differ", label="variants", text=text)
+    if trained := by_variant(results, _learnt_before):
+        text += f" The weights of variants that do not start from scratch were first trained on {trained}."
+    yield Exhibit(table=table, caption="Parameters in which the variants differ", text=text)
     shared = [f"{key.replace('_', ' ')} {getattr(first['params'], key)}" for key in SHARED if key not in table]
     alike = f"All variants: {', '.join(shared)}."
     yield Exhibit(text=f"{choice_sentence(results)} {alike} {machine_sentence(results)}")
     yield from class_balance(results)
+
+
+def _learnt_before(run: Mapping[str, Any]) -> str | None:
+    """What the weights that a run starts from were trained on, where that is known."""
+    return run["start"].partition("trained on ")[2] or ("ImageNet" if "IMAGENET" in run["start"] else None)
 
 
 def curves(results: StudyResults) -> Iterator[Exhibit]:
@@ -49,7 +57,9 @@ def curves(results: StudyResults) -> Iterator[Exhibit]:
         figure = learning_curves(results.history, results.palette, quantity=quantity, baseline=results.majority)
         trained = on if f"train_{quantity}" in results.history else ""  # kappa has no training curve
         caption = f"{metric(quantity).title} by epoch{trained}; rings mark {choice_in_words(chosen_by)}{results.stamp}"
-        alt = f"{metric(quantity).title} of every variant by epoch. {text}"
+        alt = (
+            f"Line plots: {metric(quantity).name} (y) by epoch (x), a line per variant; a ring marks the chosen epoch."
+        )
         yield Exhibit(figure=figure, caption=caption, alt=alt)
     lines = phase_sentences(results.history)
     yield Exhibit(text=text)
@@ -69,8 +79,10 @@ def unfinished(results: StudyResults) -> Iterator[Exhibit]:
 def provenance(results: StudyResults) -> Iterator[Exhibit]:
     """What would be needed to make the report again."""
     first = results.runs[0]
-    table = parameters_table(_parameters(results), type(first["params"])().model_dump(), IGNORED)
-    yield Exhibit(table=table, caption="Parameters that differ from their defaults (first seeds)")
+    ignored = [name for name in IGNORED if name != "weights"]
+    table = parameters_table(_with_sources(results), type(first["params"])().model_dump(), ignored)
+    caption = "Parameters that differ from their defaults: the value of most runs, then others by run"
+    yield Exhibit(table=table, caption=f"{caption}{results.of_first}")
     columns = ["run", "seed", "best_epoch", "attempts", "test_predictions", "fingerprint"]
     table = pd.DataFrame(results.runs)[columns].assign(fingerprint=lambda rows: rows["fingerprint"].str[:12])
     caption = "Runs: the chosen epoch, how often each was started and test was predicted, and what it was made from"
@@ -83,3 +95,13 @@ def provenance(results: StudyResults) -> Iterator[Exhibit]:
 
 def _parameters(results: StudyResults) -> dict[str, dict]:
     return {name: run["params"].model_dump() | {"start": run["start"]} for name, run in results.firsts.items()}
+
+
+def _with_sources(results: StudyResults) -> dict[str, dict]:
+    """The parameters of each variant and of the runs of the study that it starts from, which `weights` names."""
+    found, waiting = {}, [run["params"] for run in results.firsts.values()]
+    for params in waiting:
+        source = results.sources.get(params.parent or "")
+        found[params.run] = params.model_dump() | {"weights": f"run:{source.run}" if source else params.weights}
+        waiting += [source] if source and source.run not in [*found, *results.firsts] else []
+    return found

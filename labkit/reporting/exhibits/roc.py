@@ -18,43 +18,46 @@ from labkit.reporting.style import GREY, WIDTH, Palette, new_figure, styled
 LINE = 0.17  # inches: a line of the list of names
 STEPS = {"roc": "default", "pr": "steps-post"}  # between two points precision is not a straight line
 NAMES = {"roc": "AUROC", "pr": "average precision"}
+SHORT = {"roc": "AUROC", "pr": "AP"}
 AXES = {"roc": ("false positives (%)", "sensitivity (%)"), "pr": ("sensitivity (%)", "PPV (%)")}
 
 
 @styled
-def ranking_curves(curves: pd.DataFrame, palette: Palette, of: Sequence[str], kind: str = "roc") -> Figure:
-    """ROC curves, or with the kind 'pr' PPV against sensitivity; dashed: random. `curves`: as `evaluation.curves`.
+def ranking_curves(
+    curves: pd.DataFrame, palette: Palette, of: Sequence[str], kinds: Sequence[str] = ("roc",)
+) -> Figure:
+    """ROC curves, and for the kind 'pr' PPV against sensitivity; dashed: random. `curves`: as `evaluation.curves`.
 
-    One panel for each of these that `of` names; the variants' names stand once, with their areas where there is one
-    panel only.
+    One panel for each kind of each of these that `of` names; the variants' names stand once, with their areas where
+    all panels are of one thing.
     """
-    table = only(curves, "kind", kind)
-    names = [name for name in parts(table, "of") if name in of]
-    if not names:
+    of = [name for name in parts(curves, "of") if name in of]
+    panels = [(name, kind, only(only(curves, "of", name), "kind", kind)) for name in of for kind in kinds]
+    if not panels:
         raise ValueError("no class has both positive and negative images, so there is no curve to draw")
-    table = pd.concat([only(table, "of", name) for name in names])
-    runs = palette.ordered(table["run"])
-    columns = min(3, len(names) + 1)  # one place more than panels, for the names
-    high = -(-(len(names) + 1) // columns)
+    runs = palette.ordered(pd.concat([table["run"] for *_, table in panels]))
+    columns = min(3, len(panels) + 1)  # one place more than panels, for the names
+    high = -(-(len(panels) + 1) // columns)
     keys = {run: wrap(run, 22) for run in runs}
-    if len(names) == 1:
-        areas = {run: fixed(area, 3) for run, area in means(table, "run", "area").items()}
-        keys = {run: f"{text}\n{NAMES[kind]} {areas[run]}" for run, text in keys.items()}
+    if len(of) == 1:
+        areas = [(SHORT[kind], means(table, "run", "area")) for _, kind, table in panels]
+        said = {run: ", ".join(f"{name} {fixed(area.get(run), 3)}" for name, area in areas) for run in runs}
+        keys = {run: f"{text}\n{said[run]}" for run, text in keys.items()}
     needed = LINE * sum(text.count("\n") + 1 for text in keys.values()) + 0.05 * len(keys) + 0.5
     fig = new_figure(height=max(2.45, needed) * high, width=WIDTH if columns == 3 else 5.2)
     axes = fig.subplots(high, columns, squeeze=False)
-    for ax in axes.flat[len(names) :]:
+    for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
-    for place, name in enumerate(names):
-        ax, part = axes.flat[place], only(table, "of", name)
+    for place, (name, kind, part) in enumerate(panels):
+        ax = axes.flat[place]
         _panel(ax, part, palette, runs, kind)
         images, share = floats(part, "images")[0], floats(part, "share")[0]
         few = ", too few" if images < TOO_FEW else ""
         ax.set_title(f"{wrap(name, 20)}\n{plural(images, 'image')} ({percent(share, 0)}{few})", fontsize=8)
         ax.set_xlabel(AXES[kind][0])
-        if place % columns == 0:
+        if place % columns == 0 or len(kinds) > 1:
             ax.set_ylabel(AXES[kind][1])
-    place, inks = axes.flat[len(names)], [palette[run].ink for run in runs]
+    place, inks = axes.flat[len(panels)], [palette[run].ink for run in runs]
     lines = [place.plot([], [], color=palette[run].color, linestyle=palette[run].linestyle)[0] for run in runs]
     place.legend(lines, keys.values(), loc="upper left", frameon=False, fontsize=8.5, labelcolor=inks, borderaxespad=0)
     return fig
@@ -121,10 +124,11 @@ def screening(results: StudyResults) -> Iterator[Exhibit]:
     if found.question is None or found.question.name not in set(found.curves["of"]):
         return
     text = question_sentence(found.curves, found.question.name)
-    for kind, what in (("roc", "ROC"), ("pr", "Precision and recall")):
-        figure = ranking_curves(found.curves, results.palette, [found.question.name], kind)
-        caption = f"{what}: {found.question.name}{results.once}"
-        yield Exhibit(figure=figure, caption=caption, alt=f"{what} curves. {text}", text=text if kind == "pr" else "")
+    figure = ranking_curves(found.curves, results.palette, [found.question.name], list(NAMES))
+    caption = f"ROC (left) and precision-recall curves of {found.question.name}; AP: average precision{results.once}"
+    alt = "Line plots, a curve per variant: sensitivity (y) against false positives (x), and PPV (y) against "
+    alt += "sensitivity (x). Dashed lines show a random score."
+    yield Exhibit(figure=figure, caption=caption, alt=alt, text=text)
     yield from thresholds(results)
 
 
@@ -137,4 +141,6 @@ def class_curves(results: StudyResults) -> Iterator[Exhibit]:
     text = class_curves_sentence(curves, results.classes)
     caption = f"ROC curve of each class against all others{results.once}{results.of_classes}"
     figure = ranking_curves(curves, results.palette, drawn)
-    yield Exhibit(figure=figure, caption=caption, alt=f"ROC curves. {text}", text=text)
+    alt = f"Line plots for {plural(len(drawn), 'class', 'classes')}, a curve per variant: sensitivity (y) against "
+    alt += "false positives (x). Dashed lines show a random score."
+    yield Exhibit(figure=figure, caption=caption, alt=alt, text=text)

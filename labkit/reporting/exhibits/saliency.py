@@ -92,28 +92,28 @@ def saliency_sentence(agreement: Agreement, maps: np.ndarray, images: np.ndarray
     heat lies on a black background, and how many maps are empty."""
     n, side = maps.shape[:2]
     same, others, highest = agreement
-    size = f"{plural(n, 'map')} of {side} × {side} places (enlarged in the figure)"
-    of_pairings = f"95 % of random pairings: up to {fixed(highest, 2)}"
-    by_chance = f"those of different images have {fixed(others, 2)} ({of_pairings})"
+    text = f"A map has {side} × {side} places and is enlarged in the figure. "
     if missing(same):
-        text = f"The check against random weights cannot be made: the {size} are of one value."
+        text += "The check against random weights cannot be made: the maps are of one value."
     else:
-        text = f"The {size} {'has' if n == 1 else 'have'} a rank correlation of {fixed(same, 2)} (1: the same order) "
-        text += f"with those of {word(UNTRAINED)} networks with random weights"
+        text += f"As a check, {word(UNTRAINED)} networks with random weights drew maps of the same images: their mean "
+        text += f"rank correlation with these is {fixed(same, 2)} (1: the same order of places)."
+        chance = f" Maps of different images have {fixed(others, 2)}, and 95 % of random pairings at most "
         if n < LEAST_MAPS:
-            text += "; these are too few to say what it would be by chance."
+            text += f" {plural(n, 'map')} {'is' if n == 1 else 'are'} too few to say what it would be by chance."
         elif same > ALIKE:
             shown = "the image" if same > highest else "what these images have in common"
-            text += f", {by_chance}: they show mostly {shown}, not what was learnt."
+            text += f"{chance}{fixed(highest, 2)}. So the maps show mostly {shown}, not what was learnt."
         elif same > highest:
-            text += f", {by_chance}: they show in part the image and in part what was learnt."
+            text += f"{chance}{fixed(highest, 2)}. So the maps show in part the image, in part what was learnt."
         else:
-            text += f", no more than by chance, since {by_chance}: no sign that they show only the image."
-    text += " They show where, not why, and prove no sign of disease."
+            text += f"{chance}{fixed(highest, 2)}. So there is no sign that the maps show only the image."
+    text += " A map shows which places speak for the prediction, not why; it does not prove a sign of disease."
     found = on_background(maps, images)
     if found.n and found.pixels >= LEAST_BACKGROUND:
-        text += f" {percent(found.heat, 0)} of the heat lies on the black background ({percent(found.pixels, 0)} of the"
-        text += f" pixels); the hottest place of {whole(found.hottest)} of {plural(found.n, 'map')} lies there."
+        text += f" {percent(found.heat, 0)} of the heat lies on the black background, which has "
+        text += f"{percent(found.pixels, 0)} of the pixels; the hottest place of {whole(found.hottest)} of "
+        text += f"{plural(found.n, 'map')} lies there."
     if empty := n - found.n:
         text += f" In {whole(empty)} of {plural(n, 'image')} no place supports the prediction, so nothing is coloured."
     return text
@@ -129,4 +129,5 @@ def saliency(results: StudyResults) -> Exhibit:
     results.shown.add("explanation")
     caption = f"What spoke for the prediction (Grad-CAM), right and wrong ones{results.by_chosen}{results.once}"
     figure = saliency_gallery(rows, maps, pixels, results.classes)
-    return Exhibit(figure=figure, caption=caption, alt=f"Images and heat maps. {text}", text=text)
+    alt = "Test images in rows, right predictions first, then wrong ones; below each row the same images under their "
+    return Exhibit(figure=figure, caption=caption, alt=f"{alt}Grad-CAM heat maps.", text=text)

@@ -54,4 +54,4 @@ def scores(results: StudyResults) -> Iterator[Exhibit]:
     baseline, told = results.baseline | {"n": first["n"]}, ("accuracy", results.score)
     table = results_table(results.runs, baseline, with_intervals=told, over_seeds=results.over_seeds())
     text = majority_sentence(results.against_majority, results.majority_class, first["n"], results.as_frequent)
-    yield Exhibit(table=table, caption=caption, label="scores", text=text)
+    yield Exhibit(table=table, caption=caption, text=text)

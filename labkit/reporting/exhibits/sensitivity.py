@@ -40,7 +40,7 @@ def sensitivity_dots(sensitivity: pd.DataFrame, palette: Palette) -> Figure:
         ax.set_title(f"{wrap(name, 14)}\n{plural(rows['images'].iloc[0], 'image')}{few}")
         row_axis(ax, [wrap(run) for run in runs])
         ax.tick_params(axis="y", labelleft=place % columns == 0)
-        ax.set_xlim(-0.04, 1.04)
+        ax.set_xlim(-0.08, 1.08)  # room for the markers at both ends
         ax.set_xticks([0, 0.5, 1], ["0", "50", "100"])
     fig.supxlabel("sensitivity (%)", fontsize=9)
     return fig
@@ -113,7 +113,7 @@ def by_class(results: StudyResults) -> Iterator[Exhibit]:
     """How many images of each class each variant finds."""
     counts = list(results.matrices[results.chosen].sum(axis=1))
     found = sensitivities(results.runs, results.classes, counts)
-    alt = f"Sensitivity by class of {plural(len(results.tests), 'variant')}"
+    alt = "Dot plots with intervals, one per class: sensitivity from 0 to 100 % (x) of each variant (rows)."
     caption = f"Share of each class that is found, with 95 % intervals{results.stamp}{results.of_classes}"
     drawn = found.loc[found["class"].isin(results.drawn_classes)]
     figure = sensitivity_dots(drawn, results.palette)

@@ -70,4 +70,5 @@ def subgroups(results: StudyResults) -> Exhibit:
     caption = f"{metric(results.score).title} by subgroup, with the range that each spans; 95 % intervals by "
     caption += f"{results.unit}; dashed: all test images{results.by_chosen}{results.once}"
     figure = subgroup_dots(parts, results.score, run[results.score])
-    return Exhibit(figure=figure, caption=caption, alt=f"One dot per subgroup. {text}", text=text)
+    alt = f"Dot plots with intervals: {metric(results.score).name} (x) of each subgroup (rows), a panel per factor."
+    return Exhibit(figure=figure, caption=caption, alt=alt, text=text)

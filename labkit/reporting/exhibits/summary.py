@@ -138,7 +138,7 @@ def page_one(results: StudyResults) -> Iterator[Exhibit]:
     alt = f"Forest plot, one row per variant ({len(results.tests)}); x axis: {named.name}, with intervals; highest: "
     alt += f"{best} with {named.text(value)}."
     alt += f" Right: {plural(min(pairs, MOST_PAIRS), 'difference')} between variants." if pairs else ""
-    yield Exhibit(figure=forest(results), alt=shorten(alt, 200, placeholder=" …"), caption=caption, label="forest")
+    yield Exhibit(figure=forest(results), alt=shorten(alt, 200, placeholder=" …"), caption=caption)
     matrix = results.matrices[results.chosen]
     alt = f"Confusion matrix. {confusion_sentence(matrix, results.classes, results.chosen)}"
     alt = shorten(alt, 200, placeholder=" …")

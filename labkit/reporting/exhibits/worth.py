@@ -118,8 +118,8 @@ def points_sentence(points: pd.DataFrame, question: Question) -> str:
     useless = [str(run) for run in fair.index[fair["low"] <= 1 - WANTED]]
     return (
         f"At thresholds set for {wanted} sensitivity to {question.name} on validation, sensitivity on test is "
-        f"{' to '.join(ends)} (with an interval below {wanted}: {missed}); these intervals leave out that thresholds "
-        f"are estimates. Compared at {wanted} sensitivity on test, with thresholds chosen there anew in each draw, "
+        f"{' to '.join(ends)} (with an interval below {wanted}: {missed}). To compare the variants, thresholds are "
+        f"also set for {wanted} sensitivity on test, anew in each bootstrap draw. There "
         f"specificity is: {each}; a random score has {random}"
         + (f", and {listing(useless)} cannot be told apart from that." if useless else ".")
     )

@@ -109,7 +109,7 @@ def render_report(
 
     Under the title stand `facts` (label → value), a link to the page `compare`, `links` to the runs' notebooks (name →
     address relative to the page) and a box of the cells tagged `summary`. The same notebooks give the same bytes.
-    RenderError names a cell that was not run or failed, and a label that is referred to and that nothing has.
+    RenderError names a cell that was not run or failed.
     """
     if not notebooks:
         raise RenderError(f"no notebooks given for {html}")

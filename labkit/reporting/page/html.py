@@ -5,7 +5,7 @@ import re
 from bs4 import BeautifulSoup, Tag
 from latex2mathml.converter import convert
 
-from labkit.reporting.page.tables import dress_tables, link_references, place_captions
+from labkit.reporting.page.tables import dress_tables, place_captions
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
@@ -22,7 +22,6 @@ def finish(html: str, parts: int = 1) -> str:
         add_contents(soup, main)
         dress_tables(soup, main)
         place_captions(soup, main)
-        link_references(soup, main)
         fold_appendix(soup, main)
         box, header = main.find("aside", class_="summary"), soup.find("header")
         if isinstance(box, Tag) and isinstance(header, Tag):

@@ -1,11 +1,8 @@
-"""Tables and captions of the exported page: scrolling frames, numbered captions, references to them."""
+"""Tables and captions of the exported page: scrolling frames, numbered captions."""
 
 import re
 
 from bs4 import BeautifulSoup, Tag
-
-from labkit.reporting.page.cells import RenderError
-from labkit.reporting.show import REFERENCE
 
 LONG_CELL = 28  # characters; a longer cell is a sentence or a path and may wrap, a shorter one reads better whole
 
@@ -62,40 +59,10 @@ def place_captions(soup: BeautifulSoup, main: Tag) -> None:
 
 
 def _name(caption: Tag, frame: Tag | None, name: str) -> None:
-    """An id for the figure, to link to (its label, if it has one), and the caption as the name of its table."""
-    caption["data-number"] = name
+    """An id for the figure, to link to, and the caption as the name of its table."""
     whole = caption if frame is None else frame
-    whole["id"] = caption.get("id") or name
+    whole["id"] = name
     if whole is not caption:
         caption["id"] = f"{name}-caption"
     if frame is not None and isinstance(table := frame.find("table"), Tag):
         table["aria-labelledby"] = caption["id"]
-
-
-def link_references(soup: BeautifulSoup, main: Tag) -> None:
-    """Links to labels (see labkit.reporting.show) read "Figure 3" or "Table 2".
-
-    RenderError for a label that two have, or nothing has; where an exhibit failed, such a link becomes its words.
-    """
-    known: dict[str, str] = {}
-    for caption in main.select("[data-number]"):
-        whole = caption.find_parent("figure") or caption
-        number = str(caption["data-number"])
-        del caption["data-number"]
-        label = str(whole["id"])
-        if label in known:
-            raise RenderError(f"two captions have the label {label.removeprefix(REFERENCE)!r}; give one another")
-        known[label] = number.replace("-", "\u00a0").capitalize()
-    labels = [label.removeprefix(REFERENCE) for label in known if label.startswith(REFERENCE)]
-    for link in main.select(f'a[href^="#{REFERENCE}"]'):
-        label = str(link["href"])[1:]
-        if label not in known and main.select_one(".not-shown"):
-            link.unwrap()
-            continue
-        if label not in known:
-            have = f"labels are {', '.join(labels)}" if labels else "nothing has a label"
-            raise RenderError(
-                f"a text refers to {label.removeprefix(REFERENCE)!r}, but no figure or table shown has that label "
-                f"({have}); correct the link, or give label= to show or show_table"
-            )
-        link.string = known[label]

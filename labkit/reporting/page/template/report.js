@@ -97,12 +97,14 @@
   unfold();
   addEventListener("beforeprint", () => { if (appendix) appendix.open = true; });
 
-  // Paper does not scroll: shrink the tables that are wider than an A4 column (178 mm = 673 px).
+  // Paper does not scroll: shrink the tables that are wider than an A4 column (178 mm = 673 px); where the text would be
+  // smaller than 6.5 of its 8 points, cells wrap instead.
   addEventListener("beforeprint", () => {
     document.querySelectorAll(".scroll > table").forEach(table => {
-      table.classList.toggle("tight", table.scrollWidth > 673);
-      const width = table.scrollWidth;
-      table.style.setProperty("--print-zoom", width > 673 ? Math.max(0.4, 673 / width) : 1);
+      const columns = () => table.scrollWidth / 673;
+      table.classList.toggle("tight", columns() > 1);
+      table.classList.toggle("wrapped", columns() > 8 / 6.5);
+      table.style.setProperty("--print-zoom", Math.min(1, Math.max(0.4, 1 / columns())));
     });
   });
 })();
