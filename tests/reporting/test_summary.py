@@ -185,7 +185,7 @@ def test_a_class_without_a_test_image_is_named(study):
 def test_figures_of_page_one_are_told_in_a_few_words(study, monkeypatch):
     _, forest, matrix = page_one(compared(monkeypatch, loss="up " * 12))
     assert forest.alt.endswith("highest: good with 1.000. Right: 10 differences between variants.")
-    assert "dashed: always predicting “a”; blue: blind (first row of the table" in forest.caption
+    assert "dashed: always “a”; blue: blind (first row of the table" in forest.caption
     assert matrix.alt.startswith("Confusion matrix. blind predicts “a” for every image.")
     monkeypatch.setattr(StudyResults, "comparisons", lambda _: ())
     results = study_results("s")
