@@ -9,8 +9,6 @@ one patient are not quite). The *Brier score* is the mean squared distance of th
 over classes: 0 to 2 (Brier 1950).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -13,8 +13,6 @@ independent and so **ignores that two eyes of one patient belong together**, whi
 `paired_difference` keeps them together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Predictions and probabilities from the outputs of a network: logits, or the grade of an ordinal run."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -8,8 +8,6 @@ regularisation is chosen by cross-validation that keeps the eyes of a patient to
 selected on validation, so its predictions there are slightly too good.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray

@@ -11,8 +11,6 @@ drawn. The weighted areas of all draws are then cumulative sums over the images 
 (Mann and Whitney's count of correctly ordered pairs, where a tie counts one half).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

