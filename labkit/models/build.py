@@ -9,8 +9,7 @@ from torch import nn
 
 from labkit.data.source import PHANTOMS
 from labkit.models.lite import LITE0, lite0_weights, tf_efficientnet_lite0
-from labkit.models.resnet import RESNETS
-from labkit.models.variants import DEVIATIONS
+from labkit.models.resnet import DEVIATIONS, RESNETS
 from labkit.models.weights import StateDict, WeightsError, read_file, torchvision_weights
 from labkit.params import RunParams
 from labkit.runs.files import read_json
@@ -37,14 +36,9 @@ def build_model(
 
     The same seed gives the same network and the same new head; torch's global random state is not changed.
     `state_dict` is what `load_weights` returns: head='new' loads its backbone and adds a new head, 'keep' loads its
-    head, too. Only the deviation 'flat_head' uses `image_size` (px). Raises ValueError on an unknown arch, deviation,
-    head or number of classes, on a deviation that this arch cannot have, and if timm is needed and missing;
-    WeightsError if the weights do not fit.
+    head, too. Only the deviation 'flat_head' uses `image_size` (px). ValueError on an unknown arch or deviation, on a
+    deviation that this arch cannot have, and if timm is needed and missing; WeightsError if the weights do not fit.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes: {num_classes} is less than 1; give one output per class, or 1 for a grade")
-    if head not in ("new", "keep"):
-        raise ValueError(f"head: {head!r} is not one of 'new', 'keep'")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _untrained(arch, num_classes, deviation, image_size)
@@ -77,13 +71,9 @@ def load_weights(
     name = str(weights)
     if name.startswith("IMAGENET1K_"):
         if deviation not in ("none", "flat_head"):
-            raise WeightsError(
-                f"weights: {name} was trained without deviation: {deviation}, which changes layers of the backbone; "
-                "set weights: null (from scratch) or deviation: none"
-            )
+            told = f"{name} was trained without deviation: {deviation}, which changes layers of the backbone"
+            raise WeightsError(f"weights: {told}; set weights: null (from scratch) or deviation: none")
         state_dict, where = lite0_weights(name) if arch == LITE0 else torchvision_weights(name, arch)
-    elif name.startswith("run:"):
-        raise WeightsError(f"weights: {name!r} names a run of a study; use `labkit run`, which finds its file")
     else:
         state_dict, where = read_file(Path(name)), name
     _check_backbone(state_dict, arch, where, deviation, image_size)

