@@ -151,10 +151,7 @@ def _counted(truth: Flags, scores: Floats, groups: Labels) -> list[csr_array]:
 
 
 def _areas(positive: Floats, negative: Floats) -> Floats:
-    """Drawn images as `_counted`, (values + 1, draws) -> areas (draws,), NaN without positives or negatives.
-
-    The counts are whole numbers and halves, so the sums are exact.
-    """
+    """Drawn images as `_counted`, (values + 1, draws) -> areas (draws,), exact; NaN without positives or negatives."""
     below = np.cumsum(negative, axis=0)
     pairs = positive.sum(axis=0) * below[-1]
     return np.divide(np.einsum("ij,ij->j", positive, below), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
