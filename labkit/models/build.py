@@ -107,19 +107,13 @@ def freeze_backbone(model: nn.Module, frozen: bool = True) -> None:
 
 
 def train_mode(model: nn.Module, frozen: bool) -> None:
-    """model.train(), but a frozen backbone stays in eval mode.
-
-    In train mode its BatchNorms would update their running statistics, and "frozen" features would change.
-    """
+    """model.train(), but a frozen backbone stays in eval mode: its BatchNorms would update their statistics."""
     model.train(not frozen)
     _head(model).train()
 
 
 def synchronized(model: nn.Module) -> nn.Module:
-    """The network, changed in place: on several GPUs its BatchNorms take mean and variance of all of their images.
-
-    Names and values of its state dict stay.
-    """
+    """The network, changed in place: BatchNorms take mean and variance of all GPUs' images; its state dict stays."""
     if any(type(module).__module__.startswith("timm.") for module in model.modules()):
         from timm.layers.norm_act import convert_sync_batchnorm
 
@@ -128,10 +122,7 @@ def synchronized(model: nn.Module) -> nn.Module:
 
 
 def load_trained(folder: Path) -> nn.Module:
-    """The network of a finished run, on the CPU, with the weights of its chosen epoch.
-
-    Raises WeightsError if the weights are missing or do not fit.
-    """
+    """The network of a finished run, on the CPU, with its weights; WeightsError if they are missing or do not fit."""
     params, n_classes = read_params(folder), len(read_json(folder / "run.json")["classes"])
     design = {"deviation": params.deviation, "image_size": params.input_size}
     weights, _ = load_weights(folder / "model.safetensors", params.arch, **design)

@@ -99,10 +99,7 @@ def _add_row(rows: list[dict[str, Any]], name: str, layer: nn.Module, _inputs: o
 
 
 def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
-    """`layer_table` in short, one row per part: `part, layers, output shape, parameters, multiply-adds`.
-
-    A part is the first word of a layer's name (layer1 of layer1.0.conv1); its output shape is that of its last layer.
-    """
+    """`layer_table` by part (layer1 of layer1.0.conv1); its output shape is that of the part's last layer."""
     parts = layers.assign(part=layers["name"].str.split(".").str[0]).groupby("part", sort=False)
     counts = parts.agg({"name": "size", "output shape": "last", "parameters": "sum", "multiply-adds": "sum"})
     return counts.rename(columns={"name": "layers"}).reset_index()

@@ -39,10 +39,7 @@ def tf_efficientnet_lite0(num_classes: int = 1000, deviation: str = "none", imag
 
 
 def lite0_weights(version: str) -> tuple[StateDict, str]:
-    """Google's ImageNet weights under timm's names, and a description of their source.
-
-    They are read from a file of a pip package; no code of the package is run.
-    """
+    """Google's ImageNet weights under timm's names, from a file of a pip package (no code is run), and their source."""
     if version != "IMAGENET1K_V1":
         raise WeightsError(f"weights: {version} does not exist for {LITE0}; there is IMAGENET1K_V1")
     package = importlib.util.find_spec(PACKAGE)
