@@ -59,10 +59,9 @@ class StoreDataset(Dataset):
 
 
 class EpochBatches(Sampler):
-    """Batches of (epoch, index) keys, shuffled by (seed, epoch) or, without a seed, in order.
+    """Batches of (epoch, index) keys, shuffled by (seed, epoch) if there is a seed; ``first``: how many to skip.
 
-    ``first``: how many batches are passed over. Of several processes (``count``) each gets every count-th key of a
-    batch, so maybe none.
+    Of several processes (``count``) each gets every count-th key of a batch, so maybe none.
     """
 
     epoch, first, process, count = 0, 0, 0, 1
