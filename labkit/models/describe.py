@@ -29,17 +29,15 @@ def flops(model: nn.Module, image_size: int) -> int:
     """Multiply-adds of one image (3, image_size, image_size), which papers and torchvision call FLOPs.
 
     Only convolutions and linear layers count. At 224 px, ResNet-18/34/101/152 agree with the paper's
-    1.8/3.6/7.6/11.3 × 10⁹ within 4 %. ResNet-50 has 4.1 × 10⁹, the paper 3.8: our bottleneck has its stride on the 3×3
-    convolution (see resnet.Bottleneck), which matters most for the smallest of the bottleneck networks.
+    1.8/3.6/7.6/11.3 × 10⁹ within 4 %. ResNet-50 has 4.1 × 10⁹, the paper 3.8: see resnet.Bottleneck.
     """
     return int(layer_table(model, image_size)["multiply-adds"].to_numpy().sum())
 
 
 def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
-    """Median time of one image (a batch of one) in eval mode and float32 on this machine's CPU, in milliseconds.
+    """Median time of a batch of one image in eval mode and float32 on this machine's CPU, in milliseconds.
 
-    At least five passes are timed, and more (at most fifty) until one second is spent, after three passes to warm up.
-    It uses torch's number of threads. A copy in the plain memory format is timed; the model does not change.
+    Of 5 to 50 passes of a copy in the plain memory format, until one second is spent, after three to warm up.
     """
     network = deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format).eval()
     image = torch.zeros(1, 3, image_size, image_size)

@@ -22,8 +22,7 @@ PACKAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77
 def tf_efficientnet_lite0(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> nn.Module:
     """Images (N, 3, H, W) of any size -> logits (N, num_classes); `image_size` is not used.
 
-    The published weights expect images normalised with mean 0.5 and standard deviation 0.5. Raises ValueError on a
-    deviation, which only ResNets have, and if timm is not installed.
+    The published weights expect `normalize: half`. ValueError on a deviation (only ResNets have them), or without timm.
     """
     if deviation != "none":
         raise ValueError(f"deviation: {deviation!r} exists for ResNets only; with arch: {LITE0}, set deviation: none")

@@ -96,8 +96,7 @@ class Bottleneck(nn.Module):
 class LinearBottleneck(Bottleneck):
     """The block of the deviation 'linear_bottleneck': no ReLU between the convolutions, no BatchNorm after the last.
 
-    Without a non-linear function between them, three convolutions can do no more than a single 3x3 (except at the
-    border), and the correction is added without normalisation.
+    Without a non-linear function between them, three convolutions can do no more than a single 3x3.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
@@ -114,8 +113,7 @@ class LinearBottleneck(Bottleneck):
 class ResNet(nn.Module):
     """Normalised images (N, 3, H, W) -> logits (N, num_classes). Any H, W from 32 px (the network divides them by 32).
 
-    `deviation`: 'none' or one of DEVIATIONS; only 'flat_head' uses `image_size`. ValueError on an unknown deviation, or
-    one that these blocks cannot have.
+    Only the deviation 'flat_head' uses `image_size`. ValueError on one that is unknown or does not fit the blocks.
     """
 
     def __init__(

@@ -60,8 +60,7 @@ class StudyRunner:
     def run_all(self) -> None:
         """Train every run that is not up to date; one that fails stops only the runs that start from it.
 
-        A run begins as soon as its parent is finished and there is room for it. On Ctrl-C the runs save how far they
-        are before this raises KeyboardInterrupt.
+        On Ctrl-C the runs save how far they are before this raises KeyboardInterrupt.
         """
         table, wanted = self.study.run_params(self.overrides), self.wanted()
         if again := self._made_again(self._foreseen()):
