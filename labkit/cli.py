@@ -62,14 +62,12 @@ def _settle(arguments: argparse.Namespace) -> None:
 
 def parser(chosen: str | None) -> argparse.ArgumentParser:
     """The parser of all verbs, with the arguments of the chosen one: only its module is imported, some take seconds."""
-    whole = argparse.ArgumentParser(
-        prog="labkit", description="Reproducible lab reports for image classifiers in medicine."
-    )
+    what = "Reproducible lab reports for image classifiers in medicine."
+    whole = argparse.ArgumentParser(prog="labkit", description=what)
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="verb")
     for name, words in VERBS.items():
-        verb = verbs.add_parser(
-            name, help=words, description=words, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        raw = argparse.RawDescriptionHelpFormatter
+        verb = verbs.add_parser(name, help=words, description=words, formatter_class=raw)
         if name == chosen:
             module = import_module(f"labkit.commands.{name}")
             module.add_arguments(verb)

@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 PROJECT = Path(__file__).resolve().parents[1]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # run names are folder names
 STUDY = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"  # studies may lie in folders of params/
+SUFFIX = r"^\.[^/]+$"
+PATTERNS: dict[str, str] = dict.fromkeys((NAME, STUDY), "letters, digits, dots, dashes and underscores")
+PATTERNS[SUFFIX] = "which begins with a dot"
 
 Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "tf_efficientnet_lite0"]
 BASIC_BLOCKS = ("resnet18", "resnet34")
@@ -128,7 +131,7 @@ class DataParams(Parameters):
         description="regular expression that finds the patient in an image's path below the data folder: "
         "(?P<group>…), and the side if it stands there: (?P<side>…)",
     )
-    suffix: str | None = Field(None, min_length=2, description="ending put behind the listed names, such as .png")
+    suffix: str | None = Field(None, pattern=SUFFIX, description="ending put behind the listed names, such as .png")
     class_names: list[str] | None = Field(None, description="the classes in their order; another label is refused")
     positive_class: str | None = Field(
         None, min_length=1, description="of two classes the one that is screened for; the other one comes first"
@@ -162,13 +165,6 @@ class DataParams(Parameters):
                 raise ValueError("it must have a part (?P<group>…), and no other named part but (?P<side>…)")
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from None
-        return value
-
-    @field_validator("suffix")
-    @classmethod
-    def _is_suffix(cls, value: Any) -> Any:
-        if value is not None and (not value.startswith(".") or "/" in value):
-            raise ValueError("a suffix begins with a dot, such as .png")
         return value
 
     @field_validator("class_names")
@@ -255,7 +251,7 @@ class RunParams(ExploreParams):
 
     arch: Arch = Field("resnet18", description="network: a ResNet, or EfficientNet-Lite0 through timm")
     deviation: Literal["none", "flat_head", "linear_bottleneck", "no_shortcut", "small_stem"] = Field(
-        "none", description="a change from the network of He et al.: see labkit.models.variants.DEVIATIONS"
+        "none", description="a change from the network of He et al.: see labkit.models.resnet.DEVIATIONS"
     )
     weights: str | None = Field(
         None, description="None (from scratch), IMAGENET1K_V1, IMAGENET1K_V2, a file, or run:<name>"
@@ -376,7 +372,7 @@ def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:
                 raise ParameterError(f"{name}: there is no such parameter; {meant}")
     if not started:
         raise ParameterError(
-            "no parameters cell was run: run the notebook's cell that begins with `# Parameters` first"
+            "no parameters cell was run: first run the notebook's cell that begins with `# Parameters`"
         )
     return values
 
@@ -425,8 +421,7 @@ def allowed(cls: type[Parameters], name: str) -> str:
     bounds = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     for constraint in field.metadata:
         words += [f"{text} {getattr(constraint, key):g}" for key, text in bounds.items() if hasattr(constraint, key)]
-        if getattr(constraint, "pattern", None) in (NAME, STUDY):
-            words.append("letters, digits, dots, dashes and underscores")
+        words += [PATTERNS[constraint.pattern]] if hasattr(constraint, "pattern") else []
     return ", ".join(words)
 
 

@@ -1,4 +1,4 @@
-"""One file per verb, with `add_arguments`, `EXAMPLE` and `main`; `train` is no verb: `training.launch` starts it."""
+"""One file per verb, with `add_arguments`, `EXAMPLE` and `main`."""
 
 import argparse
 from pathlib import Path

@@ -12,6 +12,7 @@ import shlex
 import sys
 import textwrap
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ IMAGES_SEEN = 300_000  # in training, all epochs together: 11 epochs of EyePACS'
 EPOCHS = (10, 30)  # at least, at most
 IMBALANCED = 2.0  # largest class / smallest class, from which on class weights are suggested
 CPU_SPEED = 60 * 64**2  # pixels per second: ResNet-18 trains on 60 images/s of 64 px on two cores
+_yaml = partial(json.dumps, ensure_ascii=False)  # JSON is YAML
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,10 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Writes the file, a valid study, and prints what it is wrong to train on, and what to do next.
-
-    Raises ParameterError if it exists already or the name is not valid, and ValueError as `look` does.
-    """
+    """Write the file, a valid study; print what is wrong with the data, and what to do next. ValueError as `look`."""
     name = re.sub(r"^params/|\.ya?ml$", "", arguments.study)
     RunParams.of({"study": name}, "labkit new")
     path = study_file(name)
@@ -118,7 +117,7 @@ def look(data: str, **options: Any) -> Draft:
         images, hashes = open_data(params, cache_root())
         store = build_store(images.table, hashes, SIDE, cache_root())
     if params.dataset == CUSTOM and not params.task and may_be_grades(images.facts.classes):
-        images = replace(images, facts=replace(images.facts, task="grades", score="qwk"))
+        images = replace(images, facts=replace(images.facts, task="grades"))
         images.reading["task"] = f"{TASKS['grades']}; a guess by their names"
     held, facts = images.table["label"].dropna().unique(), images.facts
     if len(held) < 2:
@@ -150,8 +149,8 @@ def look(data: str, **options: Any) -> Draft:
 
 
 def _leaks(findings: Findings) -> list[str]:
-    leaks = (words.removeprefix("Leak: ") for words in findings.sentences() if words.startswith("Leak: "))
-    return [f"In the data's own split {words}" for words in leaks]
+    leaks = (words for words in findings.sentences() if words.startswith("Leak: "))
+    return [words.replace("Leak: ", "In the data's own split ", 1) for words in leaks]
 
 
 def _split(labelled: pd.DataFrame, group: str, parts: list[str], own: Findings | None) -> tuple[Split, str]:
@@ -179,7 +178,7 @@ def written(name: str, draft: Draft) -> str:
     commands = f"labkit check {shlex.quote(data)}", f"labkit run {name} --dry-run", f"labkit report {name}"
     lines = [
         *_seen(draft),
-        f"title: {json.dumps(f'Residual networks on {called}', ensure_ascii=False)}",
+        f"title: {_yaml(f'Residual networks on {called}')}",
         "question: >-",
         *_wrapped(_question(draft), "  "),
         "defaults:",
@@ -258,10 +257,6 @@ def _defaults(draft: Draft) -> list[str]:
         ("learning_rate", *rate),
     ]
     return [line for key, value, why in rows for line in [*_wrapped(why, "  # "), f"  {key}: {value}"]]
-
-
-def _yaml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # JSON is YAML
 
 
 def _reading(draft: Draft) -> list[tuple[str, str, str]]:

@@ -38,10 +38,8 @@ from labkit.training.device import set_up
 from labkit.training.predict import output_columns, predict_images, prepare
 
 EXAMPLE = "labkit predict eye.jpg more-eyes/ --study demo --csv predictions.csv --cam cams"
-NOT_A_DEVICE = (
-    "This is not a medical device: these are predictions of a network trained for a lab report. They have not been "
-    "validated for your camera or your patients."
-)
+NOT_A_DEVICE = "This is not a medical device: these are predictions of a network trained for a lab report. "
+NOT_A_DEVICE += "They have not been validated for your camera or your patients."
 
 
 @dataclass(frozen=True)
@@ -176,9 +174,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", help=f"a run's name or folder ({default})")
     parser.add_argument("--csv", metavar="FILE", help="also write the predictions to this .csv: one row per image")
     parser.add_argument("--cam", metavar="FOLDER", help="write a picture of each image and its Grad-CAM here")
-    parser.add_argument(
-        "--submission", metavar="FOLDER", help="instead: write a file to hand in for each unlabelled test list here"
-    )
+    lists = "instead: write a file to hand in for each unlabelled test list here"
+    parser.add_argument("--submission", metavar="FOLDER", help=lists)
     parser.add_argument("--data", help="with --submission: folder that holds the lists (default: the run's own data)")
 
 
@@ -269,10 +266,7 @@ def write_pictures(predictor: Predictor, batch: Batch, folder: Path) -> None:
 
 
 def hand_in(predictor: Predictor, data: str | None = None) -> dict[str, pd.DataFrame]:
-    """`submissions` for a data folder (default: the run's own).
-
-    Raises ParameterError where it brings no list, has other classes, or was used for training.
-    """
+    """`submissions` for a folder (default: the run's data). ParameterError: no list, other classes, or learnt from."""
     data = as_parameters(data, "custom")[0].data if data else predictor.params.data
     images, hashes = open_data(predictor.params.model_copy(update={"data": data}), cache_root())
     if not images.lists:
@@ -346,9 +340,8 @@ def count_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def predictions_to_show(rows: Sequence[Mapping[str, Any]], most: int = 100) -> pd.DataFrame:
     """The first predictions as a table: image, prediction, probability (or grade), and decision."""
-    read = [row for row in rows if row["unreadable"] is None][:most]
     shown = []
-    for row in read:
+    for row in [row for row in rows if row["unreadable"] is None][:most]:
         cells = {"image": row["image"], "prediction": row["prediction"]}
         cells |= {"grade": fixed(row["grade"], 2)} if "grade" in row else {"probability": percent(row["probability"])}
         shown.append(cells | _decision(row))

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from typing import Any
 
 from labkit.data.source import as_parameters
 from labkit.studies.file import SMALL, value_of
@@ -21,9 +22,8 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="a file in params/, without .yaml (see labkit studies), or a .yaml file's path")
     parser.add_argument("--data", help="folder of your images, or demo: replaces the data of all runs but the sources")
     parser.add_argument("--small", action="store_true", help="the study's small form: for a CPU, without a download")
-    parser.add_argument(
-        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter, as in papermill"
-    )
+    pair: Any = {"nargs": 2, "action": "append", "default": [], "metavar": ("NAME", "VALUE")}
+    parser.add_argument("-p", **pair, help="set a parameter, as in papermill")
     parser.add_argument("--runs", nargs="+", default=["*"], metavar="RUN", help="only these, such as 'resnet18*'")
     cluster = "train on this Dask cluster, such as tcp://host:8786 (default: $SCHEDULER, else this machine)"
     parser.add_argument("--scheduler", metavar="ADDRESS", default=os.environ.get("SCHEDULER"), help=cluster)

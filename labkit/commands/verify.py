@@ -36,10 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Execute the notebook with the run's own parameters, and `compare`; if all is the same, the re-run is removed.
-
-    1 if a file differs. Raises ParameterError if the finished run cannot be re-run (its data or weights are gone).
-    """
+    """1 if a file differs; else the re-run is removed. ParameterError where the run cannot be made again."""
     folder = find_run(arguments.study, arguments.run)
     params, started = runs.read_params(folder), time.monotonic()
     with _scratch_folder() as root:

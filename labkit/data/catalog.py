@@ -15,25 +15,25 @@ BLOOD_CELLS += ("lymphocyte", "monocyte", "neutrophil", "platelet")
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is known of a data set before its files are opened.
-
-    `counts` holds the images per class of the full release, by split, in the order of `classes`; `uncounted` the
-    images of splits whose classes are unknown (unlabelled images, releases we could not count).
-    """
+    """What is known of a data set before its files are opened."""
 
     name: str
     title: str
     task: Literal["grades", "classes"]  # grades are ordered: an error of two grades is worse than one of one
     classes: tuple[str, ...]
-    score: Literal["qwk", "macro_f1"]  # what a run is chosen by
     group_name: str = "group"  # what one group is: a patient, a subject
     group_pattern: str | None = None  # on the file stem; named groups `group` and, if there is one, `side`
-    counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    uncounted: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, tuple[int, ...]] = field(default_factory=dict)  # by split: the full release's images per class
+    uncounted: dict[str, int] = field(default_factory=dict)  # by split: its images, where their classes are unknown
     aliases: dict[str, str] = field(default_factory=dict)  # other spellings of a class, in lower case
     licence: str = "not verified; see the data set's own page"
     source: str = ""
     course_split_note: str = ""
+
+    @property
+    def score(self) -> Literal["qwk", "macro_f1"]:
+        """The metric that a run is chosen by."""
+        return "qwk" if self.task == "grades" else "macro_f1"
 
 
 CATALOG: dict[str, DatasetFacts] = {
@@ -42,7 +42,6 @@ CATALOG: dict[str, DatasetFacts] = {
         title="Diabetic retinopathy grades (EyePACS fundus photographs, Kaggle 2015)",
         task="grades",
         classes=GRADES,
-        score="qwk",
         group_name="patient",
         group_pattern=r"^(?P<group>\d+)_(?P<side>left|right)$",
         # counted in the course's four label files; the same ids and labels as Kaggle's trainLabels.csv
@@ -57,7 +56,6 @@ CATALOG: dict[str, DatasetFacts] = {
         title="Leukemia cells (C-NMC 2019: ALL against normal)",
         task="classes",
         classes=("HEM", "ALL"),
-        score="macro_f1",
         group_name="subject",
         # 36 files of the release spell UID_h3_…, so the reader matches any case and upper-cases the subject
         group_pattern=r"^UID_(?P<group>H?\d+)_\d+_\d+_(?:all|hem)$",
@@ -73,7 +71,6 @@ CATALOG: dict[str, DatasetFacts] = {
         title="RetinaMNIST (diabetic retinopathy grades, 28 × 28 pixels)",
         task="grades",
         classes=GRADES,
-        score="qwk",
         group_name="patient",
         # counted in retinamnist.npz, md5 bd4c0672f1bba3e3a89f0e4e876791e4 (MedMNIST's own)
         counts={"train": (486, 128, 206, 194, 66), "val": (54, 12, 28, 20, 6), "test": (174, 46, 92, 68, 20)},
@@ -85,7 +82,6 @@ CATALOG: dict[str, DatasetFacts] = {
         title="BloodMNIST (eight kinds of blood cell, 28 × 28 pixels)",
         task="classes",
         classes=BLOOD_CELLS,
-        score="macro_f1",
         group_name="patient",
         uncounted={"train": 11959, "val": 1712, "test": 3421},
         licence="CC BY 4.0",
@@ -104,7 +100,7 @@ CUSTOM = "custom"  # any other data: the classes come from the data
 def facts(name: str) -> DatasetFacts:
     """The facts of data set `name`; `custom` has no classes yet. ValueError lists the names there are."""
     if name == CUSTOM:
-        return DatasetFacts(name=CUSTOM, title="Custom data", task="classes", classes=(), score="macro_f1")
+        return DatasetFacts(name=CUSTOM, title="Custom data", task="classes", classes=())
     if name not in CATALOG:
         raise ValueError(f"unknown data set {name!r}; known are: {', '.join([*CATALOG, CUSTOM])}")
     return CATALOG[name]
@@ -113,9 +109,7 @@ def facts(name: str) -> DatasetFacts:
 def facts_of(params: DataParams) -> DatasetFacts:
     """The facts of the data set that `params` names, with the classes and the task that they set."""
     known = facts(params.dataset)
-    if params.task:
-        known = replace(known, task=params.task, score="qwk" if params.task == "grades" else "macro_f1")
-    return replace(known, classes=tuple(params.class_names or known.classes))
+    return replace(known, task=params.task or known.task, classes=tuple(params.class_names or known.classes))
 
 
 def may_be_grades(classes: Sequence[str]) -> bool:

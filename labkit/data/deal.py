@@ -17,7 +17,9 @@ def deal(table: pd.DataFrame, fractions: dict[str, float], seed: int) -> np.ndar
     """
     parts = [name for name, fraction in fractions.items() if fraction > 0]
     share = np.array([fractions[name] for name in parts])
-    group_of = _numbered_groups(table)
+    # Groups are numbered by their names, not by the order of the rows; images without a group come last.
+    named, alone = "group " + table["group"].astype(object), "image " + table["image_id"].astype(object)
+    group_of = pd.factorize(named.fillna(alone), sort=True)[0]
     label = pd.factorize(table["label"], sort=True)[0]  # of the classes that have images
     counts = np.zeros((group_of.max() + 1, label.max() + 1), np.int64)
     np.add.at(counts, (group_of, label), 1)
@@ -28,12 +30,6 @@ def deal(table: pd.DataFrame, fractions: dict[str, float], seed: int) -> np.ndar
     _in_proportion(part_of, counts, share, draw)
     _mend(part_of, counts, share, draw)
     return np.array(parts, dtype=object)[part_of[group_of]]
-
-
-def _numbered_groups(table: pd.DataFrame) -> np.ndarray:
-    """A number for each row's group, in the order of the names (images without a group last), not of the rows."""
-    named, alone = "group " + table["group"].astype(object), "image " + table["image_id"].astype(object)
-    return pd.factorize(named.fillna(alone), sort=True)[0]
 
 
 def _one_of_each_class(counts: np.ndarray, share: np.ndarray, draw: np.ndarray) -> np.ndarray:

@@ -28,10 +28,7 @@ class Duplicates:
 
 
 def exact_duplicates(table: pd.DataFrame, hashes: pd.Series) -> Duplicates:
-    """Files of the same bytes in a table whose `split` is filled; `hashes`: SHA-256 by image_id.
-
-    ValueError names an image without a hash.
-    """
+    """Files of the same bytes in a table with splits. ValueError names an image that `hashes` (SHA-256 by id) lacks."""
     sha = table["image_id"].map(hashes.to_dict().get)
     files = table.assign(sha256=sha).loc[:, ["sha256", "image_id", "split", "label"]]
     lost = files.loc[files["sha256"].isna(), "image_id"].tolist()

@@ -38,10 +38,7 @@ Codes = NDArray[np.uint64]
 
 
 def file_hashes(table: pd.DataFrame, cache_dir: Path) -> pd.Series:
-    """SHA-256 (hex) of each image's file by image_id; for a row of an array file, of the image's bytes.
-
-    `cache_dir/file-hashes.csv` remembers them (`remembered_sha256`). OSError names a file that cannot be read.
-    """
+    """SHA-256 (hex) of each image by image_id, remembered in `cache_dir`. OSError names a file that cannot be read."""
     paths = table["path"].astype(object).tolist()
     hashed = remembered_sha256(paths, cache_dir / CACHE_NAME, sha256_of, [_file_of(path) for path in paths])
     return pd.Series(hashed, index=pd.Index(table["image_id"], name="image_id"), name="sha256", dtype="string")

@@ -3,12 +3,12 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from labkit.data.augment import Augment, centre_crop, fixed_point
 from labkit.data.store import Store
@@ -58,46 +58,43 @@ class StoreDataset(Dataset):
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
 
-class EpochSampler(Sampler):
-    """(epoch, index) pairs, shuffled by (seed, epoch) or in order; ``first``: how many of them are passed over."""
+class EpochBatches(Sampler):
+    """Batches of (epoch, index) keys, shuffled by (seed, epoch) if there is a seed; ``first``: how many to skip.
 
-    def __init__(self, count: int, seed: int | None):
-        self.count, self.seed, self.epoch, self.first = count, seed, 0, 0
+    Of several processes (``count``) each gets every count-th key of a batch, so maybe none.
+    """
+
+    epoch, first, process, count = 0, 0, 0, 1
+
+    def __init__(self, images: int, size: int, seed: int | None, drop_last: bool):
+        self.images, self.size, self.seed, self.drop_last = images, size, seed, drop_last
 
     def __len__(self) -> int:
-        return self.count
+        return self.images // self.size if self.drop_last else -(-self.images // self.size)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.arange(self.count)
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.arange(self.images)
         if self.seed is not None:
             np.random.Generator(np.random.Philox(key=[self.seed, 2**32 + self.epoch])).shuffle(order)
-        return ((self.epoch, int(index)) for index in order[self.first :])
-
-
-class BatchShares(BatchSampler):
-    """Batches of keys; of several processes (``count``) each gets every count-th key of a batch, so maybe none."""
-
-    process, count = 0, 1
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        return (keys[self.process :: self.count] for keys in super().__iter__())
+        for number in range(self.first, len(self)):
+            whole = order[number * self.size : (number + 1) * self.size]
+            yield [(self.epoch, int(index)) for index in whole[self.process :: self.count]]
 
 
 class EpochLoader(DataLoader):
     """A DataLoader that knows its epoch; ``set_epoch`` before each pass decides order and draws."""
 
     dataset: StoreDataset
-    batch_sampler: BatchShares
+    batch_sampler: EpochBatches
     made_from: dict[str, Any]  # parameters that decided its batches
 
     def __init__(
         self, dataset: StoreDataset, size: int, seed: int | None, num_workers: int, drop_last: bool, device: str
     ):
-        self.epoch_sampler = EpochSampler(len(dataset), seed)
         self.ahead = device != "cpu" and num_workers == 0
         super().__init__(
             dataset,
-            batch_sampler=BatchShares(self.epoch_sampler, size, drop_last),
+            batch_sampler=cast(Any, EpochBatches(len(dataset), size, seed, drop_last)),
             collate_fn=_whole,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
@@ -106,10 +103,7 @@ class EpochLoader(DataLoader):
         )
 
     def __iter__(self) -> Any:
-        """Batches; gathered (and pinned) ahead by a thread where the training itself is done by another device.
-
-        Raises ParameterError where the workers' batches do not fit into shared memory.
-        """
+        """Batches, gathered ahead by a thread where another device trains. ParameterError: too little shared memory."""
         try:
             yield from ahead(super().__iter__()) if self.ahead else super().__iter__()
         except RuntimeError as error:
@@ -134,7 +128,7 @@ class EpochLoader(DataLoader):
 
         The pass begins at its batch ``first_step``; ``len`` stays that of the whole epoch.
         """
-        self.epoch_sampler.epoch, self.epoch_sampler.first = epoch, first_step * self.batch_sampler.batch_size
+        self.batch_sampler.epoch, self.batch_sampler.first = epoch, first_step
 
 
 def _whole(batch: Any) -> Batch:

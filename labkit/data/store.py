@@ -129,10 +129,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _verify(folder: Path, index: dict[str, Any], again: bool = False) -> None:
-    """ValueError names a store whose files are not as they were made, and the folder to remove.
-
-    Their length is always compared; their blocks if they were not today, if the files have changed since, or ``again``.
-    """
+    """ValueError names a store whose files are not as they were made, by their length and (once a day) their blocks."""
     made, seal = index["files"], folder / VERIFIED
     found = {name: path.stat().st_size if (path := folder / name).is_file() else 0 for name in made}
     wrong = [f"{name} has {found[name]:,} of {size:,} bytes" for name, (size, _) in made.items() if found[name] != size]

@@ -9,8 +9,6 @@ one patient are not quite). The *Brier score* is the mean squared distance of th
 over classes: 0 to 2 (Brier 1950).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,10 +94,7 @@ def reliability(confidence: ArrayLike, right: ArrayLike) -> pd.DataFrame:
 
 
 def ece(confidence: ArrayLike, right: ArrayLike) -> float:
-    """Expected calibration error: the gaps |accuracy - confidence| of the bins, weighted by their images.
-
-    Of confidences and correct predictions (n,); Guo et al. 2017, arXiv:1706.04599.
-    """
+    """Expected calibration error of confidences and correct predictions (n,): the bins' gaps, weighted by images."""
     table = reliability(confidence, right)
     n, said, true = (table[name].to_numpy(np.float64) for name in ("n", "confidence", "accuracy"))
     return float(np.nansum(np.abs(true - said) * n) / n.sum())
@@ -118,10 +113,7 @@ def ece_reference(confidence: ArrayLike) -> Floats:
 
 
 def calibration(decided: pd.DataFrame) -> Calibration:
-    """Calibration of a decided predictions table on its `test` rows, before and after scaling by T from its `val` rows.
-
-    Raises NotFitted for an ordinal run.
-    """
+    """Of decided predictions on test, before and after scaling by T from validation. NotFitted for an ordinal run."""
     if is_ordinal(decided):
         raise NotFitted("an ordinal run gives a grade and no probabilities that could be calibrated")
     test = labelled_test(decided)

@@ -13,8 +13,6 @@ independent and so **ignores that two eyes of one patient belong together**, whi
 `paired_difference` keeps them together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any, Literal
@@ -200,10 +198,7 @@ def _mean(values: Floats, seed: int, student: bool = True) -> Floats:
 
 
 def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
-    """The p value of two decided predictions tables; 1 if the same images are correct in both.
-
-    Raises ValueError unless both have the same images in the same order, and on missing labels.
-    """
+    """The p value of two decided tables; 1 if the same images are right in both. ValueError if their images differ."""
     _check_same_images(a, b)
     labels = as_labels(a["label"], 1_000)  # the number of classes does not matter here
     right_a, right_b = (one["prediction"].to_numpy() == labels for one in (a, b))

@@ -1,7 +1,5 @@
 """Predictions and probabilities from the outputs of a network: logits, or the grade of an ordinal run."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np
@@ -109,10 +107,7 @@ def severity(decided: pd.DataFrame, first: int) -> Floats:
 
 
 def mistakes(decided: pd.DataFrame) -> pd.DataFrame:
-    """The wrong predictions, the most confident first, with a column `confidence`.
-
-    It is the probability of the predicted class; for an ordinal run it is the distance of the grade from the label.
-    """
+    """The wrong predictions, the highest `confidence` first: its probability, or the distance of grade and label."""
     wrong = decided.loc[decided["label"].notna() & (decided["prediction"] != decided["label"])]
     if is_ordinal(wrong):
         confidence = (wrong["grade"] - wrong["label"].astype("float64")).abs()
@@ -123,11 +118,7 @@ def mistakes(decided: pd.DataFrame) -> pd.DataFrame:
 
 
 def top_losses(decided: pd.DataFrame) -> pd.DataFrame:
-    """The labelled rows, the highest ``loss`` first, as in fastai's `plot_top_losses`.
-
-    The loss is the image's cross entropy in nats, -log p of its true class; for an ordinal run it is the squared error
-    of its grade. A correct prediction with low confidence can be among the first rows.
-    """
+    """The labelled rows, the highest ``loss`` first: cross entropy in nats, or the squared error of a grade."""
     known = decided.loc[decided["label"].notna()]
     labels = known["label"].to_numpy(np.int64)
     if is_ordinal(known):

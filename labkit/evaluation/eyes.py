@@ -8,13 +8,11 @@ regularisation is chosen by cross-validation that keeps the eyes of a patient to
 selected on validation, so its predictions there are slightly too good.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -78,21 +76,17 @@ def _eyes(predictions: pd.DataFrame) -> pd.DataFrame:
 def _fit(features: Floats, labels: NDArray[np.int64], groups: NDArray[np.object_], n_classes: int) -> Pipeline:
     """The regression with the strength that predicts left-out patients best (log loss)."""
     folds = min(FOLDS, len(set(groups)))
-    if folds < 2:
-        raise NotFitted("validation has one patient only")
-    losses = dict.fromkeys(STRENGTHS, 0.0)
-    for train, left_out in GroupKFold(folds).split(features, labels, groups):
-        if len(set(labels[train])) < 2:
-            continue
-        for strength in STRENGTHS:
-            model = _model(strength).fit(features[train], labels[train])
-            found = _probabilities(model, features[left_out], n_classes)
-            losses[strength] -= np.log(found[np.arange(len(left_out)), labels[left_out]]).sum()
-    return _model(min(losses, key=lambda strength: losses[strength])).fit(features, labels)
+    parts = list(GroupKFold(folds).split(features, labels, groups)) if folds > 1 else []
+    parts = [(train, left_out) for train, left_out in parts if len(set(labels[train])) > 1]
+    if not parts:
+        raise NotFitted("validation has one patient only, or too few of them")
 
+    def log_likelihood(model: Pipeline, left_out: Floats, truth: NDArray[np.int64]) -> float:
+        return np.log(_probabilities(model, left_out, n_classes)[np.arange(len(truth)), truth]).sum()
 
-def _model(strength: float) -> Pipeline:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, tol=1e-3, max_iter=1000))
+    model = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-3, max_iter=1000))
+    search = GridSearchCV(model, {"logisticregression__C": STRENGTHS}, scoring=log_likelihood, cv=parts)
+    return search.fit(features, labels).best_estimator_
 
 
 def _probabilities(model: Pipeline, features: Floats, n_classes: int) -> Floats:

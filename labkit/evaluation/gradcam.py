@@ -4,8 +4,6 @@ Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) comes from captum. If a train
 have similar maps, these show the image rather than the network (Adebayo et al. 2018, arXiv 1810.03292).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -12,8 +12,6 @@ Pearson's interval with groups for trials (Korn and Graubard 1998, Survey Method
 narrow. Percentile intervals of few groups are too narrow: they cover 81 to 95 % at 8 to 24 groups.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 

@@ -5,8 +5,6 @@ Macro F1 is the mean over the classes that occur among labels or predictions, ba
 among labels (scikit-learn's defaults).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

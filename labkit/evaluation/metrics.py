@@ -1,7 +1,5 @@
 """Scores of predictions (`matrices`), always over a whole table and never averaged over batches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

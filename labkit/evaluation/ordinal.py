@@ -10,8 +10,6 @@ ratio of two such sums is largest where (above − λ below) is largest, for the
 better one (Dinkelbach 1967, Management Science 13(7)). For a given λ the cuts are placed one after another, in order.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -11,8 +11,6 @@ drawn. The weighted areas of all draws are then cumulative sums over the images 
 (Mann and Whitney's count of correctly ordered pairs, where a tie counts one half).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -153,10 +151,7 @@ def _counted(truth: Flags, scores: Floats, groups: Labels) -> list[csr_array]:
 
 
 def _areas(positive: Floats, negative: Floats) -> Floats:
-    """Drawn images as `_counted`, (values + 1, draws) -> areas (draws,), NaN without positives or negatives.
-
-    The counts are whole numbers and halves, so the sums are exact.
-    """
+    """Drawn images as `_counted`, (values + 1, draws) -> areas (draws,), exact; NaN without positives or negatives."""
     below = np.cumsum(negative, axis=0)
     pairs = positive.sum(axis=0) * below[-1]
     return np.divide(np.einsum("ij,ij->j", positive, below), pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)

@@ -1,7 +1,5 @@
 """Scores of subgroups of the test images: by eye side, and by thirds of brightness and of sharpness."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import numpy as np

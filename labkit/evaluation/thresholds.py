@@ -9,8 +9,6 @@ highest threshold that finds at least 90 % of the diseased images (for screening
 one with the highest sensitivity + specificity - 1 (Youden 1950). An image at the threshold is positive.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -50,10 +48,7 @@ class Question:
 
 
 def question(classes: Sequence[str], task: str) -> Question | None:
-    """The question for these classes; None if there is none (several classes, none worse than another).
-
-    `task`: 'grades' or 'classes', as in the catalog.
-    """
+    """The question for these classes of a `task` ('grades' or 'classes'); None if none is worse than another."""
     if task == "grades" and len(classes) > REFERABLE_FROM:
         name = f"referable disease (grade {REFERABLE_FROM} or worse)"
         return Question(name, tuple(range(REFERABLE_FROM, len(classes))))
@@ -65,8 +60,6 @@ def choose_threshold(truth: NDArray[np.bool_], scores: Floats, rule: str) -> flo
 
     `truth` and `scores` (n,) are of validation images. Raises NotFitted unless there are positives and negatives.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule: {rule!r} is not one of {', '.join(RULES)}")
     if not truth.any() or truth.all():
         kind = "negative" if truth.all() else "positive"
         raise NotFitted(f"no {kind} image among the {len(truth)} of the validation split")

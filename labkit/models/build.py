@@ -1,7 +1,5 @@
 """Build a network from its name and weights, choose which part of it trains, and load the network of a finished run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +9,7 @@ from torch import nn
 
 from labkit.data.source import PHANTOMS
 from labkit.models.lite import LITE0, lite0_weights, tf_efficientnet_lite0
-from labkit.models.resnet import RESNETS
-from labkit.models.variants import DEVIATIONS
+from labkit.models.resnet import DEVIATIONS, RESNETS
 from labkit.models.weights import StateDict, WeightsError, read_file, torchvision_weights
 from labkit.params import RunParams
 from labkit.runs.files import read_json
@@ -39,14 +36,9 @@ def build_model(
 
     The same seed gives the same network and the same new head; torch's global random state is not changed.
     `state_dict` is what `load_weights` returns: head='new' loads its backbone and adds a new head, 'keep' loads its
-    head, too. Only the deviation 'flat_head' uses `image_size` (px). Raises ValueError on an unknown arch, deviation,
-    head or number of classes, on a deviation that this arch cannot have, and if timm is needed and missing;
-    WeightsError if the weights do not fit.
+    head, too. Only the deviation 'flat_head' uses `image_size` (px). ValueError on an unknown arch or deviation, on a
+    deviation that this arch cannot have, and if timm is needed and missing; WeightsError if the weights do not fit.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes: {num_classes} is less than 1; give one output per class, or 1 for a grade")
-    if head not in ("new", "keep"):
-        raise ValueError(f"head: {head!r} is not one of 'new', 'keep'")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _untrained(arch, num_classes, deviation, image_size)
@@ -79,13 +71,9 @@ def load_weights(
     name = str(weights)
     if name.startswith("IMAGENET1K_"):
         if deviation not in ("none", "flat_head"):
-            raise WeightsError(
-                f"weights: {name} was trained without deviation: {deviation}, which changes layers of the backbone; "
-                "set weights: null (from scratch) or deviation: none"
-            )
+            told = f"{name} was trained without deviation: {deviation}, which changes layers of the backbone"
+            raise WeightsError(f"weights: {told}; set weights: null (from scratch) or deviation: none")
         state_dict, where = lite0_weights(name) if arch == LITE0 else torchvision_weights(name, arch)
-    elif name.startswith("run:"):
-        raise WeightsError(f"weights: {name!r} names a run of a study; use `labkit run`, which finds its file")
     else:
         state_dict, where = read_file(Path(name)), name
     _check_backbone(state_dict, arch, where, deviation, image_size)
@@ -119,19 +107,13 @@ def freeze_backbone(model: nn.Module, frozen: bool = True) -> None:
 
 
 def train_mode(model: nn.Module, frozen: bool) -> None:
-    """model.train(), but a frozen backbone stays in eval mode.
-
-    In train mode its BatchNorms would update their running statistics, and "frozen" features would change.
-    """
+    """model.train(), but a frozen backbone stays in eval mode: its BatchNorms would update their statistics."""
     model.train(not frozen)
     _head(model).train()
 
 
 def synchronized(model: nn.Module) -> nn.Module:
-    """The network, changed in place: on several GPUs its BatchNorms take mean and variance of all of their images.
-
-    Names and values of its state dict stay.
-    """
+    """The network, changed in place: BatchNorms take mean and variance of all GPUs' images; its state dict stays."""
     if any(type(module).__module__.startswith("timm.") for module in model.modules()):
         from timm.layers.norm_act import convert_sync_batchnorm
 
@@ -140,10 +122,7 @@ def synchronized(model: nn.Module) -> nn.Module:
 
 
 def load_trained(folder: Path) -> nn.Module:
-    """The network of a finished run, on the CPU, with the weights of its chosen epoch.
-
-    Raises WeightsError if the weights are missing or do not fit.
-    """
+    """The network of a finished run, on the CPU, with its weights; WeightsError if they are missing or do not fit."""
     params, n_classes = read_params(folder), len(read_json(folder / "run.json")["classes"])
     design = {"deviation": params.deviation, "image_size": params.input_size}
     weights, _ = load_weights(folder / "model.safetensors", params.arch, **design)

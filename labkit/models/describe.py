@@ -4,8 +4,6 @@ Shapes and multiply-adds come from one pass on torch's meta device, which comput
 a fraction of a second, even for a ResNet-152. Only `cpu_milliseconds` runs the network on numbers.
 """
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Iterator
@@ -31,17 +29,15 @@ def flops(model: nn.Module, image_size: int) -> int:
     """Multiply-adds of one image (3, image_size, image_size), which papers and torchvision call FLOPs.
 
     Only convolutions and linear layers count. At 224 px, ResNet-18/34/101/152 agree with the paper's
-    1.8/3.6/7.6/11.3 × 10⁹ within 4 %. ResNet-50 has 4.1 × 10⁹, the paper 3.8: our bottleneck has its stride on the 3×3
-    convolution (see resnet.Bottleneck), which matters most for the smallest of the bottleneck networks.
+    1.8/3.6/7.6/11.3 × 10⁹ within 4 %. ResNet-50 has 4.1 × 10⁹, the paper 3.8: see resnet.Bottleneck.
     """
     return int(layer_table(model, image_size)["multiply-adds"].to_numpy().sum())
 
 
 def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
-    """Median time of one image (a batch of one) in eval mode and float32 on this machine's CPU, in milliseconds.
+    """Median time of a batch of one image in eval mode and float32 on this machine's CPU, in milliseconds.
 
-    At least five passes are timed, and more (at most fifty) until one second is spent, after three passes to warm up.
-    It uses torch's number of threads. A copy in the plain memory format is timed; the model does not change.
+    Of 5 to 50 passes of a copy in the plain memory format, until one second is spent, after three to warm up.
     """
     network = deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format).eval()
     image = torch.zeros(1, 3, image_size, image_size)
@@ -58,11 +54,8 @@ def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
 
 def costs(model: nn.Module, image_size: int) -> dict[str, float]:
     """The cost of a prediction for one image: `parameters`, `flops` (multiply-adds) and `milliseconds`."""
-    return {
-        "parameters": parameters(model),
-        "flops": flops(model, image_size),
-        "milliseconds": cpu_milliseconds(model, image_size),
-    }
+    cost = {"parameters": parameters(model), "flops": flops(model, image_size)}
+    return cost | {"milliseconds": cpu_milliseconds(model, image_size)}
 
 
 def layer_table(model: nn.Module, image_size: int) -> pd.DataFrame:
@@ -104,10 +97,7 @@ def _add_row(rows: list[dict[str, Any]], name: str, layer: nn.Module, _inputs: o
 
 
 def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
-    """`layer_table` in short, one row per part: `part, layers, output shape, parameters, multiply-adds`.
-
-    A part is the first word of a layer's name (layer1 of layer1.0.conv1); its output shape is that of its last layer.
-    """
+    """`layer_table` by part (layer1 of layer1.0.conv1); its output shape is that of the part's last layer."""
     parts = layers.assign(part=layers["name"].str.split(".").str[0]).groupby("part", sort=False)
     counts = parts.agg({"name": "size", "output shape": "last", "parameters": "sum", "multiply-adds": "sum"})
     return counts.rename(columns={"name": "layers"}).reset_index()
@@ -115,9 +105,8 @@ def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
 
 def architecture_table(image_size: int, num_classes: int) -> pd.DataFrame:
     """Table 1 of the ResNet paper for this image size and number of classes: one column per ResNet, all cells text."""
-    columns: dict[str, list[str]] = {
-        "layer name": ["conv1", "", "conv2_x", "conv3_x", "conv4_x", "conv5_x", "", "parameters", "FLOPs"]
-    }
+    names = ["conv1", "", "conv2_x", "conv3_x", "conv4_x", "conv5_x", "", "parameters", "FLOPs"]
+    columns: dict[str, list[str]] = {"layer name": names}
     for arch, made in RESNETS.items():
         with torch.device("meta"):
             model = made(num_classes)

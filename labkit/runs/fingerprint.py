@@ -28,10 +28,7 @@ LOGS = {"logging", "logger", "log", "warnings"}
 
 
 def data_fingerprint(table: pd.DataFrame, hashes: pd.Series) -> str:
-    """SHA-256 of an image table's ids, labels, groups and splits with its files' SHA-256 (``hashes`` by image_id).
-
-    In the table's order, which decides the batches.
-    """
+    """SHA-256 of a table's ids, labels, groups, splits and files (``hashes``), in its order, as batches follow it."""
     columns = table.loc[:, ["image_id", "label", "group", "split"]].astype("string").fillna("")
     columns["sha256"] = table["image_id"].map(hashes.to_dict().get).astype("string").fillna("")
     return hashlib.sha256(columns.to_csv(index=False, lineterminator="\n").encode()).hexdigest()

@@ -178,10 +178,7 @@ def written_by_labkit(folder: Path) -> list[Path]:
 
 
 def make_way(folder: Path, inputs: dict[str, Any], patience: float = 5.0) -> None:
-    """Set aside, by renaming, what lies in the folder and is no run of these inputs; take back a kept run of them.
-
-    Raises ParameterError if another process has locked the folder for longer than ``patience`` seconds.
-    """
+    """Set aside what is in the folder and no run of these inputs; take back one that is. ParameterError if locked."""
     with files.explained(folder), _locked(folder, patience):
         _swap(folder, inputs)
 
@@ -207,10 +204,7 @@ def _swap(folder: Path, inputs: dict[str, Any]) -> bool:
 
 
 def notebook_complete(path: Path, with_errors: bool = False) -> bool:
-    """True if every code cell was executed, and but for ``with_errors`` without an error.
-
-    Papermill also saves the notebook of a killed kernel.
-    """
+    """True if every code cell was executed (not by a killed kernel), and but for ``with_errors`` without an error."""
     try:
         cells = [cell for cell in read_json(path)["cells"] if cell["cell_type"] == "code"]
         code = [cell for cell in cells if "".join(cell["source"]).strip()]

@@ -24,11 +24,7 @@ PATIENCE = 60.0  # seconds to wait for a lost worker's kernel to release its run
 
 
 class Cluster:
-    """The workers of the scheduler at ``address``, such as ``tcp://host:8786``.
-
-    If workers offer the resource GPU, each process of a job takes one; else a worker runs as many jobs at a time as it
-    has threads.
-    """
+    """The workers of the scheduler at ``address``. Each process of a job takes one of their GPUs, if they offer any."""
 
     room = sys.maxsize  # the scheduler queues jobs
 

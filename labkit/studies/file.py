@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from labkit.params import PROJECT, STUDY, ParameterError, RunParams, parent_of
+from labkit.params import PATTERNS, PROJECT, STUDY, ParameterError, RunParams, parent_of
 from labkit.runs.files import parse_yaml
 
 SMALL = "-small"  # suffix of a study's small form
@@ -128,8 +128,9 @@ class Study(BaseModel):
             first, other = of_data.setdefault((run.dataset, run.data), (run, rule))
             if rule != other:
                 keys = [key for key in rule | other if rule.get(key) != other.get(key)]
-                differ = f"runs {first.run} and {run.run} differ in {', '.join(keys)}"
-                differ += ", so they are tested on other images"
+                differ = (
+                    f"runs {first.run} and {run.run} differ in {', '.join(keys)}, so they are tested on other images"
+                )
                 cure = "one report cannot compare them; give each split a study file of its own"
                 raise ParameterError(f"{self.file}: {differ} and {cure}")
 
@@ -216,10 +217,8 @@ def _shown(path: Path) -> str:
 def load_study(name: str) -> Study:
     """The study ``params/<name>.yaml``, or its small form; raises ParameterError with the file and the mistake."""
     if not re.fullmatch(STUDY, name):
-        raise ParameterError(
-            f"study: got {name!r}; a study is a file in params/, named without .yaml (demo, course/mine), or the path "
-            "of a .yaml file whose name has only letters, digits, dots, dashes and underscores"
-        )
+        told = "a study is a file in params/, named without .yaml (demo, course/mine), or the path of a .yaml file"
+        raise ParameterError(f"study: got {name!r}; {told} whose name has only {PATTERNS[STUDY]}")
     path = study_file(name)
     if not path.is_file():
         raise ParameterError(f"no study {name!r}: {path} does not exist; there are {', '.join(study_names())}")

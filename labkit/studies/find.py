@@ -28,10 +28,7 @@ def read_stamps(study: str) -> dict[str, Any]:
 
 
 def run_folders(study: str, kept: bool = False) -> pd.DataFrame:
-    """One row per run folder of a study, failed and damaged ones too: ``run, seed, name, folder, state``.
-
-    ``kept``: also those that were set aside when others needed their folder (``<run>-seed<k>@<fingerprint8>``).
-    """
+    """``run, seed, name, folder, state`` of each run folder of a study; ``kept``: also of those that were set aside."""
     rows = []
     for folder in sorted((reports_root() / study / "runs").glob("*")):
         if (kept or "@" not in folder.name) and (manifest := read_manifest(folder)):

@@ -33,10 +33,7 @@ class Job:
 
 
 class ThisMachine(ThreadPoolExecutor):
-    """One kernel per run, ``room`` of them at a time: the study's ``jobs``, if there are cores for their threads.
-
-    Raises ParameterError if a run would take all cores for itself.
-    """
+    """One kernel per run, ``room`` at a time (``jobs``, if there are cores). ParameterError if a run takes all."""
 
     def __init__(self, study: Study, table: list[RunParams]) -> None:
         greedy = next((params.run for params in table if not params.threads), None)
@@ -57,10 +54,7 @@ class ThisMachine(ThreadPoolExecutor):
 
 
 def train(job: Job, say: Say, patience: float = 5.0) -> str | None:
-    """Execute train.ipynb into the run folder; its error in one line, or None. ``run.json`` decides if it is finished.
-
-    ``patience``: seconds to wait for a kernel whose study was killed to release the folder.
-    """
+    """Execute train.ipynb into the run folder; its error in one line, or None. ``patience``: seconds for its lock."""
     try:
         make_way(job.folder, job.inputs, patience)
     except ParameterError as locked:

@@ -30,10 +30,7 @@ Say = Callable[[str], None]
 
 
 def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None = None) -> str | None:
-    """Run a notebook; None, or its error in one line. ``say`` is handed every line that the kernel prints.
-
-    Raises NotWritten where the disk refuses the executed notebook.
-    """
+    """Run a notebook; None, or its error in one line. ``say`` is handed every line that the kernel prints."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
@@ -97,10 +94,7 @@ _executing: list[Path] = []  # notebooks; one whose kernel has not started yet i
 
 
 def stop_kernels(patience: float = 60.0) -> None:
-    """Send SIGTERM to every kernel of this process and wait until all notebooks have ended; then kill what is left.
-
-    A kernel that trains saves a checkpoint first, which takes seconds. ``patience``: seconds to wait for that.
-    """
+    """Send SIGTERM to every kernel, which saves a checkpoint; kill those that are left after ``patience`` seconds."""
     asked: set[int] = set()
     until = time.monotonic() + patience
     try:

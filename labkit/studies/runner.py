@@ -46,10 +46,7 @@ class StudyRunner:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Lock the study: only one process works on it at a time.
-
-        Raises ParameterError if another one does, or if its folder is that of another study file of this name.
-        """
+        """Lock the study; ParameterError if another process has, or if its folder is that of another study file."""
         name, file = self.study.name, PROJECT / self.study.file
         busy = ParameterError(f"study {name} is being run by another process; wait for it")
         with files.alone(self.folder / ".lock", busy):
@@ -63,8 +60,7 @@ class StudyRunner:
     def run_all(self) -> None:
         """Train every run that is not up to date; one that fails stops only the runs that start from it.
 
-        A run begins as soon as its parent is finished and there is room for it. On Ctrl-C the runs save how far they
-        are before this raises KeyboardInterrupt.
+        On Ctrl-C the runs save how far they are before this raises KeyboardInterrupt.
         """
         table, wanted = self.study.run_params(self.overrides), self.wanted()
         if again := self._made_again(self._foreseen()):
@@ -160,9 +156,7 @@ class StudyRunner:
     def plan(self, params: RunParams, taken: Mapping[str, Path] | None = None) -> Job:
         """One run's job. Raises ParameterError if its parent is not finished, DataError if its data cannot be read."""
         if (parent := _parent(params)) in self.failed:
-            made = runs.read_manifest(
-                self.folder / "runs" / parent
-            )  # finished as planned: then no more than an exhibit of its notebook failed
+            made = self._manifest(parent)  # finished as planned: then no more than an exhibit of its notebook failed
             if (made.get("status"), made.get("fingerprint")) != ("finished", self.planned.get(parent)):
                 raise ParameterError(f"starts from {parent}, which failed")
         params = runs.resolve_weights(params, taken)
@@ -264,10 +258,7 @@ def _error_of(future: "Future[str | None]") -> str | None:
 
 
 def open_study(name: str, overrides: dict[str, Any], *options: Any) -> StudyRunner:
-    """A study by name; ``options``: as StudyRunner has them.
-
-    On the built-in phantoms a study runs in its small form, if it has one: they are drawn for that size.
-    """
+    """A study by name, ``options`` as StudyRunner's; its small form on phantoms, which are drawn for that size."""
     study = load_study(name)
     small = study.small and overrides.get("data") in PHANTOMS
     return StudyRunner(study.shrunk() if small else study, overrides, *options)

@@ -51,10 +51,7 @@ class Progress:
 def save_checkpoint(
     path: Path, fingerprint: str, progress: Progress, model: nn.Module, optimizer: Any, scaler: Any = None
 ) -> None:
-    """Everything after a step; schedules and draws are functions of epoch and step, and need no state.
-
-    ``scaler`` is fp16's gradient scaler, None for other precisions.
-    """
+    """Everything after a step; schedules and draws need no state. ``scaler`` is fp16's gradient scaler, else None."""
     content = {
         "fingerprint": fingerprint,
         "progress": vars(progress),
@@ -81,9 +78,8 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     except Exception:  # UnpicklingError, EOFError, RuntimeError …: as many as there are ways to be damaged
         complete = False
     if not complete:
-        raise ParameterError(
-            f"{path}: damaged, or no checkpoint of labkit's; remove it, and the run starts again from its first epoch"
-        )
+        cure = "remove it, and the run starts again from its first epoch"
+        raise ParameterError(f"{path}: damaged, or no checkpoint of labkit's; {cure}")
     return content if content["fingerprint"] == fingerprint else None
 
 

@@ -1,6 +1,8 @@
 """One run in several processes: start them, show what the first one prints, pass on a request to stop, and end them.
 
-The launcher is PyTorch's: Accelerate's starts one process only on a CPU, and lets a file of the user's decide.
+The launcher is PyTorch's: Accelerate's starts one process only on a CPU, and lets a file of the user's decide. Each of
+its processes is ``-m labkit.training.launch RUN_FOLDER FILE`` and trains the run whose notebook has opened the folder,
+holds its lock and has left in the file what it has made. Only the first process writes there and prints.
 """
 
 import json
@@ -9,6 +11,8 @@ import select
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +23,13 @@ import psutil
 import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from labkit.params import PROJECT, OneLine, ParameterError
 from labkit.runs.files import read_csv, read_json
-from labkit.runs.folder import Run
+from labkit.runs.fingerprint import run_code
+from labkit.runs.folder import Run, read_manifest, read_params
+from labkit.training.device import set_up
 from labkit.training.progress import Stopped, StopRequest, stop_requests
 
 
@@ -41,15 +48,13 @@ def launch(
     parts = [*model.modules(), *made[-1].values()]
     if own := next((part for part in parts if getattr(part, "__module__", "") == "__main__"), None):
         name = getattr(own, "__name__", type(own).__name__)
-        raise ParameterError(
-            f"num_processes: other processes cannot see {name}, which a cell of this notebook defines; move it into a "
-            "file that is imported, or set num_processes to 1"
-        )
+        told = f"num_processes: other processes cannot see {name}, which a cell of this notebook defines"
+        raise ParameterError(f"{told}; move it into a file that is imported, or set num_processes to 1")
     count = run.params.num_processes
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
     with stop_requests() as stop, tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as logs:
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--log_dir={logs}"]
-        command += ["--module", "labkit.commands.train", str(run.folder), f"{logs}/handed.pt"]
+        command += ["--module", "labkit.training.launch", str(run.folder), f"{logs}/handed.pt"]
         torch.save((extract_model_from_parallel(model, keep_fp32_wrapper=False), *made), f"{logs}/handed.pt")
         process: Any = subprocess.Popen(command, **pipes, stderr=errors, cwd=PROJECT, env=environment())
         try:
@@ -108,3 +113,42 @@ def _failure(logs: Path, code: int, count: int, stop: StopRequest) -> Exception 
     if stop.asked:
         return Stopped("stopped as asked; the same command goes on from there")
     return ProcessFailed(f"one of the {count} processes was killed; was it out of memory?") if code else None
+
+
+def main(folder: Path, handed: Path) -> None:
+    """One of the processes: train; if that fails, the reason is left in the error file. Ends the process."""
+    threading.Thread(target=_end_with_the_others, daemon=True).start()
+    if os.environ["RANK"] != "0":
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 -- until the process ends
+    try:
+        with stop_requests(), suppress(Stopped):  # no failure: all of them stop after the same step
+            record(_train)(folder, handed)
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)  # at once: the others must notice
+    os._exit(0)
+
+
+def _end_with_the_others() -> None:
+    """End this process if its launcher has ended, or if the notebook has closed the pipe or was killed."""
+    launcher = os.getppid()
+    while os.getppid() == launcher and not select.select([0], [], [], 0.5)[0]:
+        pass
+    os._exit(1)
+
+
+def _train(folder: Path, handed: Path) -> None:
+    from labkit.training.loop import fit
+
+    params, manifest = read_params(folder), read_manifest(folder)
+    accelerator = set_up(params, launched=True)
+    if manifest["inputs"].get("code") != run_code():
+        raise ParameterError(f"{folder}: labkit's code has changed since; restart the notebook and run it again")
+    # Of this user, written just before.
+    model, loaders, score, made = torch.load(handed, map_location="cpu", weights_only=False)
+    fit(model, loaders, params, accelerator, Run(folder, params, manifest), score, **made)
+    accelerator.wait_for_everyone()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -105,10 +105,7 @@ def fit(
 
 
 def refuse_stale(params: RunParams, score: Score, run: Run, loaders: Loaders, others: dict[str, Any]) -> None:
-    """Raises ParameterError where a cell of a notebook has made something with other parameters.
-
-    What a person has made by other means says nothing, and is taken.
-    """
+    """ParameterError where a cell has made something with other parameters; what has no `made_from` is taken."""
     images, network = "heading Images", "heading Network"
     made = [("accelerator", "cell `accelerator = set_up(params)`", getattr(others.pop("accelerator"), "made_from", {}))]
     made += [("loaders", images, loader.made_from) for loader in loaders.values()]

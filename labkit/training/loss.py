@@ -22,10 +22,8 @@ def refuse_unordered(params: RunParams, facts: DatasetFacts) -> None:
     """Raises ParameterError where a run would learn grades, or be chosen by kappa, and the classes have no order."""
     for name, value, instead in (("loss", "ordinal", "cross_entropy"), ("select_by", "qwk", "macro_f1")):
         if getattr(params, name) == value and facts.task != "grades":
-            raise ParameterError(
-                f"{name}: got {value!r}, but the classes of {facts.name} ({', '.join(facts.classes)}) have no order; "
-                f"allowed here: {instead}"
-            )
+            classes = f"the classes of {facts.name} ({', '.join(facts.classes)})"
+            raise ParameterError(f"{name}: got {value!r}, but {classes} have no order; allowed here: {instead}")
 
 
 class SquaredError(nn.Module):
@@ -73,20 +71,14 @@ def losses(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def first_loss(model: nn.Module, batch: Batch, params: RunParams, device: torch.device) -> float:
-    """Mean loss of a batch before training, without class weights; the model itself stays where and as it is.
-
-    Of a copy in train mode: in eval mode BatchNorm would use statistics that it has not gathered yet.
-    """
+    """Mean loss of a batch before training, without class weights, of a copy in train mode (BatchNorm is new)."""
     copy = deepcopy(model).to(device).train()
     outputs = copy(to_float(batch["images"].to(device), params.normalize)).float().cpu().numpy()
     return float(losses(outputs, batch["labels"].numpy()).mean())
 
 
 def expected_first_loss(params: RunParams, labels: Tensor, n_classes: int) -> float | None:
-    """What a fresh head should give: ln C nats, since all classes are alike to it, or the mean square of the grades.
-
-    None where that cannot be said: a kept head has learnt already.
-    """
+    """What a new head should give: ln C nats, or the mean square of the grades. None for a kept head."""
     if params.weights and params.head == "keep":
         return None
     return float((labels.double() ** 2).mean()) if params.loss == "ordinal" else math.log(n_classes)

@@ -39,7 +39,7 @@ def range_test(
     Copies of network, criterion and optimizer are used, with a frozen backbone where the run begins with one;
     ``smoothed`` is the running mean, corrected for its start at 0 as in Adam.
     """
-    epoch, scaler = batches.epoch_sampler.epoch, deepcopy(accelerator.scaler and accelerator.scaler.state_dict())
+    epoch, scaler = batches.batch_sampler.epoch, deepcopy(accelerator.scaler and accelerator.scaler.state_dict())
     rows: list[dict[str, float]] = []
     mean, best = 0.0, math.inf
     with torch.random.fork_rng():  # nothing here draws from Python's or NumPy's random states

@@ -18,10 +18,7 @@ from labkit.training.step import free_memory, is_out_of_memory
 
 
 def predict(model: nn.Module, batches: Iterable[Batch], normalize: str) -> np.ndarray:
-    """Outputs (n, classes) float32 of a loader's images in its table's order; the model is left in eval mode.
-
-    They are logits or, under `loss: ordinal`, one column of grades.
-    """
+    """Outputs (n, C), or grades (n, 1), float32, in the order of the loader's table; the model is left in eval mode."""
     return _numbers(_run(model, (batch["images"] for batch in batches), normalize))
 
 

@@ -65,10 +65,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Take SIGTERM as a request to stop inside this block; before and after, it ends the process as usual.
-
-    A block inside another one shares its request. In a thread other than the main one nothing changes.
-    """
+    """Take SIGTERM as a request to stop, inside this block and those in it; but for the main thread, do nothing."""
     former = signal.getsignal(signal.SIGTERM)
     if isinstance(former, StopRequest):
         yield former
@@ -83,12 +80,3 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         # None: installed by other means than Python's, which cannot be put back.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if former is None else former)
-
-
-def how_far(epoch: int, steps: int, step_count: int) -> str:
-    """``after step 31 of 140 of epoch 2``: where a run is that has done ``steps`` of an epoch (from 1)."""
-    if steps == 0:
-        return f"after epoch {epoch - 1}" if epoch > 1 else "before its first step"
-    if steps == step_count:
-        return f"after the last step of epoch {epoch}, before it is evaluated"
-    return f"after step {steps} of {step_count} of epoch {epoch}"

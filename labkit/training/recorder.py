@@ -18,7 +18,7 @@ from labkit.runs.folder import Run
 from labkit.training.checkpoint import Progress, save_checkpoint, save_weights
 from labkit.training.loss import losses
 from labkit.training.predict import predict_together
-from labkit.training.progress import Stopped, how_far
+from labkit.training.progress import Stopped
 from labkit.training.step import TrainStep
 
 
@@ -77,8 +77,13 @@ class Recorder:
         progress.consider(row["epoch"], score, loss, network)
 
     def how_far(self, progress: Progress) -> str:
-        """Where the run is, in words."""
-        return how_far(len(progress.history) + 1, progress.steps, self.step_count)
+        """``after step 31 of 140 of epoch 2``: where the run is, in words."""
+        epoch = len(progress.history) + 1
+        if progress.steps == 0:
+            return f"after epoch {epoch - 1}" if epoch > 1 else "before its first step"
+        if progress.steps == self.step_count:
+            return f"after the last step of epoch {epoch}, before it is evaluated"
+        return f"after step {progress.steps} of {self.step_count} of epoch {epoch}"
 
     def stopped(self, step: TrainStep, progress: Progress, seconds: float) -> Stopped:
         """Save how far an epoch is that was asked to stop after so many ``seconds``; what to raise then."""

@@ -72,10 +72,9 @@ class TrainStep:
                     raise
             # Not in the clause above: until its end the exception holds every tensor of the attempt.
             if self._processes > 1:
-                raise ParameterError(
-                    f"batch_size: out of memory with {len(batch['labels'])} images of {self.params.input_size} px in "
-                    f"each of {self._processes} processes; lower batch_size (it is {self.params.batch_size})"
-                )
+                told = f"out of memory with {len(batch['labels'])} images of {self.params.input_size} px in each of"
+                cure = f"lower batch_size (it is {self.params.batch_size})"
+                raise ParameterError(f"batch_size: {told} {self._processes} processes; {cure}")
             self._take_less(len(batch["labels"]))
 
     def _attempt(self, batch: Batch, seed: int) -> Tensor:
@@ -133,17 +132,15 @@ class TrainStep:
         while self.micro_batch > self._smallest:
             self.micro_batch = max(self.micro_batch // 2, self._smallest)
             if max(piece_sizes(count, self.micro_batch, self._smallest)) < before:
-                print(
-                    f"out of memory with {before} images at a time: from here on {self.micro_batch}, their gradients "
-                    f"added up to batches of {self.params.batch_size}",
-                    flush=True,
+                now = (
+                    f"from here on {self.micro_batch}, their gradients added up to batches of {self.params.batch_size}"
                 )
+                print(f"out of memory with {before} images at a time: {now}", flush=True)
                 return
-        raise ParameterError(
-            f"image_size: out of memory with {before} images of {self.params.input_size} px at a time, the fewest of "
-            f"batch_size {self.params.batch_size} that can be trained on; lower image_size or crop_size, or choose a "
-            f"smaller arch than {self.params.arch}"
-        )
+        few = f"{before} images of {self.params.input_size} px at a time, the fewest of"
+        few += f" batch_size {self.params.batch_size}"
+        cure = f"lower image_size or crop_size, or choose a smaller arch than {self.params.arch}"
+        raise ParameterError(f"image_size: out of memory with {few} that can be trained on; {cure}")
 
 
 def to_device(batch: Batch, params: RunParams, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -139,7 +139,7 @@ def test_one_folder_relative_to_where_one_stands(eyes, monkeypatch):
     [
         (["{}/nowhere"], "nowhere: there is no such folder"),
         (["{}", "--split", "given"], "split: given needs the data's own train and test parts"),
-        (["{}", "--suffix", "png"], "suffix: got 'png', a suffix begins with a dot"),
+        (["{}", "--suffix", "png"], "suffix: got 'png', allowed: text or None, which begins with a dot"),
         (["{}", "--class-names", "a"], "class_names: got ['a'], two or more different names"),
         (["{}", "--group-pattern", "(x)"], "it must have a part (?P<group>…)"),
         (["{}", "--dataset", "retinopthy"], "unknown data set 'retinopthy'; known are: retinopathy, leukemia"),

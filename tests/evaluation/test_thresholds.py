@@ -95,5 +95,3 @@ def test_without_validation_or_without_a_positive_there_the_reason_is_said():
     healthy = table.assign(label=table["label"].where(table["split"] == "test", 0))
     with pytest.raises(NotFitted, match="no positive image among the 60"):
         operating_points(healthy, REFERABLE)
-    with pytest.raises(ValueError, match="'best' is not one of"):
-        choose_threshold(TRUTH, SCORES, "best")

@@ -478,17 +478,9 @@ def test_keeping_a_head_that_is_not_there_or_has_another_size_is_refused(trained
         build_model("resnet18", 3, backbone, head="keep")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("resnet20", 5), "resnet20.*resnet18, resnet34, resnet50, resnet101, resnet152"),
-        (("resnet18", 0), "num_classes: 0"),
-        (("resnet18", 5, None, "old"), "'old' is not one of 'new', 'keep'"),
-    ],
-)
-def test_what_cannot_be_built_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        build_model(*arguments)
+def test_an_unknown_network_is_refused():
+    with pytest.raises(ValueError, match=r"resnet20.*resnet18, resnet34, resnet50, resnet101, resnet152"):
+        build_model("resnet20", 5)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -549,7 +541,7 @@ def test_files_without_a_state_dict_are_refused_by_name(trained, tmp_path):
 @pytest.mark.parametrize(
     ("of", "weights", "message"),
     [
-        ("resnet18", "run:scratch", "'run:scratch' names a run of a study"),
+        ("resnet18", "run:scratch", "run:scratch is not a file; give"),
         ("resnet18", "IMAGENET1K_V2", "IMAGENET1K_V2 does not exist for resnet18; there is IMAGENET1K_V1$"),
         (LITE0, "IMAGENET1K_V2", f"IMAGENET1K_V2 does not exist for {LITE0}; there is IMAGENET1K_V1$"),
     ],

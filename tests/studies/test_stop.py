@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,9 +19,11 @@ from labkit.models.build import build_model
 from labkit.params import DataParams, RunParams
 from labkit.runs import folder as runs
 from labkit.runs.fingerprint import run_inputs
+from labkit.training.checkpoint import Progress
 from labkit.training.device import set_up
 from labkit.training.loop import fit
-from labkit.training.progress import Stopped, how_far, stop_requests
+from labkit.training.progress import Stopped, stop_requests
+from labkit.training.recorder import Recorder
 from labkit.training.step import TrainStep
 
 BASE = RunParams(
@@ -105,7 +109,7 @@ def test_between_epochs_the_checkpoint_that_stands_is_enough(data, monkeypatch):
     iterate = EpochLoader.__iter__
 
     def asked(self):
-        if self.epoch_sampler.epoch == 2:
+        if self.batch_sampler.epoch == 2:
             ask()
         return iterate(self)
 
@@ -147,4 +151,5 @@ def test_sigterm_means_what_it_meant_before_and_after():
     ],
 )
 def test_where_a_run_stands_is_said_in_words(epoch, steps, words):
-    assert how_far(epoch, steps, 140) == words
+    recorder: Any = SimpleNamespace(step_count=140)
+    assert Recorder.how_far(recorder, Progress(history=[{}] * (epoch - 1), steps=steps)) == words

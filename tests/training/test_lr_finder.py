@@ -83,7 +83,7 @@ def test_the_network_and_every_random_state_are_as_before(data, few_steps):
     after = random.getstate(), np.random.get_state()[1], torch.get_rng_state()  # noqa: NPY002
     assert states[0] == after[0] and (states[1] == after[1]).all() and torch.equal(states[2], after[2])
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    assert loader.epoch_sampler.epoch == 3
+    assert loader.batch_sampler.epoch == 3
     again = tried(model, loader, BASE, accelerator)
     pd.testing.assert_frame_equal(tested, again)
 

@@ -40,10 +40,9 @@ def phantom(dataset: str, name: str, cache: Path) -> Path:
     `dataset` is 'retinopathy' or 'leukemia'; `name` is 'demo', 'demo-source' (balanced, other people and cameras, no
     traps) or 'tiny' (for tests); ValueError names them. The same numpy and Pillow give the same bytes.
     """
-    if dataset not in _WRITERS:
-        raise ValueError(f"no phantoms of data set {dataset!r}: choose one of {', '.join(_WRITERS)}")
-    if name not in EYES:
-        raise ValueError(f"no phantom {name!r} of {dataset}: choose one of {', '.join(EYES)}")
+    for given, known in ((dataset, _WRITERS), (name, EYES)):
+        if given not in known:
+            raise ValueError(f"no phantoms {name!r} of {dataset!r}: {given!r} is not one of {', '.join(known)}")
     folder = Path(cache) / "phantoms" / f"{dataset}-{name}-v{VERSION}"
     if folder.is_dir():
         return folder

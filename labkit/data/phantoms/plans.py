@@ -39,24 +39,18 @@ ENDINGS = ("hem", "all")  # C-NMC's names of labels 0 and 1
 EYES = {
     # The 17,563 complete pairs of the course's label files, scaled to 400 patients: equal grades in 87 %.
     "demo": EyesPlan(
-        seed=2015,
-        size=128,
-        pairs=((277, 19, 14, 0, 1), (14, 9, 0, 0), (45, 4, 2), (7, 2), (6,)),
-        first_patient=10,
+        seed=2015, size=128, first_patient=10, pairs=((277, 19, 14, 0, 1), (14, 9, 0, 0), (45, 4, 2), (7, 2), (6,))
     ),
     # 100 images of each grade, from other cameras and other people: something to start from (`weights: run:…`).
     "demo-source": EyesPlan(
         seed=2016,
         size=128,
-        pairs=((44, 9, 3, 0, 0), (44, 3, 0, 0), (44, 3, 3), (44, 9), (44,)),
         first_patient=50_001,
         source=True,
+        pairs=((44, 9, 3, 0, 0), (44, 3, 0, 0), (44, 3, 3), (44, 9), (44,)),
     ),
     "tiny": EyesPlan(
-        seed=2017,
-        size=64,
-        pairs=((24, 4, 2, 0, 0), (5, 2, 0, 0), (10, 1, 0), (5, 1), (6,)),
-        first_patient=90_001,
+        seed=2017, size=64, first_patient=90_001, pairs=((24, 4, 2, 0, 0), (5, 2, 0, 0), (10, 1, 0), (5, 1), (6,))
     ),
 }
 

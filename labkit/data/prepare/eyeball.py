@@ -136,15 +136,11 @@ def _fit(points: Points, longest: int) -> Disc | None:
         radius = float(np.sqrt(square))
         near = np.abs(np.hypot(*(points - (a, b)).T) - radius) < max(band * radius, 1.0)
         kept = points[near]
-    if len(kept) < ROUND * len(points) or not _spans(kept, a, b):
+    sides = kept[:, 0] - a, kept[:, 1] - b  # of the centre: an arc on one side alone says little of its circle
+    spans = any(min((side < 0).sum(), (side > 0).sum()) > 0.2 * len(kept) for side in sides)
+    if len(kept) < ROUND * len(points) or not spans:
         return None
     return Disc(float(a), float(b), radius)
-
-
-def _spans(points: Points, x: float, y: float) -> bool:
-    """Whether the points lie on both sides of the centre: a short arc says little of its circle."""
-    side = points[:, 0] - x, points[:, 1] - y
-    return any(min((s < 0).sum(), (s > 0).sum()) > 0.2 * len(points) for s in side)
 
 
 def _fills(bright: NDArray[np.bool_], disc: Disc) -> bool:

@@ -118,7 +118,7 @@ def _tasks(photographs: list[Path], source: Path, folder: Path, done: Prepared) 
 
 def _outcomes(tasks: list[Task], size: int, workers: int | None) -> Iterator[str]:
     """As they are done, in order. One worker works in this process."""
-    count = min(workers or _cores(), max(1, len(tasks)))
+    count = min(workers or os.cpu_count() or 1, max(1, len(tasks)))
     if count == 1:
         yield from map(partial(_prepare_one, size=size), tasks)
         return
@@ -155,10 +155,7 @@ def _prepare_one(task: Task, size: int) -> str:
 
 
 def crop_photograph(path: str, size: int) -> Image.Image:
-    """The square around the eyeball, (size, size) RGB, of a photograph decoded no finer than it has to be.
-
-    NoEyeball: there is none, or it is too small. OSError: the file cannot be decoded.
-    """
+    """The square around the eyeball, (size, size) RGB; NoEyeball, or OSError where the file cannot be decoded."""
     wanted = ceil(MARGIN * size)
     image = load_image(path, at_least=wanted)
     disc = find_eyeball(image)
@@ -178,10 +175,6 @@ def is_whole(path: Path, size: int) -> bool:
             return image.format == "JPEG" and image.size == (size, size) and file.read() == b"\xff\xd9"
     except OSError:
         return False
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

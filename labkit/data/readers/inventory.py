@@ -1,13 +1,13 @@
 """What lies in a data folder, from one walk of it, and which listed paths are in it; none may lead out of it."""
 
 import os
-import posixpath
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from posixpath import basename, dirname, normpath
 
 import pandas as pd
 
@@ -18,12 +18,6 @@ from labkit.format import plural
 LISTS = (".csv", ".tsv", ".jsonl", ".xlsx", ".xls", ".ods", ".parquet")
 TABLES = (*LISTS, ".txt", ".json")  # in any case, at the top and one level down
 CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
-READERS = {  # what reads the files of other endings
-    **{"pydicom": ".dcm .ima", "nibabel": ".nii .nii.gz", "SimpleITK": ".mha .mhd .nrrd", "rawpy": ".dng .cr2 .nef"},
-    **{"pillow-heif": ".heic .heif", "openslide-python": ".svs .ndpi .mrxs", "Pillow": ".jp2 .avif", "h5py": ".h5"},
-    **{"scipy": ".mat", "numpy": ".npy"},
-}
-PACKAGES = {ending: package for package, endings in READERS.items() for ending in endings.split()}
 IMAGE_FOLDER = re.compile(r"(images?|imgs?|photos?|pictures?|pics?|jpe?gs?|pngs?|originals?|inputs?)")
 MASK_FOLDER = re.compile(r"(masks?|segmentations?|annotations?|ground ?truths?|gt|labels?|(1st|2nd) manual)")
 MASK_NAME = re.compile(
@@ -57,7 +51,7 @@ class Inventory:
     def _named(self) -> dict[str, list[str]]:
         named: defaultdict[str, list[str]] = defaultdict(list)
         for path in self.images:
-            for key in {_key(name_of(path)), _number(_key(name_of(path)))}:
+            for key in {_key(basename(path)), _number(_key(basename(path)))}:
                 named[key].append(path)
         return dict(named)
 
@@ -68,13 +62,13 @@ class Inventory:
         """
         folder, _, name = path.rpartition("/")
         found = self._named.get(key := _key(name)) or self._named.get(_number(key), [])
-        one = len({_key(name_of(image)) for image in found}) == 1
+        one = len({_key(basename(image)) for image in found}) == 1
         within = folder and f"/{_key(folder)}"
-        return [image for image in found if one and f"/{_key(folder_of(image))}".endswith(within)]
+        return [image for image in found if one and f"/{_key(dirname(image))}".endswith(within)]
 
     def count(self, listed: list[str]) -> int:
         """How many of the listed paths have the name of an image."""
-        return sum(bool(self.named(name_of(path.replace("\\", "/")))) for path in listed)
+        return sum(bool(self.named(basename(path.replace("\\", "/")))) for path in listed)
 
     def notes(self) -> list[str]:
         """What was seen and not used, with counts."""
@@ -92,25 +86,14 @@ class Inventory:
             notes.append(f"left out: {plural(len(self.masks), 'mask')} ({some(self.masks, 3)})")
         if self.others:
             kinds = sorted(self.others.items(), key=lambda kind: (-kind[1], kind[0]))
-            packages = {name: f" ({package} reads them; save them as PNG)" for name, package in PACKAGES.items()}
-            said = [f"{count:,} {name or 'without an ending'}{packages.get(name, '')}" for name, count in kinds]
+            said = ", ".join(f"{count:,} {name or 'without an ending'}" for name, count in kinds)
             files = plural(sum(self.others.values()), "file")
-            notes.append(f"left out: {files} of other kinds: {', '.join(said)}")
+            notes.append(f"left out: {files} of other kinds: {said}; save images among them as PNG")
         return notes
 
 
-def name_of(path: str) -> str:
-    """The file name of a path with `/`."""
-    return path.rpartition("/")[2]
-
-
-def folder_of(path: str) -> str:
-    """The folder of a path with `/`; empty without one."""
-    return path.rpartition("/")[0]
-
-
 def _key(path: str) -> str:
-    name = name_of(path)
+    name = basename(path)
     key = path.removesuffix(name) + stem(name)
     return (key if key.isascii() else unicodedata.normalize("NFC", key)).casefold()
 
@@ -126,10 +109,7 @@ def plain(name: str) -> str:
 
 
 def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:
-    """Walks the folder once. `follow_links`: links that lead out of it are followed, not refused.
-
-    DataError where a table or all images are Git LFS pointers.
-    """
+    """Walks the folder once. DataError where a table or all images are Git LFS pointers."""
     if printable(name := root.resolve().as_posix()) != name:
         raise DataError(f"{printable(name)}: the name of this folder is not UTF-8; rename it")
     walk = _Walk(root, [root.resolve()], follow_links)
@@ -259,7 +239,7 @@ def tidy_paths(rows: pd.DataFrame, root: Path) -> list[str]:
         if path.startswith("/") or path[1:2] == ":":  # C:\\…
             raise leaves(place(rows, position), written, root, link=False)
         if "./" in path or "//" in path or path.endswith((".", "/")):
-            path = posixpath.normpath(path)
+            path = normpath(path)
             if path == ".." or path.startswith("../"):
                 raise leaves(place(rows, position), written, root, link=False)
         tidy.append(path)

@@ -91,11 +91,6 @@ class LabelFile:
         reads = "it may name no image; " * self.weak + f"labels: {self.name} reads it"
         return self.unread or (f"no column for {missing} among {shown}" if missing else reads)
 
-    @property
-    def part(self) -> str | None:
-        """The split that its name or folder says."""
-        return part_of(self.name)
-
 
 @lru_cache(maxsize=4096)
 def part_of(name: str) -> str | None:

@@ -6,11 +6,12 @@ the files name them `group` and `side`.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from posixpath import basename, dirname
 
 import pandas as pd
 
 from labkit.data.images import stem
-from labkit.data.readers.inventory import Inventory, folder_of, name_of, tidy_paths, which_exist
+from labkit.data.readers.inventory import Inventory, tidy_paths, which_exist
 from labkit.data.readers.label_files import DataError, LabelFile, first, part_of, place, read_column, read_rows, some
 from labkit.data.readers.patients import group_column
 from labkit.data.readers.tables import plain, split_column
@@ -24,15 +25,12 @@ PARTS = ("train", "val", "test")
 
 @dataclass
 class Listing:
-    """What a layout found: the rows, remarks, lists to hand in, and why.
-
-    `reading`: what was taken for `labels`, `groups` and `split`, and why, a sentence each.
-    """
+    """What a layout found."""
 
     rows: pd.DataFrame
     notes: list[str] = field(default_factory=list)
     lists: dict[str, pd.DataFrame] = field(default_factory=dict)  # file name -> image_id, path as written
-    reading: dict[str, str] = field(default_factory=dict)
+    reading: dict[str, str] = field(default_factory=dict)  # what was taken for labels, groups and split, and why
     offered_pattern: str = ""  # a group_pattern that may find the patients; used only if the parameters ask for it
     doubtful: str = ""  # the heading of the group column, where it may be another thing than the patient
 
@@ -40,7 +38,7 @@ class Listing:
 def course_pairs(stock: Inventory, params: DataParams) -> Listing:
     """The retinopathy course: header-less `train_img.csv` beside `train_label.csv`, the same for test."""
     rows = pd.concat([_pair(stock, split, *names) for split, names in COURSE_LISTS.items()], ignore_index=True)
-    rows["path"] = [stem(name_of(path.replace("\\", "/"))) for path in rows["path"].tolist()]
+    rows["path"] = [stem(basename(path.replace("\\", "/"))) for path in rows["path"].tolist()]
     reading = {"labels": "the course's lists, train_label.csv and test_label.csv, row by row"}
     reading["split"] = "the course's: its lists are of train and of test"
     return _located(Listing(rows, reading=reading), stock, params)
@@ -65,12 +63,9 @@ def _pair(stock: Inventory, split: str, image_list: str, label_list: str) -> pd.
 
 
 def label_files(files: list[LabelFile], stock: Inventory) -> list[LabelFile]:
-    """The files among `files` to read the labels from: one for each of train, val and test, or a single one.
-
-    `labels.csv` is the one where several could be. DataError where which one is meant cannot be told.
-    """
+    """The files to read labels from: one for each of train, val and test, or one. DataError if which cannot be told."""
     listed = [file for file in files if file.lists_labels and not (file.weak and not _named(file, stock))]
-    chosen = [[file for file in listed if file.part == part] for part in PARTS]
+    chosen = [[file for file in listed if part_of(file.name) == part] for part in PARTS]
     found = []
     for rivals in filter(None, chosen if chosen[0] else [listed]):
         plainly = [file for file in rivals if file.path.stem.lower() in ("labels", *PARTS, "valid", "validation")]
@@ -101,7 +96,7 @@ def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory,
         if file in lists:
             rows = rows.assign(label="", split="unlabeled")
         elif by_part:
-            rows["split"] = rows["split"].fillna(file.part) if "split" in rows else file.part
+            rows["split"] = rows["split"].fillna(part_of(file.name)) if "split" in rows else part_of(file.name)
         found.append(rows)
     listing.rows = pd.concat(found, ignore_index=True)
     label, image = (files[0].heading[files[0].roles[role][0]] for role in ("label", "path"))
@@ -151,7 +146,7 @@ def _located(listing: Listing, stock: Inventory, params: DataParams) -> Listing:
     rows = listing.rows
     if rows.empty:
         return listing
-    below = [name.removesuffix(name_of(name)) for name in rows["file"].tolist()]
+    below = [name.removesuffix(basename(name)) for name in rows["file"].tolist()]
     tidy = tidy_paths(rows, stock.root)
     if params.suffix:
         tidy = [path if path.lower().endswith(params.suffix.lower()) else path + params.suffix for path in tidy]
@@ -187,25 +182,25 @@ def _by_name(relative: list[str], found: list[bool], rows: pd.DataFrame, stock: 
     DataError where two in one folder differ in their ending alone, or a list has such a name more than once.
     """
     held = {at: images for at, there in enumerate(found) if not there and (images := stock.named(relative[at]))}
-    many = Counter(folder_of(image) for images in held.values() for image in images)
+    many = Counter(dirname(image) for images in held.values() for image in images)
     splits, files = rows["split"].tolist(), rows["file"].tolist()
     times, meant, others, renamed = Counter(zip(relative, files, strict=True)), {}, set(), []
     for at, images in held.items():
-        listed, name = relative[at], name_of(relative[at])
+        listed, name = relative[at], basename(relative[at])
         ending, part = name[len(stem(name)) :].lower(), splits[at] if splits[at] in PARTS else part_of(files[at])
-        images = [image for image in images if part and part_of(folder_of(image)) == part] or images
+        images = [image for image in images if part and part_of(dirname(image)) == part] or images
         images = [image for image in images if ending and image.lower().endswith(ending)] or images
-        best = min(images, key=lambda image: (-many[folder_of(image)], folder_of(image) not in ("", "images"), image))
-        home, elsewhere = folder_of(best), [image for image in images if folder_of(image) != folder_of(best)]
+        best = min(images, key=lambda image: (-many[dirname(image)], dirname(image) not in ("", "images"), image))
+        home, elsewhere = dirname(best), [image for image in images if dirname(image) != dirname(best)]
         if len(twins := [image for image in images if image not in elsewhere]) > 1:
             cure = f"set suffix, such as suffix: .{best.rpartition('.')[2]}"
             raise DataError(f"{place(rows, at)}: {listed!r} may be {' or '.join(twins[:3])}; {cure}")
         if elsewhere and (count := times[listed, files[at]]) > 1:
             either = f"{listed!r} is listed {count} times and may be {best} or {elsewhere[0]}"
             raise DataError(f"{place(rows, at)}: {either}; write the folder into the path")
-        others |= {f"{home}/; {folder_of(image)}/" for image in elsewhere}
+        others |= {f"{home}/; {dirname(image)}/" for image in elsewhere}
         meant[at] = best
-        if stem(name_of(best)) != stem(name) or (ending and not best.endswith(ending)):
+        if stem(basename(best)) != stem(name) or (ending and not best.endswith(ending)):
             renamed.append(f"{listed} is {best}")
     if renamed:
         said = "names were matched though ending, case, zeros or Unicode form differ"
@@ -215,10 +210,7 @@ def _by_name(relative: list[str], found: list[bool], rows: pd.DataFrame, stock: 
 
 
 def _compare_with_folders(listing: Listing, relative: list[str], stock: Inventory, params: DataParams) -> None:
-    """Notes what the list leaves out of the images on the disk; DataError where folder names contradict the list.
-
-    A folder counts where its name is one of the list's labels. Where the parameters name the list, they decide.
-    """
+    """Notes what the list leaves out; DataError where folder names contradict its labels, unless `labels` is set."""
     rows = listing.rows
     labels = [plain(text) for text in rows["label"].fillna("").tolist()]
     classes = set(labels) - {""}
@@ -228,9 +220,9 @@ def _compare_with_folders(listing: Listing, relative: list[str], stock: Inventor
 
     here = [at for at, found in enumerate(rows["found"].tolist()) if found]
     listed = {relative[at] for at in here}
-    against = [at for at in here if labels[at] and says(folder_of(relative[at])) not in ("", labels[at])]
+    against = [at for at in here if labels[at] and says(dirname(relative[at])) not in ("", labels[at])]
     left = [path for path in stock.images if path not in listed]
-    hidden = [path for path in left if says(folder_of(path))] if len(classes) > 1 else []
+    hidden = [path for path in left if says(dirname(path))] if len(classes) > 1 else []
     file, total, said = rows["file"].iloc[0], len(stock.images), []
     if against:
         one = f"{relative[against[0]]} is {rows['label'].iloc[against[0]]!r} in {place(rows, against[0])}"

@@ -59,7 +59,7 @@ def _inside(folders: set[Folder]) -> dict[Folder, set[str]]:
 
 
 def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None) -> Levels:
-    """The levels of the folders (shortened) that hold images. DataError where they can be read in two ways, or in none.
+    """The levels of the folders that hold images. DataError where they can be read in two ways, or in none.
 
     `class_names`: the level that has most of these names is the class.
     """

@@ -11,7 +11,7 @@ import pandas as pd
 from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts_of, task_and_why
 from labkit.data.images import stem
 from labkit.data.readers.inventory import Inventory, take_inventory
-from labkit.data.readers.label_files import RELEASE_INDEX, DataError, LabelFile, first, look_into, place, some
+from labkit.data.readers.label_files import RELEASE_INDEX, DataError, LabelFile, first, look_into, part_of, place, some
 from labkit.data.readers.layouts import COURSE_FILES, Listing, course_pairs, from_files, label_files, refuse_unread
 from labkit.data.readers.patients import one_spelling, too_few, unknown_groups, why_unknown
 from labkit.data.readers.tables import with_labels, without_repeats
@@ -38,9 +38,7 @@ BY_SPLIT = "tables by split (train.csv, valid.csv, test lists)"
 class ImageData:
     """The image table of a data set, its facts (classes filled in), where it lies, in which layout, and remarks.
 
-    `lists`: the files that list images to hand predictions in for: file name -> `image_id`, `path` as it is written.
     `reading`: what was taken and why, a sentence each: layout, labels, groups (patients from), split, classes.
-    `offered_pattern`: a `group_pattern` that may find the patients, if none is known; it is not used.
     """
 
     table: pd.DataFrame
@@ -48,9 +46,9 @@ class ImageData:
     root: Path
     layout: str
     notes: list[str] = field(default_factory=list)
-    lists: dict[str, pd.DataFrame] = field(default_factory=dict)
+    lists: dict[str, pd.DataFrame] = field(default_factory=dict)  # to hand in: file name -> image_id, path as written
     reading: dict[str, str] = field(default_factory=dict)
-    offered_pattern: str = ""
+    offered_pattern: str = ""  # a group_pattern that may find the patients, if none is known; it is not used
 
 
 def read(params: DataParams, root: Path | str, *, require_images: bool = True) -> ImageData:
@@ -78,10 +76,7 @@ def read(params: DataParams, root: Path | str, *, require_images: bool = True) -
 
 
 def _detect(params: DataParams, root: Path) -> tuple[str, Listing, Path]:
-    """The layout by what lies in the folder, its rows, and the folder in which the data begins: decided here, once.
-
-    DataError lists what is there and what is understood, or what could be meant and the parameter that decides.
-    """
+    """The layout, its rows, and where the data begins. DataError says what is there and what is understood."""
     if not root.exists():
         cure = f"set the data folder of {params.dataset} to where its files are"
         raise DataError(f"{root}: there is no such folder; {cure}")
@@ -115,10 +110,10 @@ def _choose(params: DataParams, stock: Inventory, files: list[LabelFile]) -> tup
     if not params.labels:
         if course:
             return COURSE, f"{', '.join(course)} are there", course_pairs(stock, params)
-        refuse_unread([file for file in files if file.headless and file.part], params)
+        refuse_unread([file for file in files if file.headless and part_of(file.name)], params)
         if chosen := label_files(files, stock):
-            by_part = chosen[0].part == "train"
-            lists = [file for file in files if by_part and file.part == "test" and not file.unread]
+            by_part = part_of(chosen[0].name) == "train"
+            lists = [file for file in files if by_part and part_of(file.name) == "test" and not file.unread]
             lists = [file for file in lists if "path" in file.roles and "label" not in file.roles]
             listing = from_files(chosen, lists, stock, params)
             names, listed = (", ".join(file.name for file in ones) for ones in (chosen, lists))

@@ -3,12 +3,13 @@
 import re
 import zipfile
 from pathlib import Path
+from posixpath import basename
 
 import numpy as np
 import pandas as pd
 
 from labkit.data.images import DAMAGED_ARRAY, is_image, stem
-from labkit.data.readers.inventory import Folder, Inventory, name_of
+from labkit.data.readers.inventory import Folder, Inventory
 from labkit.data.readers.label_files import DataError, some
 from labkit.data.readers.layouts import Listing
 from labkit.data.readers.levels import Levels, find_levels, telling
@@ -19,7 +20,7 @@ CNMC_NAME = re.compile(r"UID_H?\d+_\d+_\d+_(all|hem)\.(bmp|png|jpe?g)", re.IGNOR
 
 def _listing(found: Inventory, paths: list[str], labels: list[str], splits: list[str | None]) -> Listing:
     prefix = found.root.resolve().as_posix() + "/"
-    ids = [path.rpartition(".")[0] if is_image(name_of(path)) else path for path in paths]
+    ids = [path.rpartition(".")[0] if is_image(basename(path)) else path for path in paths]
     ids = paths if len(set(ids)) < len(ids) else ids  # a/x.jpg beside a/x.png
     rows = pd.DataFrame({"image_id": ids, "path": [prefix + path for path in paths], "label": labels}, dtype=object)
     return Listing(rows.assign(split=splits, found=True, file=paths, line=0), found.notes())
@@ -30,7 +31,7 @@ def cnmc_tree(found: Inventory) -> Listing | None:
 
     The label is the folder's (`all`, `hem`) or, without one, the name's. DataError where the two disagree.
     """
-    labels = {path: match[1] for path in found.images if (match := CNMC_NAME.fullmatch(name_of(path)))}
+    labels = {path: match[1] for path in found.images if (match := CNMC_NAME.fullmatch(basename(path)))}
     if not labels:
         return None
     for path, label in labels.items():
