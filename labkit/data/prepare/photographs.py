@@ -118,7 +118,8 @@ def _tasks(photographs: list[Path], source: Path, folder: Path, done: Prepared) 
 
 def _outcomes(tasks: list[Task], size: int, workers: int | None) -> Iterator[str]:
     """As they are done, in order. One worker works in this process."""
-    count = min(workers or os.cpu_count() or 1, max(1, len(tasks)))
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # of a SLURM job
+    count = min(workers or ours, max(1, len(tasks)))
     if count == 1:
         yield from map(partial(_prepare_one, size=size), tasks)
         return

@@ -18,6 +18,12 @@ from labkit.format import plural
 LISTS = (".csv", ".tsv", ".jsonl", ".xlsx", ".xls", ".ods", ".parquet")
 TABLES = (*LISTS, ".txt", ".json")  # in any case, at the top and one level down
 CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
+READERS = {  # what reads the files of other endings
+    **{"pydicom": ".dcm .ima", "nibabel": ".nii .nii.gz", "SimpleITK": ".mha .mhd .nrrd", "rawpy": ".dng .cr2 .nef"},
+    **{"pillow-heif": ".heic .heif", "openslide-python": ".svs .ndpi .mrxs", "Pillow": ".jp2 .avif", "h5py": ".h5"},
+    **{"scipy": ".mat", "numpy": ".npy"},
+}
+PACKAGES = {ending: package for package, endings in READERS.items() for ending in endings.split()}
 IMAGE_FOLDER = re.compile(r"(images?|imgs?|photos?|pictures?|pics?|jpe?gs?|pngs?|originals?|inputs?)")
 MASK_FOLDER = re.compile(r"(masks?|segmentations?|annotations?|ground ?truths?|gt|labels?|(1st|2nd) manual)")
 MASK_NAME = re.compile(
@@ -86,9 +92,10 @@ class Inventory:
             notes.append(f"left out: {plural(len(self.masks), 'mask')} ({some(self.masks, 3)})")
         if self.others:
             kinds = sorted(self.others.items(), key=lambda kind: (-kind[1], kind[0]))
-            said = ", ".join(f"{count:,} {name or 'without an ending'}" for name, count in kinds)
+            packages = {name: f" ({package} reads them; save them as PNG)" for name, package in PACKAGES.items()}
+            said = [f"{count:,} {name or 'without an ending'}{packages.get(name, '')}" for name, count in kinds]
             files = plural(sum(self.others.values()), "file")
-            notes.append(f"left out: {files} of other kinds: {said}; save images among them as PNG")
+            notes.append(f"left out: {files} of other kinds: {', '.join(said)}")
         return notes
 
 

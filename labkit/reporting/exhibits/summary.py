@@ -130,7 +130,7 @@ def page_one(results: StudyResults) -> Iterator[Exhibit]:
     """The answer, the scores and differences that it is read from, and the chosen variant's confusion matrix."""
     yield Exhibit(text="\n".join(f"- {line}" for line in answer(results)))
     named, pairs, who = metric(results.score), len(_pairs(results)), results.by_chosen.removeprefix(", by ")
-    caption = f"{named.title} on {results.runs[0]['n']:,} {results.scored} images, with 95 % intervals by {results.unit}"
+    caption = f"{named.title} on {results.runs[0]['n']:,} {results.scored} images, 95 % intervals by {results.unit}"
     caption += f"; dashed: always “{results.majority_class}”; blue: {who}"
     caption += "; right: differences, whose intervals hold for all pairs together" if pairs else ""
     caption += (f"; the {MOST_PAIRS} largest of {pairs} pairs" if pairs > MOST_PAIRS else "") + results.stamp
