@@ -206,7 +206,7 @@ def test_page_one_holds_the_answer_a_forest_plot_and_one_matrix(study, monkeypat
     text, forest, matrix = page_one(study_results("s"))
     assert (
         text.text.startswith("- Variants that differ in weight decay")
-        and forest.label == "forest"
+        and forest.alt.startswith("Forest plot")
         and "by good" in matrix.caption
     )
     left, right = forest.figure.axes

@@ -19,7 +19,7 @@ SIZE = 7.8  # points, of the smallest text: on paper, where figures are drawn at
 LETTER = 0.067  # inches: mean width of such a letter
 LINE = 1.2  # height of a line, in sizes of its text
 PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
-LEAST, MOST = 1.2, 1.6  # inches: width of a panel
+LEAST, MOST = 1.2, 1.4  # inches: width of a panel
 GAP = 0.08  # inches: between panels
 CELLS = "in a cell: images, percent of the row"
 
