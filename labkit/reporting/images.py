@@ -18,8 +18,6 @@ from labkit.reporting.labels import wrap
 from labkit.reporting.style import WIDTH, new_figure, styled
 from labkit.runs.folder import cache_root
 
-TALL = 3.8  # inches: half a page, so that a grid can be printed in its own size, with its small print
-
 
 @dataclass(frozen=True)
 class Pixels:
@@ -82,12 +80,11 @@ def image_grid(
     """Images as they are, in a grid; with `rows` (a name per image) one row of the grid for each name.
 
     `images`: uint8, (N, H, W, 3) or a list of (H, W, 3) of any sizes; `titles`: one per image, written above it.
-    A row with more than `columns` images goes on in the next; none is drawn wider than `largest` inches, nor so large
-    that all rows together would be higher than TALL, without their titles.
+    A row with more than `columns` images goes on in the next; none is drawn wider than `largest` inches.
     """
     lines = _lines(rows or [""] * len(images), columns)
     width = max(len(line) for _, line in lines)
-    cell = min((WIDTH - (0.9 if rows else 0)) / width, largest, max(TALL / len(lines), 0.45))
+    cell = min((WIDTH - (0.9 if rows else 0)) / width, largest)
     per_line = max(3, int(cell * 15))
     titles = [wrap(title, per_line) for title in titles] if titles else None
     above = sum(0.16 * max(titles[place].count("\n") + 1 for place in line) for _, line in lines) if titles else 0

@@ -1,20 +1,27 @@
 """The reviewer's page says what the manifests know and admits the rest."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_runs import labels, make_run
 
 from labkit.audit import audit
+from labkit.params import RunParams
 from labkit.reporting import results as collect_room
 from labkit.reporting.exhibits.checklist import (
     NOT_REPORTED,
     checklist,
     checklist_sentence,
     choice_sentence,
+    limits,
     machine_sentence,
+    review,
 )
+from labkit.reporting.exhibits.mistakes import errors
+from labkit.reporting.exhibits.protocol import provenance, variants
 from labkit.reporting.results import study_results
 from labkit.runs.folder import reports_root
 from labkit.studies.file import Study
@@ -103,3 +110,30 @@ def test_numbers_of_guidelines_are_of_claim_alone(results):
     guidelines = checklist(results, {})["guideline"]
     assert all(not any(c.isdigit() for c in part) for g in guidelines for part in g.split("; ") if "CLAIM" not in part)
     assert reports_root().is_dir()
+
+
+def test_what_a_variant_starts_from_is_named_with_its_parameters(results):
+    run = results.runs[0]
+    results.sources["f"] = RunParams(run="source", epochs=9)
+    run |= {"start": "from source-seed0, trained on other eyes", "precision": "fp32", "threads": 1}
+    assert "first trained on other eyes." in next(variants(results)).text
+    run["params"] = run["params"].model_copy(update={"parent": "f", "weights": "/somewhere/model.safetensors"})
+    shown = next(provenance(results))
+    said = shown.table.set_index("parameter")["value"]
+    assert said["weights"] == "run:source; none: source" and said["epochs"].endswith("9: source")
+    assert "seed" not in shown.caption
+
+
+@pytest.mark.parametrize(("dataset", "graded"), [("retinopathy", True), ("bloodmnist", False)])
+def test_of_classes_without_an_order_none_is_the_mildest(results, dataset, graded):
+    run = results.runs[0]
+    run["params"] = run["params"].model_copy(update={"dataset": dataset})
+    run["test"]["prediction"] = 0
+    vars(results)["pixels"] = SimpleNamespace(of=lambda ids: np.zeros((len(ids), 8, 8, 3), np.uint8))
+    assert any("of b are missed" in shown.text for shown in errors(results)) == graded
+
+
+def test_the_report_says_once_what_guidelines_miss(results):
+    said, missed = review(results).text, limits(results).text
+    assert said.endswith("items are reported.") and "eligibility of patients" not in said
+    assert "Guidelines ask for more than is known here: eligibility of patients; " in missed

@@ -325,7 +325,7 @@ def test_show_puts_out_a_png_with_alt_and_then_one_escaped_caption(displayed):
     showing.show(residual_blocks(), alt="two blocks", caption="Blocks: 3 < 4")
     (figure, metadata), (caption, about) = displayed
     image = base64.b64decode(figure["image/png"])
-    assert image[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">I", image[16:20])[0] == 855  # 5.7 in at 150 dpi
+    assert image[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">I", image[16:20])[0] == 780  # 5.2 in at 150 dpi
     assert metadata["image/png"]["alt"] == "two blocks"
     assert caption["text/html"] == '<p class="caption mathjax_ignore" data-kind="figure">Blocks: 3 &lt; 4</p>'
     assert about == {"labkit": {"caption": "figure"}}

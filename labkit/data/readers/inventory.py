@@ -12,8 +12,8 @@ from posixpath import basename, dirname, normpath
 import pandas as pd
 
 from labkit.data.images import DICOM, IMAGE, IMAGE_SUFFIXES, POINTER, is_image, kind_of, printable, stem
-from labkit.data.readers.label_files import DataError, place, some
-from labkit.format import plural
+from labkit.data.readers.label_files import DataError, place
+from labkit.format import plural, some
 
 LISTS = (".csv", ".tsv", ".jsonl", ".xlsx", ".xls", ".ods", ".parquet")
 TABLES = (*LISTS, ".txt", ".json")  # in any case, at the top and one level down

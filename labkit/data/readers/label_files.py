@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.images import is_image
-from labkit.format import some
 from labkit.params import DataParams, OneLine
 
 PATIENT = "patient, patient_id, subject, subject_id, participant, participant_id, mrn, pid"

@@ -12,9 +12,10 @@ import pandas as pd
 
 from labkit.data.images import stem
 from labkit.data.readers.inventory import Inventory, tidy_paths, which_exist
-from labkit.data.readers.label_files import DataError, LabelFile, first, part_of, place, read_column, read_rows, some
+from labkit.data.readers.label_files import DataError, LabelFile, first, part_of, place, read_column, read_rows
 from labkit.data.readers.patients import group_column
 from labkit.data.readers.tables import plain, split_column
+from labkit.format import some
 from labkit.params import DataParams
 
 COURSE_LISTS = {"train": ("train_img.csv", "train_label.csv"), "test": ("test_img.csv", "test_label.csv")}

@@ -12,7 +12,8 @@ from pathlib import Path
 import yaml
 
 from labkit.data.readers.inventory import IMAGE_FOLDER, MASK_FOLDER, Folder, plain
-from labkit.data.readers.label_files import SPLITS, DataError, some
+from labkit.data.readers.label_files import SPLITS, DataError
+from labkit.format import some
 
 PART_WORD = re.compile(rf"({'|'.join(sorted(SPLITS, key=len, reverse=True))})(set|data|images)?")
 BESIDE_A_PART = re.compile(r"set|data|dataset|images?|imgs?|split|part|folder|[a-z]|\d+")  # a. Training Set

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from labkit.data.catalog import DatasetFacts
-from labkit.data.readers.label_files import PATIENT, DataError, LabelFile, plain_heading, some
+from labkit.data.readers.label_files import PATIENT, DataError, LabelFile, plain_heading
+from labkit.format import some
 from labkit.params import DataParams
 
 MISSING = {"", "unknown", "unk", "n/a", "na", "#n/a", "nan", "<na>", "nat", "none", "null", "nil", "missing"}
@@ -88,8 +89,8 @@ def one_spelling(ids: list[Any], group: str, notes: list[str]) -> list[str | Non
         said = " and ".join(several[0][:3])
         notes.append(f"{len(several):,} {group} ids are spelt in more than one way and were merged: {said}")
     total = Counter({ones[0]: sum(counts[one] for one in ones) for ones in kept.values()})
-    if shortened := [key for key in kept if re.fullmatch(r"\d([.,]\d+)?e\+\d+", key)]:
-        said = f"{len(shortened):,} {group} ids ({some(shortened).upper()}) were shortened by a spreadsheet"
+    if shortened := [key.upper() for key in kept if re.fullmatch(r"\d([.,]\d+)?e\+\d+", key)]:
+        said = f"{len(shortened):,} {group} ids ({some(shortened)}) were shortened by a spreadsheet"
         notes.append(f"{said}, so different {group}s may share one; export the column as text")
     if len(total) not in (0, 2) and (top := total.most_common(1)[0])[1] > MOST * len(ids):
         said = f"{group} {top[0]!r} has {top[1]:,} of {len(ids):,} images"

@@ -11,11 +11,12 @@ import pandas as pd
 from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts_of, task_and_why
 from labkit.data.images import stem
 from labkit.data.readers.inventory import Inventory, take_inventory
-from labkit.data.readers.label_files import RELEASE_INDEX, DataError, LabelFile, first, look_into, part_of, place, some
+from labkit.data.readers.label_files import RELEASE_INDEX, DataError, LabelFile, first, look_into, part_of, place
 from labkit.data.readers.layouts import COURSE_FILES, Listing, course_pairs, from_files, label_files, refuse_unread
 from labkit.data.readers.patients import one_spelling, too_few, unknown_groups, why_unknown
 from labkit.data.readers.tables import with_labels, without_repeats
 from labkit.data.readers.trees import array_file, class_tree, cnmc_tree
+from labkit.format import some
 from labkit.params import DataParams
 
 COLUMNS = ["image_id", "path", "label", "group", "side", "split"]

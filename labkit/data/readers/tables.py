@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from labkit.data.catalog import DatasetFacts, facts
-from labkit.data.readers.label_files import SPLITS, DataError, LabelFile, first, place, plain_heading, some
+from labkit.data.readers.label_files import SPLITS, DataError, LabelFile, first, place, plain_heading
+from labkit.format import some
 from labkit.params import DataParams
 
 FEW = 20  # classes; more labels that are fractions, or of one image each, are none
@@ -83,7 +84,7 @@ def _refuse_no_classes(sizes: dict[str, int], where: dict[str, str]) -> None:
     total = sum(sizes[text] for text in listed)
     parts = any(number % 1 for text in listed if (number := _number(text)) is not None)
     if len(listed) > FEW and (parts or 2 * len(listed) > total):  # measurements, or a value of its own for each image
-        said = f"{len(listed):,} different labels in {total:,} rows, such as {some(listed, 3)}, are no classes"
+        said = f"{len(listed):,} different labels in {total:,} rows, such as {', '.join(listed[:3])}, are no classes"
         raise DataError(f"{where[listed[0]]}: {said}; write classes, or set label_column or class_names")
     alone = set(map(plain, sizes))
     for text, joint in ((text, joint) for joint in JOINTS for text in listed if joint in text):

@@ -10,10 +10,10 @@ import pandas as pd
 
 from labkit.data.images import DAMAGED_ARRAY, is_image, stem
 from labkit.data.readers.inventory import Folder, Inventory
-from labkit.data.readers.label_files import DataError, some
+from labkit.data.readers.label_files import DataError
 from labkit.data.readers.layouts import Listing
 from labkit.data.readers.levels import Levels, find_levels, telling
-from labkit.format import plural
+from labkit.format import plural, some
 
 CNMC_NAME = re.compile(r"UID_H?\d+_\d+_\d+_(all|hem)\.(bmp|png|jpe?g)", re.IGNORECASE)
 

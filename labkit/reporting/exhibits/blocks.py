@@ -26,7 +26,7 @@ BOTTLENECK = [("1×1 convolution, 64", True), ("3×3 convolution, 64", True), ("
 @styled
 def residual_blocks() -> Figure:
     """BasicBlock (ResNet-18, 34) beside Bottleneck (50, 101, 152), with the shortcut; channels of `layer1`."""
-    fig = new_figure(height=4.1, width=5.7)
+    fig = new_figure(height=3.75, width=5.2)
     axes = fig.subplots(1, 2)
     _block(axes[0], "BasicBlock", "in ResNet-18 and 34", "64 channels", BASIC)
     _block(axes[1], "Bottleneck", "in ResNet-50, 101 and 152", "256 channels", BOTTLENECK)
@@ -55,7 +55,7 @@ def _block(ax: Axes, name: str, used_by: str, width: str, layers: list[tuple[str
     _box(ax, plus - 0.2, "ReLU", NORM)
     ax.plot([0, 1.75, 1.75], [fork, fork, plus], color=SHORTCUT, linewidth=1.5, solid_joinstyle="miter")
     _arrow(ax, (1.765, plus), (0.2, plus), SHORTCUT)
-    ax.text(1.9, (fork + plus) / 2, WORDS, color=SHORTCUT, va="center", fontsize=8.5)
+    ax.text(1.9, (fork + plus) / 2, WORDS, color=SHORTCUT, va="center", fontsize=8)
 
 
 def _box(ax: Axes, top: float, text: str, color: str) -> float:
@@ -66,7 +66,7 @@ def _box(ax: Axes, top: float, text: str, color: str) -> float:
         (-1.45, upper - HEIGHT), 2.9, HEIGHT, boxstyle="round,pad=0,rounding_size=0.1", facecolor=color, edgecolor=GREY
     )
     ax.add_patch(box)
-    ax.text(0, upper - HEIGHT / 2, text, ha="center", va="center")
+    ax.text(0, upper - HEIGHT / 2, text, ha="center", va="center", fontsize=8.2)
     return upper - HEIGHT
 
 

@@ -25,7 +25,7 @@ def class_histogram(counts: pd.DataFrame) -> Figure:
     if not numbers:
         raise ValueError("class_histogram got no labelled image in any split")
     columns = len(numbers)
-    fig = new_figure(height=0.85 + (0.36 if columns == 3 else 0.3) * len(counts))
+    fig = new_figure(height=0.85 + (0.32 if columns == 3 else 0.28) * len(counts))
     axes = fig.subplots(1, columns, sharex=True, sharey=True, squeeze=False)[0]
     for ax, (split, values) in zip(axes, numbers.items(), strict=True):
         shares = values / values.sum()

@@ -19,7 +19,7 @@ SIZE = 7.8  # points, of the smallest text: on paper, where figures are drawn at
 LETTER = 0.067  # inches: mean width of such a letter
 LINE = 1.2  # height of a line, in sizes of its text
 PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
-LEAST, MOST = 1.2, 1.6  # inches: width of a panel
+LEAST, MOST = 1.2, 1.4  # inches: width of a panel
 GAP = 0.08  # inches: between panels
 CELLS = "in a cell: images, percent of the row"
 
@@ -43,7 +43,7 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
     title_height = 0.16 * max(title.count("\n") + 1 for title in titles) * any(titles) + 0.12
     step = max(1, int(np.ceil(LINE * SIZE / 72 * len(classes) / panel)))  # from a class that is named to the next
     named, places = (wrapped if step == 1 else list(classes))[::step], np.arange(0, len(classes), step) + 0.5
-    below = LETTER * (letters if step == 1 else max(map(len, classes))) + 0.45
+    below = LETTER * (letters if step == 1 else max(map(len, classes))) + 0.36
     width, height = panel * columns + left, lines * (panel + title_height) + below
     fig = new_figure(height=height, width=width)
     fig.set_layout_engine("none")

@@ -73,7 +73,7 @@ def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
     known = pd.DataFrame([run for run in runs if not missing(run.get(score))])
     scores, flops = (means(known, "run", name) for name in (score, "flops"))
     names = palette.ordered(scores)
-    fig = new_figure(height=max(2.9, 0.9 + 0.3 * len(names)))
+    fig = new_figure(height=max(2.5, 0.9 + 0.3 * len(names)))
     ax = fig.subplots()
     for name in names:
         style, cost, seeds = palette[name], flops[name] / COST["flops"][1], only(known, "run", name)

@@ -65,7 +65,7 @@ def saliency_gallery(rows: pd.DataFrame, maps: np.ndarray, pixels: Pixels, class
         names += [f"{outcome} predictions"] * len(mine) + [f"Grad-CAM ({outcome})"] * len(mine)
         titles += [f"{classes[row['label']]}\nas {classes[row['prediction']]}" for row in mine.to_dict("records")]
         titles += list(mine["image_id"])
-    return image_grid(pictures, titles, names, columns=max(rows["outcome"].value_counts()))
+    return image_grid(pictures, titles, names, columns=max(rows["outcome"].value_counts()), largest=0.95)
 
 
 def looked_at(

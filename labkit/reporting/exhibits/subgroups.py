@@ -18,7 +18,7 @@ def subgroup_dots(table: pd.DataFrame, score: str, overall: float) -> Figure:
     """One panel per factor, a dot with its interval per part; `table`: of `by_subgroup`; `overall`: of all, dashed."""
     panels = parts(table, "factor")
     heights = [len(part) for part in panels.values()]
-    fig = new_figure(height=0.28 * sum(heights) + 0.42 * len(panels) + 0.5)
+    fig = new_figure(height=0.25 * sum(heights) + 0.42 * len(panels) + 0.5)
     axes = fig.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (factor, part) in zip(axes, panels.items(), strict=True):
         values, low, high = (floats(part, name) for name in ("estimate", "low", "high"))

@@ -4,7 +4,7 @@ import re
 
 from bs4 import BeautifulSoup, Tag
 
-LONG_CELL = 28  # characters; a longer cell is a sentence or a path and may wrap, a shorter one reads better whole
+LONG_CELL = 30  # characters; a longer cell is a sentence or a path and may wrap, a shorter one reads better whole
 
 
 def dress_tables(soup: BeautifulSoup, main: Tag) -> None:
