@@ -350,6 +350,15 @@ def test_an_alternative_text_is_short_enough_to_be_listened_to(displayed):
     assert len(displayed[0][1]["image/png"]["alt"]) <= 200 and displayed[0][1]["image/png"]["alt"].endswith(" …")
 
 
+@pytest.mark.parametrize(("title", "rows"), [("17405_left\nSevere\nas Mild\ngrade 0.7", 1), ("1741_left", 2)])
+def test_titles_of_images_are_whole(title, rows):
+    images, names = np.zeros((10, 64, 64, 3), np.uint8), [str(place * rows // 10) for place in range(10)]
+    figure = image_grid(images, [title] * 10, names)
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        assert figure.bbox.y0 <= ax.title.get_window_extent().y0 < ax.title.get_window_extent().y1 <= figure.bbox.y1
+
+
 def test_show_gives_the_same_bytes_for_the_same_figure():
     assert showing.picture(residual_blocks()) == showing.picture(residual_blocks())
     assert showing.vector(residual_blocks()) == showing.vector(residual_blocks())
