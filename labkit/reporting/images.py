@@ -87,7 +87,7 @@ def image_grid(
     cell = min((WIDTH - (0.9 if rows else 0)) / width, largest)
     per_line = max(3, int(cell * 15))
     titles = [wrap(title, per_line) for title in titles] if titles else None
-    above = sum(0.16 * max(titles[place].count("\n") + 1.3 for place in line) for _, line in lines) if titles else 0
+    above = sum(0.16 * max(titles[place].count("\n") + 1.6 for place in line) for _, line in lines) if titles else 0
     fig = new_figure(len(lines) * (cell + 0.04) + above, cell * width + (0.9 if rows else 0))
     fig.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0.01, hspace=0.01))
     axes = fig.subplots(len(lines), width, squeeze=False)
