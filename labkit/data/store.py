@@ -175,7 +175,7 @@ def _build(unique: pd.DataFrame, size: int, folder: Path) -> dict[str, Any]:
     if size_in_bytes > 0.95 * free:
         needed = f"{size_in_bytes / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free"
         raise OSError(f"{folder.parent}: {needed}; set LABKIT_CACHE")
-    print(f"Decoding {count:,} images once to {size} px ({size_in_bytes / 1e6:,.0f} MB in {folder.parent})")
+    print(f"Decoding {count:,} images once to {size} px ({size_in_bytes / 1e6:,.0f} MB) …")
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, (count, size, size, 3))

@@ -91,7 +91,7 @@ def notebooks(tmp_path_factory) -> list[Path]:
         ),
         code("table", new_output("execute_result", {"text/html": TABLE._repr_html_(), "text/plain": "-"})),
         code("show(fig)", picture(alt="Bars by grade"), html('<p class="caption" data-kind="figure">By grade.</p>')),
-        code("fit()", stream("\r 10 %\r 90 %\rdone\n"), stream("a warning\n", "stderr"), stream("last line\n")),
+        code("fit()", stream("\r 10 %\r 90 %\rdone\n"), stream("a warning\n", "stderr"), stream("wait …\nend\n")),
     )
     analysis = write(
         folder / "analysis.ipynb",
@@ -259,7 +259,7 @@ def test_code_is_folded_and_hidden_cells_are_gone(soup):
 
 
 def test_stdout_is_kept_and_stderr_and_overwritten_lines_are_not(soup):
-    assert soup.select_one("pre.stdout").get_text() == "done\nlast line\n"
+    assert soup.select_one("pre.stdout").get_text() == "done\nend\n"
     assert "a warning" not in soup.get_text()
 
 

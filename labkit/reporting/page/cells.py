@@ -173,8 +173,8 @@ def clean_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
                 output.metadata = {"image/svg+xml": output.metadata["image/png"]}
             kept.append(output)
     for output in kept:
-        if output.output_type == "stream":
-            output.text = collapse(output.text)
+        if output.output_type == "stream":  # a line that ends in "…" was of the moment
+            output.text = "\n".join(line for line in collapse(output.text).split("\n") if not line.endswith("…"))
     return [o for o in kept if o.output_type != "stream" or o.text.strip()]
 
 
