@@ -55,12 +55,17 @@ def bootstrap_by_group(
         if metric not in AVERAGES:
             of = int((~np.isnan(metric(each))).sum())
             if of and (estimate in (0, 1) or low <= 0 or high >= 1 or low == high):
-                ends: Any = proportion_confint(estimate * of, of, 1 - LEVEL, method="beta")
-                low, high = map(float, ends)
+                low, high = exact(estimate, of)
         elif low == high and (metric is not qwk or estimate or np.count_nonzero(whole[0].sum(axis=1)) < 2):
             low = high = float("nan")
         rows[name] = {"estimate": estimate, "low": low, "high": high, "groups": of}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+
+
+def exact(share: float, n: int) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share of n independent ones."""
+    ends: Any = proportion_confint(share * n, n, 1 - LEVEL, method="beta")
+    return float(ends[0]), float(ends[1])
 
 
 def draw_groups(

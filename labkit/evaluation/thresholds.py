@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from labkit.evaluation.decide import Floats, NotFitted, as_labels, labelled_test, severity, validation_of
-from labkit.evaluation.intervals import Column, bootstrap_by_group, group_numbers, middle
+from labkit.evaluation.intervals import Column, bootstrap_by_group, exact, group_numbers, middle
 from labkit.evaluation.matrices import sensitivity
 
 REFERABLE_FROM = 2  # the lowest grade that is referred
@@ -89,7 +89,8 @@ def specificity_as_wanted(
     """Specificity at the highest threshold of these images that finds 90 % of the positive ones, and its interval.
 
     To compare models at one sensitivity; a random score has 10 %. The threshold is chosen anew in every draw of groups,
-    so its uncertainty is in the interval. NaN without both positives and negatives.
+    so its uncertainty is in the interval, which is never narrower than an exact one where draws reach 0 or 1. NaN
+    without both positives and negatives.
     """
     order = np.argsort(-scores, kind="stable")
     kinds, numbers = np.stack([truth, ~truth])[:, order], group_numbers(groups, len(scores))[order]
@@ -100,7 +101,11 @@ def specificity_as_wanted(
         found, false = np.cumsum(kinds * np.bincount(drawn, minlength=n_groups)[numbers], axis=1)[:, last]
         place = np.argmax(found >= WANTED * found[-1] - 1e-9)
         values.append(1 - false[place] / false[-1] if found[-1] and false[-1] else np.nan)
-    return float(values[0]), *middle(np.array(values[1:]), n_groups)
+    low, high = middle(np.array(values[1:]), n_groups)
+    if low <= 0 or high >= 1:
+        ends = exact(float(values[0]), len(np.unique(numbers[kinds[1]])))
+        low, high = min(low, ends[0]), max(high, ends[1])
+    return float(values[0]), low, high
 
 
 def operating_points(decided: pd.DataFrame, question: Question, **options: int) -> pd.DataFrame:

@@ -194,6 +194,7 @@ def pair(b: int, c: int) -> float:
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 5), (0, 1), (0, 12), (7, 7), (3, 9), (120, 160), (400, 390)])
 def test_mcnemar_is_the_two_sided_binomial_of_the_images_that_differ(b, c):
     assert pair(b, c) == pytest.approx(min(1.0, 2 * binom.cdf(min(b, c), b + c, 0.5)))
+    assert pair(3, 15) == pytest.approx(0.0075, abs=5e-5)
 
 
 def test_two_different_wrong_predictions_do_not_differ():

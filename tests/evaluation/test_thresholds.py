@@ -76,6 +76,8 @@ def test_specificity_is_compared_at_the_wanted_sensitivity():
     given = at_threshold(truth, scores, choose_threshold(truth, scores, RULES[0]), test["group"]).loc["specificity"]
     assert high - low > given["high"] - given["low"]  # the threshold's own uncertainty is in it
     assert specificity_as_wanted(truth, np.zeros(len(truth)))[0] == 0
+    perfect = specificity_as_wanted(np.arange(50) >= 40, np.arange(50.0))  # 40 of 40 left alone
+    assert perfect == pytest.approx((1, 0.9119, 1), abs=1e-4)
     assert np.isnan(specificity_as_wanted(np.ones(9, dtype=bool), np.arange(9.0))).all()
 
 

@@ -11,7 +11,8 @@ from labkit.training.optim import make_scheduler
 
 STATED = b"""
 fine-tuning:  # 000_cfb97e211ae66ed9
-  shared: {split: given, select_on: test, optimizer: sgd, momentum: 0.9, weight_decay: 5e-4, learning_rate: 1e-3,
+  shared: {split: given, select_on: test, select_by: accuracy, optimizer: sgd, momentum: 0.9, weight_decay: 5e-4,
+    learning_rate: 1e-3,
     image_size: 512, crop_size: 480, horizontal_flip: true, vertical_flip: true, rotation: 0, normalize: unit}
   resnet18-scratch: {epochs: 15, batch_size: 8}
   resnet18-finetuned: {epochs: 15, batch_size: 8}
@@ -19,7 +20,8 @@ fine-tuning:  # 000_cfb97e211ae66ed9
   resnet50-finetuned: {epochs: 8, batch_size: 8}
   resnet18-scratch-oversampled: {sampling: oversample, batch_size: 48}
 augmentation:  # 001_486959a83253d3bd
-  shared: {split: given, select_on: test, optimizer: sgd, momentum: 0.9, weight_decay: 5e-4, learning_rate: 1e-3,
+  shared: {split: given, select_on: test, select_by: accuracy, optimizer: sgd, momentum: 0.9, weight_decay: 5e-4,
+    learning_rate: 1e-3,
     epochs: 15, batch_size: 8, normalize: unit}
   resnet18-scratch: {horizontal_flip: true, vertical_flip: true}
   resnet18-finetuned: {horizontal_flip: true, vertical_flip: true}
@@ -27,7 +29,8 @@ augmentation:  # 001_486959a83253d3bd
   resnet50-finetuned: {horizontal_flip: true, vertical_flip: true}
   resnet50-finetuned-unaugmented: {horizontal_flip: false, vertical_flip: false, rotation: 0}
 resolution:  # 002_f38e479a1c5d3035
-  shared: {split: given, select_on: test, batch_size: 4, normalize: half, deviation: flat_head, augment_test: true}
+  shared: {split: given, select_on: test, select_by: accuracy, batch_size: 4, normalize: half, deviation: flat_head,
+    augment_test: true}
   resnet18-scratch: {epochs: 10, learning_rate: 1e-4, image_size: 512}
   resnet18-finetuned: {epochs: 10, learning_rate: 1e-5, image_size: 512}
   resnet50-scratch: {epochs: 8, learning_rate: 1e-4, image_size: 512}
@@ -37,7 +40,8 @@ resolution:  # 002_f38e479a1c5d3035
   resnet50-scratch-quarter: {epochs: 8, learning_rate: 1e-4, image_size: 128}
   resnet50-finetuned-quarter: {epochs: 8, learning_rate: 1e-5, image_size: 128}
 class-weights:  # 003_999a2ca57711dda0
-  shared: {split: given, select_on: test, optimizer: sgd, momentum: 0.9, weight_decay: 5e-4, learning_rate: 1e-3,
+  shared: {split: given, select_on: test, select_by: accuracy, optimizer: sgd, momentum: 0.9, weight_decay: 5e-4,
+    learning_rate: 1e-3,
     epochs: 20, batch_size: 16, image_size: 256, crop_size: 224, normalize: imagenet, augment_test: true}
   resnet18-scratch: {freeze_epochs: 0}
   resnet18-finetuned: {freeze_epochs: 5}
@@ -45,7 +49,7 @@ class-weights:  # 003_999a2ca57711dda0
   resnet50-finetuned: {freeze_epochs: 5}
   resnet18-finetuned-weighted: {freeze_epochs: 5, class_weights: complement}
 depth:  # 004_bdc1971ae47190f6
-  shared: {split: given, optimizer: adam, normalize: twice, image_size: 450}
+  shared: {split: given, select_by: accuracy, optimizer: adam, normalize: twice, image_size: 450}
   resnet18: {epochs: 100, batch_size: 16, class_weights: [1.2, 1.0], rotation: [0, 90], deviation: none}
   resnet50: {epochs: 100, batch_size: 16, class_weights: [1.2, 1.0], deviation: linear_bottleneck}
   resnet152: {epochs: 100, batch_size: 8, class_weights: [1.2, 1.0], deviation: linear_bottleneck}

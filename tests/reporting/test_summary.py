@@ -5,15 +5,21 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import labels, make_run
+from made_runs import labels, make_run, without_sums
 from matplotlib.text import Text
 from test_plots import drawn_texts
 
+from labkit.format import DASH
+from labkit.params import RunParams
 from labkit.reporting import results as collect_room
+from labkit.reporting.exhibits.calibration import reliability
 from labkit.reporting.exhibits.checklist import checklist, papers
+from labkit.reporting.exhibits.sensitivity import class_tables
 from labkit.reporting.exhibits.summary import answer, page_one, trust
 from labkit.reporting.exhibits.worth import worth
 from labkit.reporting.results import Comparison, StudyResults, study_results
+from labkit.runs.files import write_csv
+from labkit.runs.folder import run_folder
 from labkit.studies.file import Study
 
 
@@ -142,7 +148,7 @@ def test_scores_on_validation_are_called_so_and_the_choice_of_the_epoch_is_no_ho
     assert "(constant predictions) on validation;" in said()[0] and "no validation image of b" in said()[0]
     assert checks()["epoch: chosen on the very images that are scored"] is False
     _, forest, _ = page_one(study_results("s"))
-    assert "on 60 validation images" in forest.caption and not any("test" in text for text in checks())
+    assert "on 60\xa0validation images" in forest.caption and not any("test" in text for text in checks())
     make_run("blind", np.zeros(60, int), split_name="val", select_on="last")
     assert checks()["epoch: the last one"] and "epoch was chosen" not in study_results("s").stamp
 
@@ -248,3 +254,24 @@ def test_only_what_a_report_uses_is_referred_to(study):
     assert any("(CLAIM): 2024 update" in line and "e240300" in line for line in listed)
     assert not any("EfficientNet" in line or "benchmarks" in line for line in listed)
     assert listed[-1].startswith("Data: ") == (results.runs[0]["params"].data == "somewhere/eyes")
+
+
+@pytest.mark.parametrize(
+    ("kept", "absent", "always"), [("one image", "a or b", ["0.0\u00a0%"]), ("one class", "b or c", ["100.0\u00a0%"])]
+)
+def test_of_one_test_image_or_one_class_no_more_is_said_than_can_be_known(kept, absent, always, study):
+    for name, answers in (("good", labels()), ("blind", np.zeros(60, int))):
+        make_run(name, answers, val=answers, weight_decay=0.1 * (name == "good"))
+        path = without_sums(run_folder(RunParams(study="s", run=name), ""))
+        table = pd.read_csv(path)
+        chosen = table["image_id"] == "i59" if kept == "one image" else table["label"] == 0
+        write_csv(path, table[chosen | (table["split"] == "val")])
+    results, found = study_results("s"), checks()
+    assert found[f"no test image of {absent}"] is False
+    of_majority = next(iter(class_tables(results))).table.iloc[-1].tolist()
+    assert [text for text in of_majority[1:] if text != DASH] == always
+    if kept == "one image":
+        assert found["only one test patient: nothing is known of others"] is False
+        assert said()[0].startswith("Variants that differ in weight decay cannot be judged")
+        told = "".join(one.text for one in reliability(results))
+        assert told == "- blind cannot be judged on 1\u00a0image.\n- good cannot be judged on 1\u00a0image."

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.evaluation.calibration import BINS, LOG_T, Calibration
-from labkit.evaluation.intervals import TOO_FEW
-from labkit.format import DASH, fixed, percent, whole, word
+from labkit.evaluation.intervals import TOO_FEW, too_few
+from labkit.format import DASH, fixed, percent, plural, whole, word
 from labkit.reporting.exhibits.worth import worth
 from labkit.reporting.frames import floats, only, parts
 from labkit.reporting.labels import wrap
@@ -93,6 +93,8 @@ def _images(ax: Axes, one: Calibration, style: VariantStyle) -> None:
 
 def calibration_sentence(name: str, found: Calibration) -> str:
     """Confidence against accuracy, whether random variation explains the ECE, and what the temperature does to it."""
+    if too_few(found.n):
+        return f"{name} cannot be judged on {plural(found.n, 'image')}."
     table = only(found.bins, "when", "before")
     n, said, true = (floats(table, column) for column in ("n", "confidence", "accuracy"))
     confidence, accuracy = (float(np.nansum(column * n) / n.sum()) for column in (said, true))

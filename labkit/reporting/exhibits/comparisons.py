@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from labkit.format import DASH, fixed, listing, metric, missing, signed, signed_difference
+from labkit.format import DASH, fixed, listing, metric, missing, plural, signed, signed_difference
 from labkit.reporting.exhibits.scores import TOO_SMALL
 from labkit.reporting.results import Comparison, StudyResults
 from labkit.reporting.show import Exhibit
@@ -77,8 +77,8 @@ def differences(results: StudyResults) -> Iterator[Exhibit]:
     if not pairs:
         yield Exhibit(text="No two variants differ in one setting only.")
         return
-    n = results.runs[0]["n"]
-    caption = f"Differences between variants, {n:,} test images; intervals hold for all pairs together{results.stamp}"
+    tested = plural(results.runs[0]["n"], "test image")
+    caption = f"Differences between variants, {tested}; intervals hold for all pairs together{results.stamp}"
     text = (
         "p is that of an exact McNemar test on accuracy (of the first seeds), Holm's corrected for the pairs of this "
         "table; it takes the images as independent of each other, which the intervals do not."

@@ -49,8 +49,8 @@ def majority_sentence(
 def scores(results: StudyResults) -> Iterator[Exhibit]:
     """The scores of every variant beside the majority baseline."""
     first = results.runs[0]
-    of = f" of {first['n_groups']:,} {results.group_name}s" if first["n_groups"] else ""
-    caption = f"Scores on {first['n']:,} test images{of}; 95 % intervals by {results.unit}{results.stamp}"
+    of = f" of {plural(first['n_groups'], results.group_name)}" if first["n_groups"] else ""
+    caption = f"Scores on {plural(first['n'], 'test image')}{of}; 95 % intervals by {results.unit}{results.stamp}"
     baseline, told = results.baseline | {"n": first["n"]}, ("accuracy", results.score)
     table = results_table(results.runs, baseline, with_intervals=told, over_seeds=results.over_seeds())
     text = majority_sentence(results.against_majority, results.majority_class, first["n"], results.as_frequent)

@@ -123,8 +123,11 @@ def by_class(results: StudyResults) -> Iterator[Exhibit]:
 def class_tables(results: StudyResults) -> Iterator[Exhibit]:
     """The numbers behind `by_class`, and how reliable a prediction of each class is."""
     counts = list(results.matrices[results.chosen].sum(axis=1))
-    always = {"run": BASELINE, "sensitivity": [float(name == results.majority_class) for name in results.classes]}
-    table = sensitivity_table(sensitivities([*results.runs, always], results.classes, counts))
+    held = zip(results.classes, counts, strict=True)
+    always = [float(name == results.majority_class) if n else float("nan") for name, n in held]
+    table = sensitivity_table(
+        sensitivities([*results.runs, {"run": BASELINE, "sensitivity": always}], results.classes, counts)
+    )
     yield Exhibit(table=table, caption=f"Sensitivity by class{results.stamp}")
     table = per_class_table(results.tests[results.chosen], results.classes)
     caption = f"Each class against all others: sensitivity, specificity and predictive values{results.by_chosen}"

@@ -130,7 +130,9 @@ def page_one(results: StudyResults) -> Iterator[Exhibit]:
     """The answer, the scores and differences that it is read from, and the chosen variant's confusion matrix."""
     yield Exhibit(text="\n".join(f"- {line}" for line in answer(results)))
     named, pairs, who = metric(results.score), len(_pairs(results)), results.by_chosen.removeprefix(", by ")
-    caption = f"{named.title} on {results.runs[0]['n']:,} {results.scored} images, 95 % intervals by {results.unit}"
+    caption = (
+        f"{named.title} on {plural(results.runs[0]['n'], f'{results.scored} image')}, 95 % intervals by {results.unit}"
+    )
     caption += f"; dashed: always “{results.majority_class}”; blue: {who}"
     caption += "; right: differences, whose intervals hold for all pairs together" if pairs else ""
     caption += (f"; the {MOST_PAIRS} largest of {pairs} pairs" if pairs > MOST_PAIRS else "") + results.stamp
@@ -206,7 +208,8 @@ def trust(results: StudyResults) -> list[tuple[bool, str]]:
         (True, fair, f"epoch: {listing([epoch[one] for one in sorted(select)])}"),
         (tested, looks == 1, f"test images predicted {'once' if looks == 1 else f'{looks} times'}"),
         (True, not once, f"{results.n_seeds} per variant" + f": nothing is known of another seed{of}" * bool(once)),
-        (0 < groups < FEW_GROUPS, False, f"only {plural(groups, f'{part} {group}')}: the intervals are too narrow"),
+        (groups == 1, False, f"only one {part} {group}: nothing is known of others"),
+        (1 < groups < FEW_GROUPS, False, f"only {groups} {part} {group}s: the intervals are too narrow"),
         (rare, False, f"too few {part} images of {some(rare, 3, 'and')} for a verdict"),
         (absent, False, f"no {part} image of {some(absent, 3, 'or')}"),
         (twice, False, f"{plural(twice, 'image')} labelled in two ways"),

@@ -153,9 +153,8 @@ def further_scores(results: StudyResults) -> Iterator[Exhibit]:
     """Scores that few ask for, and those of both eyes joined."""
     found, first = worth(results), results.runs[0]
     wanted = [results.score, *(name for name in SCORES if name in first)]
-    table = results_table(
-        [*results.runs, *found.joined], results.baseline | {"n": first["n"]}, wanted, (results.score, "referable_auroc")
-    )
+    baseline, told = results.baseline | {"n": first["n"]}, (results.score, "referable_auroc")
+    table = results_table([*results.runs, *found.joined], baseline, wanted, told, results.over_seeds())
     joint = f"; both eyes joined: a model fitted on validation predictions{results.of_first}" if found.joined else ""
     text = joined_sentence(found.joined, results) if found.joined else ""
     yield Exhibit(table=table, caption=f"Further scores{joint}{results.stamp}", text=text)
