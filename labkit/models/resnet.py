@@ -130,9 +130,8 @@ class ResNet(nn.Module):
         if deviation == "linear_bottleneck":
             if block is not Bottleneck:
                 cure = "set arch: resnet50, resnet101 or resnet152"
-                raise ValueError(
-                    f"deviation: {deviation!r} changes bottleneck blocks, and this network has none; {cure}"
-                )
+                told = f"deviation: {deviation!r} changes bottleneck blocks, and this network has none"
+                raise ValueError(f"{told}; {cure}")
             block = LinearBottleneck
         # The stem: from the photograph to 64 channels at a quarter of its width.
         self.conv1 = conv(3, 64, 7, stride=2)

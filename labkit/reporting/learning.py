@@ -230,10 +230,8 @@ def _swings(rows: pd.DataFrame, curves: np.ndarray) -> Iterator[str]:
         at, end = drops[0], [*drops, len(rates)][1]
         before, after = (np.abs(np.diff(part, axis=1)) for part in (curves[:, :at], curves[:, at:end]))
         if min(before.shape[1], after.shape[1]) >= 2:
-            yield (
-                f"changes by {POINTS(before.mean())} from epoch to epoch at a rate of {rate(rates[0])} "
-                f"and by {POINTS(after.mean())} at {rate(rates[at])}"
-            )
+            first = f"changes by {POINTS(before.mean())} from epoch to epoch at a rate of {rate(rates[0])}"
+            yield f"{first} and by {POINTS(after.mean())} at {rate(rates[at])}"
 
 
 def _late(rows: pd.DataFrame, curve: np.ndarray) -> Iterator[str]:

@@ -299,9 +299,8 @@ def study_results(study_name: str) -> StudyResults:
     compared = compared.sort_values(["run", "seed"], key=lambda c: c.map(order) if c.name == "run" else c)
     done = compared.loc[compared["state"] == "finished"]
     if done.empty:
-        raise ValueError(
-            f"study {study_name}: no run is finished and up to date; first: make report STUDY={study_name}"
-        )
+        cure = f"make report STUDY={study_name}"
+        raise ValueError(f"study {study_name}: no run is finished and up to date; first: {cure}")
     return _results(study, list(done["folder"]), folders)
 
 

@@ -128,11 +128,9 @@ class Study(BaseModel):
             first, other = of_data.setdefault((run.dataset, run.data), (run, rule))
             if rule != other:
                 keys = [key for key in rule | other if rule.get(key) != other.get(key)]
-                differ = (
-                    f"runs {first.run} and {run.run} differ in {', '.join(keys)}, so they are tested on other images"
-                )
+                differ = f"runs {first.run} and {run.run} differ in {', '.join(keys)}"
                 cure = "one report cannot compare them; give each split a study file of its own"
-                raise ParameterError(f"{self.file}: {differ} and {cure}")
+                raise ParameterError(f"{self.file}: {differ}, so they are tested on other images and {cure}")
 
     @property
     def file(self) -> str:

@@ -26,7 +26,7 @@ from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from labkit.params import PROJECT, OneLine, ParameterError
-from labkit.runs.files import read_csv, read_json
+from labkit.runs.files import read_csv, read_json, write_whole
 from labkit.runs.fingerprint import run_code
 from labkit.runs.folder import Run, read_manifest, read_params
 from labkit.training.device import set_up
@@ -55,7 +55,8 @@ def launch(
     with stop_requests() as stop, tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as logs:
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--log_dir={logs}"]
         command += ["--module", "labkit.training.launch", str(run.folder), f"{logs}/handed.pt"]
-        torch.save((extract_model_from_parallel(model, keep_fp32_wrapper=False), *made), f"{logs}/handed.pt")
+        handed = extract_model_from_parallel(model, keep_fp32_wrapper=False), *made
+        write_whole(Path(logs, "handed.pt"), lambda path: torch.save(handed, path))
         process: Any = subprocess.Popen(command, **pipes, stderr=errors, cwd=PROJECT, env=environment())
         try:
             _follow(process, stop, run, watch)

@@ -132,9 +132,8 @@ class TrainStep:
         while self.micro_batch > self._smallest:
             self.micro_batch = max(self.micro_batch // 2, self._smallest)
             if max(piece_sizes(count, self.micro_batch, self._smallest)) < before:
-                now = (
-                    f"from here on {self.micro_batch}, their gradients added up to batches of {self.params.batch_size}"
-                )
+                batch = self.params.batch_size
+                now = f"from here on {self.micro_batch}, their gradients added up to batches of {batch}"
                 print(f"out of memory with {before} images at a time: {now}", flush=True)
                 return
         few = f"{before} images of {self.params.input_size} px at a time, the fewest of"

@@ -43,6 +43,7 @@ PAIRS = [number // 2 for number in range(20)]
 FOURS = [number // 4 for number in range(20)]
 HAM = {f"HAM10000_images_part_{1 + i // 10}/ISIC_{24300 + i:07d}.jpg": b"" for i in range(20)}
 IDRID = {f"{part} Set/IDRiD_{i:03d}.jpg": b"" for part in ("a. Training", "b. Testing") for i in range(10)}
+PLAIN = images("neg/{}.png", range(8)) | images("pos/1{}.png", range(8))
 TREE = images("train/benign/{}.png", range(8)) | images("train/malignant/{}.png", range(8))
 EYES = {f"{('cataract', 'normal')[i % 2]}/{i}_{side}.jpg": b"" for i in range(10) for side in ("left", "right")}
 NFD = {unicodedata.normalize("NFD", f"Lésion_{i}.png"): b"" for i in range(4)}
@@ -80,6 +81,14 @@ READ: dict[str, tuple] = {
     "c04-a-word-of-ones-own": (
         one("path,label,patient", NP, ["xx", "xx", "p1", "xx", "p2"]),
         {}, NP, (3, 0), {}, ["group 'xx' has 12 of 20 images"],
+    ),
+    "c04-patients-elsewhere": (
+        PLAIN | {"patients.csv": table("id,patient", "{}", range(8), PAIRS)},
+        {}, NP, (0, 16), {}, ["column patient of patients.csv may tell it, but the labels are not in that file"],
+    ),
+    "e06-a-text-file": (
+        PLAIN | {"patients.txt": "key\tpatient\n1\t2\n"},
+        {}, NP, (0, 16), {}, ["patients.txt was not read: no column for", "column patient of patients.txt may tell it"],
     ),
     "c05-nested": (one("path,label,visit,patient", NP, range(20), PAIRS), {}, NP, (10, 0), {}, ["column patient of"]),
     "c04-shortened-for-all": (

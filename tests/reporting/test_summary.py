@@ -14,9 +14,11 @@ from labkit.params import RunParams
 from labkit.reporting import results as collect_room
 from labkit.reporting.exhibits.calibration import reliability
 from labkit.reporting.exhibits.checklist import checklist, papers
+from labkit.reporting.exhibits.roc import class_curves, screening
+from labkit.reporting.exhibits.scores import scores
 from labkit.reporting.exhibits.sensitivity import class_tables
 from labkit.reporting.exhibits.summary import answer, page_one, trust
-from labkit.reporting.exhibits.worth import worth
+from labkit.reporting.exhibits.worth import further_scores, worth
 from labkit.reporting.results import Comparison, StudyResults, study_results
 from labkit.runs.files import write_csv
 from labkit.runs.folder import run_folder
@@ -275,3 +277,19 @@ def test_of_one_test_image_or_one_class_no_more_is_said_than_can_be_known(kept, 
         assert said()[0].startswith("Variants that differ in weight decay cannot be judged")
         told = "".join(one.text for one in reliability(results))
         assert told == "- blind cannot be judged on 1\u00a0image.\n- good cannot be judged on 1\u00a0image."
+
+
+def test_a_study_of_ordinal_runs_alone_has_every_exhibit_that_needs_no_probabilities(study):
+    answers = labels()
+    answers[55:] = 1
+    for name, given in (("good", labels()), ("blind", np.zeros(60, int)), ("alike", answers)):
+        make_run(name, given, val=given, loss="ordinal", arch="resnet18" if name == "good" else "resnet34")
+        path = without_sums(run_folder(RunParams(study="s", run=name), ""))
+        table = pd.read_csv(path)
+        grades = table.filter(like="logit_").to_numpy().argmax(axis=1) + np.tile([0.1, -0.1], len(table) // 2)
+        write_csv(path, table.drop(columns=table.filter(like="logit_").columns).assign(grade=grades))
+    results = study_results("s")
+    shown = [one for of in (screening, class_curves, reliability, further_scores, scores) for one in of(results)]
+    assert len(shown) >= 3 and "ROC curve" not in "".join(one.caption for one in shown)
+    assert "an ordinal run gives a grade and no probabilities" in "".join(one.text for one in shown)
+    assert said()[-1].startswith("good (best on validation) has a quadratic weighted kappa of 1")

@@ -33,6 +33,7 @@ class Listing:
     lists: dict[str, pd.DataFrame] = field(default_factory=dict)  # file name -> image_id, path as written
     reading: dict[str, str] = field(default_factory=dict)  # what was taken for labels, groups and split, and why
     offered_pattern: str = ""  # a group_pattern that may find the patients; used only if the parameters ask for it
+    beside: str = ""  # a column of a file that was not read which may tell the patient
     doubtful: str = ""  # the heading of the group column, where it may be another thing than the patient
 
 

@@ -126,6 +126,8 @@ def why_unknown(paths: list[str], listing: Any) -> str:
     told = listing.reading.get("groups", "")
     if listing.offered_pattern:  # by the layout, whose folders may be patients
         return told.removeprefix("none; ")
+    if listing.beside:
+        return f"{listing.beside} may tell it, but the labels are not in that file; write both into one"
     if not told and (offer := offered_pattern(paths)):
         listing.offered_pattern, count = offer
         return f"no column tells it, but paths such as {paths[0]} may: group_pattern: '{offer[0]}' finds {count:,}"

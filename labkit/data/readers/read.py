@@ -89,12 +89,15 @@ def _detect(params: DataParams, root: Path) -> tuple[str, Listing, Path]:
         return ARRAYS, listing, root
     stock = take_inventory(root, follow_links=params.follow_links)
     files = [look_into(stock.root, name, params) for name in stock.tables if name != RELEASE_INDEX]
-    files = [file for file in files if not file.name.lower().endswith(".txt") or "path" in file.roles or file.headless]
+    files = [file for file in files if not file.name.lower().endswith(".txt") or file.roles or file.headless]
     layout, why, listing = _choose(params, stock, files)
     if layout in (COURSE, KAGGLE, BY_SPLIT, ONE_TABLE):
         listing.notes += stock.notes()
     used = {*listing.rows["file"], *listing.lists, *COURSE_FILES}
-    listing.notes += [f"{file.name} was not read: {file.why_not}" for file in files if file.name not in used]
+    unused = [file for file in files if file.name not in used]
+    listing.notes += [f"{file.name} was not read: {file.why_not}" for file in unused]
+    columns = [f"column {file.heading[at]} of {file.name}" for file in unused for at in file.roles.get("group", [])]
+    listing.beside = next(iter(columns), "")
     listing.reading["layout"] = f"{layout}: {why}"
     return layout, listing, stock.root
 

@@ -62,10 +62,8 @@ def _box(ax: Axes, top: float, text: str, color: str) -> float:
     """Draw an arrow from `top` into a box below it; returns the box's lower edge."""
     upper = top - 0.26
     _arrow(ax, (0, top), (0, upper))
-    box = FancyBboxPatch(
-        (-1.45, upper - HEIGHT), 2.9, HEIGHT, boxstyle="round,pad=0,rounding_size=0.1", facecolor=color, edgecolor=GREY
-    )
-    ax.add_patch(box)
+    round_box = "round,pad=0,rounding_size=0.1"
+    ax.add_patch(FancyBboxPatch((-1.45, upper - HEIGHT), 2.9, HEIGHT, round_box, facecolor=color, edgecolor=GREY))
     ax.text(0, upper - HEIGHT / 2, text, ha="center", va="center", fontsize=8.2)
     return upper - HEIGHT
 
@@ -92,9 +90,8 @@ def lite_sentence() -> str:
 
 def depth_sentence(architectures: pd.DataFrame) -> str:
     """How parameters grow with depth; `architectures`: `models.describe.architecture_table`."""
-    counts = (
-        architectures.set_index("layer name").filter(like="-layer").loc["parameters"].str.replace(",", "").astype(int)
-    )
+    written = architectures.set_index("layer name").filter(like="-layer").loc["parameters"]
+    counts = written.str.replace(",", "").astype(int)
     small, large, few, many = *counts.index[[0, -1]], *counts.iloc[[0, -1]]
     return f"The {large} network has {millions(many)} parameters, {times(many / few)} as many as the {small} one."
 

@@ -129,10 +129,8 @@ def costs(results: StudyResults) -> Iterator[Exhibit]:
     yield Exhibit(table=cost_table(results.runs), caption=caption, text=text)
     for name, run in results.firsts.items():
         size, together = run["params"].batch_size, run["params"].num_processes
-        said = (
-            micro_batch_sentence(run.get("micro_batch"), size),
-            processes_sentence(together, size, run.get("device", "cpu")),
-        )
+        processes = processes_sentence(together, size, run.get("device", "cpu"))
+        said = micro_batch_sentence(run.get("micro_batch"), size), processes
         yield Exhibit(text="\n".join(f"- {name}: {line}" for line in said if line))
     archs = {run["params"].arch for run in results.runs}
     if len(archs) > 1 and (text := light_sentence(results.runs, results.score)):

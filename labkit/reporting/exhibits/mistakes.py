@@ -65,9 +65,7 @@ def top_losses_sentence(costly: pd.DataFrame, classes: Sequence[str], tenth: flo
     first, losses = costly.iloc[0].to_dict(), floats(costly, "loss")
     some = max(1, round(tenth * len(costly)))
     share = losses[:some].sum() / max(losses.sum(), 1e-12)
-    said = (
-        f"{first['image_id']} has the highest loss, {fixed(first['loss'], 2)} ({classes[first['label']]}, predicted as"
-    )
+    said = f"{first['image_id']} has the highest loss, {fixed(first['loss'], 2)} ({classes[first['label']]}, taken for"
     of_all = f"the {plural(some, 'image')} with the highest loss of {plural(len(costly), 'test image')}"
     return f"{said} {classes[first['prediction']]}); {of_all} make up {percent(share, 0)} of the loss."
 

@@ -57,9 +57,7 @@ def curves(results: StudyResults) -> Iterator[Exhibit]:
         figure = learning_curves(results.history, results.palette, quantity=quantity, baseline=results.majority)
         trained = on if f"train_{quantity}" in results.history else ""  # kappa has no training curve
         caption = f"{metric(quantity).title} by epoch{trained}; rings mark {choice_in_words(chosen_by)}{results.stamp}"
-        alt = (
-            f"Line plots: {metric(quantity).name} (y) by epoch (x), a line per variant; a ring marks the chosen epoch."
-        )
+        alt = f"Line plots: {metric(quantity).name} (y) by epoch (x), a line per variant; rings mark the chosen epochs."
         yield Exhibit(figure=figure, caption=caption, alt=alt)
     lines = phase_sentences(results.history)
     yield Exhibit(text=text)

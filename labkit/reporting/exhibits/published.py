@@ -132,10 +132,8 @@ def protocol_sentence(rows: Sequence[Row], score: str) -> str:
         text += " Differences with an interval are at one class mix."
     if without := [row["run"] for row in rows if row["run"] not in gaps]:
         text += f" Of {listing(without)} it is not known under both."
-    return text + (
-        " The test images differ between the protocols, so the difference is not paired, "
-        "and part of it may be which images were tested."
-    )
+    text += " The test images differ between the protocols, so the difference is not paired, "
+    return f"{text}and part of it may be which images were tested."
 
 
 def _apart(row: Row, score: str) -> str:

@@ -65,9 +65,8 @@ def ranking_curves(
 
 def _panel(ax: Axes, table: pd.DataFrame, palette: Palette, runs: Sequence[str], kind: str) -> None:
     share = float(floats(table, "share")[0])
-    ax.plot(
-        [0, 1], [0, 1] if kind == "roc" else [share, share], color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1
-    )
+    random = [0, 1] if kind == "roc" else [share, share]
+    ax.plot([0, 1], random, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
     of_run = parts(table, "run")
     for run in runs:
         if run in of_run:

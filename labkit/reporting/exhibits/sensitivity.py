@@ -125,9 +125,8 @@ def class_tables(results: StudyResults) -> Iterator[Exhibit]:
     counts = list(results.matrices[results.chosen].sum(axis=1))
     held = zip(results.classes, counts, strict=True)
     always = [float(name == results.majority_class) if n else float("nan") for name, n in held]
-    table = sensitivity_table(
-        sensitivities([*results.runs, {"run": BASELINE, "sensitivity": always}], results.classes, counts)
-    )
+    runs = [*results.runs, {"run": BASELINE, "sensitivity": always}]
+    table = sensitivity_table(sensitivities(runs, results.classes, counts))
     yield Exhibit(table=table, caption=f"Sensitivity by class{results.stamp}")
     table = per_class_table(results.tests[results.chosen], results.classes)
     caption = f"Each class against all others: sensitivity, specificity and predictive values{results.by_chosen}"

@@ -166,10 +166,8 @@ def leaks(results: StudyResults) -> Iterator[Exhibit]:
     if effects:
         told = results.chosen if results.chosen in effects else next(iter(effects))
         text = f"{told}: {leak_effect_sentence(effects[told], results.score)}"
-        caption = (
-            f"Each model on the leaked and the clean part of its test images, weighted to one class mix{results.stamp}"
-        )
-        yield Exhibit(table=leak_table(effects, results.score), caption=caption, text=text)
+        caption = "Each model on the leaked and the clean part of its test images, weighted to one class mix"
+        yield Exhibit(table=leak_table(effects, results.score), caption=f"{caption}{results.stamp}", text=text)
     elif any(run["touched"].any() for run in results.runs):
         yield Exhibit(text=f"Every test image is of a {results.group_name} seen in training.")
 
