@@ -35,7 +35,7 @@ def code(display: Any, source: str = "show(figure)", tags: tuple[str, ...] = ())
 
 
 def report_page(folder: Path, words: str = "a plain name", output: str = "") -> Path:
-    """A report of two notebooks with a summary, two figures, two tables, code and a reference."""
+    """A report of two notebooks with a summary, two figures, two tables and code."""
     wide = pd.DataFrame([[0.123] * 20] * 3, columns=[f"{words} {k}" for k in range(20)])
     small = pd.DataFrame({"image": [words, "13_right.jpeg"], "n": [7026, 12]})
     html = [new_output("display_data", {"text/html": output})] if output else []

@@ -154,12 +154,6 @@ def test_a_wide_table_scrolls_in_its_frame_by_keyboard(chromium, pages):
     page.wait_for_function("box => box.scrollLeft > 0", arg=box.element_handle())
 
 
-def test_a_reference_leads_to_its_table(chromium, pages):
-    page = Visit(chromium, pages["report"]).page
-    page.get_by_role("link", name="Table 2").first.click()
-    assert page.evaluate("document.querySelector(':target figcaption').textContent").startswith("Table 2. ")
-
-
 def test_runs_sort_by_a_score_up_and_down(chromium, pages):
     """The table is drawn anew some time after a click: expect waits for it, and fails where it never comes."""
     visit = Visit(chromium, pages["compare"])
