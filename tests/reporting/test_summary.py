@@ -14,6 +14,8 @@ from labkit.params import RunParams
 from labkit.reporting import results as collect_room
 from labkit.reporting.exhibits.calibration import reliability
 from labkit.reporting.exhibits.checklist import checklist, papers
+from labkit.reporting.exhibits.comparisons import differences
+from labkit.reporting.exhibits.confusion import confusions
 from labkit.reporting.exhibits.roc import class_curves, screening
 from labkit.reporting.exhibits.scores import scores
 from labkit.reporting.exhibits.sensitivity import class_tables
@@ -293,3 +295,18 @@ def test_a_study_of_ordinal_runs_alone_has_every_exhibit_that_needs_no_probabili
     assert len(shown) >= 3 and "ROC curve" not in "".join(one.caption for one in shown)
     assert "an ordinal run gives a grade and no probabilities" in "".join(one.text for one in shown)
     assert said()[-1].startswith("good (best on validation) has a quadratic weighted kappa of 1")
+
+
+def test_what_is_of_one_seed_or_of_a_fitted_threshold_says_so_and_equal_predictions_are_called_equal(study):
+    for seed in (0, 1):
+        make_run("good", labels(), val=labels(), seed=seed, weight_decay=0.1)
+        make_run("alike", labels(), val=labels(), seed=seed)
+        make_run("blind", np.zeros(60, int), val=np.zeros(60, int), seed=seed)
+    results = study_results("s")
+    of_one_seed = [one.caption for of in (confusions, screening, reliability) for one in of(results) if one.figure]
+    assert len(of_one_seed) >= 3 and all(", first seed" in caption for caption in of_one_seed)
+    assert any("although they were estimated on validation" in one.caption for one in screening(results))
+    table = next(one.table for one in differences(results) if one.table is not None)
+    equal = table.loc[table[["variant", "against"]].isin(["good", "alike"]).all(axis=1), "95 % interval"]
+    assert len(equal) == 2 and (equal == "equal predictions").all()
+    assert "the difference is more than noise" in said()[-1]
