@@ -103,8 +103,8 @@ class Parameters(BaseModel):
 
         rows: dict[bool, list[str]] = {True: [], False: []}
         for name, field in type(self).model_fields.items():
-            value, said = escape(str(getattr(self, name))), escape(field.description or "")
-            cells = f"<th scope='row'>{name}</th><td style='overflow-wrap:anywhere'>{value}</td><td>{said}</td>"
+            value, said = str(getattr(self, name)).replace(f"{PROJECT}/", ""), escape(field.description or "")
+            cells = f"<th scope='row'>{name}</th><td style='overflow-wrap:anywhere'>{escape(value)}</td><td>{said}</td>"
             rows[getattr(self, name) != field.default].append(f"<tr>{cells}</tr>")
         shown, rest = (
             f"<table class='parameters'><tbody>{''.join(rows[key])}</tbody></table>" for key in (True, False)

@@ -61,8 +61,9 @@ def report_page(folder: Path, words: str = "a plain name", output: str = "") -> 
         nbformat.write(new_notebook(cells=parts, metadata={"language_info": language}), paths[-1])
     facts = {"Study": words, "Date": "1 May 2026"}
     links = {f"{words} {k}": f"runs/{k}/train.html" for k in range(12)}
+    beside = {"Compare all runs": "compare.html"}
     return render_report(
-        paths, folder / "report.html", title=words, subtitle=words, facts=facts, links=links, compare="compare.html"
+        paths, folder / "report.html", title=words, subtitle=words, facts=facts, links=links, beside=beside
     )
 
 

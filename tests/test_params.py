@@ -116,6 +116,8 @@ def test_a_wrong_value_is_one_line_in_a_notebook_and_its_table_folds_what_is_as_
     assert capsys.readouterr().out.strip().splitlines() == [
         "ParameterError: notebook parameters: epochs: got 0, allowed: a whole number, at least 1, at most 10000"
     ]
+    inside = str(PROJECT / "reports" / "s" / "runs" / "a-seed0" / "model.safetensors")
+    assert ">reports/s/runs/a-seed0/model.safetensors<" in RunParams(weights=inside)._repr_html_()
     shown, folded = RunParams(epochs=7)._repr_html_().split("<details>")
     assert shown.count("<tr>") == 1 and ">7</td>" in shown
     assert folded.count("<tr>") == len(RunParams.model_fields) - 1 and "54 parameters as by default" in folded

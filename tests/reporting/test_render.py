@@ -193,7 +193,9 @@ def test_figures_have_their_size_in_inches_and_numbered_captions(soup):
 
 def test_title_block_holds_the_facts_and_the_way_to_all_runs(notebooks, tmp_path):
     facts, links = {"Study": "<b>demo</b>", "Date": "1 May 2026"}, {f"run{k}": f"runs/{k}.html" for k in range(12)}
-    page = render_report(notebooks, tmp_path / "a.html", title="A", facts=facts, links=links, compare="compare.html")
+    page = render_report(
+        notebooks, tmp_path / "a.html", title="A", facts=facts, links=links, beside={"Compare all runs": "compare.html"}
+    )
     header = BeautifulSoup(page.read_text("utf-8"), "html.parser").header
     pairs = [(pair.dt.get_text(), pair.dd.get_text()) for pair in header.select("dl > div")]
     assert pairs == list(facts.items())

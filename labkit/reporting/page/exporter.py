@@ -103,21 +103,21 @@ def render_report(
     subtitle: str = "",
     facts: dict[str, str] | None = None,
     links: dict[str, str] | None = None,
-    compare: str | None = None,
+    beside: dict[str, str] | None = None,
 ) -> Path:
     """Join executed notebooks, in order, into one page with a table of contents; returns `html`.
 
-    Under the title stand `facts` (label → value), a link to the page `compare`, `links` to the runs' notebooks (name →
-    address relative to the page) and a box of the cells tagged `summary`. The same notebooks give the same bytes.
-    RenderError names a cell that was not run or failed.
+    Under the title stand `facts` (label → value), links to the pages `beside` and, folded, `links` to the runs'
+    notebooks (name → address relative to the page), and a box of the cells tagged `summary`. The same notebooks give
+    the same bytes. RenderError names a cell that was not run or failed.
     """
     if not notebooks:
         raise RenderError(f"no notebooks given for {html}")
     read = [(Path(path), read_executed(Path(path))) for path in notebooks]
     joined = join(read)
     parts = sum(cell.cell_type == "markdown" and cell.source.startswith("# ") for cell in joined.cells)
-    report = {"title": title, "subtitle": subtitle, "facts": facts or {}, "links": links or {}, "compare": compare}
-    report |= {"parts": parts, "numbered": len(read) > 1}
+    report = {"title": title, "subtitle": subtitle, "facts": facts or {}, "links": links or {}}
+    report |= {"beside": beside or {}, "parts": parts, "numbered": len(read) > 1}
     page, _ = ReportExporter().from_notebook_node(joined, {"report": report})
     sweep(Path(html).parent, Path(html).name)  # of a call that was killed: one works on a study's pages at a time
     write_whole(Path(html), lambda beside: beside.write_bytes(page.encode("utf-8")))

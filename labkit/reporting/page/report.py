@@ -70,7 +70,7 @@ def write_report(runner: StudyRunner) -> Path:
     finished = [read_manifest(folder) for folder in current["folder"]]
     facts = title_facts(runner.study.file, _compared(runner)[0], finished)
     words: dict[str, Any] = {"title": runner.study.title, "subtitle": runner.study.question, "facts": facts}
-    words |= {"links": pages, "compare": "compare.html"}
+    words |= {"links": pages, "beside": {"Compare all runs": "compare.html"}}
     made_from = [stamps["explore"], stamps["analysis"], code, pages]
     return _make(runner, "html", made_from, lambda: render_report(notebooks, html, **words), html)
 
@@ -102,7 +102,8 @@ def _page(runner: StudyRunner, folder: Path, code: str) -> str | None:
     if not notebook_complete(notebook, with_errors=True):
         return None
     name, title = f"runs/{folder.name}/train.html", ", seed ".join(folder.name.rsplit("-seed", 1))
-    _make(runner, name, [code, sha256(notebook)], lambda: render_report([notebook], page, title=title), page)
+    up = {"The report": "../../report.html", "Compare all runs": "../../compare.html"}
+    _make(runner, name, [code, sha256(notebook)], lambda: render_report([notebook], page, title=title, beside=up), page)
     return name
 
 
