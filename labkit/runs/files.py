@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
-from labkit.params import OneLine, ParameterError
+from labkit.params import PROJECT, OneLine, ParameterError
 
 FULL = 1 << 16  # bytes: a disk with less free space counts as full, whatever the error was
 CURES = {
@@ -34,7 +35,8 @@ class NotWritten(OneLine, OSError):
     """A file that could not be written: its name, why, and what helps; an old file of that name is unchanged."""
 
     def __init__(self, path: Path, number: int | None, reason: str | None) -> None:
-        places = {name: os.environ.get(name) for name in ("LABKIT_REPORTS", "LABKIT_CACHE", "TMPDIR")}
+        places = {"LABKIT_REPORTS": os.environ.get("LABKIT_REPORTS") or str(PROJECT / "reports")}
+        places |= {"LABKIT_CACHE": os.environ.get("LABKIT_CACHE", ""), "TMPDIR": tempfile.gettempdir()}
         below = (name for name, place in places.items() if place and path.absolute().is_relative_to(place))
         cure = CURES.get(number or 0, "").format(next(below, "LABKIT_REPORTS"))
         cure = f"; {cure}; then run the same command again" if cure else ""

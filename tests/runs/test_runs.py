@@ -552,12 +552,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
 @pytest.mark.parametrize(("number", "cure"), [
     (errno.ENOSPC, "free some space"), (errno.EROFS, "mount it for writing"), (errno.EACCES, "writable for you"),
 ])  # fmt: skip
-def test_what_the_disk_refuses_is_said_with_the_file_and_the_cure(tmp_path, number, cure):
+def test_what_the_disk_refuses_is_said_with_the_file_and_the_cure(tmp_path, monkeypatch, number, cure):
     def refused(temporary):
         raise OSError(number, os.strerror(number))
 
-    with pytest.raises(disk.NotWritten, match=f"a.txt: cannot be written .{os.strerror(number)}.; .*{cure}.*LABKIT_"):
-        disk.write_whole(tmp_path / "a.txt", refused)
+    words = f"a.txt: cannot be written .{os.strerror(number)}.; .*{cure}.*"
+    for place in ("LABKIT_REPORTS", "LABKIT_CACHE", "TMPDIR"):
+        monkeypatch.setenv("LABKIT_REPORTS", str(tmp_path if place == "LABKIT_REPORTS" else tmp_path / "other"))
+        monkeypatch.setenv("LABKIT_CACHE", str(tmp_path if place == "LABKIT_CACHE" else tmp_path / "other"))
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path if place == "TMPDIR" else tmp_path / "other"))
+        with pytest.raises(disk.NotWritten, match=f"{words}set {place} to"):
+            disk.write_whole(tmp_path / "a.txt", refused)
 
 
 def test_torchs_own_error_for_a_full_disk_is_said_as_one(tmp_path, monkeypatch):

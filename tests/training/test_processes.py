@@ -1,12 +1,15 @@
 """A run in several processes: the loss of one, every image once, one writer, and no process left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -19,6 +22,7 @@ from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.models.build import build_model, load_weights, synchronized
 from labkit.params import PROJECT, ParameterError, RunParams
+from labkit.runs.files import NotWritten
 from labkit.runs.fingerprint import data_fingerprint, run_inputs
 from labkit.runs.folder import cache_root, open_run, reports_root
 from labkit.training import device, launch, loop, step
@@ -196,3 +200,15 @@ def test_they_end_with_a_notebook_that_is_killed(image_folder):
     assert len(processes) == 3  # the launcher, too
     notebook.kill()
     assert psutil.wait_procs(processes, timeout=30)[1] == []
+
+
+def test_a_full_folder_for_temporary_files_is_named_with_the_cure(monkeypatch):
+    def refused(*_):
+        raise RuntimeError("unexpected pos 64 vs 0")  # torch's own words for a full disk
+
+    usage = shutil.disk_usage(".")._replace(free=0)
+    monkeypatch.setattr("labkit.training.launch.torch.save", refused)
+    monkeypatch.setattr("labkit.runs.files.shutil.disk_usage", lambda path: usage)
+    run: Any = SimpleNamespace(params=RunParams(num_processes=2), folder=Path("run"))
+    with pytest.raises(NotWritten, match=r"handed\.pt: cannot be written .No space left.*TMPDIR"):
+        launch.launch(run, torch.nn.Linear(1, 1), [{}], cuda=False)
