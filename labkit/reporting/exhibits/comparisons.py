@@ -79,8 +79,8 @@ def differences(results: StudyResults) -> Iterator[Exhibit]:
         return
     tested = plural(results.runs[0]["n"], "test image")
     caption = f"Differences between variants, {tested}; intervals hold for all pairs together{results.stamp}"
-    text = "p is that of an exact McNemar test on accuracy (of the first seeds), Holm's corrected for the pairs of this "
-    text += "table; it takes the images as independent of each other, which the intervals do not."
+    text = "p is that of an exact McNemar test on accuracy (of the first seeds), Holm's corrected for the pairs of "
+    text += "this table; it takes the images as independent of each other, which the intervals do not."
     yield Exhibit(table=comparison_table(pairs), caption=caption, text=text)
     lines = [also_sentence(one) for one in pairs if one.metric == results.score and one.also]
     yield Exhibit(text="\n".join(f"- {line}" for line in lines))
