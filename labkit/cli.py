@@ -15,6 +15,7 @@ from importlib import import_module
 VERBS = {
     "run": "train the runs of a study that are not up to date",
     "report": "train the runs, then write the report: HTML and PDF",
+    "judge": "write the report of predictions that were made elsewhere",
     "studies": "list the studies in params/",
     "runs": "list the runs that there are, also those kept from earlier parameters, data or code",
     "clean": "delete kept runs, after a question; only files that labkit wrote",

@@ -341,9 +341,26 @@ class RunParams(ExploreParams):
 
 
 class AnalysisParams(Parameters):
-    """Which study analysis.ipynb compares."""
+    """Which study analysis.ipynb compares, or which predictions that were made elsewhere."""
 
     study: str | None = Field(None, pattern=STUDY, description="study whose runs are compared; None: the last one run")
+    predictions: list[str] | None = Field(
+        None, min_length=1, description="in place of a study: tables of predictions, one CSV or Parquet file a model"
+    )
+    labels: str | None = Field(None, description="a table of image_id and label, where the predictions have none")
+    images: str | None = Field(None, description="folder of the predicted images; None: mistakes without pictures")
+    class_names: list[str] | None = Field(None, description="the classes of the predictions in their order")
+    task: Literal["grades", "classes"] | None = Field(None, description="grades: ordered, scored by kappa; or classes")
+    common: bool = Field(False, description="compare on the images that all tables of predictions have")
+
+    @model_validator(mode="after")
+    def _of_predictions(self) -> Self:
+        of_tables = [name for name in type(self).model_fields if name != "study" and getattr(self, name)]
+        if of_tables and not self.predictions:
+            raise ValueError(f"{of_tables[0]}: belongs to predictions, which are not given")
+        if self.study and self.predictions:
+            raise ValueError("study and predictions: give one of them")
+        return self
 
 
 class PredictParams(Parameters):

@@ -23,7 +23,6 @@ from labkit.evaluation.decide import (
     NotFitted,
     as_labels,
     decide,
-    is_ordinal,
     labelled_test,
     logits_of,
     softmax,
@@ -114,8 +113,8 @@ def ece_reference(confidence: ArrayLike) -> Floats:
 
 def calibration(decided: pd.DataFrame) -> Calibration:
     """Of decided predictions on test, before and after scaling by T from validation. NotFitted for an ordinal run."""
-    if is_ordinal(decided):
-        raise NotFitted("an ordinal run gives a grade and no probabilities that could be calibrated")
+    if "p_0" not in decided:
+        raise NotFitted("a grade or a prediction alone is no probability that could be calibrated")
     test = labelled_test(decided)
     tables, temperature, reason = {"before": test}, None, ""
     try:

@@ -78,8 +78,11 @@ def decide(predictions: pd.DataFrame, n_classes: int | None = None, cuts: Cuts |
 
     Logits predict the most probable class, the first one if several are equal. The `grade` of an ordinal run is turned
     into a class by `cuts`; by default those of the table's validation rows (`ordinal.graded`), for `n_classes` grades
-    or as many as the labels have. Raises ValueError on missing or NaN outputs.
+    or as many as the labels have. A table with neither keeps the `prediction` that it has, and nothing ranks its images
+    (`ranks`). Raises ValueError on missing or NaN outputs.
     """
+    if "prediction" in predictions and not is_ordinal(predictions) and "logit_0" not in predictions:
+        return predictions.copy()
     if is_ordinal(predictions):
         if cuts is not None:
             return predictions.assign(prediction=cuts.predict(predictions["grade"].to_numpy(np.float64)))
@@ -94,6 +97,11 @@ def decide(predictions: pd.DataFrame, n_classes: int | None = None, cuts: Cuts |
 def is_ordinal(predictions: pd.DataFrame) -> bool:
     """Whether the table holds an ordinal run's grades in place of logits."""
     return "grade" in predictions
+
+
+def ranks(decided: pd.DataFrame) -> bool:
+    """Whether the table says more than predictions: probabilities, or the grade of an ordinal run."""
+    return is_ordinal(decided) or "p_0" in decided
 
 
 def severity(decided: pd.DataFrame, first: int) -> Floats:

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from labkit.evaluation.decide import Floats, NotFitted, as_labels, decide, is_ordinal, logits_of, softmax, validation_of
+from labkit.evaluation.decide import Floats, NotFitted, as_labels, decide, logits_of, softmax, validation_of
 
 OTHER_SIDE = {"left": "right", "right": "left"}
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse regularisation
@@ -31,8 +31,8 @@ def join_eyes(predictions: pd.DataFrame) -> pd.DataFrame:
     An eye without a fellow eye or a group keeps its own probabilities. Raises NotFitted if there are no sides, groups
     or validation split, or no eye of validation has a fellow.
     """
-    if is_ordinal(predictions):
-        raise NotFitted("the eyes of an ordinal run are not joined: it gives a grade and no probabilities")
+    if "logit_0" not in predictions:
+        raise NotFitted("eyes are joined by probabilities, and a grade or a prediction alone is none")
     val, test = validation_of(predictions), predictions.loc[predictions["split"] == "test"]
     if _eyes(predictions).empty:
         raise NotFitted("it is not known which images are two eyes of one patient")

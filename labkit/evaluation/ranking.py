@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 from sklearn import metrics as sk
 
-from labkit.evaluation.decide import Floats, Labels, is_ordinal, probabilities_of
-from labkit.evaluation.intervals import group_numbers, middle
+from labkit.evaluation.decide import Floats, Labels, probabilities_of, ranks
+from labkit.evaluation.intervals import WEIGHTS_AT_ONCE, draws_of, group_numbers, middle
 from labkit.evaluation.thresholds import Question, question
 
 Flags = NDArray[np.bool_]
@@ -67,7 +67,7 @@ def referable_scores(decided: pd.DataFrame, classes: Sequence[str], task: str) -
     referable = question(classes, task) if task == "grades" else None
     if referable is None:
         return {}
-    if not is_ordinal(decided) and "p_0" not in decided:
+    if not ranks(decided):
         return {f"referable_{name}": None for name in MEASURES}
     return {f"referable_{name}": measure(*referable.of(decided)) for name, measure in MEASURES.items()}
 
@@ -82,7 +82,7 @@ def curves(tests: Mapping[str, pd.DataFrame], classes: Sequence[str], question: 
     tables = []
     for run, table in tests.items():
         asked = one_against_all(table, classes)
-        if question is not None:
+        if question is not None and ranks(table):
             asked[question.name] = question.of(table)
         for name, (truth, scores) in asked.items():
             if truth.any() and not truth.all():
@@ -97,7 +97,7 @@ def curves(tests: Mapping[str, pd.DataFrame], classes: Sequence[str], question: 
 
 
 def auroc_intervals(
-    decided: pd.DataFrame, classes: Sequence[str], task: str = "classes", draws: int = 2000, seed: int = 0
+    decided: pd.DataFrame, classes: Sequence[str], task: str = "classes", draws: int | None = None, seed: int = 0
 ) -> pd.DataFrame:
     """Rows macro_auroc and, for grades, referable_auroc: low and high of a decided table; NaN where no draw differs."""
     found = auroc_draws(decided, classes, task, draws, seed)
@@ -107,7 +107,7 @@ def auroc_intervals(
 
 
 def auroc_draws(
-    decided: pd.DataFrame, classes: Sequence[str], task: str = "classes", draws: int = 2000, seed: int = 0
+    decided: pd.DataFrame, classes: Sequence[str], task: str = "classes", draws: int | None = None, seed: int = 0
 ) -> pd.Series:
     """macro_auroc and, for grades, referable_auroc of every draw: arrays (draws,) by metric.
 
@@ -120,11 +120,12 @@ def auroc_draws(
         asked.append(referable.of(decided))
     groups = group_numbers(decided["group"], len(decided))
     counted = [_counted(truth, scores, groups) for truth, scores in asked]
-    n_groups = int(groups.max()) + 1
+    n_groups, draws = int(groups.max()) + 1, draws or draws_of(len(decided))
+    at_once = min(AT_ONCE, max(1, 4 * WEIGHTS_AT_ONCE // n_groups))
     generator = np.random.default_rng(seed)
     areas = np.empty((draws, len(asked)))
-    for start in range(0, draws, AT_ONCE):
-        size = min(AT_ONCE, draws - start)
+    for start in range(0, draws, at_once):
+        size = min(at_once, draws - start)
         drawn = generator.integers(0, n_groups, (size, n_groups)) + n_groups * np.arange(size)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=size * n_groups).reshape(size, n_groups)
         weights = np.ascontiguousarray(weights.T, dtype=np.float64)  # groups × draws

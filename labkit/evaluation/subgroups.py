@@ -1,6 +1,7 @@
-"""Scores of subgroups of the test images: by eye side, and by thirds of brightness and of sharpness."""
+"""Scores of subgroups of the test images: by eye side, by thirds of brightness and sharpness, by any column."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.matrices import METRICS
 
 THIRDS = {"brightness": ("dark", "medium", "bright"), "sharpness": ("blurred", "medium", "sharp")}
+MOST_PARTS = 10  # values of a column that are parts of their own; of more numbers there are thirds
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's mode L
 
 
@@ -33,10 +35,13 @@ def thirds(values: ArrayLike) -> NDArray[np.int64]:
     return np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values, side="left").astype(np.int64)
 
 
-def by_subgroup(test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metric: str) -> pd.DataFrame:
+def by_subgroup(
+    test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metric: str, columns: Sequence[str] = ()
+) -> pd.DataFrame:
     """A row per part of the test images: columns factor, part, n, groups, range, share, estimate, low, high.
 
-    `test`: decided, labelled predictions; `quality`: columns brightness and sharpness, indexed by image_id. Factors
+    `test`: decided, labelled predictions; `quality`: columns brightness and sharpness, indexed by image_id, or none;
+    `columns`: further ones of `test`, by value, or by third where they hold more than MOST_PARTS numbers. Factors
     with a single part (one eye side, unknown sides) are left out. `metric`: one of `matrices.METRICS`, with 95 %
     intervals by bootstrap over groups. `range`: of the measured values; `share`: of the most frequent class of all
     images, on which a score depends. Raises ValueError on an unknown metric.
@@ -44,7 +49,7 @@ def by_subgroup(test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metri
     if metric not in METRICS:
         raise ValueError(f"metric: {metric!r} is not one of {', '.join(METRICS)}")
     rows, most = [], test["label"].mode().iloc[0]
-    for factor, part, span, of_part in _parts(test, quality):
+    for factor, part, span, of_part in _parts(test, quality, columns):
         images, asked = (of_part["label"], of_part["prediction"], of_part["group"]), {metric: METRICS[metric]}
         row = bootstrap_by_group(*images, n_classes, metrics=asked).iloc[0].to_dict()
         share = of_part["label"].eq(most).mean()
@@ -52,13 +57,23 @@ def by_subgroup(test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metri
     return pd.DataFrame(rows, columns=["factor", "part", "n", "groups", "range", "share", "estimate", "low", "high"])
 
 
-def _parts(test: pd.DataFrame, quality: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
+def _parts(
+    test: pd.DataFrame, quality: pd.DataFrame, columns: Sequence[str]
+) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     sides = test["side"].dropna().unique() if "side" in test else []
     if len(sides) > 1:
         for side in sorted(sides):
             yield "eye", str(side), "", test.loc[(test["side"] == side).fillna(False).to_numpy(bool)]
-    for factor, names in THIRDS.items():
-        values = quality.loc[test["image_id"], factor].to_numpy(np.float64)
+    measured = {name: quality.loc[test["image_id"], name] for name in quality}
+    for column in columns:
+        values: Any = test[column]
+        if values.nunique() <= MOST_PARTS:
+            for value in sorted(values.dropna().unique()):
+                yield column, str(value), "", test.loc[(values == value).fillna(False).to_numpy(bool)]
+        elif pd.api.types.is_numeric_dtype(values):
+            measured[column] = values
+    for factor, found in measured.items():
+        names, values = THIRDS.get(factor, ("low", "medium", "high")), found.to_numpy(np.float64)
         third = thirds(values)
         for place, name in enumerate(names):
             inside = third == place

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from labkit.evaluation.decide import Floats, NotFitted, as_labels, labelled_test, severity, validation_of
-from labkit.evaluation.intervals import Column, bootstrap_by_group, exact, group_numbers, middle
+from labkit.evaluation.intervals import Column, bootstrap_by_group, draws_of, exact, group_numbers, middle
 from labkit.evaluation.matrices import sensitivity
 
 REFERABLE_FROM = 2  # the lowest grade that is referred
@@ -84,7 +84,7 @@ def at_threshold(
 
 
 def specificity_as_wanted(
-    truth: NDArray[np.bool_], scores: Floats, groups: Column | None = None, draws: int = 2000, seed: int = 0
+    truth: NDArray[np.bool_], scores: Floats, groups: Column | None = None, draws: int | None = None, seed: int = 0
 ) -> tuple[float, float, float]:
     """Specificity at the highest threshold of these images that finds 90 % of the positive ones, and its interval.
 
@@ -96,7 +96,7 @@ def specificity_as_wanted(
     kinds, numbers = np.stack([truth, ~truth])[:, order], group_numbers(groups, len(scores))[order]
     last = np.append(np.diff(scores[order]) != 0, True)  # the last image at each threshold
     n_groups, generator, values = int(numbers.max()) + 1, np.random.default_rng(seed), []
-    for draw in range(draws + 1):
+    for draw in range((draws or draws_of(len(scores))) + 1):
         drawn = generator.integers(0, n_groups, n_groups) if draw else np.arange(n_groups)  # the first: all images
         found, false = np.cumsum(kinds * np.bincount(drawn, minlength=n_groups)[numbers], axis=1)[:, last]
         place = np.argmax(found >= WANTED * found[-1] - 1e-9)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from labkit.data.augment import Augment, centre_crop
+from labkit.data.hashes import file_hashes
 from labkit.data.source import open_data
 from labkit.data.store import Store, build_store
 from labkit.evaluation.subgroups import brightness_and_sharpness
-from labkit.params import ExploreParams, RunParams
+from labkit.format import some
+from labkit.params import ExploreParams, ParameterError, RunParams
 from labkit.reporting.labels import wrap
 from labkit.reporting.style import WIDTH, new_figure, styled
 from labkit.runs.folder import cache_root
+
+PICTURE = 224  # pixels a side at which images from elsewhere are shown
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,21 @@ def open_pixels(params: RunParams) -> Pixels:
     """Raises DataError where the data cannot be read any more."""
     images, hashes = open_data(params, cache_root())
     return Pixels(params, build_store(images.table, hashes, params.image_size, cache_root()))
+
+
+def pictures(folder: Path, image_ids: Sequence[str]) -> Pixels:
+    """Of the files below the folder that ids name, with or without folder and ending; ParameterError without one."""
+    if not folder.is_dir():
+        raise ParameterError(f"images: {folder}: there is no such folder of images")
+    names = ((path, path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file())
+    found = {str(name): path for path, of in names for name in (of.with_suffix(""), of, of.stem, of.name)}
+    if missing := [name for name in image_ids if name not in found]:
+        raise ParameterError(f"images: {folder}: no file is called {some(missing, 3, 'or')}, with or without an ending")
+    table = pd.DataFrame({"image_id": image_ids, "path": [str(found[name]) for name in image_ids]})
+    return Pixels(
+        RunParams.of({"image_size": PICTURE}),
+        build_store(table, file_hashes(table, cache_root()), PICTURE, cache_root()),
+    )
 
 
 def is_augmented(params: ExploreParams) -> bool:

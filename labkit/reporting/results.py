@@ -13,14 +13,14 @@ import pandas as pd
 from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts_of
 from labkit.evaluation import compare
-from labkit.evaluation.decide import decide, is_ordinal
+from labkit.evaluation.decide import decide
 from labkit.evaluation.intervals import TOO_FEW, bootstrap_by_group
 from labkit.evaluation.matrices import METRICS, sensitivity
 from labkit.evaluation.metrics import as_frequent, confusion, evaluate, majority_baseline, majority_share
 from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import missing, plural
 from labkit.params import RunParams
-from labkit.reporting.images import Pixels, open_pixels
+from labkit.reporting.images import Pixels, open_pixels, pictures
 from labkit.reporting.runs_table import unfinished
 from labkit.reporting.style import Palette
 from labkit.runs.files import read_csv, read_json
@@ -87,7 +87,8 @@ class StudyResults:
     ``val`` is like ``test``, without a row where there is no validation part; ``val_score`` is its score, or NaN.
     ``history``: all runs' histories with ``run, seed, chosen``. ``unfinished``: the study's runs that are not finished,
     with their state, error and the end of what they printed. ``baseline``: the scores of always predicting train's most
-    frequent class. ``shown``: items of the checklist that an exhibit has reported.
+    frequent class. ``shown``: items of the checklist that an exhibit has reported. ``trained``: False of predictions
+    made elsewhere (`judged`), whose runs have none of what a manifest says; ``images``: the folder of their pictures.
     """
 
     study: Study
@@ -104,6 +105,8 @@ class StudyResults:
     stamps: list[str] = field(default_factory=list)
     sources: dict[str, RunParams] = field(default_factory=dict)
     shown: set[str] = field(default_factory=set)
+    trained: bool = True
+    images: Path | None = None
 
     @property
     def firsts(self) -> dict[str, dict[str, Any]]:
@@ -144,9 +147,11 @@ class StudyResults:
         return {name: confusion(test, len(self.classes)) for name, test in self.tests.items()}
 
     @cached_property
-    def pixels(self) -> Pixels:
-        """The images of the chosen variant, as its network saw them."""
-        return open_pixels(self.firsts[self.chosen]["params"])
+    def pixels(self) -> Pixels | None:
+        """The images of the chosen variant, as its network saw them; of predictions alone, those in `images`."""
+        if self.trained:
+            return open_pixels(self.firsts[self.chosen]["params"])
+        return pictures(self.images, self.tests[self.chosen]["image_id"].tolist()) if self.images else None
 
     @property
     def unit(self) -> str:
@@ -262,8 +267,11 @@ class StudyResults:
 
     def _pairs(self) -> Iterator[Comparison]:
         first = self.firsts
-        params = {name: _factors(run["params"], run["start"]) for name, run in first.items()}
         names = [name for name in self.study.runs if name in self.tests]
+        if not self.trained:
+            yield from (one for a, b in combinations(names, 2) for one in self._compare(a, b, "model"))
+            return
+        params = {name: _factors(run["params"], run["start"]) for name, run in first.items()}
         for a, b in combinations(names, 2):
             differing = [key for key in params[a] if params[a][key] != params[b][key]]
             factors = [key for key in differing if key not in RECIPE] or differing
@@ -276,10 +284,12 @@ class StudyResults:
             if len(factors) == 1:
                 also = tuple((key, params[a][key], params[b][key]) for key in differing if key != factors[0])
                 also += self._sources_differ(first[a]["params"], first[b]["params"])
-                p = compare.mcnemar(self.tests[a], self.tests[b])
-                for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
-                    row = self.differences.loc[(a, b, metric)]
-                    yield Comparison(a, b, factors[0], metric, also=also, p=p_value, **row)
+                yield from self._compare(a, b, factors[0], also)
+
+    def _compare(self, a: str, b: str, factor: str, also: Any = ()) -> Iterator[Comparison]:
+        p = compare.mcnemar(self.tests[a], self.tests[b])
+        for metric, p_value in ((self.score, float("nan")), ("accuracy", p)):
+            yield Comparison(a, b, factor, metric, also=also, p=p_value, **self.differences.loc[(a, b, metric)])
 
     def _sources_differ(self, a: RunParams, b: RunParams) -> tuple[tuple[str, Any, Any], ...]:
         """What of the recipe differs between the runs of this study that the two start from, if both start from one."""
@@ -365,35 +375,15 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     test, val = (ordered.loc[ordered["split"] == split].reset_index(drop=True) for split in ("test", "val"))
     if test.empty:
         return manifest, test, pd.DataFrame()
-    classes, task = manifest["classes"], facts_of(params).task
-    wanted = METRICS | {f"of class {name}": sensitivity(number) for number, name in enumerate(classes)}
-    drawn = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes), metrics=wanted)
-    intervals, sensitivities = (
-        part.set_axis(pd.Index(names, name="metric"))
-        for part, names in ((drawn.iloc[: len(METRICS)], list(METRICS)), (drawn.iloc[len(METRICS) :], classes))
-    )
-    if not is_ordinal(test):
-        intervals = pd.concat([intervals, auroc_intervals(test, classes, task)])
     # Whether the run has learnt from a test image's group, its parents' training included.
     met = read_csv(folder / "learnt_from.csv", dtype="string")["group"].dropna()
     touched = (manifest["source"] + "/" + test["group"]).isin(met).astype(bool)
     touched |= test["image_id"].isin(manifest.get("audit", {}).get("copies", []))
     seconds = manifest["epoch_seconds"]
-    answer = int(np.argmax(manifest["train_counts"]))
-    labelled = decided.dropna(subset=["label"])
-    given = {str(split): part["label"].to_numpy(np.int64) for split, part in labelled.groupby("split")}
-    majority = {split: float((labels == answer).mean()) for split, labels in given.items()}
-    result = manifest | evaluate(test, classes, task)
+    result = manifest | scored(test, val, decided, manifest | {"params": params})
     result |= {
         "params": params,
-        "test": test,
-        "val": val,
-        "val_score": evaluate(val, classes, task)[manifest["score"]] if len(val) else float("nan"),
-        "majority": majority | {"train": max(manifest["train_counts"]) / sum(manifest["train_counts"])},
-        "intervals": intervals,
-        "sensitivity_intervals": sensitivities,
         "touched": touched.set_axis(test["image_id"]),
-        "majority_share": majority_share(test),
         "minutes": sum(seconds) / 60,
         "images_per_second": sum(manifest["drawn_counts"]) / float(np.median(seconds)),
         "file_mb": (folder / "model.safetensors").stat().st_size / 1e6,
@@ -401,6 +391,34 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     history = read_csv(folder / "history.csv").assign(run=manifest["run"], seed=manifest["seed"])
     history["chosen"] = history["epoch"] == manifest["best_epoch"]
     return result, test, history
+
+
+def scored(test: pd.DataFrame, val: pd.DataFrame, decided: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What follows from predictions alone, `facts` being the run's classes, score, train_counts and params.
+
+    `decided`: all rows, of which `test` and `val` are the labelled ones of these splits.
+    """
+    classes, task, counts = facts["classes"], facts_of(facts["params"]).task, facts["train_counts"]
+    wanted = METRICS | {f"of class {name}": sensitivity(number) for number, name in enumerate(classes)}
+    drawn = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes), metrics=wanted)
+    intervals, sensitivities = (
+        part.set_axis(pd.Index(names, name="metric"))
+        for part, names in ((drawn.iloc[: len(METRICS)], list(METRICS)), (drawn.iloc[len(METRICS) :], classes))
+    )
+    if "p_0" in test:
+        intervals = pd.concat([intervals, auroc_intervals(test, classes, task)])
+    labelled, answer = decided.dropna(subset=["label"]), int(np.argmax(counts))
+    given = {str(split): part["label"].to_numpy(np.int64) for split, part in labelled.groupby("split")}
+    majority = {split: float((labels == answer).mean()) for split, labels in given.items()}
+    return evaluate(test, classes, task) | {
+        "test": test,
+        "val": val,
+        "val_score": evaluate(val, classes, task)[facts["score"]] if len(val) else float("nan"),
+        "majority": majority | {"train": max(counts) / sum(counts)},
+        "intervals": intervals,
+        "sensitivity_intervals": sensitivities,
+        "majority_share": majority_share(test),
+    }
 
 
 def _honest(study: Study, folders: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -437,5 +455,5 @@ def intervals_over_seeds(mine: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         return mine[0]["intervals"]
     tests, classes = [run["test"] for run in mine], mine[0]["classes"]
     task = facts_of(mine[0]["params"]).task
-    aurocs = [] if is_ordinal(tests[0]) else [auroc_draws(test, classes, task) for test in tests]
+    aurocs = [auroc_draws(test, classes, task) for test in tests] if "p_0" in tests[0] else []
     return compare.mean_of_seeds(tests, len(classes), aurocs)

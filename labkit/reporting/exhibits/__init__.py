@@ -18,6 +18,15 @@ from labkit.reporting.exhibits.subgroups import subgroups
 from labkit.reporting.exhibits.summary import page_one, trust
 from labkit.reporting.exhibits.worth import further_scores, leaks
 
+
+def _of_training(exhibit):
+    """The exhibit; of predictions that were made elsewhere nothing, since nothing is known of their training."""
+    return lambda results: exhibit(results) if results.trained else ()
+
+
+architecture, costs, curves = map(_of_training, (architecture, costs, curves))
+deviations, published_scores, saliency = map(_of_training, (deviations, published_scores, saliency))
+
 __all__ = [
     "architecture",
     "by_class",

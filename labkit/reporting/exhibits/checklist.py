@@ -26,6 +26,39 @@ NOT_REPORTED = "not reported"
 SHOWN = {"decision threshold": "Screening", "calibration": "Calibration", "subgroups": "Subgroups"}
 SHOWN |= {"explanation": "Mistakes", "failure analysis": "Mistakes"}
 AUDITED = ("groups", "duplicates")  # keys of a run's audit
+ITEMS = {  # and the guidelines that ask for them
+    "objective": "CLAIM; STARD-AI; TRIPOD+AI",
+    "intended use": "CLAIM; STARD-AI; TRIPOD+AI",
+    "data source": "CLAIM; TRIPOD+AI",
+    "eligibility of patients": "CLAIM; STARD-AI; TRIPOD+AI",
+    "preprocessing": "CLAIM; TRIPOD+AI",
+    "unreadable or missing data": "CLAIM; TRIPOD+AI",
+    "reference standard": "CLAIM; STARD-AI",
+    "annotators and their agreement": "CLAIM; TRIPOD+AI",
+    "sample size calculation": "CLAIM; STARD-AI; TRIPOD+AI",
+    "partitions": "CLAIM; STARD-AI",
+    "disjoint patients": "CLAIM; STARD-AI",
+    "duplicate images": "CLAIM",
+    "age, sex and other characteristics": "CLAIM; STARD-AI; TRIPOD+AI",
+    "network": "CLAIM; TRIPOD+AI",
+    "software and machine": "CLAIM",
+    "initial weights": "CLAIM",
+    "training": "CLAIM; TRIPOD+AI",
+    "class imbalance": "TRIPOD+AI",
+    "choice of the final model": "CLAIM",
+    "looks at the test images": "STARD-AI",
+    "measures and baseline": "CLAIM; TRIPOD+AI",
+    "uncertainty": "CLAIM; STARD-AI; TRIPOD+AI",
+    "performance": "CLAIM; STARD-AI; TRIPOD+AI",
+    "decision threshold": "STARD-AI",
+    "calibration": "TRIPOD+AI",
+    "subgroups": "CLAIM; STARD-AI; TRIPOD+AI",
+    "explanation": "CLAIM",
+    "failure analysis": "CLAIM",
+    "external test": "CLAIM; TRIPOD+AI",
+    "code": "CLAIM; TRIPOD+AI",
+    "registration, ethics and funding": "CLAIM; STARD-AI; TRIPOD+AI",
+}
 SPLIT = {"group": "by {group}", "image": "by image, whichever {group} it is of", "given": "as the data came"}
 
 
@@ -35,11 +68,10 @@ def checklist(results: StudyResults, also: Mapping[str, str | None]) -> pd.DataF
     `also`: what the report shows besides and only its notebook knows, by item, such as {"failure analysis": "…"}; None
     and "" mean not reported. Raises ValueError on an unknown item.
     """
-    rows = [*_data(results), *_model(results), *_results(results)]
-    items = [item for item, _, _ in rows]
-    if unknown := set(also) - set(items):
-        raise ValueError(f"also: there is no item {', '.join(sorted(unknown))}; items: {', '.join(items)}")
-    rows = [(item, guideline, also.get(item) or text or NOT_REPORTED) for item, guideline, text in rows]
+    if unknown := set(also) - set(ITEMS):
+        raise ValueError(f"also: there is no item {', '.join(sorted(unknown))}; items: {', '.join(ITEMS)}")
+    known = _results(results) | (_data(results) | _model(results) if results.trained else _of_predictions(results))
+    rows = [(item, asked, also.get(item) or known.get(item) or NOT_REPORTED) for item, asked in ITEMS.items()]
     return pd.DataFrame(rows, columns=["item", "guideline", "reported"])
 
 
@@ -75,10 +107,10 @@ def machine_sentence(results: StudyResults) -> str:
     return f"Trained on {on}."
 
 
-Rows = list[tuple[str, str, str | None]]
+Known = dict[str, str | None]
 
 
-def _data(results: StudyResults) -> Rows:
+def _data(results: StudyResults) -> Known:
     run, group = results.runs[0], results.group_name
     params = run["params"]
     known = CATALOG.get(params.dataset)
@@ -92,21 +124,24 @@ def _data(results: StudyResults) -> Rows:
     groups, duplicates = (by_variant(results, lambda run, key=key: run.get("audit", {}).get(key)) for key in AUDITED)
     of_patients = ("share a", "are unknown", "have met")  # in the stamps' own words (labkit.audit.stamps)
     stamped = "; ".join(stamp for stamp in results.stamps if any(words in stamp for words in of_patients))
-    return [
-        ("objective", "CLAIM; STARD-AI; TRIPOD+AI", results.study.question),
-        ("intended use", "CLAIM; STARD-AI; TRIPOD+AI", "none: a lab report, not a medical device"),
-        ("data source", "CLAIM; TRIPOD+AI", source),
-        ("eligibility of patients", "CLAIM; STARD-AI; TRIPOD+AI", None),
-        ("preprocessing", "CLAIM; TRIPOD+AI", by_variant(results, _preprocessing)),
-        ("unreadable or missing data", "CLAIM; TRIPOD+AI", left_out if unreadable else None),
-        ("reference standard", "CLAIM; STARD-AI", None),
-        ("annotators and their agreement", "CLAIM; TRIPOD+AI", None),
-        ("sample size calculation", "CLAIM; STARD-AI; TRIPOD+AI", None),
-        ("partitions", "CLAIM; STARD-AI", f"{by_variant(results, _parts)}, split {split}{of}"),
-        ("disjoint patients", "CLAIM; STARD-AI", groups or stamped),
-        ("duplicate images", "CLAIM", duplicates.partition(". ")[0]),  # the rest: in the section about the data
-        ("age, sex and other characteristics", "CLAIM; STARD-AI; TRIPOD+AI", None),
-    ]
+    return {
+        "objective": results.study.question,
+        "intended use": "none: a lab report, not a medical device",
+        "data source": source,
+        "preprocessing": by_variant(results, _preprocessing),
+        "unreadable or missing data": left_out if unreadable else None,
+        "partitions": f"{by_variant(results, _parts)}, split {split}{of}",
+        "disjoint patients": groups or stamped,
+        "duplicate images": duplicates.partition(". ")[0],  # the rest: in the section about the data
+    }
+
+
+def _of_predictions(results: StudyResults) -> Known:
+    """What tables from elsewhere say; they do not say whether the data of training was other data."""
+    run = results.runs[0]
+    of = f", of {plural(run['n_groups'], results.group_name)}" if run["n_groups"] else ""
+    sizes = [f"{part} {plural(len(run[part]), 'image')}" for part in ("val", "test") if len(run[part])]
+    return {"objective": results.study.question, "partitions": f"{', '.join(sizes)}{of}", "external test": None}
 
 
 def _preprocessing(run: Run) -> str:
@@ -120,7 +155,7 @@ def _parts(run: Run) -> str:
     return ", ".join(f"{part} {plural(sizes[part], 'image')}" for part in ("train", "val", "test") if part in sizes)
 
 
-def _model(results: StudyResults) -> Rows:
+def _model(results: StudyResults) -> Known:
     sizes = {r["params"].arch: f"{r['params'].arch} ({millions(r['parameters'])} parameters)" for r in results.runs}
     software = [by_variant(results, lambda run, name=name: _version(run, name)) for name in ("python", "torch")]
     software.append(by_variant(results, _machine))
@@ -131,38 +166,33 @@ def _model(results: StudyResults) -> Rows:
     looks = sorted({r["test_predictions"] for r in results.runs if "test_predictions" in r})
     often = ["once" if count == 1 else plural(count, "time") for count in looks]
     looked = f"each run predicted the test images {listing(often, 'or')}"
-    return [
-        ("network", "CLAIM; TRIPOD+AI", listing(list(sizes.values()))),
-        ("software and machine", "CLAIM", ", ".join(filter(None, software))),
-        ("initial weights", "CLAIM", "; ".join(dict.fromkeys(r["start"] for r in results.runs))),
-        ("training", "CLAIM; TRIPOD+AI", training),
-        ("class imbalance", "TRIPOD+AI", imbalance),
-        ("choice of the final model", "CLAIM", _choice(results)),
-        ("looks at the test images", "STARD-AI", looked if looks else None),
-    ]
+    return {
+        "network": listing(list(sizes.values())),
+        "software and machine": ", ".join(filter(None, software)),
+        "initial weights": "; ".join(dict.fromkeys(r["start"] for r in results.runs)),
+        "training": training,
+        "class imbalance": imbalance,
+        "choice of the final model": _choice(results),
+        "looks at the test images": looked if looks else None,
+    }
 
 
-def _results(results: StudyResults) -> Rows:
+def _results(results: StudyResults) -> Known:
     score = metric(results.score).name
     commit = by_variant(results, lambda run: run.get("git_commit"))
     ends = intervals_over_seeds(results.of(results.chosen)).loc[results.score, ["low", "high"]]
     value = with_interval(results.score, results.mean(results.chosen, results.score), *ends)
     measures = f"accuracy, {score} and others, beside always predicting {results.majority_class}"
-    uncertainty = f"95 % intervals by bootstrap, drawn by {results.unit}; {results.n_seeds} per variant"
+    uncertainty = f"95 % intervals by bootstrap, drawn by {results.unit}"
+    uncertainty += f"; {results.n_seeds} per variant" * results.trained
     code = f"commit {commit}; parameters, predictions and weights of every run are kept"
-    return [
-        ("measures and baseline", "CLAIM; TRIPOD+AI", measures),
-        ("uncertainty", "CLAIM; STARD-AI; TRIPOD+AI", uncertainty),
-        ("performance", "CLAIM; STARD-AI; TRIPOD+AI", f"{score}{results.by_chosen}: {value}"),
-        ("decision threshold", "STARD-AI", None),
-        ("calibration", "TRIPOD+AI", None),
-        ("subgroups", "CLAIM; STARD-AI; TRIPOD+AI", None),
-        ("explanation", "CLAIM", None),
-        ("failure analysis", "CLAIM", None),
-        ("external test", "CLAIM; TRIPOD+AI", "none: the test images are of the data set of training"),
-        ("code", "CLAIM; TRIPOD+AI", code if commit else None),
-        ("registration, ethics and funding", "CLAIM; STARD-AI; TRIPOD+AI", None),
-    ]
+    return {
+        "measures and baseline": measures,
+        "uncertainty": uncertainty,
+        "performance": f"{score}{results.by_chosen}: {value}",
+        "external test": "none: the test images are of the data set of training",
+        "code": code if commit else None,
+    }
 
 
 def _machine(run: Run) -> str | None:
@@ -185,7 +215,8 @@ def papers(results: StudyResults, found: Worth) -> list[str]:
     The data's own source and what published numbers stand in come last.
     """
     dataset = results.runs[0]["params"].dataset
-    light, mnist = any("efficientnet" in run["params"].arch for run in results.runs), dataset.endswith("mnist")
+    archs = [run["params"].arch for run in results.runs if results.trained]
+    light, mnist = any("efficientnet" in arch for arch in archs), dataset.endswith("mnist")
     grouped, seeds = not results.runs[0]["n_without_group"], len(results.runs) > len(results.tests)
     compared, calibrated = next(results.comparisons(), None) is not None, bool(found.calibrations)
     used = {
@@ -195,9 +226,9 @@ def papers(results: StudyResults, found: Worth) -> list[str]:
         "regression or machine learning methods. BMJ 385, 2024, e078378.": True,
         "V. Sounderajah et al. The STARD-AI reporting guideline for diagnostic accuracy studies using artificial "
         "intelligence. Nature Medicine 31, 2025.": True,
-        "K. He, X. Zhang, S. Ren, J. Sun. Deep residual learning for image recognition. CVPR 2016.": True,
-        "J. Adebayo et al. Sanity checks for saliency maps. NeurIPS 2018.": True,
-        "R. Selvaraju et al. Grad-CAM: visual explanations from deep networks. ICCV 2017.": True,
+        "K. He, X. Zhang, S. Ren, J. Sun. Deep residual learning for image recognition. CVPR 2016.": bool(archs),
+        "J. Adebayo et al. Sanity checks for saliency maps. NeurIPS 2018.": bool(archs),
+        "R. Selvaraju et al. Grad-CAM: visual explanations from deep networks. ICCV 2017.": bool(archs),
         "M. Tan, Q. Le. EfficientNet: rethinking model scaling for convolutional neural networks. ICML 2019.": light,
         "J. Cohen. Weighted kappa: nominal scale agreement with provision for scaled disagreement or partial credit. "
         "Psychological Bulletin 70(4), 1968.": results.score == "qwk",
@@ -238,6 +269,8 @@ def limits(results: StudyResults) -> Exhibit:
     unknown = f": what another seed of {', '.join(single)} would change is not known" if single else ""
     lines = [f"{results.n_seeds} per variant{unknown}."]
     lines.append("Training and test images are of one data set: nothing is known of others, other cameras or clinics.")
+    if not results.trained:
+        lines = ["How the models were trained is not known, so what another training would change is not, either."]
     if results.rare_classes:
         lines.append(f"Too few test images of {listing(results.rare_classes)} to say how well these are found.")
     if results.runs[0]["params"].data in PHANTOMS:

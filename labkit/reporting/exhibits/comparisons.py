@@ -19,6 +19,7 @@ WORDS = {
     "deviation": "network design",
     "select by": "choice of the epoch",
     "start": "starting weights",
+    "model": "the model",
 }
 
 
@@ -77,10 +78,16 @@ def differences(results: StudyResults) -> Iterator[Exhibit]:
     if not pairs:
         yield Exhibit(text="No two variants differ in one setting only.")
         return
+    which = "Pairs of models" if not results.trained else "Pairs of variants that differ in one setting"
+    text = f"{which}, on the same test images{'; what else differs is said' * results.trained}. The intervals hold "
+    text += "together: the probability that any of them misses its true difference is at most about 5 %."
+    alone = " With one seed each they tell which of two trained networks is better, not which setting."
+    yield Exhibit(text=text + alone * results.trained)
     tested = plural(results.runs[0]["n"], "test image")
     caption = f"Differences between variants, {tested}; intervals hold for all pairs together{results.stamp}"
-    text = "p is that of an exact McNemar test on accuracy (of the first seeds), Holm's corrected for the pairs of "
-    text += "this table; it takes the images as independent of each other, which the intervals do not."
+    text = "p is that of an exact McNemar test on accuracy"
+    text += " (of the first seeds)" * results.trained + ", Holm's corrected for the pairs of this table; it takes the "
+    text += "images as independent of each other, which the intervals do not."
     yield Exhibit(table=comparison_table(pairs), caption=caption, text=text)
     lines = [also_sentence(one) for one in pairs if one.metric == results.score and one.also]
     yield Exhibit(text="\n".join(f"- {line}" for line in lines))

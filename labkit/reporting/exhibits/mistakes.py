@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from labkit.data.catalog import facts_of
-from labkit.evaluation.decide import is_ordinal, mistakes
+from labkit.evaluation.decide import is_ordinal, mistakes, ranks
 from labkit.evaluation.ordinal import Cuts
 from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.frames import floats
@@ -41,7 +41,7 @@ def mistake_titles(rows: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     elif is_ordinal(rows):
         said = [f"grade {fixed(grade, 1)}" for grade in rows["grade"]]
     else:
-        said = [f"confidence {percent(value, 0)}" for value in rows["confidence"]]
+        said = [f"confidence {percent(value, 0)}" if ranks(rows) else "" for value in rows["confidence"]]
     return [
         f"{row['image_id']}\n{classes[row['label']]}\nas {classes[row['prediction']]}\n{text}"
         for row, text in zip(rows.to_dict("records"), said, strict=True)
@@ -76,6 +76,8 @@ def mistakes_sentence(wrong: pd.DataFrame, n: int, classes: Sequence[str]) -> st
         return f"All {plural(n, 'test image')} are predicted correctly."
     first = wrong.iloc[0].to_dict()
     share = f"{whole(len(wrong))} of {plural(n, 'test image')} ({percent(len(wrong) / n)}) are predicted wrongly"
+    if not ranks(wrong):
+        return f"{share}."
     if is_ordinal(wrong):
         how = f"predicted grade {fixed(first['grade'], 1)}, {fixed(first['confidence'], 1)} off"
         return f"{share}; the worst is {first['image_id']}, {classes[first['label']]}, {how}."
@@ -104,8 +106,12 @@ def errors(results: StudyResults) -> Iterator[Exhibit]:
     wrong, pixels = mistakes(test), results.pixels
     text = mistakes_sentence(wrong, len(test), classes)
     results.shown.add("failure analysis")
-    if wrong.empty:
+    if wrong.empty or pixels is None:
         yield Exhibit(text=text)
+        if len(wrong):
+            titles = [title.split("\n") for title in mistake_titles(wrong.head(10), classes)]
+            table = pd.DataFrame(titles, columns=["image", "true", "predicted", "how sure"])
+            yield Exhibit(table=table, caption=f"The worst mistakes{name}; their pictures: images, a folder of them")
         return
     alt = "Test images in a row, the worst mistake first; above each its file name, true class and prediction."
     figure = mistakes_gallery(wrong.head(5), pixels, classes)

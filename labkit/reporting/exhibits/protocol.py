@@ -1,6 +1,7 @@
 """What was done and from what it was made: the variants, their set-up, and the appendix of a report."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,10 +25,24 @@ from labkit.reporting.tables import parameters_table, runs_sentence, variants_se
 IGNORED = ("run", "study", "seed", "weights", "parent", "find_learning_rate")
 SHARED = ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule", "class_weights")
 SHARED += ("image_size",)
+VARIANT = (
+    "A variant is one row of the study's table of runs. Parameters in which variants differ are in the table below; "
+    "all others are the same. The runs that variants start from may differ in more. Each image is decoded once to a "
+    "square of 8-bit pixels. How it is augmented depends on seed, epoch and image alone, so a repeated run sees the "
+    "same pixels."
+)
+NOT_KNOWN = (
+    "How the models were trained, which images they have seen, how their epochs were chosen and how often the test "
+    "images were predicted is not known."
+)
 
 
 def variants(results: StudyResults) -> Iterator[Exhibit]:
-    """In what the variants differ, and what they share."""
+    """In what the variants differ, and what they share; of predictions made elsewhere what their files hold."""
+    if not results.trained:
+        yield from _files(results)
+        return
+    yield Exhibit(text=VARIANT)
     first, chosen = results.runs[0], _parameters(results)
     table = variants_table(chosen, IGNORED)
     images = "synthetic images" if first["params"].data in PHANTOMS else "images"
@@ -41,6 +56,17 @@ def variants(results: StudyResults) -> Iterator[Exhibit]:
     alike = f"All variants: {', '.join(shared)}."
     yield Exhibit(text=f"{choice_sentence(results)} {alike} {machine_sentence(results)}")
     yield from class_balance(results)
+
+
+def _files(results: StudyResults) -> Iterator[Exhibit]:
+    rows, lines = [], [NOT_KNOWN]
+    for run in results.runs:
+        row = {"model": run["run"], "file": Path(run["source"]).name, "read": run["kind"]}
+        rows.append(row | {f"{part} images": whole(len(run[part])) for part in ("val", "test")})
+        lines += [f"{run['run']}: {note}." for note in run["notes"]]
+    if not any(len(run["val"]) for run in results.runs):
+        lines.append("Without a validation part no threshold and no temperature is fitted, and no model is chosen.")
+    yield Exhibit(table=pd.DataFrame(rows), caption="The tables of predictions", text=" ".join(lines))
 
 
 def _learnt_before(run: Mapping[str, Any]) -> str | None:
@@ -77,6 +103,10 @@ def unfinished(results: StudyResults) -> Iterator[Exhibit]:
 def provenance(results: StudyResults) -> Iterator[Exhibit]:
     """What would be needed to make the report again."""
     first = results.runs[0]
+    if not results.trained:
+        table = pd.DataFrame([{"model": run["run"], "SHA-256": run["sha256"]} for run in results.runs])
+        yield Exhibit(table=table, caption="The files that this report was made from, and their SHA-256")
+        return
     ignored = [name for name in IGNORED if name != "weights"]
     table = parameters_table(_with_sources(results), type(first["params"])().model_dump(), ignored)
     caption = "Parameters that differ from their defaults: the value of most runs, then others by run"

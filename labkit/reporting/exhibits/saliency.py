@@ -13,7 +13,7 @@ from labkit.evaluation.decide import mistakes
 from labkit.evaluation.gradcam import Agreement, agreement, enlarged, grad_cam, heat, on_background
 from labkit.format import fixed, missing, percent, plural, whole, word
 from labkit.models.build import build_model, load_trained
-from labkit.reporting.images import Pixels, image_grid
+from labkit.reporting.images import Pixels, image_grid, open_pixels
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.style import WIDTH
@@ -121,7 +121,8 @@ def saliency_sentence(agreement: Agreement, maps: np.ndarray, images: np.ndarray
 
 def saliency(results: StudyResults) -> Exhibit:
     """Grad-CAM of the chosen variant's predictions, right and wrong ones."""
-    test, pixels, run = results.tests[results.chosen], results.pixels, results.firsts[results.chosen]
+    test, run = results.tests[results.chosen], results.firsts[results.chosen]
+    pixels = open_pixels(run["params"])
     rows = saliency_rows(test, mistakes(test))
     folder = run_folder(run["params"], run["fingerprint"])
     maps, agreement = saliency_maps(folder, pixels, rows, len(results.classes))

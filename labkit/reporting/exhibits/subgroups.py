@@ -58,12 +58,18 @@ def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
     return f"{metric(score).title} differs most by {factor}: {high} against {low}; {verdict}."
 
 
+MEASURED = (
+    "Brightness is the mean luminance of an image, sharpness the variance of its Laplacian, both at the size that the "
+    "network sees; thirds of the test images. "
+)
+
+
 def subgroups(results: StudyResults) -> Exhibit:
     """The chosen variant's score by side, brightness and sharpness of the image."""
     test, run = results.tests[results.chosen], results.firsts[results.chosen]
-    quality = results.pixels.quality(test["image_id"].tolist())
-    parts = by_subgroup(test, quality, len(results.classes), results.score)
-    text = subgroup_sentence(parts, results.score)
+    quality = results.pixels.quality(test["image_id"].tolist()) if results.pixels else pd.DataFrame()
+    parts = by_subgroup(test, quality, len(results.classes), results.score, run.get("further", ()))
+    text = MEASURED * (results.pixels is not None) + subgroup_sentence(parts, results.score)
     if parts.empty:
         return Exhibit(text=text)
     results.shown.add("subgroups")

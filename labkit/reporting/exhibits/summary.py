@@ -92,6 +92,8 @@ def _pairs(results: StudyResults) -> list[Comparison]:
 
 def _turned(one: Comparison, results: StudyResults) -> Comparison:
     """The pair, told so that the deeper or the pretrained network is `b`."""
+    if not results.trained:
+        return one
     of = [results.firsts[name] for name in (one.a, one.b)]
     deeper = [int("".join(re.findall(r"^resnet(\d+)", run["params"].arch)) or 0) for run in of]
     starts = [run["start"] == SCRATCH for run in of]
@@ -104,7 +106,9 @@ def _factor_line(factor: str, pairs: list[Comparison], results: StudyResults) ->
     up, down, unjudged = (verdicts.count(side) for side in (*SEEN, "too few"))
     names = {name for one in pairs for name in (one.a, one.b)}
     counts = {"higher": up, "lower": down}
-    if factor == "arch" and all(results.firsts[name]["params"].arch.startswith("resnet") for name in names):
+    if factor == "model":  # of predictions from elsewhere nothing more is known
+        subject, counts = "The models", {"differently": up + down}
+    elif factor == "arch" and all(results.firsts[name]["params"].arch.startswith("resnet") for name in names):
         subject = "The deeper network" if n == 1 else "Deeper networks"
     elif factor == "start" and all(results.firsts[one.a]["start"] == SCRATCH for one in pairs):
         subject = f"{'The network that starts' if n == 1 else 'Networks that start'} from trained weights"
@@ -118,7 +122,15 @@ def _factor_line(factor: str, pairs: list[Comparison], results: StudyResults) ->
     pairs = sorted(pairs, key=lambda one: one.verdict not in SEEN)
     clauses = [compare_clause(one) + " (other settings differ, too)" * bool(one.also) for one in pairs]
     notes, once = metric(results.score).name, [name for name in names if len(results.of(name)) == 1]
-    notes += ", one seed each" if len(once) == len(names) else ", some with one seed" if once else ""
+    notes += (
+        ""
+        if not results.trained
+        else ", one seed each"
+        if len(once) == len(names)
+        else ", some with one seed"
+        if once
+        else ""
+    )
     if unjudged == n:
         said, notes = "cannot be judged", f"{TOO_SMALL}; {notes}"
         clauses = [clause.replace(f", {TOO_SMALL}", "") for clause in clauses]
@@ -188,7 +200,7 @@ def trust(results: StudyResults) -> list[tuple[bool, str]]:
     once = [name for name in results.tests if len(results.seeds(name)) == 1]
     of = f" of {some(once, 3, 'or')}" if len(once) < len(results.tests) else ""
     looks = max(one.get("test_predictions", 1) for one in results.runs)
-    select = {one["params"].select_on for one in results.runs}
+    select = {one["params"].select_on for one in results.runs} if results.trained else set()
     tested = part == "test"  # else validation: each epoch predicts it, and its groups count as met
     epoch = {"val": "chosen on validation", "test": "chosen on test", "last": "the last one"}
     epoch |= {} if tested else {"val": "chosen on the very images that are scored"}
@@ -199,13 +211,20 @@ def trust(results: StudyResults) -> list[tuple[bool, str]]:
     twice = run.get("audit", {}).get("n_conflicting", 0)
     held = zip(results.classes, results.matrices[results.chosen], strict=True)
     rare, absent = results.rare_classes, [kind for kind, row in held if not row.any()]
+    blind = not results.trained
     checks = [  # whether there is anything to say, whether it holds, and in words
-        (tested and not seen and not unknown, True, f"no {group} in both training and test"),
+        (blind, False, "made elsewhere: how often test was predicted, and how epochs were chosen, is not known"),
+        (run.get("unseen"), False, f"training images not listed: a test {group} may have been seen in training"),
+        (tested and not seen and not unknown and not run.get("unseen"), True, f"no {group} in both training and test"),
         (seen, False, f"{seen:,} of {plural(n, 'test image')} {show}"),
         (unknown, False, f"{unknown:,} of {plural(n, f'{part} image')} without a known {group}"),
-        (True, fair, f"epoch: {listing([epoch[one] for one in sorted(select)])}"),
-        (tested, looks == 1, f"test images predicted {'once' if looks == 1 else f'{looks} times'}"),
-        (True, not once, f"{results.n_seeds} per variant" + f": nothing is known of another seed{of}" * bool(once)),
+        (not blind, fair, f"epoch: {listing([epoch[one] for one in sorted(select)])}"),
+        (tested and not blind, looks == 1, f"test images predicted {'once' if looks == 1 else f'{looks} times'}"),
+        (
+            not blind,
+            not once,
+            f"{results.n_seeds} per variant" + f": nothing is known of another seed{of}" * bool(once),
+        ),
         (groups == 1, False, f"only one {part} {group}: nothing is known of others"),
         (1 < groups < FEW_GROUPS, False, f"only {groups} {part} {group}s: the intervals are too narrow"),
         (rare, False, f"too few {part} images of {some(rare, 3, 'and')} for a verdict"),

@@ -14,7 +14,7 @@ import pandas as pd
 from labkit.audit import LeakEffect, leak_effect_sentence
 from labkit.data.catalog import facts_of
 from labkit.evaluation.calibration import Calibration, calibration
-from labkit.evaluation.decide import NotFitted
+from labkit.evaluation.decide import NotFitted, ranks
 from labkit.evaluation.eyes import OTHER_SIDE, join_eyes
 from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import evaluate
@@ -53,7 +53,7 @@ def worth(results: StudyResults) -> Worth:
     points, joined, calibrations, reasons = [], [], {}, {}
     for name, test in results.tests.items():
         decided = pd.concat([first[name]["val"], test], ignore_index=True)
-        if asked is not None:
+        if asked is not None and ranks(decided):
             try:
                 points.append(operating_points(decided, asked).assign(run=name))
             except NotFitted as error:

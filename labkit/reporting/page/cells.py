@@ -14,6 +14,7 @@ from labkit.reporting.show import VECTOR
 # Parameters are shown by what is made from them; the last tag is Papermill's own words about an error.
 DROPPED_TAGS = frozenset({"hide", "remove_cell", "parameters", "injected-parameters", "papermill-error-cell-tag"})
 EXHIBIT = "raises-exception"  # Jupyter's tag of a cell after whose error the next one is executed
+SLOTS = frozenset({"audit", "explore"})  # of Markdown cells that only say where explore.ipynb's cells go
 CODELESS_TAGS = frozenset({"hide_input", "remove_input"})
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -83,7 +84,8 @@ def join(notebooks: list[tuple[Path, NotebookNode]]) -> NotebookNode:
     cells = []
     for cell in _with_folder(*notebooks[0]):
         names = [tag for tag in _tags(cell) if tag in inserted and cell.cell_type == "markdown"]
-        cells += inserted.pop(names[0]) if names else [cell]
+        unfilled = SLOTS & {*_tags(cell)} and not names  # such as for predictions, whose data is not explored
+        cells += inserted.pop(names[0]) if names else [] if unfilled else [cell]
     joined = nbformat.v4.new_notebook(metadata=metadata)
     joined.cells = [*cells, *(cell for rest in inserted.values() for cell in rest)]
     return joined

@@ -1,0 +1,69 @@
+"""``labkit judge``: the report of predictions that were made elsewhere, without a training.
+
+Exit code 1 if an exhibit failed, 3 if the report is there but its PDF could not be printed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from labkit.commands import short
+from labkit.format import listing
+from labkit.params import AnalysisParams, ParameterError
+from labkit.runs.files import alone
+from labkit.runs.folder import notebook_complete, reports_root
+from labkit.studies.notebook import NOTEBOOKS, execute
+
+EXAMPLE = "labkit judge resnet.csv vit.csv --labels test.csv --task grades --images photographs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """An option for every parameter of the analysis but the study, and how to print."""
+    parser.add_argument("predictions", nargs="+", help="CSV or Parquet, a file a model, a row an image")
+    parser.add_argument("--name", help="folder of the report below reports/judged (default: the first file's name)")
+    for name, field in AnalysisParams.model_fields.items():
+        if name not in ("study", "predictions"):
+            how: dict[str, Any] = {"nargs": "+"} if list[str] in get_args(field.annotation) else {}
+            how = {"action": "store_true"} if field.annotation is bool else how
+            parser.add_argument(f"--{name.replace('_', '-')}", dest=name, default=None, help=field.description, **how)
+    parser.add_argument("--title", help="of the report")
+    parser.add_argument("--no-pdf", action="store_true", help="HTML only")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """A table that cannot be believed is refused with its file, row and cure."""
+    from labkit.reporting.judged import QUESTION, model_name  # these take seconds
+    from labkit.reporting.page.browser import BrowserMissing
+    from labkit.reporting.page.cells import failed
+    from labkit.reporting.page.exporter import render_report
+    from labkit.reporting.page.pdf import render_pdf
+
+    given = {name: value for name in AnalysisParams.model_fields if (value := getattr(arguments, name, None))}
+    given |= {name: _absolute(given[name]) for name in ("labels", "images") if name in given}
+    given["predictions"] = files = list(map(_absolute, arguments.predictions))
+    AnalysisParams.of(given)
+    names = list(map(model_name, map(Path, files)))
+    folder = reports_root() / "judged" / (arguments.name or names[0])
+    notebook, html = folder / "analysis.ipynb", folder / "report.html"
+    with alone(folder / ".lock", ParameterError(f"{folder} is being written by another process; wait for it")):
+        error = execute(NOTEBOOKS / "analysis.ipynb", notebook, given)
+        if error and not notebook_complete(notebook, with_errors=True):
+            raise ParameterError(error.partition(": ")[2])
+        words = {"title": arguments.title or f"Predictions of {listing(names)}", "subtitle": QUESTION}
+        facts = {"Predictions": ", ".join(Path(file).name for file in files)}
+        print(f"report: {short(render_report([notebook], html, **words, facts=facts))}")
+        broken = list(failed(notebook))
+        for heading, error in broken:
+            print(f"labkit: “{heading}” failed: {error}", file=sys.stderr)
+        if not arguments.no_pdf:
+            try:
+                print(f"        {short(render_pdf(html, folder / 'report.pdf', 'A4'))}")
+            except BrowserMissing as error:
+                print(f"labkit: no PDF: {error}", file=sys.stderr)
+                return 3
+    return int(bool(broken))
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
