@@ -26,6 +26,7 @@ from labkit.evaluation.thresholds import Question, question
 
 Flags = NDArray[np.bool_]
 COLUMNS = ["run", "of", "kind", "x", "y", "area", "share", "images"]
+MOST_POINTS = 2_000  # of a curve; its area is that of all
 AT_ONCE = 100  # draws held in memory at a time; the result does not depend on it
 
 
@@ -88,12 +89,18 @@ def curves(tests: Mapping[str, pd.DataFrame], classes: Sequence[str], question: 
             if truth.any() and not truth.all():
                 known = {"run": run, "of": name, "share": truth.mean(), "images": int(truth.sum())}
                 x, y, _ = sk.roc_curve(truth, scores)
-                tables.append(pd.DataFrame({"x": x, "y": y, "kind": "roc", "area": auroc(truth, scores)} | known))
+                tables.append(pd.DataFrame(_thinned(x, y) | {"kind": "roc", "area": auroc(truth, scores)} | known))
                 y, x, _ = sk.precision_recall_curve(truth, scores)
                 area = average_precision(truth, scores)
-                tables.append(pd.DataFrame({"x": x, "y": y, "kind": "pr", "area": area} | known))
+                tables.append(pd.DataFrame(_thinned(x, y) | {"kind": "pr", "area": area} | known))
     empty = pd.DataFrame(columns=pd.Index(COLUMNS))
     return pd.concat(tables, ignore_index=True).reindex(columns=COLUMNS) if tables else empty
+
+
+def _thinned(x: Floats, y: Floats) -> dict[str, Floats]:
+    """At most MOST_POINTS of a curve's points, its ends among them: what a figure can show."""
+    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).astype(np.int64))
+    return {"x": x[kept], "y": y[kept]}
 
 
 def auroc_intervals(
