@@ -81,7 +81,7 @@ def check(
         said["Split"] = [f"The data has no train and test split, so no leak is possible; {cure}"]
     return {
         "data": params.data,
-        "dataset": params.dataset,
+        "dataset": facts.name,
         "guessed": not options.get("dataset"),
         "title": facts.title,
         "layout": images.layout,

@@ -116,6 +116,7 @@ def look(data: str, **options: Any) -> Draft:
     with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line, and so does decoding
         images, hashes = open_data(params, cache_root())
         store = build_store(images.table, hashes, SIDE, cache_root())
+    params = params.model_copy(update={"dataset": images.facts.name})
     if params.dataset == CUSTOM and not params.task and may_be_grades(images.facts.classes):
         images = replace(images, facts=replace(images.facts, task="grades"))
         images.reading["task"] = f"{TASKS['grades']}; a guess by their names"

@@ -95,6 +95,7 @@ TASKS = {
     "classes": "classes, not ordered (scored by macro F1)",
 }
 CUSTOM = "custom"  # any other data: the classes come from the data
+GUESS = "guess"  # for the reader, which knows some data sets by the names of their files
 
 
 def facts(name: str) -> DatasetFacts:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.data.catalog import GUESS
 from labkit.data.hashes import file_hashes
 from labkit.data.phantoms.make import phantom
-from labkit.data.readers import RELEASE, ImageData, guess_dataset, read, with_release_index
+from labkit.data.readers import RELEASE, ImageData, read, with_release_index
 from labkit.params import PROJECT, DataParams, as_typed
 
 MAX_UNPREDICTED = 0.01  # of a list; more is no unreadable file, but images that the run has learnt from
@@ -63,15 +64,15 @@ def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:
 def as_parameters(data: str, dataset: str | None = None, **reading: Any) -> tuple[DataParams, Path]:
     """The parameters for a folder (relative to the project, or absolute) that is to be read so, and where it is.
 
-    In a shell it is relative to the current folder; that comes first. The data set is guessed where none is given.
+    In a shell it is relative to the current folder; that comes first. The data set is GUESS where none is given.
     """
-    params = DataParams.of({"dataset": dataset or "retinopathy", "data": data} | reading)
     if data in PHANTOMS:
-        return params, Path(data)
+        return DataParams.of({"dataset": dataset or "retinopathy", "data": data} | reading), Path(data)
+    params = DataParams.of({"dataset": dataset or GUESS, "data": data} | reading)
     place = as_typed(data).resolve()
     if place != (PROJECT / Path(data).expanduser()).resolve():
         params = params.model_copy(update={"data": place.as_posix()})
-    return params if dataset else params.model_copy(update={"dataset": guess_dataset(params, place)}), place
+    return params, place
 
 
 def submissions(images: ImageData, predictions: pd.Series) -> dict[str, pd.DataFrame]:

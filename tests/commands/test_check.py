@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 
 from labkit.cli import main
 from labkit.commands.check import check, in_words
-from labkit.data.readers import guess_dataset
+from labkit.data.catalog import GUESS
+from labkit.data.readers import read
+from labkit.data.readers.inventory import take_inventory as walk
 from labkit.params import DataParams
 
 
@@ -129,9 +132,12 @@ def test_lists_whose_images_are_elsewhere_are_checked_alone(image_folder):
     assert "near" not in report["findings"] and "Files" not in report["said"]
 
 
-def test_one_folder_relative_to_where_one_stands(eyes, monkeypatch):
+def test_one_folder_relative_to_where_one_stands_is_read_once_though_its_data_set_is_guessed(eyes, monkeypatch):
     monkeypatch.chdir(eyes.parent)
-    assert check("kaggle")["images"] == 60
+    walked = []
+    reader = sys.modules["labkit.data.readers.read"]
+    monkeypatch.setattr(reader, "take_inventory", lambda *a, **k: walked.append(a) or walk(*a, **k))
+    assert (check("kaggle")["images"], len(walked)) == (60, 1)
 
 
 @pytest.mark.parametrize(
@@ -151,16 +157,19 @@ def test_wrong_use_is_told_in_one_line(eyes, capsys, arguments, words):
     assert last.startswith("labkit: ") and words in last
 
 
+def guessed(place: Path) -> str:
+    return read(DataParams(dataset=GUESS), place).facts.name
+
+
 def test_data_sets_are_told_by_the_names_of_their_files(eyes, classes, image_folder, tmp_path):
-    assert guess_dataset(DataParams(), eyes) == guess_dataset(DataParams(), image_folder) == "retinopathy"
-    assert guess_dataset(DataParams(), classes) == "custom"
+    assert guessed(eyes) == guessed(image_folder) == "retinopathy" and guessed(classes) == "custom"
     for number in range(4):
         picture(tmp_path / "cells" / f"UID_H{number}_1_1_hem.bmp", number)
-    assert guess_dataset(DataParams(), tmp_path / "cells") == "leukemia"
+    assert guessed(tmp_path / "cells") == "leukemia"
     images, labels = np.zeros((2, 28, 28, 3), np.uint8), np.zeros((2, 1), np.uint8)
     arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
     np.savez(tmp_path / "retinamnist_28.npz", **arrays)
-    assert guess_dataset(DataParams(), tmp_path / "retinamnist_28.npz") == "retinamnist"
+    assert guessed(tmp_path / "retinamnist_28.npz") == "retinamnist"
     lines = ["image,level", *(f"{patient}_left,nine" for patient in range(10, 40))]
     (eyes / "trainLabels.csv").write_text("\n".join(lines) + "\n")
-    assert guess_dataset(DataParams(), eyes) == "custom"  # names as EyePACS has them, labels that it has not
+    assert guessed(eyes) == "custom"  # names as EyePACS has them, labels that it has not

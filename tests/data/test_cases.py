@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_readers import save_arrays, write
 
-from labkit.data.readers import DataError, guess_dataset, read
+from labkit.data.readers import DataError, read
 from labkit.params import DataParams
 
 NP = ("neg", "pos")
@@ -276,7 +276,7 @@ def test_a_folder_is_read_as_meant_and_says_how(tmp_path, files, asked, classes,
     data = read(params, write(tmp_path, files))
     told = data.table["group"]
     assert (data.facts.classes, (told.nunique(), told.isna().sum())) == (classes, groups), data.notes
-    assert data.table["split"].value_counts().to_dict() == splits or (not splits and guess_dataset(params, tmp_path))
+    assert not splits or data.table["split"].value_counts().to_dict() == splits
     said = "\n".join([*data.notes, *data.reading.values()])
     assert [word for word in words if word not in said] == [], said
     assert (data.reading["groups"] == "none") == told.isna().all()
@@ -422,7 +422,8 @@ def test_each_image_is_of_the_class_that_its_label_says(tmp_path, labels, classe
 
 def test_a_data_set_is_guessed_from_names_where_its_own_labels_confirm_it(tmp_path):
     def guessed(name: str, labels: Sequence[int]) -> str:
-        return guess_dataset(DataParams(), write(tmp_path / name, one("path,label", labels, form="img/{}_left.jpeg")))
+        folder = write(tmp_path / name, one("path,label", labels, form="img/{}_left.jpeg"))
+        return read(DataParams(dataset="guess"), folder).facts.name
 
     assert (guessed("quality", [0, 1, 2]), guessed("grades", range(5))) == ("custom", "retinopathy")
 
