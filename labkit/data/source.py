@@ -10,7 +10,8 @@ import pandas as pd
 from labkit.data.catalog import GUESS
 from labkit.data.hashes import file_hashes
 from labkit.data.phantoms.make import phantom
-from labkit.data.readers import RELEASE, ImageData, read, with_release_index
+from labkit.data.readers import READING, RELEASE, ImageData, read, with_release_index
+from labkit.data.splits import PARTS
 from labkit.params import PROJECT, DataParams, as_typed
 
 MAX_UNPREDICTED = 0.01  # of a list; more is no unreadable file, but images that the run has learnt from
@@ -21,19 +22,15 @@ PHANTOMS = {  # built-in sets of synthetic images, in words
 }
 
 
-HEADINGS = {  # of what a reader says it has taken
-    "layout": "Layout",
-    "labels": "Labels from",
-    "groups": "Patients from",
-    "split": "Own split",
-    "classes": "Classes",
-    "task": "Task",
-}
+def told(images: ImageData, split: str | None) -> list[str]:
+    """What the data was taken for and why, a line each, then what was seen and not used, or is odd.
 
-
-def told(images: ImageData) -> list[str]:
-    """What the data was taken for and why, a line each, then what was seen and not used, or is odd."""
-    return [f"{HEADINGS[part]}: {why}" for part, why in images.reading.items() if why] + images.notes
+    `split`: the one that the images get; None where they get none.
+    """
+    reading = images.reading
+    if split not in (None, "given") and not set(PARTS).isdisjoint(images.table["split"].tolist()):
+        reading = reading | {"split": reading["split"] + " (not used)"}
+    return [f"{READING[part]}: {why}" for part, why in reading.items() if why] + images.notes
 
 
 def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:

@@ -126,7 +126,7 @@ def test_the_hashes_of_all_orientations_are_those_of_the_turned_images():
 
 
 @pytest.mark.parametrize("split", ["given", "group"])
-def test_train_stamps_near_copies_of_a_given_split_and_keeps_them_together_in_its_own(tmp_path, split):
+def test_train_stamps_near_copies_of_a_given_split_and_keeps_them_together_in_its_own(tmp_path, split, capsys):
     """By train.ipynb's own cells: of 20 test images 6 are changed copies of training images."""
     changes = [
         lambda image: image.resize((90, 90)),
@@ -147,7 +147,12 @@ def test_train_stamps_near_copies_of_a_given_split_and_keeps_them_together_in_it
     for cell in cells:
         if any(words in cell for words in ("from labkit import", "open_data(params", "audit.audit(")):
             exec(cell, said)
-    findings, n = said["findings"], 6 * (split == "given")
+    findings, n, lines = said["findings"], 6 * (split == "given"), capsys.readouterr().out.splitlines()
+    assert "- Own split: the folders test, train" + " (not used)" * (n == 0) in lines
+    assert "- Data set: custom; as dataset says" in lines
+    assert any(
+        line.startswith("- Classes: a, b; by name") and "; a guess: the positive class is b" in line for line in lines
+    )
     assert findings.leak == (split == "given") and len(findings.copies) == len(findings.facts()["copies"]) == n
     stamp = "6 of 20 test images are nearly the same as one in train or validation"
     assert (stamp in said["warnings"], stamp in said["audit"].in_caption(said["warnings"])) == (n > 0, n > 0)

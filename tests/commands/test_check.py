@@ -68,13 +68,16 @@ def test_a_leaking_split_is_told_in_words_and_by_the_exit_code(image_folder, cap
     assert report["counts"]["train"]["No DR"] + report["counts"]["test"]["No DR"] == 16
     text = in_words(report)
     assert text.splitlines()[2] == "What this is taken for, and why" and "- Layout: course image and label" in text
-    assert report["read_as"][0].startswith("Layout: ") and set(report["notes"]) <= set(report["read_as"])
+    assert report["read_as"][0] == "Data set: retinopathy; a guess by the names of the files (dataset sets another)"
+    assert set(report["notes"]) <= set(report["read_as"])
     assert "LEAK:" in text and "Leak: 2 patients are both" in text and "full release has 28,100" in text
 
 
 def test_unknown_groups_cannot_be_checked_and_that_is_the_verdict(classes, capsys):
     assert main(["check", str(classes)]) == 0
     said = capsys.readouterr().out
+    assert "- Own split: the folders test, train\n" in said and "; a guess: the positive class is b (" in said
+    assert "- Own split: the folders test, train (not used)\n" in in_words(check(str(classes), "group"))
     assert "No leak was found, but whether groups are shared cannot be checked." in said
     assert "No two files have the same bytes." in said and "All 60 images can be decoded" in said
 

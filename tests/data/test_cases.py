@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_readers import save_arrays, write
 
-from labkit.data.readers import DataError, read
+from labkit.data.readers import READING, DataError, read
 from labkit.params import DataParams
 
 NP = ("neg", "pos")
@@ -241,7 +241,7 @@ READ: dict[str, tuple] = {
     "idrid": (
         IDRID | {"a. Training Labels.csv": GRADED, "b. Testing Labels.csv": GRADED},
         {"task": "grades"}, ("0", "1", "2", "3", "4"), (0, 20), {"train": 10, "test": 10},
-        ["Risk of macular edema", "as task says"],
+        ["Risk of macular edema", "custom; as dataset says", "as task says"],
     ),
     "idrid-train-alone": (
         IDRID | {"b. Testing Labels.csv": GRADED}, {}, ("0", "1", "2", "3", "4"), (0, 10), {},
@@ -250,7 +250,7 @@ READ: dict[str, tuple] = {
     "stray-npz": (TREE | {"features.npz": b"PK"}, {}, ("benign", "malignant"), (0, 16), {}, []),
     "positive-class": (
         images("healthy/{}.png", range(4)) | images("disease/{}.png", range(4)),
-        {}, ("healthy", "disease"), (0, 8), {}, ["healthy first, as its name says healthy"],
+        {}, ("healthy", "disease"), (0, 8), {}, ["as its name says healthy; a guess: the positive class is disease"],
     ),
     "gone-class": (
         one("path,label", NP) | {"labels.csv": table("path,label", "img/{}.png", range(20), NP) + "Total,20\n"},
@@ -280,9 +280,7 @@ def test_a_folder_is_read_as_meant_and_says_how(tmp_path, files, asked, classes,
     said = "\n".join([*data.notes, *data.reading.values()])
     assert [word for word in words if word not in said] == [], said
     assert (data.reading["groups"] == "none") == told.isna().all()
-    assert list(data.reading) == ["layout", "labels", "groups", "split", "classes", "task"] and all(
-        data.reading.values()
-    )
+    assert list(data.reading) == list(READING) and all(data.reading.values())
     assert data.facts.score == ("qwk" if "task" in asked else "macro_f1")
 
 

@@ -20,6 +20,8 @@ from labkit.format import some
 from labkit.params import DataParams
 
 COLUMNS = ["image_id", "path", "label", "group", "side", "split"]
+READING = {"dataset": "Data set", "layout": "Layout", "labels": "Labels from", "groups": "Patients from"}
+READING |= {"split": "Own split", "classes": "Classes", "task": "Task"}
 SIDES = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
 ENOUGH = 0.9  # of the file names must have a data set's form for it to be guessed
 RELEASE = "the full release"  # how a note speaks of it
@@ -39,7 +41,7 @@ BY_SPLIT = "tables by split (train.csv, valid.csv, test lists)"
 class ImageData:
     """The image table of a data set, its facts (classes filled in), where it lies, in which layout, and remarks.
 
-    `reading`: what was taken and why, a sentence each: layout, labels, groups (patients from), split, classes.
+    `reading`: what was taken for each of READING, and why, with the words "a guess" where it is one.
     """
 
     table: pd.DataFrame
@@ -62,10 +64,11 @@ def read(params: DataParams, root: Path | str, *, require_images: bool = True) -
     classes, an image with two labels, a path out of the folder, or no image at all; ValueError for an unknown data set.
     """
     layout, listing, root = _detect(params, Path(root).absolute())
+    notes, reading, why = listing.notes, listing.reading, "as dataset says"
     if params.dataset == GUESS:
         params = params.model_copy(update={"dataset": _guessed(layout, listing, root)})
+        why = "a guess by the names of the files (dataset sets another)"
     known = facts_of(params)
-    notes, reading = listing.notes, listing.reading
     if listing.rows.empty:
         raise DataError(f"{root}: no images are listed ({layout})")
     rows, known, mixed, reading["classes"] = with_labels(listing.rows, known, params)
@@ -75,8 +78,8 @@ def read(params: DataParams, root: Path | str, *, require_images: bool = True) -
         rows = _with_files(rows, listing, root)
     table = _image_table(rows, known, params, root, listing)
     notes += _unlike_the_release(table, known)
-    reading = {name: reading.get(name, "") for name in ("layout", "labels", "groups", "split", "classes")}
-    reading["task"] = task_and_why(known, params)
+    reading |= {"dataset": f"{known.name}; {why}", "task": task_and_why(known, params)}
+    reading = {name: reading.get(name, "") for name in READING}
     return ImageData(table, known, root, layout, notes, listing.lists, reading, listing.offered_pattern)
 
 
