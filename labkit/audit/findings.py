@@ -120,8 +120,8 @@ def audit(
 ) -> Findings:
     """Looks through an image table whose `split` is filled; `hashes` is sha256 by image_id (None: not looked at).
 
-    Near duplicates are those that the `store` found when it was made. With the data set's `score`, also what the files
-    and the stored pixels show: odd files, and the shortcut baseline. ValueError: no split or hash, or a repeated id.
+    Near duplicates and blank images are those that the `store` found when it was made. With the data set's `score`,
+    also what headers and pixels show: odd files, the shortcut baseline. ValueError: no split or hash, or a repeated id.
     """
     if repeated := table.loc[table["image_id"].duplicated(), "image_id"].tolist():
         raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")
@@ -133,7 +133,7 @@ def audit(
         fellow_eye=fellow_eye_baseline(table, classes),
         group_name=group_name,
         near=None if store is None else near_duplicates(table, store),
-        files=odd_files(table, store) if store and score else None,
+        files=odd_files(table, store, headers=bool(score)) if store else None,
         shortcut=shortcut_baseline(table, store, classes, score) if store and score else None,
     )
 
