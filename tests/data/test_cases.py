@@ -217,6 +217,12 @@ READ: dict[str, tuple] = {
         images("a/{}.png", range(4)) | {"list.txt": table("path,label", "a/{}.png", range(4), NP).replace(",", "\t")},
         {}, NP, (0, 4), {}, [],
     ),
+    "covidx": (
+        images("train/{}.png", range(4))
+        | {"train.txt": "patientid filename class source\n" + "".join(f"p{n} {n}.png {NP[n % 2]} a\n" for n in range(4))
+        },
+        {}, NP, (4, 0), {}, ["column class of train.txt; column filename names the image", "columns not used: source"],
+    ),
     "e06-workbook-beside-folders": (
         TREE | {"ages.XLSX": b"PK\3\4"}, {}, ("benign", "malignant"), (0, 16),
         {}, ["save it as CSV"],
@@ -293,6 +299,10 @@ REFUSED: dict[str, tuple[dict, dict, list[str]]] = {
     ),
     "a04-odir": (
         ODIR | {"Annotations.xlsx": b"PK\3\4"}, {}, ["Annotations.xlsx was not read", "save it as CSV"],
+    ),
+    "covidx-without-headings": (
+        images("train/{}.png", range(4)) | {"train.txt": "1 0.png negative cohen\n2 1.png positive cohen\n"}, {},
+        ["train.txt, row 1: no column label and no column path, it holds 1, 0.png, negative, cohen", "path label, or"],
     ),
     "c05-two-groupings": (
         one("path,label,group,patient_id", NP, range(8), PAIRS), {}, ["patient_id and group", "group_column: "],

@@ -41,7 +41,7 @@ SPLITS = {
 }
 LARGEST = 2**30  # bytes of a label file: ten million rows
 RELEASE_INDEX = "cnmc2019_train_index.csv"  # what is known of C-NMC's files; lists no image of the folder
-END = "end of the file"  # a last row: a quote that is never closed swallows it
+END = "end-of-the-file"  # a last row: a quote that is never closed swallows it
 
 
 class DataError(OneLine, ValueError):
@@ -166,7 +166,10 @@ def read_column(path: Path) -> pd.Series:
 
 
 def read_heading(path: Path) -> tuple[list[str], str]:
-    """The first line's columns (stripped) and the character between them; "" for JSON, an object a line."""
+    """The first line's columns (stripped) and the character between them; "" for JSON, an object a line.
+
+    It is a blank where nothing else is and the words name the columns, or an image that is not the last of them.
+    """
     with readable(path).open("rb") as file:
         raw = file.readline(65536)
     text = raw.decode("utf-8-sig", errors="replace")
@@ -177,7 +180,11 @@ def read_heading(path: Path) -> tuple[list[str], str]:
         raise DataError(f"{path}, row 1: {text!r} is a remark for Excel; remove it, so that the headings come first")
     if path.suffix.lower() == ".jsonl":
         return list(_json_row(path, 1, text)), ""
-    separator = max(",;\t", key=text.count)
+    separator, words = max(",;\t", key=text.count), text.split(" ")
+    names = {plain_heading(word) for word in words}
+    named = not names.isdisjoint(RANKS["path"]) and not names.isdisjoint(RANKS["label"])
+    if separator not in text and (named or any(map(is_image, words[:-1]))):
+        separator = " "
     return [name.strip() for name in next(csv.reader([text], delimiter=separator), [])], separator
 
 
