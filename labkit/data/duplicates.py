@@ -134,7 +134,7 @@ def near_duplicates(table: pd.DataFrame, store: Store) -> NearDuplicates:
     }
     across = len(pairs.query("split_a != split_b"))
     return NearDuplicates(
-        n_unseen=len(table) - len(images) - np.count_nonzero(table["image_id"].isin(store.unreadable["image_id"])),
+        n_unseen=len(set(table["image_id"]) - set(images["image_id"]) - set(store.unreadable["image_id"])),
         complete=bool(alike["complete"]),
         n_within=len(pairs) - across,
         n_across=across,
