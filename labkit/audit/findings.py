@@ -141,7 +141,7 @@ def audit(
 def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test: bool = False) -> list[str]:
     """What every table and figure of a run must carry: what is wrong, or cannot be checked, about its test images.
 
-    ``inherited``: test images that the weights it starts from have met (``inherited_leak``).
+    ``inherited``: test images that the weights it starts from were trained on (``inherited_leak``).
     """
     found: list[str] = []
     groups, duplicates, name = findings.groups, findings.duplicates, findings.group_name
@@ -159,7 +159,9 @@ def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test:
         found.append(f"{touched} nearly the same as one in train or validation")
     if inherited:
         share = inherited / groups.n_test_images
-        found.append(f"the weights it starts from have met {percent(share)} of the test images or their {name}s")
+        found.append(
+            f"the weights it starts from were trained on {percent(share)} of the test images or on their {name}s"
+        )
     if select_on == "test":
         found.append("the epoch was chosen on the test images")
     if augment_test:

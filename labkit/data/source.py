@@ -17,7 +17,7 @@ from labkit.params import PROJECT, DataParams, as_typed
 MAX_UNPREDICTED = 0.01  # of a list; more is no unreadable file, but images that the run has learnt from
 PHANTOMS = {  # built-in sets of synthetic images, in words
     "demo": "the synthetic demo set",
-    "demo-source": "a differently drawn, balanced phantom source set",
+    "demo-source": "a second synthetic set, to pretrain on",
     "tiny": "a handful of synthetic images",
 }
 

@@ -117,7 +117,7 @@ def test_a_split_by_patient_is_sound_and_one_by_image_leaks(eyes, capsys):
     assert in_words(report).splitlines()[0].endswith("60 images, split by patient, where that is known")
     code, report = asked(capsys, str(eyes), "--split", "image")
     assert code == 1 and report["findings"]["groups"]["n_shared"] > 0
-    assert any("dealt by itself" in note for note in report["notes"])
+    assert any("split one by one" in note for note in report["notes"])
 
 
 def test_lists_whose_images_are_elsewhere_are_checked_alone(image_folder):

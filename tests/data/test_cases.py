@@ -324,7 +324,7 @@ REFUSED: dict[str, tuple[dict, dict, list[str]]] = {
     "c07-two-zeros": (
         images("{:04}.png", range(9)) | images("{:02}.png", range(9))
         | {"labels.csv": table("id,label", "{}", range(9), NP)},
-        {}, ["labels.csv was not read: it may name no image; labels: labels.csv reads it"],
+        {}, ["labels.csv was not read: it may name no image; to read it, set labels: labels.csv"],
     ),
     "c07-elsewhere": (
         images("img/{}.png", range(9)) | {"labels.csv": table("path,label", "x{}.png", range(9), NP)},

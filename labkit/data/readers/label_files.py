@@ -87,7 +87,7 @@ class LabelFile:
         """Why it is not read where another file is, or folder names are."""
         missing = " and ".join(role for role in ("path", "label") if role not in self.roles)
         shown = ", ".join(self.heading)[:100] or "none"
-        reads = "it may name no image; " * self.weak + f"labels: {self.name} reads it"
+        reads = "it may name no image; " * self.weak + f"to read it, set labels: {self.name}"
         return self.unread or (f"no column for {missing} among {shown}" if missing else reads)
 
 
@@ -117,7 +117,7 @@ def look_into(root: Path, name: str, params: DataParams) -> LabelFile:
             roles[role] = sorted(places, key=lambda position: names.index(plain[position]))
     outputs = any(re.fullmatch(r"logit\d+|score|probability.*|p\d", text) for text in plain)
     predicted = PREDICTED.search(path.stem) or (outputs and "prediction" in plain) or "logit0" in plain
-    unread = f"it holds predictions or a form for them, not labels (labels: {name} reads it)" if predicted else ""
+    unread = f"it holds predictions or a form for them, not labels; to read it, set labels: {name}" if predicted else ""
     return LabelFile(path, name, heading, separator, roles, "" if name == params.labels else unread)
 
 

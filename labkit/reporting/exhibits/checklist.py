@@ -90,7 +90,7 @@ def _data(results: StudyResults) -> Rows:
     of = f"; test shows {plural(run['n_groups'], group)}" if run["n_groups"] else ""
     split = SPLIT[params.split].format(group=group if run["n_groups"] else "image")
     groups, duplicates = (by_variant(results, lambda run, key=key: run.get("audit", {}).get(key)) for key in AUDITED)
-    of_patients = ("share a", "are unknown", "have met")  # in the stamps' own words (labkit.audit.stamps)
+    of_patients = ("share a", "are unknown", "were trained on")  # in the stamps' own words (labkit.audit.stamps)
     stamped = "; ".join(stamp for stamp in results.stamps if any(words in stamp for words in of_patients))
     return [
         ("objective", "CLAIM; STARD-AI; TRIPOD+AI", results.study.question),
