@@ -73,7 +73,7 @@ def trained_run(data: Path, **changes) -> Path:
     classes = list(images.facts.classes)
     store = build_store(images.table, hashes, params.image_size, cache_root())
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
-    run = open_run(params, run_inputs(params, data_fingerprint(images.table, hashes)))
+    run = open_run(params, run_inputs(params, data_fingerprint(images, hashes)))
     accelerator = set_up(params)
     model = build.build_model("resnet18", params.outputs(len(classes)), seed=0)
     save_weights(run.path("model.safetensors"), model.state_dict(), "resnet18")

@@ -139,6 +139,13 @@ def test_a_recipe_does_what_it_promises(name, copy):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_a_data_set_that_is_added_makes_no_run_stale(copy):
+    code = "from labkit.runs.fingerprint import run_code; print(run_code())"
+    before = run(code, copy).stdout
+    carry_out(RECIPES["add a data set"], copy)
+    assert run(code, copy).stdout == before != ""
+
+
 @pytest.mark.parametrize("name", TRY)
 def test_a_recipe_leaves_code_that_passes_the_linter(name, copy):
     carry_out(RECIPES[name], copy)

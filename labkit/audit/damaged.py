@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +44,7 @@ class Files:
     problems: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=pd.Index(COLUMNS)))
     smallest: tuple[int, int] | None = None  # width and height of the image with the fewest pixels
     largest: tuple[int, int] | None = None
-    side: int = 0  # median of the shorter sides
+    side: int = 0  # median of the shorter sides; 0 where no header was read
     gray_range: Sequence[int] | None = None  # of the store
 
     def counts(self) -> dict[str, int]:
@@ -51,21 +53,23 @@ class Files:
         return {problem: found[problem] for problem in IN_WORDS if problem in found}
 
 
-def odd_files(table: pd.DataFrame, store: Store) -> Files:
-    """Looks at the header of every image file, and at the stored pixels for blank ones; tiny is less than the store's.
+def odd_files(table: pd.DataFrame, store: Store, *, headers: bool = True) -> Files:
+    """What the store cannot decode and what is blank in it and, with `headers`, what the header of every file tells.
 
-    The table may lack images that cannot be decoded: they are counted all the same.
+    Tiny is less than the store's size. The table may lack images that cannot be decoded: they are counted all the same.
     """
-    with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:  # waits for the disk, mostly
-        seen = pool.map(partial(header, least=store.size), table["path"].tolist())
-        headers = list(tqdm(seen, total=len(table), disable=None, desc="file headers"))
+    seen: list[Any] = []
+    if headers:
+        with ThreadPoolExecutor(min(16, 4 * (os.cpu_count() or 1))) as pool:  # waits for the disk, mostly
+            told = pool.map(partial(header, least=store.size), table["path"].tolist())
+            seen = list(tqdm(told, total=len(table), disable=None, desc="file headers"))
     reasons = store.unreadable.set_index("image_id")["reason"].to_dict()
     left_out = set(reasons) - set(table["image_id"])
     found, sizes = [(image_id, "unreadable", reasons[image_id]) for image_id in left_out], []
-    for image_id, told in zip(table["image_id"], headers, strict=True):
+    for image_id, told in zip_longest(table["image_id"], seen):
         if image_id in reasons or isinstance(told, str):
             found.append((image_id, "unreadable", reasons.get(image_id, told)))
-        else:
+        elif told:
             sizes.append(told[0])
             found += [(image_id, *problem) for problem in told[1]]
     found += [(image_id, "blank", f"contrast {contrast:.1f}") for image_id, contrast in _blank(table, store)]
@@ -123,18 +127,19 @@ def _has_pages(image: Image.Image) -> bool:
 
 
 def _blank(table: pd.DataFrame, store: Store) -> list[tuple[str, float]]:
-    """Images whose luminance hardly varies (a standard deviation below BLANK), by the stored pixels."""
-    readable = table.loc[~table["image_id"].isin(store.unreadable["image_id"]), "image_id"]
-    names = [name for name in readable if name in store.rows]
+    """Images whose luminance hardly varies (a standard deviation below BLANK), of those that had nothing to compare."""
+    looks, unreadable = store.alike["look"], set(store.unreadable["image_id"])
+    names = [name for name in table["image_id"] if name in store.rows and name not in unreadable]
+    names = [name for name in names if looks[store.rows[name]] < 0]
     grays = (pixels.mean(axis=3, dtype=np.float32) for pixels in store.thumbnails(names))
     contrasts = (contrast for gray in grays for contrast in gray.std(axis=(1, 2)).tolist())
     return [(name, contrast) for name, contrast in zip(names, contrasts, strict=True) if contrast < BLANK]
 
 
 def file_sentences(files: Files) -> list[str]:
-    """One sentence per problem, or one that says that there is none."""
+    """One sentence per problem or, where the headers were read, one that says that there is none."""
     sound = f"All {files.n:,} images can be decoded, show something, and are upright in colours of 8 bits."
-    return problem_sentences(files, files.counts()) or [sound]
+    return problem_sentences(files, files.counts()) or [sound] * bool(files.side)
 
 
 def problem_sentences(files: Files, problems: Iterable[str]) -> list[str]:

@@ -120,8 +120,8 @@ def audit(
 ) -> Findings:
     """Looks through an image table whose `split` is filled; `hashes` is sha256 by image_id (None: not looked at).
 
-    Near duplicates are those that the `store` found when it was made. With the data set's `score`, also what the files
-    and the stored pixels show: odd files, and the shortcut baseline. ValueError: no split or hash, or a repeated id.
+    Near duplicates and blank images are those that the `store` found when it was made. With the data set's `score`,
+    also what headers and pixels show: odd files, the shortcut baseline. ValueError: no split or hash, or a repeated id.
     """
     if repeated := table.loc[table["image_id"].duplicated(), "image_id"].tolist():
         raise ValueError(f"image table: image_id {repeated[0]!r} occurs twice; ids must be unique")
@@ -133,7 +133,7 @@ def audit(
         fellow_eye=fellow_eye_baseline(table, classes),
         group_name=group_name,
         near=None if store is None else near_duplicates(table, store),
-        files=odd_files(table, store) if store and score else None,
+        files=odd_files(table, store, headers=bool(score)) if store else None,
         shortcut=shortcut_baseline(table, store, classes, score) if store and score else None,
     )
 
@@ -141,7 +141,7 @@ def audit(
 def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test: bool = False) -> list[str]:
     """What every table and figure of a run must carry: what is wrong, or cannot be checked, about its test images.
 
-    ``inherited``: test images that the weights it starts from have met (``inherited_leak``).
+    ``inherited``: test images that the weights it starts from were trained on (``inherited_leak``).
     """
     found: list[str] = []
     groups, duplicates, name = findings.groups, findings.duplicates, findings.group_name
@@ -159,7 +159,9 @@ def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test:
         found.append(f"{touched} nearly the same as one in train or validation")
     if inherited:
         share = inherited / groups.n_test_images
-        found.append(f"the weights it starts from have met {percent(share)} of the test images or their {name}s")
+        found.append(
+            f"the weights it starts from were trained on {percent(share)} of the test images or on their {name}s"
+        )
     if select_on == "test":
         found.append("the epoch was chosen on the test images")
     if augment_test:

@@ -81,12 +81,12 @@ def check(
         said["Split"] = [f"The data has no train and test split, so no leak is possible; {cure}"]
     return {
         "data": params.data,
-        "dataset": params.dataset,
+        "dataset": facts.name,
         "guessed": not options.get("dataset"),
         "title": facts.title,
         "layout": images.layout,
         "reading": images.reading,
-        "read_as": [*told(images), *table.attrs.get("notes", [])],
+        "read_as": [*told(images, how), *table.attrs.get("notes", [])],
         "images": len(table),
         "images_read": 0 if store is None else len(table) - len(store.unreadable),
         "classes": classes,
@@ -112,9 +112,8 @@ def in_words(report: dict[str, Any]) -> str:
     """The report as text, with a heading for each part."""
     how = {None: "no split", "given": "the data's own split", "image": "split by image"}
     how = how.get(report["split"], f"split by {report['group_name']}, where that is known")
-    guessed = " (guessed; --dataset sets another)" if report["guessed"] else ""
     lines = [f"{report['data']}: {report['images']:,} images, {how}", "", "What this is taken for, and why"]
-    lines += [f"- Data set: {report['dataset']}{guessed}: {report['title']}", *(f"- {x}" for x in report["read_as"])]
+    lines += [f"- {line}" for line in (report["title"], *report["read_as"])]
     lines += ["", "Images by class", pd.DataFrame(report["counts"]).to_string()]
     for heading, sentences in report["said"].items():
         lines += ["", heading, *(f"- {sentence}" for sentence in sentences)]

@@ -1,7 +1,8 @@
 """``labkit new``: look at a folder of images, then write a commented study file that suits it.
 
-How the data is read is written down with the reason, and what was guessed as a parameter to correct. The size follows
-the pixels, the split the known groups and copies, class weights the class counts, epochs the number of images.
+How the data is read is written down with the reason, and what was guessed as a parameter to correct or to confirm. The
+size follows the pixels, the split the known groups and copies, class weights the class counts, epochs the number of
+images.
 """
 
 import argparse
@@ -116,6 +117,7 @@ def look(data: str, **options: Any) -> Draft:
     with contextlib.redirect_stdout(sys.stderr):  # drawing phantoms prints a line, and so does decoding
         images, hashes = open_data(params, cache_root())
         store = build_store(images.table, hashes, SIDE, cache_root())
+    params = params.model_copy(update={"dataset": images.facts.name})
     if params.dataset == CUSTOM and not params.task and may_be_grades(images.facts.classes):
         images = replace(images, facts=replace(images.facts, task="grades"))
         images.reading["task"] = f"{TASKS['grades']}; a guess by their names"
@@ -210,7 +212,7 @@ def _seen(draft: Draft) -> list[str]:
     words = [f"always predicting {names[most]} is right for {shares[most]} of images: the baseline to beat"]
     if unlabelled := np.count_nonzero(table["label"].isna()):
         words.append(f"{unlabelled:,} images have no label; each run predicts them, to be handed in")
-    words += [*told(draft.images), *table.attrs["notes"], *draft.found]
+    words += [*told(draft.images, draft.split), *table.attrs["notes"], *draft.found]
     words += [f"every figure will be stamped: {stamp}" for stamp in draft.stamps]
     heading = f"# Written by `labkit new` for {len(table):,} images; edit it as you like."
     return [heading, *(f"#   {line}" for line in lines), *(line for note in words for line in _wrapped(note, "# "))]
@@ -268,9 +270,8 @@ def _reading(draft: Draft) -> list[tuple[str, str, str]]:
     if draft.params.dataset != CUSTOM:
         return rows
     if len(facts.classes) == 2 and not {"class_names", "positive_class"} & set(given):
-        order = reading.get("classes", "").partition("; the positive class")[0]
-        why = f"a guess, correct it if the other one is screened for: {order}"
-        rows.append(("positive_class", _yaml(facts.classes[1]), why))
+        why = f"{reading['classes']}; remove the # to confirm it"
+        rows.append(("# positive_class", _yaml(facts.classes[1]), why))
     elif "class_names" not in given and len(facts.classes) > 2:
         rows.append(("# class_names", _yaml(list(facts.classes)), "the order, if another is meant"))
     if "task" not in given and len(facts.classes) > 2:

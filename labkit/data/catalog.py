@@ -95,6 +95,7 @@ TASKS = {
     "classes": "classes, not ordered (scored by macro F1)",
 }
 CUSTOM = "custom"  # any other data: the classes come from the data
+GUESS = "guess"  # for the reader, which knows some data sets by the names of their files
 
 
 def facts(name: str) -> DatasetFacts:
@@ -121,7 +122,8 @@ def may_be_grades(classes: Sequence[str]) -> bool:
 
 def task_and_why(known: DatasetFacts, params: DataParams) -> str:
     """Whether the classes are ordered, and who says so."""
-    why = "as task says" if params.task else "as the catalog says" if known.name in CATALOG else "task is not set"
+    unset = "as the catalog says" if known.name in CATALOG else "a guess, as task is not set"
+    why = "as task says" if params.task else unset
     if known.task == "classes" and not params.task and may_be_grades(known.classes):
         why += "; their names may be those of grades: if they are, set task: grades"
     return f"{TASKS[known.task]}; {why}"

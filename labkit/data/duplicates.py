@@ -98,7 +98,7 @@ class NearDuplicates:
     one is mirrored or turned). Of many images with one hash each is paired with one of each split and label, not all.
     """
 
-    n_unseen: int = 0  # images that were not compared: blank, below 24 px or not decoded
+    n_unseen: int = 0  # images that were decoded but not compared: blank, or below 24 px
     complete: bool = True  # False: the search was stopped at MOST_PAIRS
     n_within: int = 0  # pairs inside a split
     n_across: int = 0  # pairs between two splits
@@ -134,7 +134,7 @@ def near_duplicates(table: pd.DataFrame, store: Store) -> NearDuplicates:
     }
     across = len(pairs.query("split_a != split_b"))
     return NearDuplicates(
-        n_unseen=len(table) - len(images),
+        n_unseen=len(set(table["image_id"]) - set(images["image_id"]) - set(store.unreadable["image_id"])),
         complete=bool(alike["complete"]),
         n_within=len(pairs) - across,
         n_across=across,

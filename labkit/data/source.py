@@ -7,32 +7,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labkit.data.catalog import GUESS
 from labkit.data.hashes import file_hashes
 from labkit.data.phantoms.make import phantom
-from labkit.data.readers import RELEASE, ImageData, guess_dataset, read, with_release_index
+from labkit.data.readers import READING, RELEASE, ImageData, read, with_release_index
+from labkit.data.splits import PARTS
 from labkit.params import PROJECT, DataParams, as_typed
 
 MAX_UNPREDICTED = 0.01  # of a list; more is no unreadable file, but images that the run has learnt from
 PHANTOMS = {  # built-in sets of synthetic images, in words
     "demo": "the synthetic demo set",
-    "demo-source": "a differently drawn, balanced phantom source set",
+    "demo-source": "a second synthetic set, to pretrain on",
     "tiny": "a handful of synthetic images",
 }
 
 
-HEADINGS = {  # of what a reader says it has taken
-    "layout": "Layout",
-    "labels": "Labels from",
-    "groups": "Patients from",
-    "split": "Own split",
-    "classes": "Classes",
-    "task": "Task",
-}
+def told(images: ImageData, split: str | None) -> list[str]:
+    """What the data was taken for and why, a line each, then what was seen and not used, or is odd.
 
-
-def told(images: ImageData) -> list[str]:
-    """What the data was taken for and why, a line each, then what was seen and not used, or is odd."""
-    return [f"{HEADINGS[part]}: {why}" for part, why in images.reading.items() if why] + images.notes
+    `split`: the one that the images get; None where they get none.
+    """
+    reading = images.reading
+    if split not in (None, "given") and not set(PARTS).isdisjoint(images.table["split"].tolist()):
+        reading = reading | {"split": reading["split"] + " (not used)"}
+    return [f"{READING[part]}: {why}" for part, why in reading.items() if why] + images.notes
 
 
 def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:
@@ -63,15 +61,15 @@ def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:
 def as_parameters(data: str, dataset: str | None = None, **reading: Any) -> tuple[DataParams, Path]:
     """The parameters for a folder (relative to the project, or absolute) that is to be read so, and where it is.
 
-    In a shell it is relative to the current folder; that comes first. The data set is guessed where none is given.
+    In a shell it is relative to the current folder; that comes first. The data set is GUESS where none is given.
     """
-    params = DataParams.of({"dataset": dataset or "retinopathy", "data": data} | reading)
     if data in PHANTOMS:
-        return params, Path(data)
+        return DataParams.of({"dataset": dataset or "retinopathy", "data": data} | reading), Path(data)
+    params = DataParams.of({"dataset": dataset or GUESS, "data": data} | reading)
     place = as_typed(data).resolve()
     if place != (PROJECT / Path(data).expanduser()).resolve():
         params = params.model_copy(update={"data": place.as_posix()})
-    return params if dataset else params.model_copy(update={"dataset": guess_dataset(params, place)}), place
+    return params, place
 
 
 def submissions(images: ImageData, predictions: pd.Series) -> dict[str, pd.DataFrame]:

@@ -59,7 +59,7 @@ def assign_splits(
     else:
         if split == "image":
             table = table.assign(group=pd.array([pd.NA] * len(table), dtype="string"))
-            done.attrs["notes"].append("every image is dealt by itself, also where others show the same person")
+            done.attrs["notes"].append("images are split one by one, so one person's may be in two parts")
         elif hashes is not None:
             table = table.assign(group=with_copies(table, hashes, store), own=group_names(table))
             held = table.loc[table["group"].notna()].drop_duplicates(["own", "group"])

@@ -16,6 +16,7 @@ from labkit.runs.files import read_json, sha256
 
 # Code that decides a run's numbers, with the scores that choose its epoch; other evaluation only describes them.
 CODE = ("params.py", "data", "models", "training")
+CATALOG = "catalog.py"  # no code of a run: it has facts, of which those of the run's own data set count as data
 CODE += tuple(f"evaluation/{name}.py" for name in ("metrics", "matrices", "decide", "ordinal"))
 # Cells of train.ipynb that decide nothing. One without a tag counts: it may be a student's, and change the network.
 NOT_COUNTED = {"parameters", "look"}
@@ -27,11 +28,13 @@ MADE = re.compile(r"^(?:(class|def) |(\w+)[^=(\n]* = )", re.MULTILINE)
 LOGS = {"logging", "logger", "log", "warnings"}
 
 
-def data_fingerprint(table: pd.DataFrame, hashes: pd.Series) -> str:
-    """SHA-256 of a table's ids, labels, groups, splits and files (``hashes``), in its order, as batches follow it."""
-    columns = table.loc[:, ["image_id", "label", "group", "split"]].astype("string").fillna("")
-    columns["sha256"] = table["image_id"].map(hashes.to_dict().get).astype("string").fillna("")
-    return hashlib.sha256(columns.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+def data_fingerprint(images: Any, hashes: pd.Series) -> str:
+    """SHA-256 of what `open_data` gives: the facts that reach numbers, and ids, labels, groups, splits and files
+    (``hashes``) in the order of its table, as batches follow it."""
+    columns = images.table.loc[:, ["image_id", "label", "group", "split"]].astype("string").fillna("")
+    columns["sha256"] = images.table["image_id"].map(hashes.to_dict().get).astype("string").fillna("")
+    known = [images.facts.title, images.facts.task, images.facts.score, *images.facts.classes]
+    return hashlib.sha256((json.dumps(known) + columns.to_csv(index=False, lineterminator="\n")).encode()).hexdigest()
 
 
 def code_fingerprint(*names: str, words: bool = True) -> str:
@@ -40,7 +43,7 @@ def code_fingerprint(*names: str, words: bool = True) -> str:
     for name in names:
         path = PROJECT / "labkit" / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix == ".py":
+            if file.suffix == ".py" and (words or file.name != CATALOG):
                 code = code_of(file.read_text(encoding="utf-8"), words)
                 digest.update(f"{file.relative_to(PROJECT)}\n{code}\n".encode())
             elif file.is_file() and file.suffix in {".j2", ".css", ".js"}:

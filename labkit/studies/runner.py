@@ -209,7 +209,7 @@ class StudyRunner:
         named = params.of_data.model_dump_json()
         if named not in self._data_fingerprints:
             images, hashes = open_data(params, runs.cache_root())
-            self._data_fingerprints[named] = fingerprint.data_fingerprint(images.table, hashes)
+            self._data_fingerprints[named] = fingerprint.data_fingerprint(images, hashes)
         return self._data_fingerprints[named]
 
     def _note_failure(self, name: str, error: str, label: str) -> None:

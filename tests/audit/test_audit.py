@@ -231,7 +231,7 @@ def test_stamps_name_a_leak_and_a_selection_on_test_and_nothing_on_an_honest_pro
     assert stamps(sound, "val") == []
     assert stamps(sound, "test") == ["the epoch was chosen on the test images"]
     assert stamps(sound, "val", 1) == [
-        "the weights it starts from have met 50.0\u00a0% of the test images or their patients"
+        "the weights it starts from were trained on 50.0\u00a0% of the test images or on their patients"
     ]
     (shaken,) = stamps(sound, "val", augment_test=True)
     assert shaken == "the test images were cropped, flipped and rotated at random, as in training"

@@ -126,7 +126,7 @@ def test_the_hashes_of_all_orientations_are_those_of_the_turned_images():
 
 
 @pytest.mark.parametrize("split", ["given", "group"])
-def test_train_stamps_near_copies_of_a_given_split_and_keeps_them_together_in_its_own(tmp_path, split):
+def test_train_stamps_near_copies_of_a_given_split_and_keeps_them_together_in_its_own(tmp_path, split, capsys):
     """By train.ipynb's own cells: of 20 test images 6 are changed copies of training images."""
     changes = [
         lambda image: image.resize((90, 90)),
@@ -141,16 +141,23 @@ def test_train_stamps_near_copies_of_a_given_split_and_keeps_them_together_in_it
         path = tmp_path / "photos" / ("train", "test")[number >= 40] / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
+    Image.new("RGB", (64, 64)).save(tmp_path / "photos" / "train" / "a" / "black.png")
     params = RunParams.of({"dataset": "custom", "data": str(tmp_path / "photos"), "split": split})
     said: dict[str, Any] = {"params": params, "accelerator": None, "In": []}
     cells = ["".join(cell["source"]) for cell in read_json(PROJECT / "notebooks" / "train.ipynb")["cells"]]
     for cell in cells:
         if any(words in cell for words in ("from labkit import", "open_data(params", "audit.audit(")):
             exec(cell, said)
-    findings, n = said["findings"], 6 * (split == "given")
+    findings, n, lines = said["findings"], 6 * (split == "given"), capsys.readouterr().out.splitlines()
+    assert "- Own split: the folders test, train" + " (not used)" * (n == 0) in lines
+    assert "- Data set: custom; as dataset says" in lines
+    assert any(
+        line.startswith("- Classes: a, b; by name") and "; a guess: the positive class is b" in line for line in lines
+    )
     assert findings.leak == (split == "given") and len(findings.copies) == len(findings.facts()["copies"]) == n
     stamp = "6 of 20 test images are nearly the same as one in train or validation"
     assert (stamp in said["warnings"], stamp in said["audit"].in_caption(said["warnings"])) == (n > 0, n > 0)
+    assert "Blank, all pixels nearly the same: 1 of 61 images (train/a/black)." in findings.sentences()
     assert "look alike" in findings.facts()["duplicates"] and MISSED in findings.facts()["duplicates"]
     assert leaked(said["table"], findings.copies).sum() == n
     together = "12 groups (or images without one) share copies of images; those that do stay in one part"

@@ -107,7 +107,7 @@ def made_runs(data: Path) -> int:
 def made_run(params: RunParams, number: int) -> str:
     """The fingerprint of a finished run: noise, and more knowledge of the label the higher its number."""
     images, hashes = open_data(params, cache_root())
-    run = open_run(params, run_inputs(params, data_fingerprint(images.table, hashes)))
+    run = open_run(params, run_inputs(params, data_fingerprint(images, hashes)))
     if run.finished:
         return run.fingerprint
     classes = list(images.facts.classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 
 from labkit.cli import main
 from labkit.commands.check import check, in_words
-from labkit.data.readers import guess_dataset
+from labkit.data.catalog import GUESS
+from labkit.data.readers import read
+from labkit.data.readers.inventory import take_inventory as walk
 from labkit.params import DataParams
 
 
@@ -65,13 +68,16 @@ def test_a_leaking_split_is_told_in_words_and_by_the_exit_code(image_folder, cap
     assert report["counts"]["train"]["No DR"] + report["counts"]["test"]["No DR"] == 16
     text = in_words(report)
     assert text.splitlines()[2] == "What this is taken for, and why" and "- Layout: course image and label" in text
-    assert report["read_as"][0].startswith("Layout: ") and set(report["notes"]) <= set(report["read_as"])
+    assert report["read_as"][0] == "Data set: retinopathy; a guess by the names of the files (dataset sets another)"
+    assert set(report["notes"]) <= set(report["read_as"])
     assert "LEAK:" in text and "Leak: 2 patients are both" in text and "full release has 28,100" in text
 
 
 def test_unknown_groups_cannot_be_checked_and_that_is_the_verdict(classes, capsys):
     assert main(["check", str(classes)]) == 0
     said = capsys.readouterr().out
+    assert "- Own split: the folders test, train\n" in said and "; a guess: the positive class is b (" in said
+    assert "- Own split: the folders test, train (not used)\n" in in_words(check(str(classes), "group"))
     assert "No leak was found, but whether groups are shared cannot be checked." in said
     assert "No two files have the same bytes." in said and "All 60 images can be decoded" in said
 
@@ -111,7 +117,7 @@ def test_a_split_by_patient_is_sound_and_one_by_image_leaks(eyes, capsys):
     assert in_words(report).splitlines()[0].endswith("60 images, split by patient, where that is known")
     code, report = asked(capsys, str(eyes), "--split", "image")
     assert code == 1 and report["findings"]["groups"]["n_shared"] > 0
-    assert any("dealt by itself" in note for note in report["notes"])
+    assert any("split one by one" in note for note in report["notes"])
 
 
 def test_lists_whose_images_are_elsewhere_are_checked_alone(image_folder):
@@ -129,9 +135,12 @@ def test_lists_whose_images_are_elsewhere_are_checked_alone(image_folder):
     assert "near" not in report["findings"] and "Files" not in report["said"]
 
 
-def test_one_folder_relative_to_where_one_stands(eyes, monkeypatch):
+def test_one_folder_relative_to_where_one_stands_is_read_once_though_its_data_set_is_guessed(eyes, monkeypatch):
     monkeypatch.chdir(eyes.parent)
-    assert check("kaggle")["images"] == 60
+    walked = []
+    reader = sys.modules["labkit.data.readers.read"]
+    monkeypatch.setattr(reader, "take_inventory", lambda *a, **k: walked.append(a) or walk(*a, **k))
+    assert (check("kaggle")["images"], len(walked)) == (60, 1)
 
 
 @pytest.mark.parametrize(
@@ -151,16 +160,19 @@ def test_wrong_use_is_told_in_one_line(eyes, capsys, arguments, words):
     assert last.startswith("labkit: ") and words in last
 
 
+def guessed(place: Path) -> str:
+    return read(DataParams(dataset=GUESS), place).facts.name
+
+
 def test_data_sets_are_told_by_the_names_of_their_files(eyes, classes, image_folder, tmp_path):
-    assert guess_dataset(DataParams(), eyes) == guess_dataset(DataParams(), image_folder) == "retinopathy"
-    assert guess_dataset(DataParams(), classes) == "custom"
+    assert guessed(eyes) == guessed(image_folder) == "retinopathy" and guessed(classes) == "custom"
     for number in range(4):
         picture(tmp_path / "cells" / f"UID_H{number}_1_1_hem.bmp", number)
-    assert guess_dataset(DataParams(), tmp_path / "cells") == "leukemia"
+    assert guessed(tmp_path / "cells") == "leukemia"
     images, labels = np.zeros((2, 28, 28, 3), np.uint8), np.zeros((2, 1), np.uint8)
     arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
     np.savez(tmp_path / "retinamnist_28.npz", **arrays)
-    assert guess_dataset(DataParams(), tmp_path / "retinamnist_28.npz") == "retinamnist"
+    assert guessed(tmp_path / "retinamnist_28.npz") == "retinamnist"
     lines = ["image,level", *(f"{patient}_left,nine" for patient in range(10, 40))]
     (eyes / "trainLabels.csv").write_text("\n".join(lines) + "\n")
-    assert guess_dataset(DataParams(), eyes) == "custom"  # names as EyePACS has them, labels that it has not
+    assert guessed(eyes) == "custom"  # names as EyePACS has them, labels that it has not

@@ -246,6 +246,11 @@ def numbered(root: Path) -> None:
     save(root, [f"{grade}/{n}.png" for grade in range(1, 6) for n in range(9)])
 
 
+SCREENED_FOR = (
+    'remove the # to confirm it\n  # positive_class: "disease"\n'  # until then each run says that it is a guess
+)
+
+
 def screened(root: Path) -> None:
     save(root, [f"{kind}/{n}.png" for kind in ("disease", "healthy") for n in range(12)])
 
@@ -272,7 +277,12 @@ def screened(root: Path) -> None:
         (numbered, ["--task", "classes"], {"task": "classes"}, ["Task: classes, not ordered", "as task says"]),
         (stages, ["--group-pattern", r"nt(?P<group>\d+)"], {"group_pattern": r"nt(?P<group>\d+)"}, ["there are 9"]),
         (stages, ["--class-names", "Mild", "Severe", "No DR"], {"class_names": ["Mild", "Severe", "No DR"]}, []),
-        (screened, [], {"positive_class": "disease"}, ["a guess, correct it if", "healthy first, as its name says"]),
+        (
+            screened,
+            [],
+            {"positive_class": None},
+            ["says healthy; a guess: the positive class is disease", SCREENED_FOR],
+        ),
         (screened, ["--positive-class", "healthy"], {"positive_class": "healthy"}, ["Classes: disease, healthy"]),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_readers import save_arrays, write
 
-from labkit.data.readers import DataError, guess_dataset, read
+from labkit.data.readers import READING, DataError, read
 from labkit.params import DataParams
 
 NP = ("neg", "pos")
@@ -217,6 +217,12 @@ READ: dict[str, tuple] = {
         images("a/{}.png", range(4)) | {"list.txt": table("path,label", "a/{}.png", range(4), NP).replace(",", "\t")},
         {}, NP, (0, 4), {}, [],
     ),
+    "covidx": (
+        images("train/{}.png", range(4))
+        | {"train.txt": "patientid filename class source\n" + "".join(f"p{n} {n}.png {NP[n % 2]} a\n" for n in range(4))
+        },
+        {}, NP, (4, 0), {}, ["column class of train.txt; column filename names the image", "columns not used: source"],
+    ),
     "e06-workbook-beside-folders": (
         TREE | {"ages.XLSX": b"PK\3\4"}, {}, ("benign", "malignant"), (0, 16),
         {}, ["save it as CSV"],
@@ -241,7 +247,7 @@ READ: dict[str, tuple] = {
     "idrid": (
         IDRID | {"a. Training Labels.csv": GRADED, "b. Testing Labels.csv": GRADED},
         {"task": "grades"}, ("0", "1", "2", "3", "4"), (0, 20), {"train": 10, "test": 10},
-        ["Risk of macular edema", "as task says"],
+        ["Risk of macular edema", "custom; as dataset says", "as task says"],
     ),
     "idrid-train-alone": (
         IDRID | {"b. Testing Labels.csv": GRADED}, {}, ("0", "1", "2", "3", "4"), (0, 10), {},
@@ -250,7 +256,7 @@ READ: dict[str, tuple] = {
     "stray-npz": (TREE | {"features.npz": b"PK"}, {}, ("benign", "malignant"), (0, 16), {}, []),
     "positive-class": (
         images("healthy/{}.png", range(4)) | images("disease/{}.png", range(4)),
-        {}, ("healthy", "disease"), (0, 8), {}, ["healthy first, as its name says healthy"],
+        {}, ("healthy", "disease"), (0, 8), {}, ["as its name says healthy; a guess: the positive class is disease"],
     ),
     "gone-class": (
         one("path,label", NP) | {"labels.csv": table("path,label", "img/{}.png", range(20), NP) + "Total,20\n"},
@@ -276,13 +282,11 @@ def test_a_folder_is_read_as_meant_and_says_how(tmp_path, files, asked, classes,
     data = read(params, write(tmp_path, files))
     told = data.table["group"]
     assert (data.facts.classes, (told.nunique(), told.isna().sum())) == (classes, groups), data.notes
-    assert data.table["split"].value_counts().to_dict() == splits or (not splits and guess_dataset(params, tmp_path))
+    assert not splits or data.table["split"].value_counts().to_dict() == splits
     said = "\n".join([*data.notes, *data.reading.values()])
     assert [word for word in words if word not in said] == [], said
     assert (data.reading["groups"] == "none") == told.isna().all()
-    assert list(data.reading) == ["layout", "labels", "groups", "split", "classes", "task"] and all(
-        data.reading.values()
-    )
+    assert list(data.reading) == list(READING) and all(data.reading.values())
     assert data.facts.score == ("qwk" if "task" in asked else "macro_f1")
 
 
@@ -295,6 +299,10 @@ REFUSED: dict[str, tuple[dict, dict, list[str]]] = {
     ),
     "a04-odir": (
         ODIR | {"Annotations.xlsx": b"PK\3\4"}, {}, ["Annotations.xlsx was not read", "save it as CSV"],
+    ),
+    "covidx-without-headings": (
+        images("train/{}.png", range(4)) | {"train.txt": "1 0.png negative cohen\n2 1.png positive cohen\n"}, {},
+        ["train.txt, row 1: no column label and no column path, it holds 1, 0.png, negative, cohen", "path label, or"],
     ),
     "c05-two-groupings": (
         one("path,label,group,patient_id", NP, range(8), PAIRS), {}, ["patient_id and group", "group_column: "],
@@ -316,7 +324,7 @@ REFUSED: dict[str, tuple[dict, dict, list[str]]] = {
     "c07-two-zeros": (
         images("{:04}.png", range(9)) | images("{:02}.png", range(9))
         | {"labels.csv": table("id,label", "{}", range(9), NP)},
-        {}, ["labels.csv was not read: it may name no image; labels: labels.csv reads it"],
+        {}, ["labels.csv was not read: it may name no image; to read it, set labels: labels.csv"],
     ),
     "c07-elsewhere": (
         images("img/{}.png", range(9)) | {"labels.csv": table("path,label", "x{}.png", range(9), NP)},
@@ -422,7 +430,8 @@ def test_each_image_is_of_the_class_that_its_label_says(tmp_path, labels, classe
 
 def test_a_data_set_is_guessed_from_names_where_its_own_labels_confirm_it(tmp_path):
     def guessed(name: str, labels: Sequence[int]) -> str:
-        return guess_dataset(DataParams(), write(tmp_path / name, one("path,label", labels, form="img/{}_left.jpeg")))
+        folder = write(tmp_path / name, one("path,label", labels, form="img/{}_left.jpeg"))
+        return read(DataParams(dataset="guess"), folder).facts.name
 
     assert (guessed("quality", [0, 1, 2]), guessed("grades", range(5))) == ("custom", "retinopathy")
 

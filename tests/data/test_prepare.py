@@ -153,7 +153,7 @@ def test_a_picture_that_no_crop_can_be_had_from_says_why(tmp_path, picture, reas
 def test_kaggles_photographs_become_the_course_layout_with_patients_kept_apart(raw, tmp_path, capsys):
     assert main(["prepare", str(raw), str(tmp_path / "eyes"), "--size", str(SIZE), "--workers", "2"]) == 0
     said = capsys.readouterr().out
-    assert "12 crops of 96 px" in said and "dealt one by patient" in said and "seed 0" in said
+    assert "12 crops of 96 px" in said and "made one by patient" in said and "seed 0" in said
     images = read(DataParams(), tmp_path / "eyes")
     assert images.layout == "course image and label lists" and len(images.table) == 12
     assert (images.table["label"] == images.table["group"].astype(int) % 2).all()
@@ -161,7 +161,7 @@ def test_kaggles_photographs_become_the_course_layout_with_patients_kept_apart(r
     assert set(map(len, groups)) == {1} and set().union(*groups) == {"train", "test"}
     assert {load_image(path).size for path in images.table["path"]} == {(SIZE, SIZE)}
     assert not (tmp_path / "eyes" / "failures.csv").exists()
-    assert "dealt one by patient" in (tmp_path / "eyes" / "prepared.txt").read_text()
+    assert "made one by patient" in (tmp_path / "eyes" / "prepared.txt").read_text()
 
 
 def test_odd_files_are_listed_with_their_reason_and_the_rest_is_made(raw, tmp_path, capsys):
@@ -215,7 +215,7 @@ def test_the_courses_own_lists_keep_their_split(raw, tmp_path, capsys):
     arguments = ["prepare", str(raw), str(tmp_path / "eyes"), "--size", "32", "--labels", str(tmp_path / "labels")]
     assert main([*arguments, "--workers", "1"]) == 0
     assert {name: (tmp_path / "eyes" / f"{name}.csv").read_text() for name in lists} == lists
-    assert "9 crops have no label and stand in no list" in capsys.readouterr().out
+    assert "9 crops have no label and are in no list" in capsys.readouterr().out
 
 
 def test_photographs_without_labels_are_cropped_alone(raw, tmp_path):

@@ -248,7 +248,7 @@ def test_leukemia_lists_mean_the_same_however_they_were_saved(leukemia, changed)
     after = read(
         DataParams(dataset="leukemia"), write(leukemia, {f"{name}.csv": text for name, text in changed.items()})
     )
-    assert data_fingerprint(after.table, pd.Series()) == data_fingerprint(before.table, pd.Series())
+    assert data_fingerprint(after, pd.Series()) == data_fingerprint(before, pd.Series())
     assert rows(after) == rows(before) and after.notes == before.notes
     ids = {name: listed["image_id"].tolist() for name, listed in before.lists.items()}
     assert {name: listed["image_id"].tolist() for name, listed in after.lists.items()} == ids

@@ -206,7 +206,7 @@ def test_split_by_image_ignores_groups_and_copies():
     assert done["split"].value_counts(normalize=True)["test"] == pytest.approx(0.2, abs=0.005)
     assert (done.groupby("group")["split"].nunique() > 1).mean() > 0.3
     assert done["group"].equals(table["group"])
-    assert done.attrs["notes"] == ["every image is dealt by itself, also where others show the same person"]
+    assert done.attrs["notes"] == ["images are split one by one, so one person's may be in two parts"]
     mixed = table.assign(group="another").sample(frac=1, random_state=3)
     again = assign_splits(mixed, **GROUP | {"split": "image"})
     assert again.set_index("image_id")["split"].sort_index().tolist() == done["split"].tolist()

@@ -5,11 +5,14 @@ import multiprocessing
 import os
 import re
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from labkit.cli import main
+from labkit.data.catalog import facts
 from labkit.params import PROJECT, ParameterError, RunParams
 from labkit.runs import files as disk
 from labkit.runs import fingerprint as fingerprints
@@ -404,15 +407,19 @@ def test_the_scores_that_choose_the_epoch_are_fingerprinted_with_what_they_call(
         assert {f"evaluation/{module}.py" for module in called} - rooms <= {"evaluation/ranking.py"}  # no epoch's score
 
 
-def test_fingerprint_of_data_sees_bytes_labels_groups_and_the_order_that_decides_the_batches():
+def test_fingerprint_of_data_sees_facts_bytes_labels_groups_and_the_order_that_decides_the_batches():
     table = pd.DataFrame({"image_id": ["a", "b"], "label": pd.array([0, None], "Int64"), "group": ["p", None]})
     table["split"] = ["train", "unlabeled"]
-    hashes = pd.Series({"a": "1", "b": "2"})
-    one = fingerprints.data_fingerprint(table, hashes)
-    assert fingerprints.data_fingerprint(table[::-1], hashes) != one
-    assert fingerprints.data_fingerprint(table, pd.Series({"a": "1", "b": "3"})) != one
-    assert fingerprints.data_fingerprint(table.assign(label=pd.array([1, None], "Int64")), hashes) != one
-    assert fingerprints.data_fingerprint(table.assign(group=["q", None]), hashes) != one
+    known, hashes = facts("retinopathy"), {"a": "1", "b": "2"}
+
+    def seen(table=table, hashes=hashes, known=known):
+        return fingerprints.data_fingerprint(SimpleNamespace(table=table, facts=known), pd.Series(hashes))
+
+    others = [seen(table[::-1]), seen(hashes=hashes | {"b": "3"}), seen(table.assign(group=["q", None]))]
+    others += [seen(table.assign(label=pd.array([1, None], "Int64")))]
+    others += [seen(known=replace(known, **{name: value})) for name, value in (("task", "classes"), ("classes", "ab"))]
+    assert len({seen(), *others}) == 1 + len(others)
+    assert seen(known=replace(known, licence="ours", counts={}, course_split_note="")) == seen()  # decides no number
 
 
 def test_name_place_and_workers_do_not_change_a_run_but_its_seed_does():

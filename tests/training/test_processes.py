@@ -46,7 +46,7 @@ def train(data: Path, inputs=None, **changes):
     store = build_store(images.table, hashes, params.image_size, cache_root())
     table = assign_splits(store.keep_readable(images.table), hashes=hashes, **params.split_rule)
     accelerator, loaders = set_up(params), make_loaders(table, store, params)
-    run = open_run(params, inputs or run_inputs(params, data_fingerprint(images.table, hashes)))
+    run = open_run(params, inputs or run_inputs(params, data_fingerprint(images, hashes)))
     model = build_model("resnet18", 5, load_weights(params.weights, "resnet18")[0], seed=params.seed)
     history = fit(model, loaders, params, accelerator, run, metrics.EpochScore(table, 5, "qwk"))
     return run, history, model, loaders

@@ -32,7 +32,7 @@ def find_labels(places: list[Path]) -> tuple[pd.DataFrame, str] | None:
         return table.loc[table["split"].isin(list(COURSE_LISTS))], f"split as the lists in {held[0]} have it"
     rule = {"split": "group", "split_seed": SPLIT_SEED, "val_fraction": 0.0, "test_fraction": TEST_FRACTION}
     dealt = assign_splits(table, select_on="last", **rule)
-    how = f"so labkit dealt one by patient, every grade alike ({TEST_FRACTION:.0%} test, seed {SPLIT_SEED})"
+    how = f"so labkit made one by patient, every grade alike ({TEST_FRACTION:.0%} test, seed {SPLIT_SEED})"
     how = f"trainLabels.csv has no split, {how}; it is not the course's, which goes by image"
     return dealt.loc[dealt["split"].isin(list(COURSE_LISTS))], how
 
@@ -59,7 +59,7 @@ def write_lists(folder: Path, known: tuple[pd.DataFrame, str] | None, names: Col
             write_whole(folder / name, partial(listed.to_csv, header=False, index=False, lineterminator="\n"))
     said = [f"train_img.csv has {rows['train']} rows, test_img.csv {rows['test']}: {how}"]
     if extra := len(names) - len(here):
-        said.append(f"{extra:,} crops have no label and stand in no list")
+        said.append(f"{extra:,} crops have no label and are in no list")
     if absent := len(labels) - len(here):
-        said.append(f"{absent:,} of {len(labels):,} labelled images have no crop and stand in no list")
+        said.append(f"{absent:,} of {len(labels):,} labelled images have no crop and are in no list")
     return said

@@ -2,5 +2,5 @@
 
 from labkit.data.readers.label_files import DataError
 from labkit.data.readers.layouts import COURSE_LISTS
-from labkit.data.readers.read import RELEASE, ImageData, guess_dataset, read
+from labkit.data.readers.read import READING, RELEASE, ImageData, read
 from labkit.data.readers.release import with_release_index

@@ -41,7 +41,7 @@ SPLITS = {
 }
 LARGEST = 2**30  # bytes of a label file: ten million rows
 RELEASE_INDEX = "cnmc2019_train_index.csv"  # what is known of C-NMC's files; lists no image of the folder
-END = "end of the file"  # a last row: a quote that is never closed swallows it
+END = "end-of-the-file"  # a last row: a quote that is never closed swallows it
 
 
 class DataError(OneLine, ValueError):
@@ -87,7 +87,7 @@ class LabelFile:
         """Why it is not read where another file is, or folder names are."""
         missing = " and ".join(role for role in ("path", "label") if role not in self.roles)
         shown = ", ".join(self.heading)[:100] or "none"
-        reads = "it may name no image; " * self.weak + f"labels: {self.name} reads it"
+        reads = "it may name no image; " * self.weak + f"to read it, set labels: {self.name}"
         return self.unread or (f"no column for {missing} among {shown}" if missing else reads)
 
 
@@ -117,7 +117,7 @@ def look_into(root: Path, name: str, params: DataParams) -> LabelFile:
             roles[role] = sorted(places, key=lambda position: names.index(plain[position]))
     outputs = any(re.fullmatch(r"logit\d+|score|probability.*|p\d", text) for text in plain)
     predicted = PREDICTED.search(path.stem) or (outputs and "prediction" in plain) or "logit0" in plain
-    unread = f"it holds predictions or a form for them, not labels (labels: {name} reads it)" if predicted else ""
+    unread = f"it holds predictions or a form for them, not labels; to read it, set labels: {name}" if predicted else ""
     return LabelFile(path, name, heading, separator, roles, "" if name == params.labels else unread)
 
 
@@ -166,7 +166,10 @@ def read_column(path: Path) -> pd.Series:
 
 
 def read_heading(path: Path) -> tuple[list[str], str]:
-    """The first line's columns (stripped) and the character between them; "" for JSON, an object a line."""
+    """The first line's columns (stripped) and the character between them; "" for JSON, an object a line.
+
+    It is a blank where nothing else is and the words name the columns, or an image that is not the last of them.
+    """
     with readable(path).open("rb") as file:
         raw = file.readline(65536)
     text = raw.decode("utf-8-sig", errors="replace")
@@ -177,7 +180,11 @@ def read_heading(path: Path) -> tuple[list[str], str]:
         raise DataError(f"{path}, row 1: {text!r} is a remark for Excel; remove it, so that the headings come first")
     if path.suffix.lower() == ".jsonl":
         return list(_json_row(path, 1, text)), ""
-    separator = max(",;\t", key=text.count)
+    separator, words = max(",;\t", key=text.count), text.split(" ")
+    names = {plain_heading(word) for word in words}
+    named = not names.isdisjoint(RANKS["path"]) and not names.isdisjoint(RANKS["label"])
+    if separator not in text and (named or any(map(is_image, words[:-1]))):
+        separator = " "
     return [name.strip() for name in next(csv.reader([text], delimiter=separator), [])], separator
 
 

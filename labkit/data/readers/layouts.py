@@ -269,5 +269,6 @@ def refuse_unread(files: list[LabelFile], params: DataParams) -> None:
             missing = " and no column ".join(sorted({"path", "label"} - set(file.roles)))
             shown = ", ".join(file.heading)[:200] or "nothing"
             shown += "; the first row must name the columns" * file.headless
-            cure = "name the columns: path,label, or set path_column and label_column (labels: . takes folder names)"
+            cure = f"name the columns: path{file.separator or ','}label, or set path_column and label_column"
+            cure += " (labels: . takes folder names)"
             raise DataError(f"{file.path}, row 1: no column {missing}, it holds {shown}; {cure}")

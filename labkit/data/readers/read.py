@@ -8,7 +8,7 @@ from zipfile import ZipFile, is_zipfile
 import numpy as np
 import pandas as pd
 
-from labkit.data.catalog import CATALOG, CUSTOM, DatasetFacts, facts_of, task_and_why
+from labkit.data.catalog import CATALOG, CUSTOM, GUESS, DatasetFacts, facts_of, task_and_why
 from labkit.data.images import stem
 from labkit.data.readers.inventory import Inventory, take_inventory
 from labkit.data.readers.label_files import RELEASE_INDEX, DataError, LabelFile, first, look_into, part_of, place
@@ -20,6 +20,8 @@ from labkit.format import some
 from labkit.params import DataParams
 
 COLUMNS = ["image_id", "path", "label", "group", "side", "split"]
+READING = {"dataset": "Data set", "layout": "Layout", "labels": "Labels from", "groups": "Patients from"}
+READING |= {"split": "Own split", "classes": "Classes", "task": "Task"}
 SIDES = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
 ENOUGH = 0.9  # of the file names must have a data set's form for it to be guessed
 RELEASE = "the full release"  # how a note speaks of it
@@ -39,7 +41,7 @@ BY_SPLIT = "tables by split (train.csv, valid.csv, test lists)"
 class ImageData:
     """The image table of a data set, its facts (classes filled in), where it lies, in which layout, and remarks.
 
-    `reading`: what was taken and why, a sentence each: layout, labels, groups (patients from), split, classes.
+    `reading`: what was taken for each of READING, and why, with the words "a guess" where it is one.
     """
 
     table: pd.DataFrame
@@ -55,13 +57,18 @@ class ImageData:
 def read(params: DataParams, root: Path | str, *, require_images: bool = True) -> ImageData:
     """The image table of the data in `root`: a folder in any known layout, or a MedMNIST `.npz` file.
 
+    The data set GUESS is told by the names of the files: one of the catalog, or `custom`.
+
     Rows without their image file are left out with a note; `require_images=False` keeps them, with the path where the
     file is expected. Raises DataError (a ValueError) for a folder that holds no known layout, labels outside the
     classes, an image with two labels, a path out of the folder, or no image at all; ValueError for an unknown data set.
     """
-    known, root = facts_of(params), Path(root).absolute()
-    layout, listing, root = _detect(params, root)
-    notes, reading = listing.notes, listing.reading
+    layout, listing, root = _detect(params, Path(root).absolute())
+    notes, reading, why = listing.notes, listing.reading, "as dataset says"
+    if params.dataset == GUESS:
+        params = params.model_copy(update={"dataset": _guessed(layout, listing, root)})
+        why = "a guess by the names of the files (dataset sets another)"
+    known = facts_of(params)
     if listing.rows.empty:
         raise DataError(f"{root}: no images are listed ({layout})")
     rows, known, mixed, reading["classes"] = with_labels(listing.rows, known, params)
@@ -71,16 +78,15 @@ def read(params: DataParams, root: Path | str, *, require_images: bool = True) -
         rows = _with_files(rows, listing, root)
     table = _image_table(rows, known, params, root, listing)
     notes += _unlike_the_release(table, known)
-    reading = {name: reading.get(name, "") for name in ("layout", "labels", "groups", "split", "classes")}
-    reading["task"] = task_and_why(known, params)
+    reading |= {"dataset": f"{known.name}; {why}", "task": task_and_why(known, params)}
+    reading = {name: reading.get(name, "") for name in READING}
     return ImageData(table, known, root, layout, notes, listing.lists, reading, listing.offered_pattern)
 
 
 def _detect(params: DataParams, root: Path) -> tuple[str, Listing, Path]:
     """The layout, its rows, and where the data begins. DataError says what is there and what is understood."""
     if not root.exists():
-        cure = f"set the data folder of {params.dataset} to where its files are"
-        raise DataError(f"{root}: there is no such folder; {cure}")
+        raise DataError(f"{root}: there is no such folder; set the data folder to where the images are")
     if root.is_file():
         if root.suffix != ".npz":
             raise DataError(f"{root}: a file that is no .npz; give the folder that holds the data")
@@ -251,13 +257,12 @@ def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
     return notes
 
 
-def guess_dataset(params: DataParams, root: Path) -> str:
-    """A name of the catalog, or `custom`. Raises DataError where the folder cannot be read at all.
+def _guessed(layout: str, listing: Listing, base: Path) -> str:
+    """A name of the catalog, or `custom`.
 
     MedMNIST's array files bear the name. EyePACS and C-NMC files have names of their own form, which their layout or
     labels of all their classes must confirm; the leukemia course's renamed ones are known by the release's index.
     """
-    layout, listing, base = _detect(params.model_copy(update={"dataset": CUSTOM}), Path(root).absolute())
     indexed = layout == BY_SPLIT and any((folder / RELEASE_INDEX).is_file() for folder in (base, base.parent))
     stems = [stem(path.partition("#")[0]) for path in listing.rows["path"].tolist()]
     for name, known in CATALOG.items():

@@ -70,7 +70,8 @@ def with_labels(
     label = pd.Series(pd.array(numbers, dtype="Int64").take(codes), index=rows.index)
     said = f"{', '.join(classes)}; {why}"
     if len(classes) == 2:
-        said += f"; the positive class is {classes[1]} (positive_class sets the other one)"
+        guess = "" if params.positive_class or known.classes else "a guess: "
+        said += f"; {guess}the positive class is {classes[1]} (positive_class sets the other one)"
     return rows.assign(text=rows["label"], label=label), replace(known, classes=classes), notes, said
 
 

@@ -122,7 +122,7 @@ def _data(results: StudyResults) -> Known:
     of = f"; test shows {plural(run['n_groups'], group)}" if run["n_groups"] else ""
     split = SPLIT[params.split].format(group=group if run["n_groups"] else "image")
     groups, duplicates = (by_variant(results, lambda run, key=key: run.get("audit", {}).get(key)) for key in AUDITED)
-    of_patients = ("share a", "are unknown", "have met")  # in the stamps' own words (labkit.audit.stamps)
+    of_patients = ("share a", "are unknown", "were trained on")  # in the stamps' own words (labkit.audit.stamps)
     stamped = "; ".join(stamp for stamp in results.stamps if any(words in stamp for words in of_patients))
     return {
         "objective": results.study.question,
