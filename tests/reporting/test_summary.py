@@ -13,15 +13,18 @@ from labkit.format import DASH
 from labkit.params import RunParams
 from labkit.reporting import results as collect_room
 from labkit.reporting.exhibits.calibration import reliability
-from labkit.reporting.exhibits.checklist import checklist, papers
+from labkit.reporting.exhibits.checklist import checklist, limits, papers
 from labkit.reporting.exhibits.comparisons import differences
 from labkit.reporting.exhibits.confusion import confusions
+from labkit.reporting.exhibits.protocol import curves, provenance, variants
+from labkit.reporting.exhibits.published import published_scores
 from labkit.reporting.exhibits.roc import class_curves, screening
 from labkit.reporting.exhibits.scores import scores
 from labkit.reporting.exhibits.sensitivity import class_tables
 from labkit.reporting.exhibits.summary import answer, page_one, trust
 from labkit.reporting.exhibits.worth import further_scores, worth
 from labkit.reporting.results import Comparison, StudyResults, study_results
+from labkit.reporting.show import Exhibit
 from labkit.runs.files import write_csv
 from labkit.runs.folder import run_folder
 from labkit.studies.file import Study
@@ -50,6 +53,30 @@ def test_a_single_variant_that_always_predicts_alike_is_called_so(study):
         "images are right). blind finds no test image of b (n = 12) or c (n = 8). blind predicts one class for every "
         "image."
     )
+
+
+def test_labels_stand_in_sentences_tables_and_figures_and_the_first_table_says_whose_they_are(study, monkeypatch):
+    rows = {"blind": {"label": "ResNet-18 from scratch"}, "good": {"label": "ResNet-18 fine-tuned"}}
+    named = Study(
+        name="s",
+        title="t",
+        question="q",
+        runs=rows,
+        published={"source": "p", "data": "d", "n": 9, "scores": {"good": 1}},
+    )
+    monkeypatch.setattr(collect_room, "study_of_runs", lambda name: named)
+    make_run("good", labels(), val=labels(), weight_decay=0.1)
+    make_run("good-honest", labels(), ids="other")
+    results = study_results("s")
+    table = next(variants(results)).table
+    assert table[["variant", "run"]].to_numpy().tolist() == [[rows[slug]["label"], slug] for slug in rows]
+    shown = [*page_one(results), *scores(results), *differences(results), *published_scores(results), *curves(results)]
+    shown += [limits(results), Exhibit(text="\n".join(text for _, text in trust(results)))]
+    said = " ".join(f"{one.text}{one.caption}{one.alt}{'' if one.table is None else one.table}" for one in shown)
+    drawn = {text.get_text() for one in shown if one.figure for text in one.figure.findobj(Text)}
+    assert all(any(row["label"] in text for text in drawn) and row["label"] in said for row in rows.values())
+    assert not any(slug in f"{said} {drawn}" for slug in rows)
+    assert next(provenance(results)).table.loc[0, "value"].endswith("good")
 
 
 def test_the_answer_begins_with_what_each_setting_does_and_ends_with_the_best(study):
