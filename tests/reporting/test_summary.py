@@ -301,6 +301,8 @@ def test_of_one_test_image_or_one_class_no_more_is_said_than_can_be_known(kept, 
     assert found[f"no test image of {absent}"] is False
     of_majority = next(iter(class_tables(results))).table.iloc[-1].tolist()
     assert [text for text in of_majority[1:] if text != DASH] == always
+    kappas = next(scores(results)).table.set_index("variant")["QWK"]
+    assert kappas["blind"] == kappas["majority class"] == "0 (constant predictions)"
     if kept == "one image":
         assert found["only one test patient: nothing is known of others"] is False
         assert said()[0].startswith("Variants that differ in weight decay cannot be judged")
@@ -336,4 +338,7 @@ def test_what_is_of_one_seed_or_of_a_fitted_threshold_says_so_and_equal_predicti
     table = next(one.table for one in differences(results) if one.table is not None)
     equal = table.loc[table[["variant", "against"]].isin(["good", "alike"]).all(axis=1), "95 % interval"]
     assert len(equal) == 2 and (equal == "equal predictions").all()
+    perfect = table.query("variant == 'blind' or against == 'blind'").query("metric == 'quadratic weighted kappa'")
+    assert set(perfect["difference"]) == {"+1.000"} and set(perfect["95 % interval"]) == {"no spread"}
+    assert "scores 1.000 higher than blind [no spread]" in said()[0]
     assert "the difference is more than noise" in said()[-1]
