@@ -92,11 +92,16 @@ def signed(value: float, digits: int) -> str:
 
 
 def signed_difference(key: str, value: float, low: float | None = None, high: float | None = None) -> str:
-    """'+5.0 points [+1.0 to +9.0]', or '+0.050 [+0.010 to +0.090]'; without brackets when there is no interval."""
+    """'+5.0 points [+1.0 to +9.0]', or '+0.050 [+0.010 to +0.090]'; without brackets when there is no interval.
+
+    An interval without width is none: '+1.000 [no spread]', as of a perfect kappa against constant predictions.
+    """
     scale, digits, unit = (100, 1, f"{NBSP}points") if metric(key).percent else (1, 3, "")
     text = f"{signed(scale * value, digits)}{unit}"
     if missing(low) or missing(high):
         return text
+    if high - low < 1e-9:  # type: ignore[operator]
+        return f"{text} [no spread]"
     return f"{text} [{signed(scale * low, digits)} to {signed(scale * high, digits)}]"  # type: ignore[operator]
 
 

@@ -57,7 +57,9 @@ def bootstrap_by_group(
             of = int((~np.isnan(metric(each))).sum())
             if of and (estimate in (0, 1) or low <= 0 or high >= 1 or low == high):
                 low, high = exact(estimate, of)
-        elif low == high and (metric is not qwk or estimate or np.count_nonzero(whole[0].sum(axis=1)) < 2):
+        elif metric is qwk and whole[0].any(axis=0).sum() == 1:  # constant predictions
+            low = high = 0.0
+        elif low == high:
             low = high = float("nan")
         rows[name] = {"estimate": estimate, "low": low, "high": high, "groups": of}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")

@@ -29,11 +29,12 @@ class EndLabel:
 
 
 def wrap(text: str, width: int = 18) -> str:
-    """Break each line of a name after spaces, '-' and '_' into lines of at most `width` characters, where it can."""
+    """Break each line after spaces, and longer words after '-' and '_', to at most `width` characters, where it can."""
     lines = []
     for line in text.split("\n"):
         lines.append("")
-        for piece in re.findall(r"[^\s_-]+[\s_-]*|[\s_-]+", line):
+        words = [[word] if len(word) <= width else re.findall("[^_-]+[_-]*|[_-]+", word) for word in line.split()]
+        for piece in (piece for word in words for piece in [*word[:-1], f"{word[-1]} "]):
             if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
                 lines.append("")
             lines[-1] += piece

@@ -78,10 +78,10 @@ class Comparison:
 class StudyResults:
     """The finished runs of a study's comparison.
 
-    ``runs``: one dict a run and seed, with ``run, seed, n``, every score of ``metrics.evaluate``, ``intervals``
-    (metric: estimate, low, high), ``sensitivity_intervals`` (the same by class), ``test`` (its decided test
-    predictions), ``majority_share`` (of its most frequent prediction), ``minutes, images_per_second, milliseconds,
-    parameters, flops, file_mb, device, start, params``.
+    ``runs``: one dict a run and seed, with ``run`` (its label), ``slug, seed, n``, every score of ``metrics.evaluate``,
+    ``intervals`` (metric: estimate, low, high), ``sensitivity_intervals`` (the same by class), ``test`` (its decided
+    test predictions), ``majority_share`` (of its most frequent prediction), ``minutes, images_per_second,
+    milliseconds, parameters, flops, file_mb, device, start, params``.
     ``honest``: the same of the runs that were made a second time with patients kept apart, one dict a seed by the name
     of the run that they repeat; their test images are others. ``left_out``: finished runs that cannot be compared, why.
     ``val`` is like ``test``, without a row where there is no validation part; ``val_score`` is its score, or NaN.
@@ -267,12 +267,11 @@ class StudyResults:
 
     def _pairs(self) -> Iterator[Comparison]:
         first = self.firsts
-        names = [name for name in self.study.runs if name in self.tests]
         if not self.trained:
-            yield from (one for a, b in combinations(names, 2) for one in self._compare(a, b, "model"))
+            yield from (one for a, b in combinations(first, 2) for one in self._compare(a, b, "model"))
             return
         params = {name: _factors(run["params"], run["start"]) for name, run in first.items()}
-        for a, b in combinations(names, 2):
+        for a, b in combinations(params, 2):
             differing = [key for key in params[a] if params[a][key] != params[b][key]]
             factors = [key for key in differing if key not in RECIPE] or differing
             if first[b]["params"].parent == first[a]["fingerprint"] and "training images" in factors:
@@ -324,7 +323,7 @@ def run_results(folder: Path) -> StudyResults:
 def _results(study: Study, done: Sequence[Path], folders: pd.DataFrame) -> StudyResults:
     results, histories, labels, left_out = [], [], pd.Series(), {}
     for folder in done:
-        result, test, history = _read_run(folder)
+        result, test, history = _read_run(folder, study)
         if test.empty:
             left_out[folder.name] = "without a labelled test image"
             continue
@@ -339,7 +338,7 @@ def _results(study: Study, done: Sequence[Path], folders: pd.DataFrame) -> Study
     if not results:
         raise ValueError(f"study {study.name}: no finished run has a labelled test image; there is nothing to compare")
     first = results[0]
-    starts = {name: (study.defaults | keys).get("weights") for name, keys in study.runs.items()}
+    starts = {study.labels[name]: (study.defaults | keys).get("weights") for name, keys in study.runs.items()}
     scratch = [name for name, start in starts.items() if start in (None, "", "none")]
     train_labels = np.repeat(np.arange(len(first["classes"])), first["train_counts"])
     return StudyResults(
@@ -351,7 +350,7 @@ def _results(study: Study, done: Sequence[Path], folders: pd.DataFrame) -> Study
         baseline=majority_baseline(train_labels, labels, len(first["classes"]), facts_of(first["params"]).task),
         classes=first["classes"],
         score=first["score"],
-        palette=Palette(study.runs, dashed=scratch),
+        palette=Palette(starts, dashed=scratch),
         honest=_honest(study, folders),
         left_out=left_out,
         sources={
@@ -363,9 +362,11 @@ def _results(study: Study, done: Sequence[Path], folders: pd.DataFrame) -> Study
     )
 
 
-def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+def _read_run(folder: Path, study: Study) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     """A run's facts and scores, its decided test predictions (of validation if test has no labels), and its history."""
     manifest, params = read_json(folder / "run.json"), read_params(folder)
+    manifest["slug"] = slug = manifest["run"]
+    manifest["run"] = study.labels.get(slug, slug)
     decided = decide(read_predictions(folder), len(manifest["classes"]))
     if "val" in set(decided["split"]) and "test" not in set(decided["split"]):
         decided = decided.replace({"split": {"val": "test"}})
@@ -427,9 +428,9 @@ def _honest(study: Study, folders: pd.DataFrame) -> dict[str, list[dict[str, Any
     for name in study.runs:
         mine = folders.loc[(folders["run"] == name + HONEST) & (folders["state"] == "finished")]
         for folder in mine.sort_values("seed")["folder"]:
-            result, test, _ = _read_run(folder)
+            result, test, _ = _read_run(folder, study)
             if len(test):
-                found.setdefault(name, []).append(result)
+                found.setdefault(study.labels[name], []).append(result)
     return found
 
 

@@ -2,6 +2,7 @@
 
 Optional keys: ``honest``, the runs to repeat with a split by patient (a list of names, or a mapping to further
 parameters); ``small``, what to change for two CPU cores and no download; ``published``, scores that others reported.
+A run's ``label`` is its name in the report; it is no parameter, so it makes no run out of date.
 """
 
 import difflib
@@ -73,7 +74,18 @@ class Study(BaseModel):
                 raise ValueError(f"{key} names {', '.join(unknown)}, which is no run; runs are {', '.join(self.runs)}")
         if unknown := set(self.small) - OF_THE_STUDY - set(RunParams.model_fields):
             raise ValueError(f"small names {', '.join(sorted(unknown))}, which is no parameter")
+        called: dict[str, str] = {}
+        for name, label in self.labels.items():
+            if not isinstance(label, str) or not label.strip() or len(label.splitlines()) > 1:
+                raise ValueError(f"run {name}: label: got {label!r}; write one line of text, in quotes")
+            if called.setdefault(label, name) != name:
+                raise ValueError(f"runs {called[label]} and {name} are both called {label!r}; give each its own label")
         return self
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the report calls each run: the ``label`` of its row, else its name."""
+        return {name: keys.get("label", name) for name, keys in self.runs.items()}
 
     @property
     def honest_runs(self) -> dict[str, Row]:
@@ -84,7 +96,8 @@ class Study(BaseModel):
 
     def table(self) -> dict[str, Row]:
         """Every run's parameters as in the file: sources, runs, and the honest repetitions."""
-        table = {name: self.defaults | keys for name, keys in (self.sources | self.runs).items()}
+        runs = {name: {key: keys[key] for key in keys if key != "label"} for name, keys in self.runs.items()}
+        table = {name: self.defaults | keys for name, keys in (self.sources | runs).items()}
         for name, keys in self.honest_runs.items():
             row = table[name] | HONEST_PROTOCOL | keys
             if (parent := parent_of(row.get("weights"))) in self.runs:

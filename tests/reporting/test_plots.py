@@ -192,6 +192,14 @@ def test_panels_stand_close_and_those_with_none_below_name_their_columns():
     assert upper.y0 - lower.y1 < 0.7 * fig.dpi and "percent of the row" in fig.get_supxlabel()
 
 
+@pytest.mark.parametrize(("classes", "heads"), [(GRADES, list("01234")), (CELLS, CELLS)])
+def test_the_matrix_of_page_one_is_large_enough_for_the_place_that_it_has_there(classes, heads):
+    fig = confusion_matrices({"a": matrix(len(classes))}, classes)
+    (ax,), (width, height) = fig.axes, fig.get_size_inches()
+    assert width <= 3.46 and height <= 60 / 25.4 and {text.get_fontsize() for text in ax.texts} == {9}
+    assert ax.get_window_extent().width / fig.dpi > 1.9 and [one.get_text() for one in ax.get_xticklabels()] == heads
+
+
 def test_markers_at_nothing_and_all_are_drawn_whole():
     table = sensitivity(RUNS[:3], GRADES).assign(sensitivity=[0, 1] * 7 + [0])
     fig = sensitivity_dots(table, Palette(RUNS))
@@ -381,7 +389,7 @@ def test_a_confusion_matrix_of_many_classes_fits_the_page_and_names_some(n):
     written = [text.get_text() for text in figure.axes[0].texts if "\n" in text.get_text()]
     named = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert figure.get_size_inches().max() < 9 and bool(written) == (n == 22) == is_written({"a": np.eye(n)})
-    assert named[0] == "class 0" and len(named) == -(-n // {22: 1, 45: 1, 114: 3}[n])
+    assert named[0] == "0 class 0" and len(named) == -(-n // {22: 1, 45: 2, 114: 3}[n])
 
 
 def test_names_are_drawn_as_they_are_and_letters_without_a_font_are_told(monkeypatch):

@@ -13,15 +13,18 @@ from labkit.format import DASH
 from labkit.params import RunParams
 from labkit.reporting import results as collect_room
 from labkit.reporting.exhibits.calibration import reliability
-from labkit.reporting.exhibits.checklist import checklist, papers
+from labkit.reporting.exhibits.checklist import checklist, limits, papers
 from labkit.reporting.exhibits.comparisons import differences
 from labkit.reporting.exhibits.confusion import confusions
+from labkit.reporting.exhibits.protocol import curves, provenance, variants
+from labkit.reporting.exhibits.published import published_scores
 from labkit.reporting.exhibits.roc import class_curves, screening
 from labkit.reporting.exhibits.scores import scores
 from labkit.reporting.exhibits.sensitivity import class_tables
 from labkit.reporting.exhibits.summary import answer, page_one, trust
 from labkit.reporting.exhibits.worth import further_scores, worth
 from labkit.reporting.results import Comparison, StudyResults, study_results
+from labkit.reporting.show import Exhibit
 from labkit.runs.files import write_csv
 from labkit.runs.folder import run_folder
 from labkit.studies.file import Study
@@ -50,6 +53,30 @@ def test_a_single_variant_that_always_predicts_alike_is_called_so(study):
         "images are right). blind finds no test image of b (n = 12) or c (n = 8). blind predicts one class for every "
         "image."
     )
+
+
+def test_labels_stand_in_sentences_tables_and_figures_and_the_first_table_says_whose_they_are(study, monkeypatch):
+    rows = {"blind": {"label": "ResNet-18 from scratch"}, "good": {"label": "ResNet-18 fine-tuned"}}
+    named = Study(
+        name="s",
+        title="t",
+        question="q",
+        runs=rows,
+        published={"source": "p", "data": "d", "n": 9, "scores": {"good": 1}},
+    )
+    monkeypatch.setattr(collect_room, "study_of_runs", lambda name: named)
+    make_run("good", labels(), val=labels(), weight_decay=0.1)
+    make_run("good-honest", labels(), ids="other")
+    results = study_results("s")
+    table = next(variants(results)).table
+    assert table[["variant", "run"]].to_numpy().tolist() == [[rows[slug]["label"], slug] for slug in rows]
+    shown = [*page_one(results), *scores(results), *differences(results), *published_scores(results), *curves(results)]
+    shown += [limits(results), Exhibit(text="\n".join(text for _, text in trust(results)))]
+    said = " ".join(f"{one.text}{one.caption}{one.alt}{'' if one.table is None else one.table}" for one in shown)
+    drawn = {text.get_text() for one in shown if one.figure for text in one.figure.findobj(Text)}
+    assert all(any(row["label"] in text for text in drawn) and row["label"] in said for row in rows.values())
+    assert not any(slug in f"{said} {drawn}" for slug in rows)
+    assert next(provenance(results)).table.loc[0, "value"].endswith("good")
 
 
 def test_the_answer_begins_with_what_each_setting_does_and_ends_with_the_best(study):
@@ -274,6 +301,8 @@ def test_of_one_test_image_or_one_class_no_more_is_said_than_can_be_known(kept, 
     assert found[f"no test image of {absent}"] is False
     of_majority = next(iter(class_tables(results))).table.iloc[-1].tolist()
     assert [text for text in of_majority[1:] if text != DASH] == always
+    kappas = next(scores(results)).table.set_index("variant")["QWK"]
+    assert kappas["blind"] == kappas["majority class"] == "0 (constant predictions)"
     if kept == "one image":
         assert found["only one test patient: nothing is known of others"] is False
         assert said()[0].startswith("Variants that differ in weight decay cannot be judged")
@@ -309,4 +338,7 @@ def test_what_is_of_one_seed_or_of_a_fitted_threshold_says_so_and_equal_predicti
     table = next(one.table for one in differences(results) if one.table is not None)
     equal = table.loc[table[["variant", "against"]].isin(["good", "alike"]).all(axis=1), "95 % interval"]
     assert len(equal) == 2 and (equal == "equal predictions").all()
+    perfect = table.query("variant == 'blind' or against == 'blind'").query("metric == 'quadratic weighted kappa'")
+    assert set(perfect["difference"]) == {"+1.000"} and set(perfect["95 % interval"]) == {"no spread"}
+    assert "scores 1.000 higher than blind [no spread]" in said()[0]
     assert "the difference is more than noise" in said()[-1]

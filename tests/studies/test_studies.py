@@ -38,6 +38,12 @@ def test_numbers_with_an_exponent_are_numbers(study_file):
     assert study_file("runs:\n  a: {learning_rate: 1e-3}\n").runs["a"]["learning_rate"] == 1e-3
 
 
+def test_a_label_is_no_parameter_and_survives_in_the_small_form(study_file):
+    text = "runs:\n  a: {%sepochs: 2}\n  b: {}\nsmall: {epochs: 1}\n"
+    plain, named = study_file(text % "").run_params(), study_file(text % "label: A net, ")
+    assert named.run_params() == plain and named.shrunk().labels == {"a": "A net", "b": "b"} == named.labels
+
+
 def test_data_from_the_command_line_leaves_the_sources_alone(study_file):
     study = study_file("sources:\n  s: {data: demo-source}\nruns:\n  a: {weights: 'run:s'}\n")
     assert {params.run: params.data for params in study.run_params({"data": "mine"})} == {
@@ -88,6 +94,9 @@ def test_children_start_from_their_own_seed_of_a_run_and_from_the_first_of_a_sou
         ("runs: {}\n", "runs"),
         ("default: {}\nruns:\n  a: {}\n", "default"),
         ("runs:\n  a: {epoch: 1}\n", "run a: epoch"),
+        ("runs:\n  a: {label: x}\n  b: {label: x}\n", "runs a and b are both called 'x'; give each its own label"),
+        ("runs:\n  a: {label: b}\n  b: {}\n", "runs a and b are both called 'b'"),
+        ("runs:\n  a: {label: 18}\n", "run a: label: got 18; write one line of text, in quotes"),
         ("runs: [\n", "not valid YAML"),
     ],
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from labkit.format import DASH, fixed, listing, metric, missing, plural, signed, signed_difference
+from labkit.format import DASH, fixed, listing, metric, missing, plural, signed_difference
 from labkit.reporting.exhibits.scores import TOO_SMALL
 from labkit.reporting.results import Comparison, StudyResults
 from labkit.reporting.show import Exhibit
@@ -40,9 +40,14 @@ def compare_clause(one: Comparison) -> str:
     text = f"{one.b} scores {'the same as' if size == named.difference(0) else f'{size} {side} than'} {one.a}"
     if missing(one.low):
         return f"{text}, without an interval: whether that is more than noise is not known"
-    scale, digits = (100, 1) if named.percent else (1, 3)
     note = {"noise": ", within noise", "too few": f", {TOO_SMALL}"}.get(one.verdict, "")
-    return f"{text} [{signed(one.low * scale, digits)} to {signed(one.high * scale, digits)}]{note}"
+    return f"{text} {_with_ends(one)[1]}{note}"
+
+
+def _with_ends(one: Comparison) -> tuple[str, str]:
+    """'+5.0 points' and '[+1.0 to +9.0]', '[no spread]' or ''."""
+    difference, _, ends = signed_difference(one.metric, one.difference, one.low, one.high).partition(" ")
+    return difference, ends
 
 
 def also_sentence(one: Comparison) -> str:
@@ -59,11 +64,10 @@ def comparison_table(comparisons: Iterable[Comparison]) -> pd.DataFrame:
     """Paired differences, with intervals that hold for all pairs of the study together, and p values."""
     rows = []
     for one in comparisons:
-        text = signed_difference(one.metric, one.difference, one.low, one.high).removesuffix("]")
-        difference, _, ends = text.partition(" [")
-        ends = "equal predictions" if one.differing == 0 else ends
+        difference, ends = _with_ends(one)
+        ends = "equal predictions" if one.differing == 0 else ends.strip("[]") or DASH
         row = {"variant": one.b, "against": one.a, "metric": metric(one.metric).name, "difference": difference}
-        rows.append(row | {"95 % interval": ends or DASH, "p": p_value(one.p), "p (Holm)": p_value(one.p_holm)})
+        rows.append(row | {"95 % interval": ends, "p": p_value(one.p), "p (Holm)": p_value(one.p_holm)})
     return pd.DataFrame(rows)
 
 

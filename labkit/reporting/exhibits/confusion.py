@@ -19,8 +19,10 @@ SIZE = 7.8  # points, of the smallest text: on paper, where figures are drawn at
 LETTER = 0.067  # inches: mean width of such a letter
 LINE = 1.2  # height of a line, in sizes of its text
 PAGE = 9.0  # inches: what is left of A4 with its margins and a caption
-LEAST, MOST = 1.2, 1.4  # inches: width of a panel
+LEAST = 1.2  # inches: width of a panel
+ALONE = (2.05, 1.65)  # inches: width and height of the only panel, for page one
 GAP = 0.08  # inches: between panels
+BELOW = 0.54  # inches: for the classes of the columns and what the axis is
 CELLS = "in a cell: images, percent of the row"
 
 
@@ -29,35 +31,39 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str
     """Small multiples, one matrix (C, C) of counts per variant, all on one colour scale (share of the row).
 
     Each cell shows the count and below it the percentage of its row; several panels have the variant's name as title.
-    Rows of panels wrap so that the text stays readable; of more than a page holds, make one figure for each of
-    `matrix_pages`. Of more classes than a page holds (`is_written`) the cells are coloured only, and only every
-    second, third … class is named.
+    Columns are named by their class's number where its name has no room. Rows of panels wrap so that the text stays
+    readable; of more than a page holds, make one figure for each of `matrix_pages`. Of more classes than a page holds
+    (`is_written`) the cells are coloured only, and only every second, third … class is named.
     """
-    wrapped, written = [wrap(name, 14) for name in classes], is_written(matrices)
-    letters = max(len(line) for name in wrapped for line in name.split("\n"))
-    left = LETTER * letters + 0.4
-    panel, fit = _panel(matrices, WIDTH - left)
+    n, written, alone = len(classes), is_written(matrices), len(matrices) == 1
+    panel, fit = _panel(matrices, WIDTH - 1.5)
+    across, high = (max(panel, side) if alone else panel for side in ALONE)
+    short = max(map(len, classes)) * LETTER < (across - GAP) / n - 0.05
+    rows = [wrap(name if short else f"{number} {name}", 16) for number, name in enumerate(classes)]
+    heads = classes if short else list(map(str, range(n)))
+    left = LETTER * max(len(line) for name in rows for line in name.split("\n")) + 0.32
     lines = -(-len(matrices) // fit)
     columns = -(-len(matrices) // lines)
-    titles = [wrap(name, int(panel * 11)) if len(matrices) > 1 else "" for name in matrices]
+    titles = [wrap(name, int(panel * 11)) if not alone else "" for name in matrices]
     title_height = 0.16 * max(title.count("\n") + 1 for title in titles) * any(titles) + 0.12
-    step = max(1, int(np.ceil(LINE * SIZE / 72 * len(classes) / panel)))  # from a class that is named to the next
-    named, places = (wrapped if step == 1 else list(classes))[::step], np.arange(0, len(classes), step) + 0.5
-    below = LETTER * (letters if step == 1 else max(map(len, classes))) + 0.36
-    width, height = panel * columns + left, lines * (panel + title_height) + below
+    width, height = across * columns + left, lines * (high + title_height) + BELOW
+    # From a class that is named to the next, in rows and in columns.
+    step, beside = (max(1, int(np.ceil(size * n / of))) for size, of in ((LINE * SIZE / 72, high), (0.22, across)))
     fig = new_figure(height=height, width=width)
     fig.set_layout_engine("none")
     for place, (title, matrix) in enumerate(zip(titles, matrices.values(), strict=True)):
         row, column = divmod(place, columns)
-        corner = (left + column * panel) / width, 1 - (row + 1) * (panel + title_height) / height
-        ax = fig.add_axes((*corner, (panel - GAP) / width, (panel - GAP) / height))
-        _heatmap(ax, matrix, written)
+        corner = (left + column * across) / width, 1 - (row + 1) * (high + title_height) / height
+        ax = fig.add_axes((*corner, (across - GAP) / width, (high - GAP) / height))
+        _heatmap(ax, matrix, written, 9 if alone and n <= 5 else SIZE)
         ax.set_title(title)
+        ax.set_yticks(np.arange(0, n, step) + 0.5, rows[::step] if column == 0 else [""] * len(rows[::step]))
         last = place + columns >= len(matrices)  # where the place below is empty, too, the names have room in it
-        ax.set_yticks(places, named if column == 0 else [""] * len(named), rotation=0, fontsize=SIZE)
-        ax.set_xticks(places, named if last else [""] * len(named), rotation=90, fontsize=SIZE, linespacing=1)
-    fig.supxlabel(f"predicted\n{CELLS}" if written else "predicted", fontsize=8.5)
-    fig.supylabel("true", fontsize=8.5, y=(1 + below / height) / 2)
+        ax.set_xticks(np.arange(0, n, beside) + 0.5, heads[::beside] if last else [""] * len(heads[::beside]))
+        ax.tick_params(length=0, labelsize=SIZE, rotation=0)
+    said = f"predicted\n{CELLS.partition(': ')[2]}" if written else "predicted"
+    fig.supxlabel(said, fontsize=8.5, x=(left + width) / 2 / width)
+    fig.supylabel("true", fontsize=8.5, y=(1 + BELOW / height) / 2)
     return fig
 
 
@@ -68,8 +74,8 @@ def is_written(matrices: Mapping[str, np.ndarray]) -> bool:
 
 def matrix_pages(matrices: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """The matrices in as many parts as they need figures, each no higher than a page."""
-    names, (panel, columns) = list(matrices), _panel(matrices, WIDTH - 1.6)
-    fit = columns * max(1, int((PAGE - 1.2) // (panel + 0.44)))
+    names, (panel, columns) = list(matrices), _panel(matrices, WIDTH - 1.5)
+    fit = columns * max(1, int((PAGE - BELOW) // (panel + 0.44)))
     return [{name: matrices[name] for name in names[start : start + fit]} for start in range(0, len(names), fit)]
 
 
@@ -80,10 +86,10 @@ def _written(matrices: Mapping[str, np.ndarray]) -> float:
 
 
 def _panel(matrices: Mapping[str, np.ndarray], width: float) -> tuple[float, int]:
-    """Width of a panel in inches, and how many fit beside each other in `width`."""
+    """Side of a panel in inches, and how many fit beside each other in `width`."""
     panel = max(_written(matrices), LEAST) if is_written(matrices) else width
     columns = max(1, min(4, int(width // panel), len(matrices)))
-    return min(width / columns, max(panel, MOST if len(matrices) <= 2 else panel)), columns
+    return min(width / columns, panel), columns
 
 
 def row_shares(matrix: np.ndarray) -> np.ndarray:
@@ -92,8 +98,8 @@ def row_shares(matrix: np.ndarray) -> np.ndarray:
     return np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
 
 
-def _heatmap(ax: Axes, matrix: np.ndarray, written: bool) -> None:
-    """`written`: with count and percentage in the cells, else in colours alone."""
+def _heatmap(ax: Axes, matrix: np.ndarray, written: bool, size: float) -> None:
+    """`written`: with count and percentage in the cells, in points of `size`, else in colours alone."""
     shares = row_shares(matrix)
     both = zip(matrix.flat, shares.flat, strict=True)
     texts = [f"{int(count)}\n{fixed(share * 100, 0)}" if count else "0" for count, share in both]
@@ -110,12 +116,11 @@ def _heatmap(ax: Axes, matrix: np.ndarray, written: bool) -> None:
         linecolor="white",
         xticklabels=False,
         yticklabels=False,
-        annot_kws={"size": SIZE, "linespacing": 1.1},
+        annot_kws={"size": size, "linespacing": 1.1},
     )
     # seaborn turns to white text too early: at a share of 0.5 its contrast is below 3.
     for text, share in zip(list(ax.texts), shares.flat, strict=False):  # no text where it has no room
         text.set_color("white" if contrast_on_white(colormaps["Blues"](share)) > 4.5 else "black")
-    ax.tick_params(length=0)
 
 
 def confusion_sentence(matrix: np.ndarray, classes: Sequence[str], name: str = "") -> str:

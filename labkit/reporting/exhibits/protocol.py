@@ -43,12 +43,16 @@ def variants(results: StudyResults) -> Iterator[Exhibit]:
         yield from _files(results)
         return
     yield Exhibit(text=VARIANT)
-    first, chosen = results.runs[0], _parameters(results)
+    first, firsts = results.runs[0], results.firsts
+    starts = {name: run["start"].partition(", trained on ")[0] for name, run in firsts.items()}  # on what: said below
+    chosen = {name: run["params"].model_dump() | {"start": starts[name]} for name, run in firsts.items()}
     table = variants_table(chosen, IGNORED)
     images = "synthetic images" if first["params"].data in PHANTOMS else "images"
     of = f" of {plural(first['n_groups'], results.group_name)}" if first["n_groups"] else ""
     done = f"Trained on {whole(first['n_images']['train'])} {images}, tested on {whole(first['n'])} others{of}."
     text = f"{variants_sentence(table)} {done}"
+    if (slugs := [run["slug"] for run in firsts.values()]) != list(firsts):
+        table.insert(1, "run", slugs)
     if trained := by_variant(results, _learnt_before):
         text += f" The weights of variants that do not start from scratch were first trained on {trained}."
     yield Exhibit(table=table, caption="Parameters in which the variants differ", text=text)
@@ -111,18 +115,14 @@ def provenance(results: StudyResults) -> Iterator[Exhibit]:
     table = parameters_table(_with_sources(results), type(first["params"])().model_dump(), ignored)
     caption = "Parameters that differ from their defaults: the value of most runs, then others by run"
     yield Exhibit(table=table, caption=f"{caption}{results.of_first}")
-    columns = ["run", "seed", "best_epoch", "attempts", "test_predictions", "fingerprint"]
+    columns = ["slug", "seed", "best_epoch", "attempts", "test_predictions", "fingerprint"]
     table = pd.DataFrame(results.runs)[columns].assign(fingerprint=lambda rows: rows["fingerprint"].str[:12])
     caption = "Runs: the chosen epoch, how often each was started and test was predicted, and what it was made from"
-    table = table.rename(columns=lambda name: name.replace("_", " "))
+    table = table.rename(columns=lambda name: name.replace("_", " ").replace("slug", "run"))
     yield Exhibit(table=table, caption=caption, text=runs_sentence(results.runs))
     machine = {name: first[name] for name in ("machine", "device", "precision", "threads", "git_commit")}
     made_with = [f"{name.replace('_', ' ')} {value}" for name, value in (machine | first["versions"]).items()]
     yield Exhibit(text=f"The first run was made with: {', '.join(made_with)}.")
-
-
-def _parameters(results: StudyResults) -> dict[str, dict]:
-    return {name: run["params"].model_dump() | {"start": run["start"]} for name, run in results.firsts.items()}
 
 
 def _with_sources(results: StudyResults) -> dict[str, dict]:
@@ -131,5 +131,5 @@ def _with_sources(results: StudyResults) -> dict[str, dict]:
     for params in waiting:
         source = results.sources.get(params.parent or "")
         found[params.run] = params.model_dump() | {"weights": f"run:{source.run}" if source else params.weights}
-        waiting += [source] if source and source.run not in [*found, *results.firsts] else []
+        waiting += [source] if source and source.run not in [*found, *results.study.runs] else []
     return found

@@ -42,7 +42,7 @@ def protocol_rows(results: StudyResults, published: Published | None) -> list[Ro
     """
     score = published.metric if published else results.score
     rows = []
-    for name in results.study.runs:
+    for slug, name in results.study.labels.items():
         mine = results.of(name)
         course, honest = _cell(mine, score), _cell(results.honest.get(name, []), score)
         gap, params = None, mine[0]["params"] if mine else None
@@ -54,8 +54,8 @@ def protocol_rows(results: StudyResults, published: Published | None) -> list[Ro
         if params and params.split == "group" and params.select_on != "test" and not params.augment_test:
             course, honest, gap = None, course, None
         theirs = None
-        if published and name in published.scores:
-            theirs = published.model_dump(include={"data", "n", "majority"}) | {"estimate": published.scores[name]}
+        if published and slug in published.scores:
+            theirs = published.model_dump(include={"data", "n", "majority"}) | {"estimate": published.scores[slug]}
         cells = {"published": theirs, "course": course, "honest": honest}
         same = params and params.data not in PHANTOMS and params.split == "given"
         same = bool(
