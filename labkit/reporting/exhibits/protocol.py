@@ -25,11 +25,9 @@ from labkit.reporting.tables import parameters_table, runs_sentence, variants_se
 IGNORED = ("run", "study", "seed", "weights", "parent", "find_learning_rate")
 SHARED = ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule", "class_weights")
 SHARED += ("image_size",)
-VARIANT = (
-    "A variant is one row of the study's table of runs. Parameters in which variants differ are in the table below; "
-    "all others are the same. The runs that variants start from may differ in more. Each image is decoded once to a "
-    "square of 8-bit pixels. How it is augmented depends on seed, epoch and image alone, so a repeated run sees the "
-    "same pixels."
+PIXELS = (
+    "Each image is decoded once to a square of 8-bit pixels. How it is augmented depends on seed, epoch and image "
+    "alone, so a repeated run sees the same pixels."
 )
 NOT_KNOWN = (
     "How the models were trained, which images they have seen, how their epochs were chosen and how often the test "
@@ -42,7 +40,6 @@ def variants(results: StudyResults) -> Iterator[Exhibit]:
     if not results.trained:
         yield from _files(results)
         return
-    yield Exhibit(text=VARIANT)
     first, firsts = results.runs[0], results.firsts
     starts = {name: run["start"].partition(", trained on ")[0] for name, run in firsts.items()}  # on what: said below
     chosen = {name: run["params"].model_dump() | {"start": starts[name]} for name, run in firsts.items()}
@@ -57,8 +54,8 @@ def variants(results: StudyResults) -> Iterator[Exhibit]:
         text += f" The weights of variants that do not start from scratch were first trained on {trained}."
     yield Exhibit(table=table, caption="Parameters in which the variants differ", text=text)
     shared = [f"{key.replace('_', ' ')} {getattr(first['params'], key)}" for key in SHARED if key not in table]
-    alike = f"All variants: {', '.join(shared)}."
-    yield Exhibit(text=f"{choice_sentence(results)} {alike} {machine_sentence(results)}")
+    alike = f"All variants (what they start from may differ): {', '.join(shared)}."
+    yield Exhibit(text=f"{choice_sentence(results)} {alike} {machine_sentence(results)} {PIXELS}")
     yield from class_balance(results)
 
 
