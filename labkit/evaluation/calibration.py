@@ -28,6 +28,7 @@ from labkit.evaluation.decide import (
     softmax,
     validation_of,
 )
+from labkit.evaluation.intervals import MANY
 
 BINS = 10
 DRAWS = 1000
@@ -106,7 +107,10 @@ def ece_reference(confidence: ArrayLike) -> Floats:
     gaps = np.zeros(DRAWS)
     place = _bin(confidence)
     for part in (confidence[place == number] for number in range(BINS)):
-        right = (generator.random((DRAWS, len(part))) < part).sum(axis=1)
+        if len(part) > MANY:  # a sum of so many is normal, and the draws would not fit into memory
+            right = generator.normal(part.sum(), np.sqrt((part * (1 - part)).sum()), DRAWS)
+        else:
+            right = (generator.random((DRAWS, len(part))) < part).sum(axis=1)
         gaps += np.abs(right - part.sum())
     return gaps / len(confidence)
 

@@ -197,3 +197,16 @@ def test_intervals_of_pairs_of_eyes_hold_the_truth_about_95_times_in_100():
 def test_intervals_of_pairs_of_eyes_hold_the_truth_93_to_97_times_in_100():
     found = covered(2000, 1000)
     assert found[["accuracy", "qwk"]].between(0.93, 0.97).all(axis=None), found
+
+
+def test_above_a_hundred_thousand_images_an_aurocs_interval_is_analytic_and_that_of_the_draws(monkeypatch):
+    rng, n = np.random.default_rng(0), 1200
+    group, label = np.arange(n) // 3, rng.choice(3, n, p=[0.6, 0.25, 0.15])
+    logits = rng.normal(size=(n, 3)) + 1.2 * np.eye(3)[label] + rng.normal(size=(n // 3, 3))[group]
+    table = pd.DataFrame({"label": label, "group": group.astype(str)})
+    table = decide(table.assign(**{f"logit_{k}": logits[:, k] for k in range(3)}))
+    drawn = auroc_intervals(table, ["a", "b", "c"], "grades")
+    monkeypatch.setattr("labkit.evaluation.ranking.MANY", 1000)
+    analytic = auroc_intervals(table, ["a", "b", "c"], "grades")
+    assert list(analytic.index) == ["macro_auroc", "referable_auroc"]
+    assert np.abs(analytic - drawn).to_numpy().max() < 0.003 and (analytic != drawn).to_numpy().all()

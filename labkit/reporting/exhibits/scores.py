@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from labkit.evaluation.compare import verdict
+from labkit.evaluation.intervals import MANY
 from labkit.format import listing, percent, plural, signed_difference
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
@@ -50,7 +51,8 @@ def scores(results: StudyResults) -> Iterator[Exhibit]:
     """The scores of every variant beside the majority baseline."""
     first = results.runs[0]
     of = f" of {plural(first['n_groups'], results.group_name)}" if first["n_groups"] else ""
-    caption = f"Scores on {plural(first['n'], 'test image')}{of}; 95 % intervals by {results.unit}{results.stamp}"
+    caption = f"Scores on {plural(first['n'], 'test image')}{of}; 95 % intervals by {results.unit}"
+    caption += "; those of AUROC by a formula (Obuchowski 1997)" * (first["n"] > MANY) + results.stamp
     baseline, told = results.baseline | {"n": first["n"]}, ("accuracy", results.score)
     table = results_table(results.runs, baseline, with_intervals=told, over_seeds=results.over_seeds())
     text = majority_sentence(results.against_majority, results.majority_class, first["n"], results.as_frequent)
