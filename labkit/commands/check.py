@@ -17,7 +17,7 @@ import pandas as pd
 
 from labkit.audit import Findings, audit
 from labkit.audit.leaks import UNSPLIT
-from labkit.commands import add_data_options, data_options
+from labkit.commands import add_options, options
 from labkit.data.hashes import SIDE
 from labkit.data.readers import DataError, ImageData, read
 from labkit.data.source import as_parameters, open_data, told
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which folder, how to read it, and how to split it."""
     parser.add_argument("data", nargs="?", help="folder of your images, or a built-in set (demo, tiny)")
     parser.add_argument("--store", action="store_true", help="verify the decoded images of all data sets first")
-    add_data_options(parser)
+    add_options(parser, DataParams, "data")
     how = "how to split into train and test (default: given, if so)"
     parser.add_argument("--split", choices=["given", "group", "image"], help=how)
     parser.add_argument("--json", action="store_true", help="print all findings as JSON")
@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
     if any(stores.values()) or not arguments.data:
         return int(any(stores.values()))
     progress = lambda step: print(f"labkit: {step} …", file=sys.stderr, flush=True)  # noqa: E731
-    report = check(arguments.data, arguments.split, progress, **data_options(arguments))
+    report = check(arguments.data, arguments.split, progress, **options(arguments, DataParams, "data"))
     # NaN is refused, because JSON does not have it
     print(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) if arguments.json else in_words(report))
     return 1 if report["leak"] or report["contradicting"] else 2 * (not report["images_read"])

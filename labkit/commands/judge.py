@@ -6,9 +6,8 @@ Exit code 1 if an exhibit failed, 3 if the report is there but its PDF could not
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, get_args
 
-from labkit.commands import short
+from labkit.commands import add_options, options, short
 from labkit.format import listing
 from labkit.params import AnalysisParams, ParameterError
 from labkit.runs.files import alone
@@ -22,11 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """An option for every parameter of the analysis but the study, and how to print."""
     parser.add_argument("predictions", nargs="+", help="CSV or Parquet, a file a model, a row an image")
     parser.add_argument("--name", help="folder of the report below reports/judged (default: the first file's name)")
-    for name, field in AnalysisParams.model_fields.items():
-        if name not in ("study", "predictions"):
-            how: dict[str, Any] = {"nargs": "+"} if list[str] in get_args(field.annotation) else {}
-            how = {"action": "store_true"} if field.annotation is bool else how
-            parser.add_argument(f"--{name.replace('_', '-')}", dest=name, default=None, help=field.description, **how)
+    add_options(parser, AnalysisParams, "study", "predictions")
     parser.add_argument("--title", help="of the report")
     parser.add_argument("--no-pdf", action="store_true", help="HTML only")
 
@@ -39,12 +34,15 @@ def main(arguments: argparse.Namespace) -> int:
     from labkit.reporting.page.exporter import render_report
     from labkit.reporting.page.pdf import render_pdf
 
-    given = {name: value for name in AnalysisParams.model_fields if (value := getattr(arguments, name, None))}
-    given |= {name: _absolute(given[name]) for name in ("labels", "images") if name in given}
+    given = options(arguments, AnalysisParams, "study", "predictions")
+    given |= {key: _absolute(given[key]) for key in ("labels", "images") if key in given}
     given["predictions"] = files = list(map(_absolute, arguments.predictions))
     AnalysisParams.of(given)
     names = list(map(model_name, map(Path, files)))
-    folder = reports_root() / "judged" / (arguments.name or names[0])
+    name = arguments.name or names[0]
+    if Path(name).name != name:
+        raise ParameterError(f"name: got {name!r}; it is a folder's name, without / in it")
+    folder = reports_root() / "judged" / name
     notebook, html = folder / "analysis.ipynb", folder / "report.html"
     with alone(folder / ".lock", ParameterError(f"{folder} is being written by another process; wait for it")):
         error = execute(NOTEBOOKS / "analysis.ipynb", notebook, given)

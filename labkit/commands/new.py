@@ -22,7 +22,7 @@ import pandas as pd
 
 from labkit.audit import Findings, audit, stamps
 from labkit.audit.damaged import odd_files, problem_sentences
-from labkit.commands import add_data_options, data_options, short
+from labkit.commands import add_options, options, short
 from labkit.data.catalog import CUSTOM, TASKS, may_be_grades
 from labkit.data.hashes import SIDE
 from labkit.data.readers import ImageData
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The file's name, the images, and how they are read."""
     parser.add_argument("study", help="the file to write: params/STUDY.yaml")
     parser.add_argument("--data", required=True, help="folder of your images, or a built-in set (demo, tiny)")
-    add_data_options(parser)
+    add_options(parser, DataParams, "data")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
     path = study_file(name)
     if path.exists():
         raise ParameterError(f"{path} exists already; give another name, or remove it")
-    draft = look(arguments.data, **data_options(arguments))
+    draft = look(arguments.data, **options(arguments, DataParams, "data"))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
         file.write(written(name, draft))
