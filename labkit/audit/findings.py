@@ -18,8 +18,7 @@ from labkit.format import percent
 class Findings:
     """What was looked at and what was found; `sentences` says it in words, and calls a group `group_name`.
 
-    `near`, `files` and `shortcut` need the pixels and are None where they were not looked for (shortcut also where
-    there is no labelled train or test image).
+    `near`, `files` and `shortcut` need the pixels and are None where they were not looked for, or there is no label.
     """
 
     groups: SharedGroups
@@ -95,11 +94,11 @@ class Findings:
             listed["Pairs of files that look alike"] = pd.concat([pairs.loc[across], pairs.loc[~across]])
         if self.files is not None:
             listed["What is odd about the files"] = self.files.problems
-        tables = {text: table for text, table in listed.items() if len(table)}
-        more = {
-            text: f" (the first {rows} of {len(table):,} rows)" for text, table in tables.items() if len(table) > rows
-        }
-        return {text + more.get(text, ""): _named(table.head(rows), classes) for text, table in tables.items()}
+        tables = {}
+        for text, table in listed.items():
+            more = f" (the first {rows} of {len(table):,} rows)" if len(table) > rows else ""
+            tables |= {text + more: _named(table.head(rows), classes)} if len(table) else {}
+        return tables
 
 
 def _named(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:

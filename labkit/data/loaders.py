@@ -124,18 +124,12 @@ class EpochLoader(DataLoader):
         return self.dataset.labels
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
-        """Order and augmentation of the next pass are those of this epoch (from 0; training counts from 1).
-
-        The pass begins at its batch ``first_step``; ``len`` stays that of the whole epoch.
-        """
+        """The next pass is of this epoch (training counts from 1) and begins at its batch ``first_step``."""
         self.batch_sampler.epoch, self.batch_sampler.first = epoch, first_step
 
 
 def _whole(batch: Any) -> Batch:
-    """The dataset's batch as it is: torch expects a list of items, the dataset answers for all of them.
-
-    A worker moves it to shared memory here, since an error in the thread that sends it would be lost.
-    """
+    """The batch as it is. A worker shares its memory here: an error in the thread that sends it would be lost."""
     in_worker = torch.utils.data.get_worker_info() is not None
     return {name: values.share_memory_() for name, values in batch.items()} if in_worker else batch
 
@@ -143,8 +137,8 @@ def _whole(batch: Any) -> Batch:
 def ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
     """The same batches in the same order, up to ``count`` of them gathered by a thread before they are asked for.
 
-    A thread and no processes: a gather of bytes happens outside Python's lock and keeps up with a GPU (7,000 images/s
-    a core at 480 px), and nothing is pickled, shared or started anew. On a CPU it would take its core from training.
+    A gather of bytes happens outside Python's lock and keeps up with a GPU (7,000 images/s a core at 480 px), without
+    processes to start. On a CPU the thread would take its core from training.
     """
     end: Batch = {}
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:

@@ -75,9 +75,9 @@ def as_parameters(data: str, dataset: str | None = None, **reading: Any) -> tupl
 def submissions(images: ImageData, predictions: pd.Series) -> dict[str, pd.DataFrame]:
     """List file name -> `ID` (path as the list writes it), `label` (class number), one row for each of the list's.
 
-    `predictions`: class number by image_id. A file to hand in must be complete, so images without a prediction (not
-    decoded, or no file) get the class predicted most often in their list; `.attrs["notes"]` says so. A list of which
-    more than one image and 1 % are not predicted is left out: the network has learnt from the rest.
+    `predictions`: class number by image_id. A file to hand in must be complete, so images without a prediction get the
+    class predicted most often in their list; `.attrs["notes"]` says so. A list of which more than one image and 1 % are
+    not predicted is left out: the network has learnt from the rest.
     """
     by_image = predictions.astype("Int64").to_dict()
     done = {}

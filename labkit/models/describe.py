@@ -66,8 +66,17 @@ def layer_table(model: nn.Module, image_size: int) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     network = deepcopy(model).to("meta").eval()
+
+    def add_row(name: str, layer: nn.Module, _inputs: object, output: Tensor) -> None:
+        counted = isinstance(layer, nn.Conv2d | nn.Linear)
+        row = {"name": name, "type": type(layer).__name__, "output shape": tuple(output.shape[1:])}
+        row["parameters"] = 0 if any(row["name"] == name for row in rows) else parameters(layer)
+        # each output value is a sum over one filter
+        row["multiply-adds"] = output[0].numel() * layer.weight[0].numel() if counted else 0
+        rows.append(row)
+
     for name, layer in _layers(network):
-        layer.register_forward_hook(partial(_add_row, rows, name))
+        layer.register_forward_hook(partial(add_row, name))
     with torch.no_grad():
         network(torch.empty(1, 3, image_size, image_size, device="meta"))
     return pd.DataFrame(rows)
@@ -82,20 +91,6 @@ def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
             yield from _layers(child, f"{prefix}{name}.")
 
 
-def _add_row(rows: list[dict[str, Any]], name: str, layer: nn.Module, _inputs: object, output: Tensor) -> None:
-    counted = isinstance(layer, nn.Conv2d | nn.Linear)
-    rows.append(
-        {
-            "name": name,
-            "type": type(layer).__name__,
-            "output shape": tuple(output.shape[1:]),
-            "parameters": 0 if any(row["name"] == name for row in rows) else parameters(layer),
-            # each output value is a sum over one filter
-            "multiply-adds": output[0].numel() * layer.weight[0].numel() if counted else 0,
-        }
-    )
-
-
 def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
     """`layer_table` by part (layer1 of layer1.0.conv1); its output shape is that of the part's last layer."""
     parts = layers.assign(part=layers["name"].str.split(".").str[0]).groupby("part", sort=False)
@@ -105,6 +100,13 @@ def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
 
 def architecture_table(image_size: int, num_classes: int) -> pd.DataFrame:
     """Table 1 of the ResNet paper for this image size and number of classes: one column per ResNet, all cells text."""
+
+    def stage_text(stage: nn.Sequential) -> str:
+        """`[3×3, 64; 3×3, 64] × 2`, from the convolutions of the stage's first block."""
+        convs = [part for part in stage[0].children() if isinstance(part, nn.Conv2d)]
+        text = "; ".join(f"{conv.kernel_size[0]}×{conv.kernel_size[1]}, {conv.out_channels}" for conv in convs)
+        return f"[{text}] × {len(stage)}"
+
     names = ["conv1", "", "conv2_x", "conv3_x", "conv4_x", "conv5_x", "", "parameters", "FLOPs"]
     columns: dict[str, list[str]] = {"layer name": names}
     for arch, made in RESNETS.items():
@@ -117,16 +119,9 @@ def architecture_table(image_size: int, num_classes: int) -> pd.DataFrame:
         columns[f"{arch.removeprefix('resnet')}-layer"] = [
             "7×7, 64, stride 2",
             "3×3 max pool, stride 2",
-            *(_stage_text(getattr(model, stage)) for stage in STAGES),
+            *(stage_text(getattr(model, stage)) for stage in STAGES),
             f"average pool, {num_classes}-d fc, softmax",
             f"{parameters(model):,}",
             f"{billions:.1f}×10⁹" if billions >= 1 else f"{billions:.2g}×10⁹",
         ]
     return pd.DataFrame(columns)
-
-
-def _stage_text(stage: nn.Sequential) -> str:
-    """`[3×3, 64; 3×3, 64] × 2`, from the convolutions of the stage's first block."""
-    convs = [part for part in stage[0].children() if isinstance(part, nn.Conv2d)]
-    text = "; ".join(f"{conv.kernel_size[0]}×{conv.kernel_size[1]}, {conv.out_channels}" for conv in convs)
-    return f"[{text}] × {len(stage)}"

@@ -1,9 +1,7 @@
 """Built-in synthetic data sets, so that everything runs without a download: drawn once, then read like real data.
 
-They are phantoms in radiology's sense of the word: objects with known content for testing an instrument.
-A number measured on them says that the machinery works, and nothing about patients.
-
-They lie in the two courses' own layouts, with the courses' own faults, on purpose:
+They are phantoms in radiology's sense: objects with known content for testing an instrument. A number measured on them
+says nothing about patients. They lie in the two courses' own layouts, with the courses' own faults, on purpose:
 
 - the split is dealt by image, so most test images have the same person's other images in train;
 - the retinopathy label files have no header row; the leukemia test files have no labels, in three orders;
@@ -27,8 +25,8 @@ import pandas as pd
 from filelock import FileLock
 from PIL import Image
 
-from labkit.data.phantoms.cells import cell, draw_subject
-from labkit.data.phantoms.fundus import draw_patient, fundus
+from labkit.data.phantoms.cells import Subject, cell
+from labkit.data.phantoms.fundus import Patient, fundus
 from labkit.data.phantoms.plans import CELLS, ENDINGS, EYES, leukemia_plan, retinopathy_plan
 
 VERSION = 3  # goes into the folder's name: raise it whenever a byte of any phantom changes
@@ -77,7 +75,7 @@ def _write_retinopathy(name: str, folder: Path) -> None:
     images = folder / "images"
     images.mkdir()
     for row in _rows(plan, copies=False):
-        patient = draw_patient(np.random.default_rng([spec.seed, 1, row["patient"]]), source=spec.source)
+        patient = Patient(np.random.default_rng([spec.seed, 1, row["patient"]]), source=spec.source)
         rng = np.random.default_rng([spec.seed, 2, row["patient"], int(row["side"] == "right")])
         pixels = fundus(row["grade"], row["side"], rng, patient, spec.size)
         Image.fromarray(pixels).save(images / f"{row['image_id']}.jpeg", quality=92)
@@ -100,7 +98,7 @@ def _write_leukemia(name: str, folder: Path) -> None:
     own = _rows(plan, copies=False)
     for row in own:
         who = people[row["subject"]]
-        subject = draw_subject(np.random.default_rng([spec.seed, 1, who]), source=spec.source)
+        subject = Subject(np.random.default_rng([spec.seed, 1, who]), source=spec.source)
         rng = np.random.default_rng([spec.seed, 2, who, row["image"], row["cell"]])
         pixels = cell(row["label"], rng, subject, spec.size)
         Image.fromarray(pixels).save(folder / row["path"])
@@ -108,30 +106,20 @@ def _write_leukemia(name: str, folder: Path) -> None:
             _truncate(folder / row["path"])
     for row in _rows(plan, copies=True):
         shutil.copyfile(folder / row["copy_of"], folder / row["path"])
-    _write_course_tables(plan.rename(columns={"path": "Path"}), folder, np.random.default_rng([spec.seed, 3]))
-    _write_index(own, folder)
-
-
-def _write_course_tables(plan: pd.DataFrame, folder: Path, rng: np.random.Generator) -> None:
     for split in ("train", "valid"):
-        table = plan.loc[plan["split"] == split, ["Path", "label"]]
-        table.to_csv(folder / f"{split}.csv", index=False, lineterminator="\n")
-    tested = plan.loc[plan["split"] == "test", ["Path"]]
+        table = plan.loc[plan["split"] == split, ["path", "label"]]
+        table.to_csv(folder / f"{split}.csv", index=False, header=["Path", "label"], lineterminator="\n")
+    tested, rng = plan.loc[plan["split"] == "test", ["path"]], np.random.default_rng([spec.seed, 3])
     for depth in (18, 50, 152):
         shuffled = tested.iloc[rng.permutation(len(tested))]
-        shuffled.to_csv(folder / f"resnet_{depth}_test.csv", index=False, lineterminator="\n")
-
-
-def _write_index(own: list[dict[str, Any]], folder: Path) -> None:
-    """The original release's listing, sorted by fold, label and name, with CRLF line ends as in the release's copy."""
-    rows = []
-    for row in own:
-        data = (folder / row["path"]).read_bytes()
-        listed = {column: row[column] for column in ("file", "fold", "label", "subject", "image", "cell")}
-        listed["label"] = ENDINGS[row["label"]]
-        rows.append({**listed, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
-    index = pd.DataFrame(rows).sort_values(["fold", "label", "file"])
-    index.to_csv(folder / "cnmc2019_train_index.csv", index=False, lineterminator="\r\n")
+        shuffled.to_csv(folder / f"resnet_{depth}_test.csv", index=False, header=["Path"], lineterminator="\n")
+    # the release's listing, sorted by fold, label and name, with CRLF line ends as in the release's copy
+    listed = pd.DataFrame(own, columns=["file", "fold", "label", "subject", "image", "cell"])
+    listed["label"] = [ENDINGS[label] for label in listed["label"]]
+    files = [(folder / row["path"]).read_bytes() for row in own]
+    listed["sha256"], listed["bytes"] = [hashlib.sha256(data).hexdigest() for data in files], [*map(len, files)]
+    listed = listed.sort_values(["fold", "label", "file"])
+    listed.to_csv(folder / "cnmc2019_train_index.csv", index=False, lineterminator="\r\n")
 
 
 _WRITERS: dict[str, Callable[[str, Path], None]] = {"retinopathy": _write_retinopathy, "leukemia": _write_leukemia}

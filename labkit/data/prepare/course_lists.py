@@ -38,11 +38,7 @@ def find_labels(places: list[Path]) -> tuple[pd.DataFrame, str] | None:
 
 
 def write_lists(folder: Path, known: tuple[pd.DataFrame, str] | None, names: Collection[str]) -> list[str]:
-    """The four header-less CSV files, with the images whose names are among `names`, in the labels' order.
-
-    `known` is what `find_labels` found. Returns what is to be said of the lists. DataError where there are images and
-    none has a label.
-    """
+    """The course's CSV files of the images called `names`; what is to be said of them. DataError without a label."""
     if known is None:
         return ["no labels were found, so there are no lists; --labels names the folder of trainLabels.csv"]
     labels, how = known

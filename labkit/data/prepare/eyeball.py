@@ -40,12 +40,7 @@ class Disc:
 
 
 def find_eyeball(image: Image.Image) -> Disc:
-    """The disc of the retina in an RGB picture.
-
-    Where what is bright is not bounded by a circle (cut on all sides, or already cropped close), the disc is the one
-    whose square holds its bounding box. NoEyeball: nothing is brighter than the rest, the bright spot is too small, or
-    the picture has no colour.
-    """
+    """The disc of the retina in an RGB picture; of what no circle bounds, the one around its box; or NoEyeball."""
     factor = -(-max(image.size) // THUMBNAIL)
     red, green, blue = (np.asarray(band, dtype=np.float32) for band in image.reduce(factor).split())
     lightest, darkest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)

@@ -56,10 +56,9 @@ def prepare(
 ) -> Prepared:
     """Crops of `size` pixels a side in `target/images`, and beside them the course's lists and `failures.csv`.
 
-    `source` is searched with its sub-folders. Labels are looked for in `labels`, by default in `source` and the folder
-    above it: `trainLabels.csv` or the course's four lists; without any the crops alone are made. What lies in `target`
-    and is whole is kept. `workers`: processes, by default one a core. Raises ValueError (DataError) on folders that
-    cannot be and labels that cannot be read, OSError where nothing can be written.
+    Labels (`trainLabels.csv` or the course's lists) are looked for in `labels`, by default in `source` and the folder
+    above it; without any the crops alone are made. Whole crops in `target` are kept. `workers`: processes, by default
+    one a core. Raises ValueError (DataError) on folders and labels that cannot be read, OSError on a full disk.
     """
     for place in filter(None, (source, target, labels)):
         refuse_url(str(place), "photographs and crops")
@@ -76,7 +75,12 @@ def prepare(
     (target / "images").mkdir(parents=True, exist_ok=True)
     busy = RuntimeError(f"{target}: another labkit prepare is at work there; wait for it")  # on the same files
     with alone(target / LOCK, busy):
-        tasks = _tasks(photographs, source, target / "images", done)
+        first: dict[str, Path] = {}
+        for path in photographs:
+            if (other := first.setdefault(printable(stem(path.name)), path)) != path:  # the lists know names alone
+                kept = other.relative_to(source).as_posix()
+                done.failed[path.relative_to(source).as_posix()] = f"the same name as {kept}, which was taken"
+        tasks = [(str(path), str(target / "images" / f"{name}.jpeg")) for name, path in first.items()]
         outcomes = tqdm(_outcomes(tasks, size, workers), "cropping", len(tasks), unit="img", disable=None)
         for (photograph, _), outcome in zip(tasks, outcomes, strict=True):
             if outcome not in (MADE, KEPT):
@@ -87,7 +91,11 @@ def prepare(
         if done.failed:
             write_csv(target / FAILURES, pd.DataFrame(sorted(done.failed.items()), columns=["file", "reason"]))
         crops = {path.stem for path in (target / "images").glob("*.jpeg")}  # those of earlier calls, too
-        done.said = [_in_words(done, size, target), *write_lists(target, known, crops)]
+        said = f"{done.made + done.kept:,} crops of {size} px in {target / 'images'} ({done.kept:,} were there)"
+        if done.failed:
+            file, reason = min(done.failed.items())
+            said += f"; {len(done.failed):,} photographs failed, listed in {FAILURES} (the first: {file}: {reason})"
+        done.said = [said, *write_lists(target, known, crops)]
         write_text(target / LEDGER, "\n".join(done.said) + "\n")
     return done
 
@@ -103,17 +111,6 @@ def _refuse_impossible(source: Path, target: Path, size: int, workers: int | Non
         raise ValueError(f"--size is {size}; it can be 16 to 2048 pixels")
     if workers is not None and workers < 1:
         raise ValueError(f"--workers is {workers}; at least one process is needed")
-
-
-def _tasks(photographs: list[Path], source: Path, folder: Path, done: Prepared) -> list[Task]:
-    """A crop for each name; a second photograph of the same name is a failure, since the lists know names alone."""
-    first: dict[str, Path] = {}
-    for path in photographs:
-        other = first.setdefault(printable(stem(path.name)), path)
-        if other != path:
-            kept = other.relative_to(source).as_posix()
-            done.failed[path.relative_to(source).as_posix()] = f"the same name as {kept}, which was taken"
-    return [(str(path), str(folder / f"{name}.jpeg")) for name, path in first.items()]
 
 
 def _outcomes(tasks: list[Task], size: int, workers: int | None) -> Iterator[str]:
@@ -189,11 +186,3 @@ def _deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _in_words(done: Prepared, size: int, target: Path) -> str:
-    said = f"{done.made + done.kept:,} crops of {size} px in {target / 'images'} ({done.kept:,} were there)"
-    if done.failed:
-        file, reason = min(done.failed.items())
-        said += f"; {len(done.failed):,} photographs failed, listed in {FAILURES} (the first: {file}: {reason})"
-    return said
