@@ -36,12 +36,6 @@ def test_ece_of_a_known_table():
     assert table.loc[9, "accuracy"] == 0.5 and np.isnan(table.loc[0, "accuracy"])
 
 
-def test_a_perfect_and_sure_model_has_no_error():
-    labels = np.array([0, 1, 2])
-    assert brier(np.eye(3), labels) == 0 and ece(np.ones(3), np.ones(3)) == 0
-    assert brier(np.eye(3)[[1, 2, 0]], labels) == 2  # and none is worse than surely wrong
-
-
 def test_brier_of_two_classes_is_twice_scikit_learns():
     generator = np.random.default_rng(0)
     labels, positive = generator.integers(0, 2, 50), generator.random(50)

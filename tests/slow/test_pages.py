@@ -13,10 +13,10 @@ from made_study import Lab
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from labkit.reporting.page.browser import find_browser, install_hint, require_browser
+from labkit.reporting.page.browser import INSTALL, find_browser, require_browser
 from labkit.reporting.page.exporter import render_report
 
-pytestmark = pytest.mark.skipif(find_browser() is None, reason=f"no browser; {install_hint()}")
+pytestmark = pytest.mark.skipif(find_browser() is None, reason=f"no browser; {INSTALL}")
 
 SCREENS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 
