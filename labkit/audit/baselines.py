@@ -16,12 +16,11 @@ from sklearn.preprocessing import StandardScaler
 from labkit.data.store import Store
 from labkit.evaluation.decide import as_labels
 from labkit.evaluation.eyes import OTHER_SIDE
-from labkit.evaluation.matrices import METRICS, matrix_of
-from labkit.evaluation.metrics import majority_baseline
-from labkit.format import fixed, percent
+from labkit.evaluation.matrices import CHOOSING, accuracy, balanced_accuracy, matrix_of, qwk
+from labkit.evaluation.metrics import majority_baseline, metric
+from labkit.format import article, fixed, percent
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-IN_WORDS = {"qwk": "a quadratic weighted kappa", "macro_f1": "a macro F1"}
 
 
 def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any] | None:
@@ -41,8 +40,8 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> dict[str
     majority = majority_baseline(train["label"], test["label"], len(classes))
     matrix = matrix_of(test["label"], copied.fillna(majority["class"]), len(classes))
     return {
-        "accuracy": float(METRICS["accuracy"](matrix)),
-        "qwk": float(METRICS["qwk"](matrix)),
+        "accuracy": float(accuracy(matrix)),
+        "qwk": float(qwk(matrix)),
         "n_copied": len(copied.dropna()),
         "n_test": len(test),
         "majority": str(classes[majority["class"]]),
@@ -82,9 +81,9 @@ def shortcut_baseline(
     plain, balanced = (matrix_of(labels, of_model, n_classes) for of_model in answers)
     majority = majority_baseline(learnt, labels, n_classes, "grades" if score == "qwk" else "classes")
     return {
-        "accuracy": float(METRICS["accuracy"](plain)),
-        "balanced_accuracy": float(METRICS["balanced_accuracy"](balanced)),
-        "score": float(METRICS[score](balanced)),
+        "accuracy": float(accuracy(plain)),
+        "balanced_accuracy": float(balanced_accuracy(balanced)),
+        "score": float(CHOOSING[score](balanced)),
         "score_name": score,
         "n_train": len(train),
         "n_test": len(test),
@@ -109,8 +108,7 @@ def colour_statistics(store: Store, image_ids: Sequence[str]) -> np.ndarray:
 
 def shortcut_sentence(baseline: Mapping[str, Any]) -> str:
     """What colour and brightness alone score, beside the majority class."""
-    name = IN_WORDS.get(baseline["score_name"])
-    score = f", {name} of {fixed(baseline['score'], 3)}" if name else ""
+    score = f", {article(metric(baseline['score_name']).name)} of {fixed(baseline['score'], 3)}"
     return (
         f"Colour and brightness alone (a logistic regression on the means, spreads and quantiles of the channels) "
         f"score {percent(baseline['accuracy'])} accuracy; fitted with all classes weighing alike, they score "

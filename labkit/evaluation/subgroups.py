@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from labkit.evaluation.intervals import bootstrap_by_group
-from labkit.evaluation.matrices import METRICS
+from labkit.evaluation.intervals import DRAWN, bootstrap_by_group
 
 THIRDS = {"brightness": ("dark", "medium", "bright"), "sharpness": ("blurred", "medium", "sharp")}
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's mode L
@@ -37,15 +36,14 @@ def by_subgroup(test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metri
     """A row per part of the test images: columns factor, part, n, groups, range, share, estimate, low, high.
 
     `test`: decided, labelled predictions; `quality`: columns brightness and sharpness, indexed by image_id. Factors
-    with a single part (one eye side, unknown sides) are left out. `metric`: one of `matrices.METRICS`, with 95 %
-    intervals by bootstrap over groups. `range`: of the measured values; `share`: of the most frequent class of all
-    images, on which a score depends. Raises ValueError on an unknown metric.
+    with a single part (one eye side, unknown sides) are left out. `metric`: one of `intervals.DRAWN`. `range`: of the
+    measured values; `share`: of the most frequent class of all images, on which a score depends.
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric: {metric!r} is not one of {', '.join(METRICS)}")
+    if metric not in DRAWN:
+        raise ValueError(f"metric: {metric!r} is not one of {', '.join(DRAWN)}")
     rows, most = [], test["label"].mode().iloc[0]
     for factor, part, span, of_part in _parts(test, quality):
-        images, asked = (of_part["label"], of_part["prediction"], of_part["group"]), {metric: METRICS[metric]}
+        images, asked = (of_part["label"], of_part["prediction"], of_part["group"]), {metric: DRAWN[metric]}
         row = bootstrap_by_group(*images, n_classes, metrics=asked).iloc[0].to_dict()
         share = of_part["label"].eq(most).mean()
         rows.append(row | {"factor": factor, "part": part, "n": len(of_part), "range": span, "share": share})

@@ -14,10 +14,9 @@ from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts_of
 from labkit.evaluation import compare
 from labkit.evaluation.decide import decide, is_ordinal
-from labkit.evaluation.intervals import TOO_FEW, bootstrap_by_group
-from labkit.evaluation.matrices import METRICS, sensitivity
+from labkit.evaluation.intervals import DRAWN, TOO_FEW, auroc_draws, auroc_intervals, bootstrap_by_group
+from labkit.evaluation.matrices import sensitivity
 from labkit.evaluation.metrics import as_frequent, confusion, evaluate, majority_baseline, majority_share
-from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import missing, plural
 from labkit.params import RunParams
 from labkit.reporting.images import Pixels, open_pixels
@@ -366,11 +365,11 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]
     if test.empty:
         return manifest, test, pd.DataFrame()
     classes, task = manifest["classes"], facts_of(params).task
-    wanted = METRICS | {f"of class {name}": sensitivity(number) for number, name in enumerate(classes)}
+    wanted = DRAWN | {f"of class {name}": sensitivity(number) for number, name in enumerate(classes)}
     drawn = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes), metrics=wanted)
     intervals, sensitivities = (
         part.set_axis(pd.Index(names, name="metric"))
-        for part, names in ((drawn.iloc[: len(METRICS)], list(METRICS)), (drawn.iloc[len(METRICS) :], classes))
+        for part, names in ((drawn.iloc[: len(DRAWN)], list(DRAWN)), (drawn.iloc[len(DRAWN) :], classes))
     )
     if not is_ordinal(test):
         intervals = pd.concat([intervals, auroc_intervals(test, classes, task)])

@@ -9,8 +9,7 @@ import pandas as pd
 
 from labkit.data.catalog import facts_of
 from labkit.evaluation.decide import decide
-from labkit.evaluation.metrics import evaluate
-from labkit.format import METRICS
+from labkit.evaluation.metrics import METRICS, evaluate
 from labkit.params import RunParams, parent_of
 from labkit.runs.files import read_csv
 from labkit.runs.folder import damage, read_manifest, read_params, read_predictions

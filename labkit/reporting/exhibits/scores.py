@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from labkit.evaluation.compare import verdict
-from labkit.format import listing, percent, plural, signed_difference
+from labkit.evaluation.metrics import signed_difference
+from labkit.format import listing, percent, plural
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.tables import results_table

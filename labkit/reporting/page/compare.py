@@ -15,7 +15,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from labkit.format import DASH, METRICS, fixed, metric, missing, plural
+from labkit.evaluation.metrics import METRICS, metric
+from labkit.format import DASH, fixed, missing, plural
 from labkit.reporting.page.exporter import script_hash
 from labkit.reporting.runs_table import FIRST, OF_THE_RUN, TEST, VAL
 from labkit.reporting.tables import parameter_text
