@@ -191,7 +191,7 @@ def compare_page(folder: Path) -> list[str]:
     if not (folder / "compare.html").is_file() or not (folder / "runs.csv").is_file():
         return ["compare.html or runs.csv is not there"]
     page = (folder / "compare.html").read_text(encoding="utf-8")
-    rows = {"compare.html": len(BeautifulSoup(page, "html.parser").select("#runs tbody tr"))}
+    rows = {"compare.html": len(BeautifulSoup(page, "html.parser").select("table.runs tbody tr"))}
     rows["runs.csv"] = len(pd.read_csv(folder / "runs.csv"))
     wrong = [
         f"{name} has {count} rows for {len(planned)} runs" for name, count in rows.items() if count != len(planned)

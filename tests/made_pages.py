@@ -81,5 +81,6 @@ def compare_page(folder: Path, words: str = "a plain name") -> Path:
 def _row(run: str, seed: int, accuracy: float, words: str) -> dict[str, Any]:
     row = {"run": run, "seed": seed, "status": "finished", "error": "", "test_accuracy": accuracy}
     row |= {"test_qwk": accuracy / 2, "val_qwk": 0.5, "best_epoch": 2, "seconds": 90.0, "arch": run, "rotation": 0.0}
+    row |= {"test_set": 1, "test_images": 1353, "val_images": 900}
     notebook = f"runs/{run}-seed{seed}/train.html"
     return row | {"notebook": notebook, "data": words, "class_weights": f"{words} of {run}"}

@@ -58,8 +58,8 @@ class Visit:
         return [url for url in self.seen[1:] if not url.startswith("data:")]
 
     def cells(self, head: str) -> Locator:
-        heads = [text.strip() for text in self.page.locator("#runs thead th .dt-column-title").all_inner_texts()]
-        return self.page.locator(f"#runs tbody tr > :nth-child({heads.index(head) + 1})")
+        heads = [text.strip() for text in self.page.locator("table.runs thead th .dt-column-title").all_inner_texts()]
+        return self.page.locator(f"table.runs tbody tr > :nth-child({heads.index(head) + 1})")
 
     def column(self, head: str) -> list[str]:
         return [text.strip().replace("\xa0", " ") for text in self.cells(head).all_inner_texts()]
@@ -79,7 +79,7 @@ def test_axe_finds_nothing_serious(chromium, pages, name, width, scheme):
     page = Visit(chromium, pages[name], width, scheme).page
     page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
     if name == "compare":
-        page.locator("#runs thead .dtcc-button_dropdown, #runs thead .dtcc-button_searchDropdown").first.click()
+        page.locator(".runs thead .dtcc-button_dropdown, .runs thead .dtcc-button_searchDropdown").first.click()
         assert page.locator(".dtcc-dropdown").is_visible()
     found = Axe().run(page).response["violations"]
     serious = [entry for entry in found if entry["impact"] in ("serious", "critical")]
@@ -169,8 +169,8 @@ def test_runs_sort_by_a_score_up_and_down(chromium, pages):
 def test_names_that_look_like_money_stay_words(chromium, pages):
     """DataTables takes R 01 for rand, and would sort r10 by its number and set it right."""
     page = Visit(chromium, pages["compare"]).page
-    assert page.locator("#runs tbody th.dt-type-numeric").count() == 0
-    assert page.locator("#runs tbody tr:first-child td.dt-type-numeric").count() >= 6
+    assert page.locator("table.runs tbody th.dt-type-numeric").count() == 0
+    assert page.locator("table.runs tbody tr:first-child td.dt-type-numeric").count() >= 6
 
 
 def test_the_runs_scroll_in_their_frame_by_keyboard(chromium, pages):
@@ -191,16 +191,16 @@ def test_runs_are_filtered_by_words_and_by_a_column(chromium, pages):
     dropdown = visit.page.locator(".dtcc-dropdown")
     dropdown.locator("select").select_option("greater")
     dropdown.locator("input").fill("45")
-    visit.page.wait_for_function("document.querySelectorAll('#runs tbody tr').length === 2")
+    visit.page.wait_for_function("document.querySelectorAll('table.runs tbody tr').length === 2")
     assert visit.column("Accuracy, test") == ["50.0 %", "81.5 %"]
 
 
 def test_runs_are_all_there_without_a_script_and_failed_ones_say_why(chromium, pages):
     page = chromium.new_context(java_script_enabled=False).new_page()
     page.goto(pages["compare"].as_uri())
-    rows = [text.replace("\t", " ") for text in page.locator("#runs tbody tr").all_inner_texts()]
+    rows = [text.replace("\t", " ") for text in page.locator("table.runs tbody tr").all_inner_texts()]
     assert len(rows) == 5 and any("failed: OutOfMemoryError" in row for row in rows)
-    assert page.locator("#runs svg[aria-label*='0.500 in the chosen epoch 2']").count() == 1
+    assert page.locator("table.runs svg[aria-label*='0.500 in the chosen epoch 2']").count() == 1
     assert page.get_by_role("link", name="resnet50").first.get_attribute("href") == "runs/resnet50-seed0/train.html"
 
 
