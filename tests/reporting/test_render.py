@@ -223,15 +223,6 @@ def test_cells_that_set_parameters_are_gone(notebooks, soup, tmp_path):
     assert not any("the default" in page or "archs" in page for page in [*pages, str(soup)])
 
 
-def test_a_tagged_cell_gives_its_place_to_the_notebook_of_that_name(tmp_path):
-    place = nbformat.v4.new_markdown_cell("## Data\n\nSee explore.ipynb.", metadata={"tags": ["explore"]})
-    outer = write(tmp_path / "analysis.ipynb", md("# Results"), md("## Before"), place, md("## After"))
-    inner = write(tmp_path / "explore.ipynb", md("# Data"), md("## Images"))
-    page = render_report([outer, inner], tmp_path / "r.html", title="T").read_text("utf-8")
-    heads = [(head.name, head.get_text()) for head in BeautifulSoup(page, "html.parser").main.select("h2, h3")]
-    assert heads == [("h2", "Before"), ("h2", "Data"), ("h3", "Images"), ("h2", "After")]
-
-
 def test_cells_tagged_alike_are_taken_out_and_stand_where_the_tag_says(tmp_path):
     first = nbformat.v4.new_markdown_cell("## Sound?", metadata={"tags": ["audit"]})
     place = nbformat.v4.new_markdown_cell("## Data", metadata={"tags": ["explore"]})
