@@ -13,10 +13,13 @@ from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
+from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 from PIL import Image
+from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfReader
 
+from labkit.reporting.page.browser import require_browser
 from labkit.reporting.page.html import what_it_loads
 from labkit.runs.files import read_json
 from labkit.studies.file import load_study
@@ -122,7 +125,30 @@ def check(folder: Path) -> list[str]:
     wrong += [f"the PDF lacks the font {name}" for name in fonts_left_out(pdf)]
     wrong += [f"the heading {title!r} stands alone at the foot of its page" for title in stranded(pdf, pages)]
     wrong += [f"page {number} of the PDF is drawn into its margin" for number in over_the_edge(pages)]
-    return wrong + numbering(soup) + compare_page(folder)
+    runs = sorted(folder.glob("runs/*/train.html"))
+    return wrong + numbering(soup) + compare_page(folder) + accessibility([*folder.glob("*.html"), *runs[:1]])
+
+
+def accessibility(pages: list[Path]) -> list[str]:
+    """What axe finds in these pages, in a wide light window and on a small dark screen."""
+    wrong = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(require_browser()), args=["--no-sandbox"])
+        for path in pages:
+            for width, scheme in ((1280, "light"), (390, "dark")):
+                page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+                page.goto(path.as_uri())
+                wrong += [f"{path.name}, {width} px: {found}" for found in axe_finds(page)]
+                page.close()
+        browser.close()
+    return wrong
+
+
+def axe_finds(page: Page) -> list[str]:
+    """What axe-core finds in an open page, all its folds open: the rule and the first element that breaks it."""
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
+    found = Axe().run(page).response["violations"]
+    return [f"{entry['id']}: {entry['nodes'][0]['html'][:200]}" for entry in found]
 
 
 def fonts_left_out(pdf: PdfReader) -> set[str]:
@@ -191,7 +217,7 @@ def compare_page(folder: Path) -> list[str]:
     if not (folder / "compare.html").is_file() or not (folder / "runs.csv").is_file():
         return ["compare.html or runs.csv is not there"]
     page = (folder / "compare.html").read_text(encoding="utf-8")
-    rows = {"compare.html": len(BeautifulSoup(page, "html.parser").select("#runs tbody tr"))}
+    rows = {"compare.html": len(BeautifulSoup(page, "html.parser").select("table.runs tbody tr"))}
     rows["runs.csv"] = len(pd.read_csv(folder / "runs.csv"))
     wrong = [
         f"{name} has {count} rows for {len(planned)} runs" for name, count in rows.items() if count != len(planned)

@@ -72,14 +72,17 @@ assert RunParams.from_cells(["".join(cell["source"])]).brightness == 0.0
     "add a metric": """
 import numpy as np, pandas as pd
 from labkit.evaluation.metrics import evaluate, majority_baseline
+from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.reporting.tables import results_table
 logits = 5 * np.eye(3)[[0, 1, 2, 0]]
 table = pd.DataFrame({"label": [0, 0, 0, 1]}).assign(**{f"logit_{k}": logits[:, k] for k in range(3)})
 found = evaluate(table, ["a", "b", "c"])
 assert found["within_one"] == 0.75
 baseline = majority_baseline([0, 0, 2], table["label"], 3)
-shown = results_table([found | {"run": "r"}], baseline)
-assert "75.0" in shown["Within one grade"][0] and "100.0" in shown["Within one grade"][1]
+ends = bootstrap_by_group(table["label"], [0, 1, 2, 0], None, 3)
+assert ends.loc["within_one", "low"] < 0.75 < ends.loc["within_one", "high"]  # of a share, so also of four images
+shown = results_table([found | {"run": "r", "intervals": ends}], baseline, with_intervals=["within_one"])
+assert "75.0\xa0% [" in shown["Within one grade"][0] and "100.0" in shown["Within one grade"][1]
 """,
 }
 

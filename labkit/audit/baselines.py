@@ -16,12 +16,11 @@ from sklearn.preprocessing import StandardScaler
 from labkit.data.store import Store
 from labkit.evaluation.decide import as_labels
 from labkit.evaluation.eyes import OTHER_SIDE
-from labkit.evaluation.matrices import METRICS, matrix_of
-from labkit.evaluation.metrics import majority_baseline
-from labkit.format import fixed, percent
+from labkit.evaluation.matrices import CHOOSING, accuracy, balanced_accuracy, matrix_of, qwk
+from labkit.evaluation.metrics import majority_baseline, metric
+from labkit.format import article, fixed, percent
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-IN_WORDS = {"qwk": "a quadratic weighted kappa", "macro_f1": "a macro F1"}
 
 
 def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any] | None:
@@ -40,9 +39,14 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> dict[str
 
     majority = majority_baseline(train["label"], test["label"], len(classes))
     matrix = matrix_of(test["label"], copied.fillna(majority["class"]), len(classes))
-    scores = {name: float(METRICS[name](matrix)) for name in ("accuracy", "qwk")}
-    found = scores | {"n_copied": len(copied.dropna()), "n_test": len(test)}
-    return found | {"majority": str(classes[majority["class"]]), "majority_accuracy": majority["accuracy"]}
+    return {
+        "accuracy": float(accuracy(matrix)),
+        "qwk": float(qwk(matrix)),
+        "n_copied": len(copied.dropna()),
+        "n_test": len(test),
+        "majority": str(classes[majority["class"]]),
+        "majority_accuracy": majority["accuracy"],
+    }
 
 
 def fellow_eye_sentence(eyes: Mapping[str, Any], name: str) -> str:
@@ -76,11 +80,18 @@ def shortcut_baseline(
     answers = [make_pipeline(StandardScaler(), model).fit(known, learnt).predict(asked) for model in models]
     plain, balanced = (matrix_of(labels, of_model, n_classes) for of_model in answers)
     majority = majority_baseline(learnt, labels, n_classes, "grades" if score == "qwk" else "classes")
-    found: dict[str, Any] = {"accuracy": float(METRICS["accuracy"](plain)), "score": float(METRICS[score](balanced))}
-    found |= {"balanced_accuracy": float(METRICS["balanced_accuracy"](balanced)), "score_name": score}
-    found |= {"n_train": len(train), "n_test": len(test), "majority": str(classes[majority["class"]])}
-    found |= {f"majority_{name}": majority[name] for name in ("accuracy", "balanced_accuracy")}
-    return found | {"majority_score": majority[score]}
+    return {
+        "accuracy": float(accuracy(plain)),
+        "balanced_accuracy": float(balanced_accuracy(balanced)),
+        "score": float(CHOOSING[score](balanced)),
+        "score_name": score,
+        "n_train": len(train),
+        "n_test": len(test),
+        "majority": str(classes[majority["class"]]),
+        "majority_accuracy": majority["accuracy"],
+        "majority_balanced_accuracy": majority["balanced_accuracy"],
+        "majority_score": majority[score],
+    }
 
 
 def colour_statistics(store: Store, image_ids: Sequence[str]) -> np.ndarray:
@@ -97,8 +108,7 @@ def colour_statistics(store: Store, image_ids: Sequence[str]) -> np.ndarray:
 
 def shortcut_sentence(baseline: Mapping[str, Any]) -> str:
     """What colour and brightness alone score, beside the majority class."""
-    name = IN_WORDS.get(baseline["score_name"])
-    score = f", {name} of {fixed(baseline['score'], 3)}" if name else ""
+    score = f", {article(metric(baseline['score_name']).name)} of {fixed(baseline['score'], 3)}"
     return (
         f"Colour and brightness alone (a logistic regression on the means, spreads and quantiles of the channels) "
         f"score {percent(baseline['accuracy'])} accuracy; fitted with all classes weighing alike, they score "

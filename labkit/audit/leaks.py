@@ -12,7 +12,8 @@ from labkit.data.duplicates import LEARNT_FROM, Duplicates, NearDuplicates
 from labkit.data.hashes import MAX_DISTANCE, SMALLEST
 from labkit.evaluation.compare import unpaired_difference
 from labkit.evaluation.decide import decide, labelled_test
-from labkit.format import metric, percent, signed_difference
+from labkit.evaluation.metrics import metric, signed_difference
+from labkit.format import percent
 
 MISSED = (  # measured in `near_duplicates`
     "This comparison misses most copies that were cropped, shifted, or made much brighter or richer in contrast, and "

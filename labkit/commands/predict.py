@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from torch import nn
 from tqdm import tqdm
 
@@ -31,6 +32,7 @@ from labkit.format import fixed, missing, percent, plural, whole
 from labkit.models.build import load_trained
 from labkit.params import ParameterError, RunParams
 from labkit.reporting.exhibits.saliency import looked_at
+from labkit.reporting.images import class_bars
 from labkit.runs.files import write_csv, write_whole
 from labkit.runs.folder import cache_root, read_manifest, read_params, read_predictions
 from labkit.studies.find import find_run
@@ -44,12 +46,8 @@ NOT_A_DEVICE += "They have not been validated for your camera or your patients."
 
 @dataclass(frozen=True)
 class Batch:
-    """The predictions of one batch of images.
-
-    `table`: one row per image that could be read, as `decide` returns it (outputs, `p_0` … or `grade`, `prediction`),
-    with `image`, `score` (compared with the threshold; NaN without one) and `learnt_from` (whether this file was used
-    to train the run or to choose its epoch).
-    """
+    """One batch of images. `table`: a row per image that could be read, as `decide` returns it, with `image`, `score`
+    (compared with the threshold; NaN without one) and `learnt_from` (this file trained the run or chose its epoch)."""
 
     table: pd.DataFrame
     pixels: np.ndarray  # uint8 (n, S, S, 3), the network's input
@@ -132,24 +130,27 @@ def open_predictor(folder: Path) -> Predictor:
     return Predictor(folder, params, manifest, model, cuts, point, frozenset(sums))
 
 
-def own_photographs(predictor: Predictor, most: int = 10) -> dict[str, str]:
-    """Path by image_id of the run's first test images, to try it out; where it has none, of others it predicted."""
+def own_photographs(predictor: Predictor, most: int = 10) -> tuple[dict[str, str], dict[str, str]]:
+    """Paths and true classes, by image_id, of the run's first test images; without any, of others that it predicted."""
     paths = open_data(predictor.params, cache_root())[0].table.set_index("image_id")["path"]
-    kept = read_predictions(predictor.folder)
+    kept = read_predictions(predictor.folder).set_index("image_id")
     tested = kept.loc[kept["split"] == "test"]
-    return paths.loc[(tested if len(tested) else kept)["image_id"].head(most)].to_dict()
+    chosen = (tested if len(tested) else kept).head(most)
+    labels = {str(name): predictor.classes[int(label)] for name, label in chosen["label"].dropna().to_dict().items()}
+    return paths.loc[chosen.index].to_dict(), labels
 
 
-def for_people(predictor: Predictor, batch: Batch) -> list[dict[str, Any]]:
-    """One row per image; images that could not be read come last.
+def for_people(predictor: Predictor, batch: Batch, labels: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """One row per image; images that could not be read come last. `labels`: true classes by image, where known.
 
-    `image, prediction` (the class's name), `probability` of it and `p_<class>` of each, or an ordinal run's `grade`;
-    with a threshold: `question`, `decision` (positive or negative), `score` (compared with it), `threshold`;
-    `learnt_from`; `unreadable`: why, else None.
+    `image, prediction` (the class's name), `label` (with `labels`), `probability` of it and `p_<class>` of each, or an
+    ordinal run's `grade`; with a threshold: `question`, `decision` (positive or negative), `score` (compared with it),
+    `threshold`; `learnt_from`; `unreadable`: why, else None.
     """
     classes, point, rows = predictor.classes, predictor.point, []
     for row in batch.table.to_dict("records"):
         cells: dict[str, Any] = {"image": row["image"], "prediction": classes[row["prediction"]]}
+        cells |= {"label": labels.get(row["image"])} if labels else {}
         cells |= {"grade": row["grade"]} if predictor.cuts else {"probability": row[f"p_{row['prediction']}"]}
         if point.question and point.threshold is not None:
             decision = "positive" if row["score"] >= point.threshold else "negative"
@@ -159,11 +160,6 @@ def for_people(predictor: Predictor, batch: Batch) -> list[dict[str, Any]]:
             cells |= {f"p_{name}": row[f"p_{number}"] for number, name in enumerate(classes)}
         rows.append(cells | {"learnt_from": row["learnt_from"], "unreadable": None})
     return rows + [{"image": name, "unreadable": reason} for name, reason in batch.unreadable.items()]
-
-
-def as_table(rows: Sequence[Mapping[str, Any]], images: Mapping[str, str]) -> pd.DataFrame:
-    """The rows of all batches in the order of `images`; images that could not be read have empty cells."""
-    return pd.DataFrame(rows).set_index("image").loc[list(images)].reset_index()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,14 +190,14 @@ def main(arguments: argparse.Namespace) -> int:
         for batch in predictor.predict(images):
             new = for_people(predictor, batch)
             for row in new:
-                bar.write(_plain(prediction_line(row)), file=sys.stderr if row["unreadable"] else sys.stdout)
+                bar.write(_plain(prediction_text(row)), file=sys.stderr if row["unreadable"] else sys.stdout)
             if arguments.cam:
                 write_pictures(predictor, batch, Path(arguments.cam).expanduser())
             bar.update(len(new))
             rows += new
     print(_plain(f"\n{count_sentence(rows)}"))
     if csv:
-        write_csv(csv, as_table(rows, images))
+        write_csv(csv, pd.DataFrame(rows).set_index("image").loc[list(images)].reset_index())
         print(f"Table: {csv}")
     if arguments.cam:
         print(f"Grad-CAM pictures: {arguments.cam}")
@@ -228,7 +224,7 @@ def _open_and_describe(arguments: argparse.Namespace) -> Predictor:
     for stamp in predictor.manifest["stamps"]:
         print(f"WARNING: {_plain(stamp)}")
     if not arguments.submission:
-        print(_plain(point_sentence(predictor.point, predictor.cuts is not None)))
+        print(_plain(point_sentence(predictor)))
     print(flush=True)
     return predictor
 
@@ -260,7 +256,7 @@ def write_pictures(predictor: Predictor, batch: Batch, folder: Path) -> None:
     """``<image>.png`` of each image that was read: what the network saw, and its Grad-CAM map over it."""
     rows = for_people(predictor, batch)[: len(batch.table)]
     for place, (row, one) in enumerate(zip(rows, predictor.saliency(batch), strict=True)):
-        title, of_map = prediction_title(row), "Grad-CAM of this class\nnot a medical device"
+        title, of_map = prediction_text(row, "\n"), "Grad-CAM of this class\nnot a medical device"
         figure = looked_at(batch.pixels[place : place + 1], one[None], [title], of_map, pairs=1)
         write_whole(folder / f"{row['image']}.png", partial(figure.savefig, format="png"))
 
@@ -291,36 +287,36 @@ def run_sentence(name: str, params: RunParams, manifest: Mapping[str, Any]) -> s
     return f"{name} (study {params.study}): {params.arch}, {manifest['start']}; trained on {of}."
 
 
-def point_sentence(point: ScreeningPoint, ordinal: bool) -> str:
-    """The decision, where its threshold comes from and its scores on test; or why there is no decision."""
+def point_sentence(predictor: Predictor) -> str:
+    """The decision, its threshold and scores on test, and how it goes with the class; or why there is no decision."""
+    point = predictor.point
     if point.question is None or point.threshold is None:
         asked = f" on {point.question.name}" if point.question else ""
         return f"No decision{asked}: {point.reason}."
-    level = fixed(point.threshold, 2) if ordinal else percent(point.threshold)
-    text = f"Positive for {point.question.name} at {'a grade' if ordinal else 'a probability'} of {level} or more, the "
-    text += f"highest threshold with at least {percent(WANTED, 0)} sensitivity on {plural(point.n, 'validation image')}"
+    level = (
+        f"a grade of {fixed(point.threshold, 2)}" if predictor.cuts else f"a probability of {percent(point.threshold)}"
+    )
+    text = f"Positive for {point.question.name} at {level} or more, the highest threshold with at least "
+    text += f"{percent(WANTED, 0)} sensitivity on {plural(point.n, 'validation image')}"
     known = [(name, *point.on_test[name]) for name in ("sensitivity", "specificity") if name in point.on_test]
     on_test = ", ".join(f"{name} {percent(value)} (n = {whole(n)})" for name, value, n in known if not missing(value))
-    return f"{text}; on the run's test images: {on_test}." if on_test else f"{text}."
+    text += f"; on the run's test images: {on_test}." if on_test else "."
+    if not predictor.cuts:
+        summed = " + ".join(predictor.classes[number] for number in point.question.positive)
+        text += f" What is compared is the probability of {summed}, so an image can be positive although another class "
+        text += "is the most probable one."
+    return text
 
 
-def prediction_line(row: Mapping[str, Any]) -> str:
-    """One image's prediction, or why there is none; `row`: of `for_people`."""
+def prediction_text(row: Mapping[str, Any], joint: str = "; ") -> str:
+    """One image's prediction, or why there is none; `row`: of `for_people`. With `joint` a title of several lines."""
     if row["unreadable"]:
         return f"{row['image']}: not read, {row['unreadable']}"
-    text = f"{row['image']}: {row['prediction']} ({_confidence(row)})"
-    text += "".join(f"; {question}: {decision}" for question, decision in _decision(row).items())
-    return text + ("; this image was used for training" if row["learnt_from"] else "")
-
-
-def prediction_title(row: Mapping[str, Any]) -> str:
-    """The title above an image: its prediction."""
-    lines = (f"\n{question}: {decision}" for question, decision in _decision(row).items())
-    return f"{row['prediction']}, {_confidence(row)}" + "".join(lines)
-
-
-def _confidence(row: Mapping[str, Any]) -> str:
-    return f"grade {fixed(row['grade'], 2)}" if "grade" in row else percent(row["probability"])
+    sure = f"grade {fixed(row['grade'], 2)}" if "grade" in row else percent(row["probability"])
+    parts = [f"{row['image']}{': ' if joint == '; ' else joint}{row['prediction']} ({sure})"]
+    parts += [f"{question}: {decision}" for question, decision in _decision(row).items()]
+    parts += [f"true class: {row['label']}"] if row.get("label") else []
+    return joint.join(parts + ["this image was used for training"] * bool(row["learnt_from"]))
 
 
 def _decision(row: Mapping[str, Any]) -> dict[str, str]:
@@ -339,10 +335,20 @@ def count_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def predictions_to_show(rows: Sequence[Mapping[str, Any]], most: int = 100) -> pd.DataFrame:
-    """The first predictions as a table: image, prediction, probability (or grade), and decision."""
+    """The first predictions as a table: image, [true class], prediction, probability (or grade), and decision."""
     shown = []
     for row in [row for row in rows if row["unreadable"] is None][:most]:
-        cells = {"image": row["image"], "prediction": row["prediction"]}
+        cells = {"image": row["image"]} | ({"true class": row["label"]} if "label" in row else {})
+        cells |= {"prediction": row["prediction"]}
         cells |= {"grade": fixed(row["grade"], 2)} if "grade" in row else {"probability": percent(row["probability"])}
         shown.append(cells | _decision(row))
     return pd.DataFrame(shown)
+
+
+def probability_bars(predictor: Predictor, rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """A panel per image of `for_people`, a bar per class; those that are added up for the decision are orange."""
+    asked = predictor.point.question
+    positive = [predictor.classes[number] for number in asked.positive] if asked else []
+    titles = [prediction_text(row, "\n") for row in rows]
+    shares = pd.DataFrame([[row[f"p_{name}"] for name in predictor.classes] for row in rows], columns=predictor.classes)
+    return class_bars(shares, titles, positive)

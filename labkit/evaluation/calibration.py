@@ -1,12 +1,11 @@
 """Calibration (is a probability of 80 % right in 80 % of cases?) before and after temperature scaling.
 
-*Temperature scaling* divides all logits by one number T, which is fitted on validation labels by maximum likelihood;
-predictions do not change (Guo et al. 2017, "On calibration of modern neural networks"). The *expected calibration
-error* (ECE) is the mean distance between confidence and accuracy over ten bins of equal width, weighted by their
-images. On small test sets it is above 0 even for a perfectly calibrated model. So it is shown beside a simulated
-reference: predictions that are correct exactly as often as their confidences say (and independent, which two eyes of
-one patient are not quite). The *Brier score* is the mean squared distance of the probabilities from the truth, summed
-over classes: 0 to 2 (Brier 1950).
+*Temperature scaling* divides all logits by one number T, fitted on validation labels by maximum likelihood; predictions
+do not change (Guo et al. 2017, "On calibration of modern neural networks"). The *expected calibration error* (ECE) is
+the mean distance between confidence and accuracy over ten bins of equal width, weighted by their images. On small test
+sets it is above 0 even for a perfectly calibrated model, so it is shown beside a simulated one: predictions that are
+correct exactly as often as their confidences say (and independent, which two eyes of one patient are not quite). The
+*Brier score* is the squared distance of the probabilities from the truth, summed over classes: 0 to 2 (Brier 1950).
 """
 
 from dataclasses import dataclass

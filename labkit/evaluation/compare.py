@@ -25,8 +25,7 @@ from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
 from labkit.evaluation.decide import Floats, as_labels
-from labkit.evaluation.intervals import LEVEL, draw_groups, group_numbers, middle, one_class_mix
-from labkit.evaluation.matrices import METRICS
+from labkit.evaluation.intervals import DRAWN, LEVEL, draw_groups, group_numbers, middle, one_class_mix
 
 Tests = Sequence[pd.DataFrame]  # one decided predictions table per seed: image_id, label, prediction, [group]
 Verdict = Literal["equal", "too few", "noise", "higher", "lower"]
@@ -43,7 +42,7 @@ def mean_of_seeds(
     groups. Raises ValueError if the seeds have other images or another order.
     """
     found, _, n_groups = _drawn(tests, n_classes, draws, seed)
-    means = {name: _mean(metric(found), seed) for name, metric in METRICS.items()}
+    means = {name: _mean(metric(found), seed) for name, metric in DRAWN.items()}
     for name in aurocs[0].index if len(aurocs) else ():
         means[str(name)] = _mean(np.stack([of_seed[name] for of_seed in aurocs], axis=1), seed)
     ends = {name: middle(np.clip(of, -1.0 if name == "qwk" else 0.0, 1.0), n_groups) for name, of in means.items()}
@@ -61,7 +60,7 @@ def paired_difference(a: Tests, b: Tests, n_classes: int, draws: int = 2000, see
     parts = [(found[:, : len(a)], whole[: len(a)]), (found[:, len(a) :], whole[len(a) :])]
     table = _differences(parts, n_groups, seed, same_seeds=len(a) == len(b))
     groups = group_numbers(a[0].get("group"), len(a[0]))
-    differing = [_differing(_answers(a, name), _answers(b, name), groups) for name in METRICS]
+    differing = [_differing(_answers(a, name), _answers(b, name), groups) for name in DRAWN]
     return table.assign(groups=n_groups, differing=differing)
 
 
@@ -103,8 +102,8 @@ def simultaneous_differences(
     owners = np.repeat(list(variants), [len(of_one) for of_one in variants.values()])
     rows, drawn, of_patients = {}, [], []
     for key in metrics:
-        means, answers = METRICS[key](whole), _answers(tests, key)
-        of_draws = {name: METRICS[key](found[:, owners == name]) for name in variants}
+        means, answers = DRAWN[key](whole), _answers(tests, key)
+        of_draws = {name: DRAWN[key](found[:, owners == name]) for name in variants}
         fixed = {name: values.mean(axis=1) for name, values in of_draws.items()}  # with all seeds
         both = {name: _mean(values, seed, student=False) for name, values in of_draws.items()}
         for a, b in permutations(variants, 2):
@@ -166,7 +165,7 @@ def unpaired_difference(
 def _differences(parts: list[tuple[Floats, Floats]], n_groups: int, seed: int, same_seeds: bool) -> pd.DataFrame:
     streams = (seed, seed) if same_seeds else (2 * seed, 2 * seed + 1)
     rows = {}
-    for name, metric in METRICS.items():
+    for name, metric in DRAWN.items():
         a, b = (float(metric(whole).mean()) for _, whole in parts)
         of_a, of_b = (_mean(metric(found), of) for (found, _), of in zip(parts, streams, strict=True))
         low, high = middle(of_b - of_a, n_groups)

@@ -1,11 +1,10 @@
 """Predictions from both eyes of a patient: a small model of the two eyes' outputs, fitted on validation predictions.
 
-The grades of two eyes are similar, so the *image* of the fellow eye is informative. The runner-up of the 2015
-competition reports a quadratic weighted kappa of 0.845 with such a blend per patient and 0.824 without
-(github.com/sveitser/kaggle_diabetic). The result is a derived row of the report, not a run: a multinomial logistic
-regression on the log-probabilities and expected grades of both eyes. The label of the fellow eye is never used. The
-regularisation is chosen by cross-validation that keeps the eyes of a patient together. The network's epoch was also
-selected on validation, so its predictions there are slightly too good.
+The *image* of the fellow eye is informative; its label is never used. The runner-up of the 2015 competition reports a
+quadratic weighted kappa of 0.845 with such a blend and 0.824 without (github.com/sveitser/kaggle_diabetic). Ours is a
+multinomial logistic regression on the log-probabilities and expected grades of both eyes; cross-validation that keeps
+the eyes of a patient together chooses its regularisation. The network's epoch was also selected on validation, so its
+predictions there are slightly too good.
 """
 
 import numpy as np

@@ -71,11 +71,8 @@ def heat(maps: Maps) -> Maps:
 
 
 class Agreement(NamedTuple):
-    """Mean absolute rank correlation of a trained network's maps with untrained networks' maps; 1 is the same order.
-
-    `same`: of the same images; `others`: of two different images, which is chance, since neighbouring places are alike;
-    `highest`: the 95th percentile over random pairings of the images. NaN where there is no pair of maps that vary.
-    """
+    """Mean absolute rank correlation of a trained network's maps with untrained networks' (1: the same order) of the
+    `same` images, of two `others`, which is chance, and `highest`: the 95th percentile over random pairings."""
 
     same: float
     others: float

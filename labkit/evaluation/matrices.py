@@ -1,4 +1,4 @@
-"""Scores as functions of confusion matrices (…, C, C), rows true, columns predicted: of a table, or of many draws.
+"""Scores as functions of confusion matrices (…, C, C), rows true, columns predicted: of an epoch, or of many draws.
 
 A kappa that is undefined because labels and predictions are all of one class counts 0, like Matthews' correlation.
 Macro F1 is the mean over the classes that occur among labels or predictions, balanced accuracy over those that occur
@@ -6,12 +6,14 @@ among labels (scikit-learn's defaults).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
-from labkit.evaluation.decide import Floats, as_labels
+from labkit.evaluation.decide import Floats, as_labels, decide
 
 _diagonal = partial(np.diagonal, axis1=-2, axis2=-1)
 
@@ -78,17 +80,29 @@ def sensitivity(number: int) -> Callable[[Floats], Floats]:
     return found
 
 
-SCORES: dict[str, Callable[[Floats], Floats]] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-    "weighted_f1": weighted_f1,
-    "qwk": qwk,
-    "mcc": mcc,
-}
-# Those with intervals, which are the columns of history.csv: each can choose the epoch.
-METRICS = {name: SCORES[name] for name in ("accuracy", "balanced_accuracy", "macro_f1", "qwk")}
-AVERAGES = (balanced_accuracy, macro_f1, qwk)  # all other metrics are shares of images
+# Each can choose the epoch and is a column of history.csv; a change here makes every run train again.
+CHOOSING = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1, "qwk": qwk}
+
+
+@dataclass
+class EpochScore:
+    """How an epoch is scored: as its predictions.csv would be, so that curves and tables can be compared."""
+
+    table: pd.DataFrame  # the image table
+    n_classes: int
+    name: str  # the data set's own metric, which chooses the epoch if `select_by` names none
+
+    def __call__(self, outputs: dict[str, NDArray[np.float32]]) -> dict[str, float]:
+        """``<split>_<metric>`` of CHOOSING for outputs (n, C) or (n, 1) by split, each in the order of the table."""
+        from labkit.training.predict import predictions_table  # with torch, which no table from elsewhere needs
+
+        parts, row = {split: self.table.loc[self.table["split"] == split] for split in outputs}, {}
+        decided = decide(predictions_table(parts, outputs), self.n_classes)
+        for split in outputs:
+            part = decided.loc[decided["split"] == split]
+            matrix = matrix_of(part["label"], part["prediction"], self.n_classes)
+            row |= {f"{split}_{name}": float(of(matrix)) for name, of in CHOOSING.items()}
+        return row
 
 
 def ratio(above: Floats, below: Floats, undefined: float = 0.0) -> Floats:

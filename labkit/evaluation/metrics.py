@@ -1,61 +1,160 @@
-"""Scores of predictions (`matrices`), always over a whole table and never averaged over batches."""
+"""THE registry of scores: what each is called, how it is printed, computed and given an interval; and `evaluate`.
 
-from collections.abc import Sequence
+Scores are always those of a whole table, never averages over batches. To add one, add an entry of METRICS.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from labkit.evaluation import matrices
 from labkit.evaluation.decide import Floats, as_labels, decide
-from labkit.evaluation.matrices import METRICS, SCORES, matrix_of
-from labkit.evaluation.ranking import ranking_scores, referable_scores
+from labkit.evaluation.ranking import MEASURES, auroc, average_precision, left_out, macro, referable
+from labkit.format import DASH, MINUS, NBSP, fixed, missing, percent, plural, signed
 
 PER_CLASS = ("sensitivity", "specificity", "ppv", "npv")
+AVERAGE: Any = {"interval": "average", "table": "main"}
+OF_GRADES: Any = {"table": "further", "ordered": True}
 
 
-@dataclass
-class EpochScore:
-    """How an epoch is scored: as its predictions.csv would be, so that curves and tables can be compared."""
+@dataclass(frozen=True)
+class Metric:
+    """One score; the key of its entry is its column.
 
-    table: pd.DataFrame  # the image table
-    n_classes: int
-    name: str  # the data set's own metric, which chooses the epoch if `select_by` names none
+    `name`, `short`: in a sentence, at the head of a column. `percent`: printed in percent, differences in points; else
+    with three digits. `of`: its function of confusion matrices (…, C, C), or `ranks`: of decided predictions and
+    classes. `interval`: of a 'share' of images, of an 'average' over classes, or of 'areas' under curves, see
+    `intervals`. `table`: which of the report's two tables of scores shows it. `ordered`: for grades only.
+    """
 
-    def __call__(self, outputs: dict[str, NDArray[np.float32]]) -> dict[str, float]:
-        """``<split>_<metric>`` of METRICS for outputs (n, C) or (n, 1) by split, each in the order of the table."""
-        from labkit.training.predict import predictions_table  # with torch, which no table from elsewhere needs
+    name: str
+    short: str
+    percent: bool = False
+    of: Callable[[Floats], Floats] | None = None
+    ranks: Callable[[pd.DataFrame, Sequence[str]], float | None] | None = None
+    interval: Literal["share", "average", "areas"] | None = None
+    table: Literal["main", "further"] | None = None
+    ordered: bool = False
+    higher_is_better: bool = True
 
-        parts, row = {split: self.table.loc[self.table["split"] == split] for split in outputs}, {}
-        decided = decide(predictions_table(parts, outputs), self.n_classes)
-        for split in outputs:
-            matrix = _matrix(decided.loc[decided["split"] == split], self.n_classes)
-            row |= {f"{split}_{name}": float(of(matrix)) for name, of in METRICS.items()}
-        return row
+    @property
+    def title(self) -> str:
+        """The name at the head of a sentence: 'Macro AUROC'."""
+        return self.name[:1].upper() + self.name[1:]
+
+    def text(self, value: float | None, *, unit: bool = True) -> str:
+        """0.8233 -> '82.3 %', or '0.823' for a metric that is no share."""
+        if self.percent:
+            return percent(value) if unit else percent(value).removesuffix(f"{NBSP}%")
+        return fixed(value, 3)
+
+    def difference(self, value: float | None) -> str:
+        """The size (without sign) of a difference: 0.012 -> '1.2 points', or '0.012'."""
+        if missing(value):
+            return DASH
+        size = abs(float(value))  # type: ignore[arg-type]
+        return plural(f"{size * 100:.1f}", "point") if self.percent else fixed(size, 3)
+
+
+METRICS = {
+    "accuracy": Metric("accuracy", "Accuracy", of=matrices.accuracy, interval="share", table="main", percent=True),
+    "balanced_accuracy": Metric(
+        "balanced accuracy", "Balanced accuracy", of=matrices.balanced_accuracy, **AVERAGE, percent=True
+    ),
+    "macro_f1": Metric("macro F1", "Macro F1", of=matrices.macro_f1, **AVERAGE),
+    "qwk": Metric("quadratic weighted kappa", "QWK", of=matrices.qwk, **AVERAGE, ordered=True),
+    "macro_auroc": Metric("macro AUROC", "Macro AUROC", ranks=partial(macro, auroc), interval="areas", table="main"),
+    "weighted_f1": Metric("weighted F1", "Weighted F1", of=matrices.weighted_f1, table="further"),
+    "mcc": Metric("Matthews correlation", "MCC", of=matrices.mcc, table="further"),
+    "macro_average_precision": Metric(
+        "macro average precision", "Macro AP", ranks=partial(macro, average_precision), table="further"
+    ),
+    "referable_auroc": Metric(
+        "AUROC of referable disease", "Referable AUROC", ranks=partial(referable, auroc), interval="areas", **OF_GRADES
+    ),
+    "referable_average_precision": Metric(
+        "average precision of referable disease",
+        "Referable AP",
+        ranks=partial(referable, average_precision),
+        **OF_GRADES,
+    ),
+    # Computed elsewhere: of one class or question, of curves, of training.
+    "auroc": Metric("AUROC", "AUROC"),
+    "sensitivity": Metric("sensitivity", "Sensitivity", percent=True),
+    "specificity": Metric("specificity", "Specificity", percent=True),
+    "ppv": Metric("positive predictive value", "PPV", percent=True),
+    "npv": Metric("negative predictive value", "NPV", percent=True),
+    "ece": Metric("expected calibration error", "ECE", higher_is_better=False),
+    "brier": Metric("Brier score", "Brier", higher_is_better=False),
+    "loss": Metric("loss", "Loss", higher_is_better=False),
+}
+
+
+def metric(key: str) -> Metric:
+    """The metric of a column name; `val_qwk` and `test_qwk` are `qwk`. An unknown one is printed as it is spelt."""
+    for prefix in ("train_", "val_", "test_"):
+        key = key.removeprefix(prefix)
+    words = key.replace("_", " ")
+    return METRICS.get(key, Metric(words, words[:1].upper() + words[1:]))
+
+
+def signed_difference(key: str, value: float, low: float | None = None, high: float | None = None) -> str:
+    """'+5.0 points [+1.0 to +9.0]', or '+0.050 [+0.010 to +0.090]'; without brackets when there is no interval.
+
+    An interval without width is none: '+1.000 [no spread]', as of a perfect kappa against constant predictions.
+    """
+    scale, digits, unit = (100, 1, f"{NBSP}points") if metric(key).percent else (1, 3, "")
+    text = f"{signed(scale * value, digits)}{unit}"
+    if missing(low) or missing(high):
+        return text
+    if high - low < 1e-9:  # type: ignore[operator]
+        return f"{text} [no spread]"
+    return f"{text} [{signed(scale * low, digits)} to {signed(scale * high, digits)}]"  # type: ignore[operator]
+
+
+def interval(key: str, low: float | None, high: float | None) -> str:
+    """'[81.4-83.2]' with an en dash, in the metric's own digits; empty when either end is missing."""
+    if missing(low) or missing(high):
+        return ""
+    low_text, high_text = (metric(key).text(end, unit=False) for end in (low, high))
+    joint = " to " if MINUS in low_text + high_text else DASH
+    return f"[{low_text}{joint}{high_text}]"
+
+
+def with_interval(key: str, estimate: float | None, *ends: float | None, spread: float | None = None) -> str:
+    """'82.3 % ± 0.4 [81.4-83.2]' of estimate, low, high and `spread` over seeds, without what is not known."""
+    named = metric(key)
+    if named is METRICS["qwk"] and {estimate, *ends} == {0} and ends:  # as `bootstrap_by_group` leaves it
+        return "0 (constant predictions)"
+    text = named.text(estimate) + ("" if missing(spread) else f" ± {named.text(spread, unit=False)}")
+    return f"{text} {interval(key, *ends) if ends else ''}".strip()
 
 
 def evaluate(predictions: pd.DataFrame, classes: Sequence[str], task: str = "classes") -> dict[str, Any]:
     """All scores of these rows as plain numbers, ready for JSON; None if a missing class leaves a score undefined.
 
-    n, n_groups (known groups), n_without_group, SCORES (kappa of grades only: other classes have no order), those of
-    `ranking` (also for referable disease if `task` is 'grades'), and lists with one number per class: sensitivity,
-    specificity, ppv, npv. Takes a predictions table before or after `decide`. Raises ValueError on unlabelled rows or
-    an empty table.
+    n, n_groups (known groups), n_without_group, the entries of METRICS that have a function (those that are `ordered`
+    if `task` is 'grades'), the classes that AUROC and average precision leave out, and lists with one number per class:
+    sensitivity, specificity, ppv, npv. Takes a predictions table before or after `decide`. Raises ValueError on
+    unlabelled rows or an empty table.
     """
     decided = _decided(predictions)
     matrix = _matrix(decided, len(classes))
     groups = decided["group"].dropna() if "group" in decided else ()
+    found: dict[str, Any] = {"n": len(decided), "n_groups": len(set(groups))}
+    found["n_without_group"] = len(decided) - len(groups)
+    for name, one in METRICS.items():
+        if (one.of or one.ranks) and (task == "grades" or not one.ordered):
+            value = one.of(matrix) if one.of else one.ranks(decided, classes)  # type: ignore[misc]
+            found[name] = None if missing(value) else float(value)  # type: ignore[arg-type]
+    found |= {f"{name}_left_out": left_out(of, decided, classes) for name, of in MEASURES.items()}
     by_class = per_class_table(decided, classes)
-    return {
-        "n": len(decided),
-        "n_groups": len(set(groups)),
-        "n_without_group": len(decided) - len(groups),
-        **{name: float(of(matrix)) for name, of in SCORES.items() if name != "qwk" or task == "grades"},
-        **ranking_scores(decided, classes),
-        **{name: [None if np.isnan(value) else float(value) for value in by_class[name]] for name in PER_CLASS},
-        **referable_scores(decided, classes, task),
-    }
+    return found | {name: [None if missing(value) else float(value) for value in by_class[name]] for name in PER_CLASS}
 
 
 def majority_baseline(
@@ -119,8 +218,8 @@ def _decided(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _matrix(decided: pd.DataFrame, n_classes: int) -> Floats:
-    """`confusion` as METRICS take it."""
+    """`confusion` as the functions of METRICS take it."""
     n_logits = sum(column.startswith("logit_") for column in decided.columns)
     if n_logits not in (0, n_classes):
         raise ValueError(f"classes: {n_classes} names for predictions of {n_logits} classes")
-    return matrix_of(decided["label"], decided["prediction"], n_classes)
+    return matrices.matrix_of(decided["label"], decided["prediction"], n_classes)

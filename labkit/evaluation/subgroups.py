@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from labkit.evaluation.intervals import bootstrap_by_group
-from labkit.evaluation.matrices import METRICS
+from labkit.evaluation.intervals import DRAWN, bootstrap_by_group
 
 THIRDS = {"brightness": ("dark", "medium", "bright"), "sharpness": ("blurred", "medium", "sharp")}
 MOST_PARTS = 10  # values of a column that are parts of their own; of more numbers there are thirds
@@ -42,15 +41,14 @@ def by_subgroup(
 
     `test`: decided, labelled predictions; `quality`: columns brightness and sharpness, indexed by image_id, or none;
     `columns`: further ones of `test`, by value, or by third where they hold more than MOST_PARTS numbers. Factors
-    with a single part (one eye side, unknown sides) are left out. `metric`: one of `matrices.METRICS`, with 95 %
-    intervals by bootstrap over groups. `range`: of the measured values; `share`: of the most frequent class of all
-    images, on which a score depends. Raises ValueError on an unknown metric.
+    with a single part (one eye side, unknown sides) are left out. `metric`: one of `intervals.DRAWN`. `range`: of the
+    measured values; `share`: of the most frequent class of all images, on which a score depends.
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric: {metric!r} is not one of {', '.join(METRICS)}")
+    if metric not in DRAWN:
+        raise ValueError(f"metric: {metric!r} is not one of {', '.join(DRAWN)}")
     rows, most = [], test["label"].mode().iloc[0]
     for factor, part, span, of_part in _parts(test, quality, columns):
-        images, asked = (of_part["label"], of_part["prediction"], of_part["group"]), {metric: METRICS[metric]}
+        images, asked = (of_part["label"], of_part["prediction"], of_part["group"]), {metric: DRAWN[metric]}
         row = bootstrap_by_group(*images, n_classes, metrics=asked).iloc[0].to_dict()
         share = of_part["label"].eq(most).mean()
         rows.append(row | {"factor": factor, "part": part, "n": len(of_part), "range": span, "share": share})

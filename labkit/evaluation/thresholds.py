@@ -1,8 +1,4 @@
-"""The yes-or-no question behind the classes, and its threshold: chosen on validation predictions, applied to test.
-
-For grades the question is whether they are 2 or worse, *referable* diabetic retinopathy (moderate non-proliferative or
-more; Gulshan et al. 2016, JAMA 316(22)). For two classes it is whether the image belongs to the second, which is the
-disease in the catalog.
+"""The threshold of the yes-or-no question behind the classes: chosen on validation predictions, applied to test.
 
 A threshold that is chosen on the images it is evaluated on makes the results look too good. There are two rules: the
 highest threshold that finds at least 90 % of the diseased images (for screening, as Gulshan et al. 2016 did), and the
@@ -17,11 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from labkit.evaluation.decide import Floats, NotFitted, as_labels, labelled_test, severity, validation_of
+from labkit.evaluation.decide import Floats, NotFitted, labelled_test, severity, validation_of
 from labkit.evaluation.intervals import Column, bootstrap_by_group, draws_of, exact, group_numbers, middle
 from labkit.evaluation.matrices import sensitivity
+from labkit.evaluation.ranking import Question, question
 
-REFERABLE_FROM = 2  # the lowest grade that is referred
 WANTED = 0.90  # sensitivity
 AS_WANTED = "specificity at the wanted sensitivity"
 RULES = (f"sensitivity ≥ {WANTED:.2f}", "Youden")
@@ -32,27 +28,6 @@ TWO_BY_TWO = {
     "ppv": lambda matrices: _OF_POSITIVE(matrices.swapaxes(-1, -2)),
     "npv": lambda matrices: _OF_NEGATIVE(matrices.swapaxes(-1, -2)),
 }
-
-
-@dataclass(frozen=True)
-class Question:
-    """`name`: what is looked for; `positive`: the numbers of its classes, which are the last ones."""
-
-    name: str
-    positive: tuple[int, ...]
-
-    def of(self, decided: pd.DataFrame) -> tuple[NDArray[np.bool_], Floats]:
-        """Which rows are positive, and what ranks them (`severity`). Raises ValueError on missing labels."""
-        first, n_classes = self.positive[0], self.positive[-1] + 1
-        return as_labels(decided["label"], n_classes) >= first, severity(decided, first)
-
-
-def question(classes: Sequence[str], task: str) -> Question | None:
-    """The question for these classes of a `task` ('grades' or 'classes'); None if none is worse than another."""
-    if task == "grades" and len(classes) > REFERABLE_FROM:
-        name = f"referable disease (grade {REFERABLE_FROM} or worse)"
-        return Question(name, tuple(range(REFERABLE_FROM, len(classes))))
-    return Question(classes[1], (1,)) if len(classes) == 2 else None
 
 
 def choose_threshold(truth: NDArray[np.bool_], scores: Floats, rule: str) -> float:
@@ -157,8 +132,6 @@ def screening_point(decided: pd.DataFrame, classes: Sequence[str], task: str) ->
     except NotFitted as error:
         return ScreeningPoint(asked, reason=str(error))
     test = labelled_test(decided)
-    if test.empty:
-        return ScreeningPoint(asked, threshold, len(truth))
-    found = at_threshold(*asked.of(test), threshold, draws=1)
-    on_test = {name: (float(row["estimate"]), int(row["n"])) for name, row in found.to_dict("index").items()}
+    found = {} if test.empty else at_threshold(*asked.of(test), threshold, draws=1).to_dict("index")
+    on_test = {str(name): (float(row["estimate"]), int(row["n"])) for name, row in found.items()}
     return ScreeningPoint(asked, threshold, len(truth), on_test)

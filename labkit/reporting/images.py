@@ -18,7 +18,7 @@ from labkit.evaluation.subgroups import brightness_and_sharpness
 from labkit.format import some
 from labkit.params import ExploreParams, ParameterError, RunParams
 from labkit.reporting.labels import wrap
-from labkit.reporting.style import WIDTH, new_figure, styled
+from labkit.reporting.style import COLORS, WIDTH, new_figure, row_axis, styled, value_axis
 from labkit.runs.folder import cache_root
 
 PICTURE = 224  # pixels a side at which images from elsewhere are shown
@@ -118,6 +118,23 @@ def image_grid(
             _picture(ax, images[place], titles[place] if titles else "")
         if name:
             row[0].set_ylabel(wrap(name, 13), rotation=0, ha="right", va="center", labelpad=5)
+    return fig
+
+
+@styled
+def class_bars(shares: pd.DataFrame, titles: Sequence[str], marked: Sequence[str] = (), columns: int = 3) -> Figure:
+    """A panel for each row of `shares` (a column per class) with its title; the bars of `marked` classes are orange."""
+    lines, names = -(-len(shares) // columns), [str(name) for name in shares.columns]
+    fig = new_figure(lines * (0.2 * len(names) + 0.17 * max(title.count("\n") + 2 for title in titles)))
+    axes = fig.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for ax, values, title in zip(axes, shares.to_numpy(np.float64), titles, strict=False):
+        ax.barh(names, values, color=[COLORS[1] if name in marked else COLORS[0] for name in names])
+        row_axis(ax, [wrap(name, 20) for name in names])
+        value_axis(ax.xaxis, in_percent=True, ticks=3)
+        ax.set_title(wrap(title, 28), fontsize=8.5, fontweight="normal")
+    for ax in axes[len(shares) :]:
+        ax.set_axis_off()
+    axes[0].set_xlim(0, 1)
     return fig
 
 

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,19 +12,7 @@ from scipy.optimize import isotonic_regression
 
 from labkit.reporting.style import Palette
 
-POINTS = 72  # in an inch
-LEADER: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
-BESIDE: dict[str, Any] = {"textcoords": "offset points", "va": "center", "linespacing": 1.0}
 GAP = 14  # points between the end of a line and its label
-
-
-@dataclass(frozen=True)
-class EndLabel:
-    """`text` beside the last point of a line, at height `y` in data units."""
-
-    y: float
-    text: str
-    color: str
 
 
 def wrap(text: str, width: int = 18) -> str:
@@ -63,21 +50,19 @@ def spread(wanted: Sequence[float], sizes: Sequence[float], low: float, high: fl
     return centres
 
 
-def label_line_ends(fig: Figure, labels: Sequence[tuple[Axes, Sequence[EndLabel]]]) -> None:
-    """Write each label right of its `Axes`, near its line's end, with a thin leader to it. Freezes the layout."""
-    written = []
-    for ax, ends in labels:
-        written.append([])
-        for end in ends:
-            place = {"xycoords": ("axes fraction", "data"), "xytext": (GAP, 0), "annotation_clip": False}
-            leader = LEADER | {"color": end.color, "shrinkA": 2, "relpos": (0, 0.5)}
-            text = ax.annotate(end.text, (1, end.y), **place, **BESIDE, color=end.color, arrowprops=leader)
-            written[-1].append(text)
+def label_line_ends(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Write labels (height in data units, text, colour) right of the axes, near their lines' ends, with a thin leader
+    to each. Freezes the figure's layout."""
+    fig, texts = cast(Figure, ax.get_figure(root=True)), []
+    for y, text, color in ends:
+        leader = {"arrowstyle": "-", "linewidth": 0.7, "shrinkA": 2, "shrinkB": 0, "color": color, "relpos": (0, 0.5)}
+        place: Any = {"xycoords": ("axes fraction", "data"), "xytext": (GAP, 0), "textcoords": "offset points"}
+        place |= {"va": "center", "linespacing": 1.0, "annotation_clip": False}
+        texts.append(ax.annotate(text, (1, y), **place, color=color, arrowprops=leader))
     fig.draw_without_rendering()  # settles the layout with the labels in it
     fig.set_layout_engine("none")
-    for (ax, ends), texts in zip(labels, written, strict=True):
-        frame = ax.get_window_extent()
-        heights = [Text.get_window_extent(text).height + 3 for text in texts]  # an Annotation's own includes its arrow
-        wanted = [float(ax.transData.transform((0, end.y))[1]) for end in ends]
-        for text, start, end in zip(texts, wanted, spread(wanted, heights, frame.y0 - 8, frame.y1 + 8), strict=True):
-            text.xyann = (GAP, (end - start) / fig.dpi * POINTS)
+    frame = ax.get_window_extent()
+    heights = [Text.get_window_extent(text).height + 3 for text in texts]  # an Annotation's own includes its arrow
+    wanted = [float(ax.transData.transform((0, y))[1]) for y, *_ in ends]
+    for text, start, end in zip(texts, wanted, spread(wanted, heights, frame.y0 - 8, frame.y1 + 8), strict=True):
+        text.xyann = (GAP, (end - start) / fig.dpi * 72)  # points of an inch

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from labkit.format import fixed, listing, metric, missing, percent, rate, signed_difference, whole
+from labkit.evaluation.metrics import metric, signed_difference
+from labkit.format import fixed, listing, missing, percent, rate, whole
 from labkit.reporting.frames import floats, joined, known, mean, only, parts
-from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
+from labkit.reporting.labels import label_line_ends, named_glyph
 from labkit.reporting.show import figure_output
 from labkit.reporting.style import GREY, Palette, new_figure, styled, value_axis
 from labkit.training.progress import in_browser
@@ -63,10 +64,10 @@ def learning_curves(
     if (floats(history, "chosen") > 0).any():
         axes[-1].set_title("○ chosen epoch", loc="right", fontweight="normal", fontsize=8.5, color=GREY)
     last = list(columns)[-1]
-    ends = [EndLabel(_end(of_run[run], last), named_glyph(palette, run), palette[run].ink) for run in runs]
+    ends = [(_end(of_run[run], last), named_glyph(palette, run), palette[run].ink) for run in runs]
     if (level := baseline.get(last.split("_")[0])) is not None:
-        ends.append(EndLabel(level, f"majority class\n{percent(level)}", GREY))
-    label_line_ends(fig, [(axes[-1], [end for end in ends if np.isfinite(end.y)])])
+        ends.append((level, f"majority class\n{percent(level)}", GREY))
+    label_line_ends(axes[-1], [end for end in ends if np.isfinite(end[0])])
     return fig
 
 
@@ -90,11 +91,6 @@ def _end(run: pd.DataFrame, column: str) -> float:
     """Mean over seeds of the last value that is there."""
     seeds = parts(known(run, column), "seed").values()
     return mean(floats(seed, column)[-1] for seed in seeds)
-
-
-def solid_column(history: pd.DataFrame) -> str:
-    """The column to show beside training accuracy: validation, else test; '' where neither is known."""
-    return next((column for column in SPLITS if len(known(history, column))), "")
 
 
 def curve_quantities(history: pd.DataFrame, chosen_by: Iterable[str]) -> list[str]:
@@ -160,7 +156,9 @@ def _losses_sentence(run: str, part: pd.DataFrame) -> str:
 def _gaps_sentence(table: pd.DataFrame, some: bool) -> str:
     """`some`: whether there are variants without a training accuracy."""
     of_run = parts(table, "run")
-    beside = {run: column for run, part in of_run.items() if (column := solid_column(part))}
+    # Validation beside training, else test.
+    columns = {run: [column for column in SPLITS if len(known(part, column))] for run, part in of_run.items()}
+    beside = {run: found[0] for run, found in columns.items() if found}
     ends = {run: (_end(of_run[run], "train_accuracy"), _end(of_run[run], column)) for run, column in beside.items()}
     gaps = {run: train - held_out for run, (train, held_out) in ends.items() if not missing(train - held_out)}
     if not gaps:

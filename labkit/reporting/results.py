@@ -14,10 +14,9 @@ from labkit.audit import LeakEffect, in_caption, leak_effect
 from labkit.data.catalog import facts_of
 from labkit.evaluation import compare
 from labkit.evaluation.decide import decide
-from labkit.evaluation.intervals import TOO_FEW, bootstrap_by_group
-from labkit.evaluation.matrices import METRICS, sensitivity
+from labkit.evaluation.intervals import DRAWN, TOO_FEW, auroc_draws, auroc_intervals, bootstrap_by_group
+from labkit.evaluation.matrices import sensitivity
 from labkit.evaluation.metrics import as_frequent, confusion, evaluate, majority_baseline, majority_share
-from labkit.evaluation.ranking import auroc_draws, auroc_intervals
 from labkit.format import missing, plural
 from labkit.params import RunParams
 from labkit.reporting.images import Pixels, open_pixels, pictures
@@ -400,11 +399,11 @@ def scored(test: pd.DataFrame, val: pd.DataFrame, decided: pd.DataFrame, facts: 
     `decided`: all rows, of which `test` and `val` are the labelled ones of these splits.
     """
     classes, task, counts = facts["classes"], facts_of(facts["params"]).task, facts["train_counts"]
-    wanted = METRICS | {f"of class {name}": sensitivity(number) for number, name in enumerate(classes)}
+    wanted = DRAWN | {f"of class {name}": sensitivity(number) for number, name in enumerate(classes)}
     drawn = bootstrap_by_group(test["label"], test["prediction"], test["group"], len(classes), metrics=wanted)
     intervals, sensitivities = (
         part.set_axis(pd.Index(names, name="metric"))
-        for part, names in ((drawn.iloc[: len(METRICS)], list(METRICS)), (drawn.iloc[len(METRICS) :], classes))
+        for part, names in ((drawn.iloc[: len(DRAWN)], list(DRAWN)), (drawn.iloc[len(DRAWN) :], classes))
     )
     if "p_0" in test:
         intervals = pd.concat([intervals, auroc_intervals(test, classes, task)])

@@ -9,16 +9,26 @@ import pandas as pd
 
 from labkit.data.catalog import facts_of
 from labkit.evaluation.decide import decide
-from labkit.evaluation.metrics import evaluate
-from labkit.format import METRICS
+from labkit.evaluation.metrics import METRICS, evaluate
 from labkit.params import RunParams, parent_of
 from labkit.runs.files import read_csv
+from labkit.runs.fingerprint import fingerprint_of
 from labkit.runs.folder import damage, read_manifest, read_params, read_predictions
 from labkit.studies.file import Study
 from labkit.studies.find import current_runs, read_stamps, run_folders
 
 FIRST = ("run", "seed", "status", "error")
-OF_THE_RUN = ("best_epoch", "epochs_done", "seconds", "test_images", "notebook", "fingerprint", "git_commit")
+OF_THE_RUN = (
+    "best_epoch",
+    "epochs_done",
+    "seconds",
+    "test_set",
+    "test_images",
+    "val_images",
+    "notebook",
+    "fingerprint",
+)
+OF_THE_RUN += ("git_commit",)
 PARAMETERS = tuple(name for name in RunParams.model_fields if name not in ("study", "run", "seed", "parent"))
 TEST, VAL = "test_", "val_"  # before the names of scores
 LINES = 20
@@ -31,8 +41,9 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
     Columns: ``run, seed, status`` (finished, damaged, failed, interrupted, running, out of date, not run), ``error``;
     the scores on test (``test_accuracy`` …, from ``predictions.csv``) and that of the chosen epoch on validation
     (``val_qwk``: the metric that chooses, or the data set's score where runs differ in it); ``best_epoch, epochs_done,
-    seconds`` (summed over attempts), ``test_images``, ``notebook`` (relative to the study's folder),
-    ``fingerprint, git_commit``; then every parameter (``none`` where it is None). What is not known is missing.
+    seconds`` (summed over attempts), ``test_set`` (1, 2, …: runs of one number have the same test images and labels),
+    ``test_images, val_images``, ``notebook`` (relative to the study's folder), ``fingerprint, git_commit``; then every
+    parameter (``none`` where it is None). What is not known is missing.
     ``failed``: name-seed -> why it was refused before it had a folder, or is out of date (`StudyRunner`).
     """
     planned = read_stamps(study).get("runs") or {}
@@ -47,6 +58,8 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
         rows.append({"run": run, "seed": int(seed), "status": "not run", "error": (failed or {}).get(name, "")})
     order = {name: place for place, name in enumerate(planned)}
     rows.sort(key=lambda row: order.get(f"{row['run']}-seed{row['seed']}", len(order)))
+    sets = list(dict.fromkeys(row["test_set"] for row in rows if "test_set" in row))
+    rows = [row | ({"test_set": sets.index(row["test_set"]) + 1} if "test_set" in row else {}) for row in rows]
     found = {name for row in rows for name in row}
     scores = [f"{part}{name}" for part in (TEST, VAL) for name in METRICS if f"{part}{name}" in found]
     return pd.DataFrame(rows, columns=pd.Index([*FIRST, *scores, *OF_THE_RUN, *PARAMETERS]))
@@ -72,7 +85,7 @@ def _row(folder: Path, state: str, metric: str) -> dict[str, Any]:
     if "best_epoch" in row and (validation := _validation(folder, metric)):
         row[VAL + metric] = validation[row["best_epoch"] - 1]
     if state == "finished":
-        row |= _test_scores(folder, manifest)
+        row |= _test_scores(folder, manifest) | {"val_images": manifest.get("n_images", {}).get("val")}
     return row
 
 
@@ -95,7 +108,8 @@ def _test_scores(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     scores = evaluate(test, manifest["classes"], facts_of(read_params(folder)).task)
     numbers = {TEST + name: scores[name] for name in METRICS if isinstance(scores.get(name), float)}
-    return numbers | {"test_images": scores["n"]}
+    tested = test[["image_id", "label"]].astype(str).sort_values("image_id")
+    return numbers | {"test_images": scores["n"], "test_set": fingerprint_of(tested.to_numpy().tolist())}
 
 
 def _metric(folders: list[Path]) -> str:

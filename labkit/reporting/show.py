@@ -53,11 +53,8 @@ class Exhibit:
 
 
 def show(shown: Figure | Exhibit | Iterable[Exhibit], *, alt: str = "", caption: str = "") -> None:
-    """Display exhibits, or a figure and its caption. `alt` says in words what is to be seen.
-
-    Letters without a font are told below. Raises ValueError if `alt` is empty: a blind reader could not read the
-    figure.
-    """
+    """Display exhibits, or a figure and its caption; letters without a font are told below. `alt` says in words what is
+    to be seen: without it a blind reader could not read the figure, so an empty one raises ValueError."""
     if not isinstance(shown, Figure):
         for one in (shown,) if isinstance(shown, Exhibit) else shown:
             if one.figure is not None:

@@ -140,11 +140,9 @@ def value_axis(axis: Axis, in_percent: bool, ticks: int = 6) -> None:
 
 
 class Palette:
-    """Colour, marker and line style of each run, by its place in the study's full list of run names.
+    """Colour, marker and line style of each run, by its place among *all* runs of the study, failed ones too.
 
-    Build it once from *all* runs of the study: a run that failed or was left out then keeps its colour for
-    itself, and the others keep theirs. `dashed` names the runs to draw dashed (those trained from scratch);
-    where that would be all of them, none is.
+    `dashed` names the runs to draw dashed (those trained from scratch); where that would be all of them, none is.
     """
 
     def __init__(self, names: Iterable[str], dashed: Iterable[str] = ()) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 from labkit.evaluation.intervals import too_few
-from labkit.format import DASH, listing, metric, missing, plural, whole, with_interval, word
+from labkit.evaluation.metrics import METRICS, metric, with_interval
+from labkit.format import DASH, listing, missing, plural, whole, word
 
-RESULT_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "qwk", "macro_auroc")
+# One table of all scores would not fit a page.
+MAIN, FURTHER = ([name for name, one in METRICS.items() if one.table == part] for part in ("main", "further"))
 BASELINE = "majority class"
 NAN = float("nan")
 Run = Mapping[str, Any]
@@ -28,16 +30,15 @@ def counted(images: float, groups: float = float("inf")) -> str:
 def results_table(
     runs: Sequence[Run],
     baseline: Run | None = None,
-    metrics: Sequence[str] = RESULT_METRICS,
+    metrics: Sequence[str] = MAIN,
     with_intervals: Sequence[str] = ("accuracy", "qwk"),
     over_seeds: Mapping[str, pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
     """Columns variant, n, [seeds], and one per metric; the last row is the majority baseline, if given.
 
-    `baseline`: scores by metric, `n` if known. Intervals are written for the metrics in `with_intervals`; `over_seeds`:
-    run -> low and high of its mean over seeds, by metric (`StudyResults.over_seeds`).
+    `baseline`: scores by metric, `n` if known; `over_seeds`: as `StudyResults.over_seeds`.
     """
-    metrics = [key for key in metrics if key != "qwk" or any(key in run for run in runs)]  # unordered classes have none
+    metrics = [key for key in metrics if any(key in run for run in runs)]  # unordered classes have no kappa
     names = list(dict.fromkeys(str(run["run"]) for run in runs))
     several = len(runs) > len(names)
     rows = []

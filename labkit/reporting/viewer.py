@@ -27,10 +27,7 @@ PAGE = 10  # images: two rows of five
 
 @dataclass(frozen=True)
 class Browser:
-    """What can be looked at: an image table with `split`, its store, and how training augments.
-
-    ``classes`` are the names of the labels, ``group_name`` what one group is (a patient).
-    """
+    """An image table with `split`, its store, and how training augments; ``group_name``: what one group is."""
 
     table: pd.DataFrame
     store: Store

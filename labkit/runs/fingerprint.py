@@ -17,7 +17,7 @@ from labkit.runs.files import read_json, sha256
 # Code that decides a run's numbers, with the scores that choose its epoch; other evaluation only describes them.
 CODE = ("params.py", "data", "models", "training")
 CATALOG = "catalog.py"  # no code of a run: it has facts, of which those of the run's own data set count as data
-CODE += tuple(f"evaluation/{name}.py" for name in ("metrics", "matrices", "decide", "ordinal"))
+CODE += tuple(f"evaluation/{name}.py" for name in ("matrices", "decide", "ordinal"))
 # Cells of train.ipynb that decide nothing. One without a tag counts: it may be a student's, and change the network.
 NOT_COUNTED = {"parameters", "look"}
 # Parameters that results do not depend on: names, places, speed.

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from labkit.data.loaders import EpochLoader
-from labkit.format import metric
 from labkit.params import RunParams
 from labkit.runs.files import write_csv
 from labkit.runs.folder import Run
@@ -23,7 +22,7 @@ from labkit.training.step import TrainStep
 
 
 class Score(Protocol):
-    """How an epoch is scored: `labkit.evaluation.metrics.EpochScore`, which the notebook hands over."""
+    """How an epoch is scored: `labkit.evaluation.matrices.EpochScore`, which the notebook hands over."""
 
     name: str
     n_classes: int
@@ -73,7 +72,7 @@ class Recorder:
         score, loss = float(row["epoch"]), 0.0
         if self.params.select_on != "last":
             loss, name = row[f"{self.params.select_on}_loss"], self.params.chosen_by(self.score.name)
-            score = row[name] if metric(name).higher_is_better else -row[name]
+            score = -row[name] if name.endswith("_loss") else row[name]
         progress.consider(row["epoch"], score, loss, network)
 
     def how_far(self, progress: Progress) -> str:

@@ -14,7 +14,7 @@ from made_tables import CELLS, GRADES, table_of
 from PIL import Image
 
 from labkit.cli import main
-from labkit.commands.predict import open_predictor, own_photographs
+from labkit.commands.predict import for_people, open_predictor, own_photographs, prediction_text, probability_bars
 from labkit.data.images import find_images
 from labkit.data.phantoms.make import phantom
 from labkit.evaluation.decide import decide
@@ -54,7 +54,11 @@ def test_a_runs_own_test_images_get_the_very_answers_of_its_predictions(loss, im
     folder = trained_run(image_folder, loss=loss)
     kept = decide(runs.read_predictions(folder), 5).query("split == 'test'").set_index("image_id")
     predictor = open_predictor(folder)
-    (answers,) = predictor.predict(own_photographs(predictor, MANY))
+    photographs, true = own_photographs(predictor, MANY)
+    (answers,) = predictor.predict(photographs)
+    rows = for_people(predictor, answers, true)
+    assert [row["label"] for row in rows] == [GRADES[label] for label in kept["label"]]
+    assert prediction_text(rows[0]).endswith(f"; true class: {rows[0]['label']}")
     now = answers.table.set_index("image")
     assert now.index.tolist() == kept.index.tolist() and len(now) > 10
     columns = ["grade"] if loss == "ordinal" else [f"logit_{k}" for k in range(5)]
@@ -78,6 +82,7 @@ def test_one_line_an_image_and_last_that_it_is_no_medical_device(finished, photo
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].startswith("a-seed0 (study tiny): resnet18, untrained; trained on ")
     assert lines[1].startswith("Positive for referable disease (grade 2 or worse) at a probability of ")
+    assert "the probability of Moderate + Severe + Proliferative DR, so an image can be positive although" in lines[1]
     assert [line.split(": ")[0] for line in lines[3:6]] == ["a.png", "b.jpg", "more/a.png"]
     assert all(
         " %); referable disease: " in line and line.split(" (")[0].split(": ")[1] in GRADES for line in lines[3:6]
@@ -97,6 +102,10 @@ def test_the_csv_holds_what_the_network_answered_and_the_decision(finished, phot
     assert table["score"].to_numpy() == pytest.approx(chances[:, 2:].sum(1))
     wanted = np.where(table["score"] >= table["threshold"], "positive", "negative")
     assert table["decision"].tolist() == wanted.tolist()
+    panels = probability_bars(predictor, for_people(predictor, answers)).axes[:3]
+    assert [[bar.get_width() for bar in panel.patches] for panel in panels] == pytest.approx(chances)
+    colours = [bar.get_facecolor() for bar in panels[0].patches]
+    assert colours[0] == colours[1] != colours[2] == colours[3] == colours[4]  # those that are added up
 
 
 def test_the_threshold_is_the_one_that_validation_chose(finished):
@@ -178,17 +187,6 @@ def test_grad_cam_pictures_keep_the_photographs_names(finished, photos, tmp_path
     assert np.abs(left.mean(axis=(0, 1)) - right.mean(axis=(0, 1))).max() > 1  # the map lies over the second
 
 
-def test_pictures_are_not_written_where_they_would_be_photographs_the_next_time(finished, photos, capsys):
-    assert main(["predict", "--run", str(finished), str(photos), "--cam", str(photos / "cam")]) == 2
-    assert "name a folder outside it" in capsys.readouterr().err and not (photos / "cam").exists()
-
-
-def test_a_photograph_is_not_overwritten_by_a_table(finished, photos, capsys):
-    before = (photos / "a.png").read_bytes()
-    assert main(["predict", "--run", str(finished), "--csv", str(photos / "a.png"), str(photos / "b.jpg")]) == 2
-    assert "ends in .csv" in capsys.readouterr().err and (photos / "a.png").read_bytes() == before
-
-
 def test_a_run_that_was_copied_elsewhere_answers_by_its_path(finished, photos, tmp_path, monkeypatch, capsys):
     shutil.copytree(finished, tmp_path / "elsewhere")
     shutil.rmtree(runs.reports_root())
@@ -217,6 +215,8 @@ def test_wrong_use_is_one_line_with_the_cure(finished, photos, capsys):
         (["--run", "a", "PHOTOS/c.png"], "PHOTOS/c.png: no such file or folder"),
         (["--run", "a", "PHOTOS", "--submission", "PHOTOS/out"], "leave out IMAGE"),
         (["--run", "a", "PHOTOS", "--csv", "{run}/predictions.csv"], "csv: {run} is the folder of a run"),
+        (["--run", "a", "PHOTOS/b.jpg", "--csv", "PHOTOS/a.png"], "ends in .csv"),
+        (["--run", "a", "PHOTOS", "--cam", "PHOTOS/cam"], "name a folder outside it"),
         (["--run", "a", "PHOTOS", "--cam", "{run}"], "cam: {run} is the folder of a run"),
         (["--run", "a", "--submission", "{run}"], "submission: {run} is the folder of a run"),
         (["--run", "a", "PHOTOS", "--csv", "PHOTOS/labels.csv"], "which exists and holds something else"),

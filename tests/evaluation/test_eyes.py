@@ -21,22 +21,6 @@ def test_two_eyes_that_go_together_are_graded_better_joined():
     assert joined["referable_auroc"] > alone["referable_auroc"]
 
 
-def test_two_eyes_that_do_not_are_not_graded_much_worse():
-    table = both(500, alike=0.0)
-    assert scores(join_eyes(table))["qwk"] > scores(table)["qwk"] - 0.03
-
-
-def test_the_derived_table_has_the_columns_and_rows_of_test():
-    table = both(60)
-    test = table[table["split"] == "test"]
-    derived = join_eyes(table)
-    assert set(derived.columns) == set(test.columns)
-    pd.testing.assert_frame_equal(
-        derived[["image_id", "group", "side", "label"]], test[["image_id", "group", "side", "label"]]
-    )
-    assert not np.allclose(derived["logit_0"], test["logit_0"])
-
-
 def test_no_label_of_a_test_eye_is_read():
     table = both(60)
     expected = join_eyes(table)["logit_0"]

@@ -15,7 +15,7 @@ from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation import metrics
 from labkit.evaluation.decide import decide, mistakes, severity
-from labkit.evaluation.matrices import METRICS, matrix_of, qwk
+from labkit.evaluation.matrices import CHOOSING, EpochScore, matrix_of, qwk
 from labkit.evaluation.ordinal import best_cuts, grade_cuts, half_way
 from labkit.models.build import build_model
 from labkit.params import DataParams, ParameterError, RunParams
@@ -23,7 +23,6 @@ from labkit.reporting.exhibits.mistakes import cuts_sentence, mistake_titles
 from labkit.runs.files import write_csv
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run, read_predictions
-from labkit.training import recorder
 from labkit.training.device import set_up
 from labkit.training.loop import fit
 from labkit.training.loss import make_criterion, refuse_unordered
@@ -47,7 +46,7 @@ def train(data, params=BASE):
     run = open_run(params, run_inputs(params, "d"))
     model = build_model(params.arch, params.outputs(5), seed=params.seed)
     loaders = make_loaders(table, store, params)
-    history = fit(model, loaders, params, accelerator, run, metrics.EpochScore(table, 5, "qwk"))
+    history = fit(model, loaders, params, accelerator, run, EpochScore(table, 5, "qwk"))
     parts = {name: table[table["split"] == name] for name in ("val", "test")}
     outputs = predict_chosen(model, loaders, params.normalize, run.manifest["best_epoch"])
     write_csv(run.path("predictions.csv"), predictions_table(parts, outputs))
@@ -68,7 +67,7 @@ def test_an_ordinal_run_learns_an_order_and_leaves_grades(data):
     kept = read_predictions(run.folder)
     chosen, val = history.iloc[run.manifest["best_epoch"] - 1], decide(kept, 5).query("split == 'val'")
     assert "train_accuracy" not in history  # there are no cuts of training images to measure it by
-    for name, of in METRICS.items():  # the curve is scored by the rule of the table
+    for name, of in CHOOSING.items():  # the curve is scored by the rule of the table
         ours = of(matrix_of(val["label"], val["prediction"], 5))
         assert chosen[f"val_{name}"] == pytest.approx(ours, abs=1e-9), name
     assert "grade" in kept and not [name for name in kept if name.startswith("logit_")]
@@ -77,35 +76,6 @@ def test_an_ordinal_run_learns_an_order_and_leaves_grades(data):
     assert results["qwk"] > 0.5
     assert results["macro_auroc"] is None and results["auroc_left_out"] == list("abcde")
     assert 0 < metrics.majority_share(test) < 1 and metrics.confusion(test, 5).sum() == len(test)
-
-
-def test_the_files_give_back_the_very_grades(data):
-    run, _ = train(data, BASE.model_copy(update={"epochs": 1}))
-    first = read_predictions(run.folder)
-    write_csv(run.path("again.csv"), first)
-    assert run.path("again.csv").read_bytes() == run.path("predictions.csv").read_bytes()
-    assert first["grade"].astype(np.float32).nunique() > 10
-
-
-def test_a_killed_ordinal_run_goes_on_to_the_same_bytes(data, monkeypatch):
-    params = BASE.model_copy(update={"epochs": 2, "class_weights": "balanced"})
-    whole, _ = train(data, params.model_copy(update={"run": "whole"}))
-    saved = recorder.save_checkpoint
-    calls = []
-
-    def die_after_an_epoch(*arguments):
-        saved(*arguments)
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(recorder, "save_checkpoint", die_after_an_epoch)
-    with pytest.raises(KeyboardInterrupt):
-        train(data, params)
-    monkeypatch.setattr(recorder, "save_checkpoint", saved)
-    resumed, _ = train(data, params)
-    for name in ("history.csv", "model.safetensors", "predictions.csv"):
-        assert resumed.path(name).read_bytes() == whole.path(name).read_bytes(), name
 
 
 def test_a_data_set_without_an_order_is_refused():
@@ -121,7 +91,7 @@ def test_a_network_of_the_other_kind_is_refused_before_it_is_trained(data):
     table, store = data
     run = open_run(BASE, {"x": 1})
     with pytest.raises(ValueError, match="ordinal of 5 classes does not fit 5 outputs"):
-        score = metrics.EpochScore(table, 5, "qwk")
+        score = EpochScore(table, 5, "qwk")
         fit(build_model("resnet18", 5), make_loaders(table, store, BASE), BASE, set_up(BASE), run, score)
 
 
@@ -137,7 +107,7 @@ def test_the_loss_is_the_weighted_squared_error(weights):
 def test_an_epoch_is_scored_by_cuts_and_not_by_rounding():
     val = made(np.zeros(20), [0] * 10 + [1] * 10).assign(group=list("abcdefghijklmnopqrst"), side=None)
     test = made(np.zeros(4), [0, 0, 1, 1], "test").assign(side=None)
-    score = metrics.EpochScore(pd.concat([val, test], ignore_index=True), 3, "qwk")
+    score = EpochScore(pd.concat([val, test], ignore_index=True), 3, "qwk")
     outputs = np.r_[np.linspace(0.0, 0.2, 10), np.linspace(0.3, 0.4, 10)][:, None]  # all nearest to grade 0
     row = score({"val": outputs, "test": np.array([[0.1], [0.28], [0.28], [0.3]])})
     assert row["val_accuracy"] == row["val_qwk"] == 1.0 and row["test_accuracy"] == 0.75
@@ -201,11 +171,6 @@ def test_without_validation_images_the_cuts_lie_half_way_and_say_why():
     assert "on 4 validation images" in cuts_sentence(grade_cuts(made([0, 0, 1, 1], [0, 0, 1, 1]), 2), "ab").replace(
         "\u00a0", " "
     )
-
-
-def test_a_grade_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match=r"1 of 2 rows are NaN.*learning rate"):
-        decide(made([0.4, np.nan], [0, 1], "test"), 2)
 
 
 # --- what reads predictions -------------------------------------------------------------------------------------------

@@ -84,16 +84,35 @@ def test_the_page_of_a_study_names_its_failed_runs_and_what_differs(study, tmp_p
     table, curves = runs_table("s"), validation_curves("s")
     page = render_compare(table, tmp_path / "compare.html", title="All runs", curves=curves)
     soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
-    heads = [head.get_text() for head in soup.select("#runs thead th")]
-    assert heads[:7] == ["Run", "Seed", "Status", "Curve", "QWK, test", "QWK, validation", "Accuracy, test"]
-    assert heads[7:11] == ["batch_size", "learning_rate", "Best epoch", "Minutes"]
-    rows = [[cell.get_text() for cell in row.find_all(["th", "td"])] for row in soup.select("#runs tbody tr")]
+    heads = [head.get_text() for head in soup.select("table.runs thead th")]
+    assert heads[:7] == ["Run", "Seed", "Status", "Curve", "QWK, test", "Accuracy, test", "n, test"]
+    assert heads[7:13] == ["QWK, validation", "n, validation", "batch_size", "learning_rate", "Best epoch", "Minutes"]
+    rows = [[cell.get_text() for cell in row.find_all(["th", "td"])] for row in soup.select("table.runs tbody tr")]
     assert {len(row) for row in rows} == {len(heads)}
-    assert rows[2][2] == "failed: OutOfMemoryError: too large" and rows[2][7] == "64"
-    assert len(soup.select("#runs svg")) == 2
+    assert [row[4:7] for row in rows[:2]] == [["1.000", "100.0\xa0%", "60"], ["0.000", "66.7\xa0%", "60"]]
+    assert rows[2][2] == "failed: OutOfMemoryError: too large" and rows[2][9] == "64"
+    assert len(soup.select("table.runs svg")) == 2
     same = {row.th.get_text(): row.td.get_text() for row in soup.select("main > table tbody tr")}
     assert same["arch"] == "resnet18" and "learning_rate" not in same
     assert soup.select_one(".subtitle").get_text() == "4\u00a0runs: 2 finished, 1 failed, 1 not run"
+
+
+def test_runs_tested_on_other_images_stand_apart_and_the_best_comes_first(study, tmp_path):
+    make_run("elsewhere", labels(), ids="other", split="given")
+    names = ["constant-seed0", "elsewhere-seed0", "good-seed0", "big-seed0"]
+    made = {name: read_json(study / "runs" / name / "run.json").get("fingerprint") for name in names}
+    write_json(study / "report.json", {"runs": made})
+    page = render_compare(runs_table("s"), tmp_path / "c.html", title="T", curves={})
+    soup = BeautifulSoup(page.read_text("utf-8"), "html.parser")
+    found = {
+        part["aria-label"]: [row.th.get_text() for row in part.select("tbody tr")] for part in soup.select(".runs")
+    }
+    assert found == {
+        "Test set 1, split group": ["good", "constant"],
+        "Test set 2, split given": ["elsewhere"],
+        "Runs without a test score": ["big"],
+    }
+    assert [head.get_text() for head in soup.select("h2")][:3] == list(found)
 
 
 def test_the_page_asks_no_host_and_is_the_same_again(tmp_path):
@@ -103,9 +122,9 @@ def test_the_page_asks_no_host_and_is_the_same_again(tmp_path):
 
 
 def test_a_study_without_a_finished_run_has_a_page_too(tmp_path):
-    table = pd.DataFrame([{"run": "a", "seed": 0, "status": "failed", "error": "no"}])
+    table = pd.DataFrame([{"run": "a", "seed": 0, "status": "failed", "error": "no", "test_set": None}])
     text = render_compare(table, tmp_path / "c.html", title="T", curves={}).read_text("utf-8")
-    assert BeautifulSoup(text, "html.parser").select_one("#runs tbody td.status").get_text() == "failed: no"
+    assert BeautifulSoup(text, "html.parser").select_one("table.runs tbody td.status").get_text() == "failed: no"
 
 
 def test_small_curves_share_one_scale():

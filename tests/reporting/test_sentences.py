@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from labkit import format as numbers
+from labkit.evaluation import metrics
 from labkit.reporting.exhibits.classes import imbalance_sentence
 from labkit.reporting.exhibits.comparisons import compare_clause
 from labkit.reporting.exhibits.confusion import confusion_sentence
@@ -212,6 +213,6 @@ def test_numbers_are_written_as_the_report_wants_them():
     assert (
         plain(numbers.plural(1, "image")) == "1 image" and plain(numbers.plural(2, "class", "classes")) == "2 classes"
     )
-    assert numbers.interval("qwk", -0.01, 0.03) == "[−0.010 to 0.030]" and numbers.interval("qwk", NAN, 1) == ""
-    assert numbers.metric("val_qwk").name == "quadratic weighted kappa"
-    assert numbers.metric("new_score").short == "New score"
+    assert metrics.interval("qwk", -0.01, 0.03) == "[−0.010 to 0.030]" and metrics.interval("qwk", NAN, 1) == ""
+    assert metrics.metric("val_qwk").name == "quadratic weighted kappa"
+    assert metrics.metric("new_score").short == "New score"

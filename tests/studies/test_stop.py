@@ -14,7 +14,7 @@ from labkit.data.loaders import EpochLoader, make_loaders
 from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
-from labkit.evaluation import metrics
+from labkit.evaluation import matrices
 from labkit.models.build import build_model
 from labkit.params import DataParams, RunParams
 from labkit.runs import folder as runs
@@ -42,7 +42,7 @@ def data(image_folder, tmp_path):
 def train(data, params):
     run, accelerator = runs.open_run(params, run_inputs(params, "d")), set_up(params)
     model = build_model("resnet18", 5, seed=params.seed)
-    fit(model, make_loaders(*data, params), params, accelerator, run, metrics.EpochScore(data[0], 5, "qwk"))
+    fit(model, make_loaders(*data, params), params, accelerator, run, matrices.EpochScore(data[0], 5, "qwk"))
     return run
 
 

@@ -13,7 +13,7 @@ from labkit.data.loaders import make_loaders
 from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
-from labkit.evaluation import metrics
+from labkit.evaluation import matrices
 from labkit.format import rate
 from labkit.models.build import build_model
 from labkit.params import DataParams, RunParams
@@ -57,7 +57,7 @@ def train(data, params, test_first=False, watch=None):
     model = build_model(params.arch, 5, seed=params.seed)
     loaders = make_loaders(*data, params)
     tested = tried(model, loaders["train"], params, accelerator) if test_first else None
-    fit(model, loaders, params, accelerator, run, metrics.EpochScore(data[0], 5, "qwk"), watch)
+    fit(model, loaders, params, accelerator, run, matrices.EpochScore(data[0], 5, "qwk"), watch)
     return run, tested
 
 

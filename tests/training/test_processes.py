@@ -19,7 +19,7 @@ from labkit.data.loaders import make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
-from labkit.evaluation import metrics
+from labkit.evaluation import matrices
 from labkit.models.build import build_model, load_weights, synchronized
 from labkit.params import PROJECT, ParameterError, RunParams
 from labkit.runs.files import NotWritten
@@ -48,7 +48,7 @@ def train(data: Path, inputs=None, **changes):
     accelerator, loaders = set_up(params), make_loaders(table, store, params)
     run = open_run(params, inputs or run_inputs(params, data_fingerprint(images, hashes)))
     model = build_model("resnet18", 5, load_weights(params.weights, "resnet18")[0], seed=params.seed)
-    history = fit(model, loaders, params, accelerator, run, metrics.EpochScore(table, 5, "qwk"))
+    history = fit(model, loaders, params, accelerator, run, matrices.EpochScore(table, 5, "qwk"))
     return run, history, model, loaders
 
 

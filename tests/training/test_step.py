@@ -13,7 +13,7 @@ from labkit.data.loaders import ahead, make_loaders
 from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
-from labkit.evaluation import metrics
+from labkit.evaluation import matrices
 from labkit.models.build import build_model, freeze_backbone, train_mode
 from labkit.params import DataParams, ParameterError, RunParams
 from labkit.reporting.learning import micro_batch_sentence
@@ -191,7 +191,7 @@ def train(data, name, most=99, **changes):
     if most < 99:
         limit = Holds(most)
         model.layer1.register_forward_pre_hook(lambda module, x: limit(x[0]) if module.training else None)
-    fit(model, make_loaders(*data, params), params, accelerator, run, metrics.EpochScore(data[0], 5, "qwk"))
+    fit(model, make_loaders(*data, params), params, accelerator, run, matrices.EpochScore(data[0], 5, "qwk"))
     return run
 
 

@@ -16,7 +16,7 @@ from labkit.data.loaders import make_loaders
 from labkit.data.readers import read
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
-from labkit.evaluation import metrics
+from labkit.evaluation import matrices
 from labkit.models.build import build_model, network_of
 from labkit.params import DataParams, ParameterError, RunParams
 from labkit.runs.fingerprint import run_inputs
@@ -53,7 +53,7 @@ def parts(data, params):
     """What the notebook makes and hands to `fit`."""
     table, store = data
     accelerator, run = set_up(params), open_run(params, run_inputs(params, "d"))
-    loaders, score = make_loaders(table, store, params), metrics.EpochScore(table, 5, "qwk")
+    loaders, score = make_loaders(table, store, params), matrices.EpochScore(table, 5, "qwk")
     return [network_of(params, 5), loaders, params, accelerator, run, score]
 
 
@@ -63,7 +63,7 @@ def train(data, params=BASE, inputs=None, score=None):
     run = open_run(params, inputs or run_inputs(params, "d"))
     model = build_model(params.arch, 5, seed=params.seed)
     loaders = make_loaders(table, store, params)
-    history = fit(model, loaders, params, accelerator, run, score or metrics.EpochScore(table, 5, "qwk"))
+    history = fit(model, loaders, params, accelerator, run, score or matrices.EpochScore(table, 5, "qwk"))
     return run, model, history, loaders
 
 
@@ -83,7 +83,7 @@ def test_the_chosen_epoch_is_the_best_on_validation_and_its_weights_are_kept(dat
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, saved[name]), name
     logits = predict(model, loaders["val"], BASE.normalize)
-    again = metrics.EpochScore(data[0], 5, "qwk")({"val": logits})
+    again = matrices.EpochScore(data[0], 5, "qwk")({"val": logits})
     assert again["val_qwk"] == pytest.approx(history["val_qwk"].max())
     loss = mean_loss(loaders["val"].dataset.labels, logits, None)
     assert loss == pytest.approx(history.loc[best - 1, "val_loss"], rel=1e-5)
@@ -129,10 +129,10 @@ def test_under_augment_test_the_final_score_is_that_of_the_chosen_epoch(data, se
     }
     run, model, history, loaders = train(data, BASE.model_copy(update=changes))
     outputs = predict_chosen(model, loaders, BASE.normalize, run.manifest["best_epoch"])
-    final = metrics.EpochScore(data[0], 5, "qwk")(outputs)
+    final = matrices.EpochScore(data[0], 5, "qwk")(outputs)
     chosen = history.iloc[run.manifest["best_epoch"] - 1]
     assert chosen[f"{select_on}_accuracy"] == history[f"{select_on}_accuracy"].max()
-    for name in metrics.METRICS:
+    for name in matrices.CHOOSING:
         assert final[f"{select_on}_{name}"] == pytest.approx(chosen[f"{select_on}_{name}"])
     other = predict_chosen(model, loaders, BASE.normalize, 0)
     assert np.abs(other[select_on] - outputs[select_on]).max() > 1e-3  # other draws, other outputs

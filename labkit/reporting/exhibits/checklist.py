@@ -12,7 +12,8 @@ import pandas as pd
 
 from labkit.data.catalog import CATALOG, facts
 from labkit.data.source import PHANTOMS
-from labkit.format import listing, metric, millions, plural, whole, with_interval
+from labkit.evaluation.metrics import metric, with_interval
+from labkit.format import listing, millions, plural, whole
 from labkit.reporting.exhibits.worth import Worth, worth
 from labkit.reporting.learning import choice_in_words
 from labkit.reporting.results import StudyResults, intervals_over_seeds

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from labkit.format import DASH, fixed, listing, metric, missing, plural, signed_difference
+from labkit.evaluation.metrics import metric, signed_difference
+from labkit.format import DASH, fixed, listing, missing, plural
 from labkit.reporting.exhibits.scores import TOO_SMALL
 from labkit.reporting.results import Comparison, StudyResults
 from labkit.reporting.show import Exhibit

@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from labkit.format import fixed, listing, metric, missing, plural, times, word
+from labkit.evaluation.metrics import metric
+from labkit.format import fixed, listing, missing, plural, times, word
 from labkit.reporting.frames import means, only
-from labkit.reporting.labels import EndLabel, label_line_ends, named_glyph
+from labkit.reporting.labels import label_line_ends, named_glyph
 from labkit.reporting.learning import micro_batch_sentence, processes_sentence
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
@@ -92,8 +93,8 @@ def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
     ax.margins(y=0.15)
     ax.grid()
     value_axis(ax.yaxis, metric(score).percent)
-    ends = [EndLabel(scores[name], named_glyph(palette, name, 20), palette[name].ink) for name in names]
-    label_line_ends(fig, [(ax, ends)])
+    ends = [(scores[name], named_glyph(palette, name, 20), palette[name].ink) for name in names]
+    label_line_ends(ax, ends)
     return fig
 
 

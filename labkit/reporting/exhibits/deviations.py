@@ -1,6 +1,7 @@
 """Variants that deviate from the network of He et al.: what is changed, and how depth serves without shortcuts."""
 
-from labkit.format import percent, signed_difference
+from labkit.evaluation.metrics import signed_difference
+from labkit.format import percent
 from labkit.models.build import DEVIATIONS, RESNETS
 from labkit.reporting.frames import means
 from labkit.reporting.results import StudyResults

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from labkit.data.source import PHANTOMS
-from labkit.format import listing, metric, plural, whole
+from labkit.evaluation.metrics import metric
+from labkit.format import listing, plural, whole
 from labkit.reporting.exhibits.checklist import by_variant, choice_sentence, machine_sentence
 from labkit.reporting.exhibits.classes import class_balance
 from labkit.reporting.images import on_augmented_images

@@ -9,19 +9,8 @@ import pandas as pd
 
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import unpaired_difference
-from labkit.format import (
-    DASH,
-    NBSP,
-    interval,
-    listing,
-    metric,
-    missing,
-    percent,
-    plural,
-    signed_difference,
-    whole,
-    with_interval,
-)
+from labkit.evaluation.metrics import interval, metric, signed_difference, with_interval
+from labkit.format import DASH, NBSP, listing, missing, percent, plural, whole
 from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.reporting.show import Exhibit
 from labkit.studies.file import Published

@@ -6,7 +6,8 @@ import pandas as pd
 
 from labkit.evaluation.compare import verdict
 from labkit.evaluation.intervals import MANY
-from labkit.format import listing, percent, plural, signed_difference
+from labkit.evaluation.metrics import signed_difference
+from labkit.format import listing, percent, plural
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.tables import results_table

@@ -4,8 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import too_few
+from labkit.evaluation.metrics import metric, with_interval
 from labkit.evaluation.subgroups import by_subgroup
-from labkit.format import listing, metric, percent, with_interval
+from labkit.format import listing, percent
 from labkit.reporting.frames import floats, parts
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import verdict
 from labkit.evaluation.intervals import FEW_GROUPS
-from labkit.format import article, listing, metric, percent, plural, signed, some, with_interval
+from labkit.evaluation.metrics import metric, with_interval
+from labkit.format import article, listing, percent, plural, signed, some
 from labkit.reporting.exhibits.comparisons import compare_clause, factor_in_words
 from labkit.reporting.exhibits.confusion import confusion_matrices, confusion_sentence
 from labkit.reporting.exhibits.scores import CONSTANT, TOO_SMALL

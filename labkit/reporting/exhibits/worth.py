@@ -17,17 +17,15 @@ from labkit.evaluation.calibration import Calibration, calibration
 from labkit.evaluation.decide import NotFitted, ranks
 from labkit.evaluation.eyes import OTHER_SIDE, join_eyes
 from labkit.evaluation.intervals import bootstrap_by_group
-from labkit.evaluation.metrics import evaluate
+from labkit.evaluation.metrics import evaluate, metric, signed_difference, with_interval
 from labkit.evaluation.ranking import curves
 from labkit.evaluation.thresholds import AS_WANTED, RULES, WANTED, Question, operating_points, question
-from labkit.format import NBSP, fixed, listing, metric, percent, signed_difference, whole, with_interval
+from labkit.format import NBSP, fixed, listing, percent, whole
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
-from labkit.reporting.tables import counted, results_table
+from labkit.reporting.tables import FURTHER, counted, results_table
 
 BOTH_EYES = " + both eyes"
-# Beside the scores of `tables.RESULT_METRICS`, in a second table: one of ten columns does not fit a page.
-SCORES = ("weighted_f1", "mcc", "macro_average_precision", "referable_auroc", "referable_average_precision")
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def leak_table(effects: Mapping[str, LeakEffect], score: str) -> pd.DataFrame:
 def further_scores(results: StudyResults) -> Iterator[Exhibit]:
     """Scores that few ask for, and those of both eyes joined."""
     found, first = worth(results), results.runs[0]
-    wanted = [results.score, *(name for name in SCORES if name in first)]
+    wanted = [results.score, *FURTHER]
     baseline, told = results.baseline | {"n": first["n"]}, (results.score, "referable_auroc")
     table = results_table([*results.runs, *found.joined], baseline, wanted, told, results.over_seeds())
     joint = f"; both eyes joined: a model fitted on validation predictions{results.of_first}" if found.joined else ""

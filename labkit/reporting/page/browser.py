@@ -4,9 +4,7 @@ nbconvert's webpdf exporter looks only for the browser that Playwright downloads
 `python -m labkit.reporting.page.browser [--optional]` is the step of `make setup` that makes sure of it.
 """
 
-import argparse
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -15,6 +13,8 @@ from pathlib import Path
 COMMANDS = "chromium chromium-browser google-chrome google-chrome-stable chrome microsoft-edge msedge".split()  # noqa: SIM905
 MAC = ["Google Chrome", "Chromium", "Microsoft Edge"]
 WINDOWS = ["Google/Chrome", "Chromium", "Microsoft/Edge"]
+INSTALL = "run: python -m playwright install --with-deps chromium (or install Google Chrome, or set LABKIT_CHROME)"
+MINUTES = 10.0  # that an installation may take
 FONTS = ("fonts-droid-fallback",)  # 4 MB: names of files and classes may be Chinese; a bare Debian draws boxes
 # In a process of its own: Playwright's sync API refuses to run inside a kernel's event loop.
 ASK_PLAYWRIGHT = """
@@ -57,38 +57,33 @@ def require_browser() -> Path:
     """find_browser, or BrowserMissing with the cure."""
     if browser := find_browser():
         return browser
-    raise BrowserMissing(f"no browser found to print the PDF with; {install_hint()}")
-
-
-def install_hint() -> str:
-    """What to type on this system to get a browser; one line."""
-    if platform.system() in ("Darwin", "Windows"):
-        return "install Google Chrome, or: python -m playwright install chromium"
-    for manager, command in (("apt-get", "install -y"), ("dnf", "install -y"), ("pacman", "-S --noconfirm")):
-        if shutil.which(manager) and not _is_ubuntu():
-            return f"run: {'' if os.geteuid() == 0 else 'sudo '}{manager} {command} chromium"
-    return "run: python -m playwright install --with-deps chromium (or set LABKIT_CHROME to a Chrome)"
+    raise BrowserMissing(f"no browser found to print the PDF with; {INSTALL}")
 
 
 def ensure_browser() -> Path | None:
-    """Find a browser, else try to get one: Playwright's download, then Debian's package as root."""
+    """Find a browser, else try to get one: Playwright's download, then, as root, Debian's package."""
     commands = [[sys.executable, "-m", "playwright", "install", "chromium"]]
-    if shutil.which("apt-get") and os.geteuid() == 0 and not _is_ubuntu():
-        # A stale index may still serve, so a failing update does not stop the installation.
+    # A stale index may still serve, so a failing update does not stop the installation. Ubuntu's package is empty.
+    if shutil.which("apt-get") and os.geteuid() == 0 and "ID=ubuntu" not in Path("/etc/os-release").read_text("utf-8"):
         commands.append(["apt-get", "update", "-qq"])
         commands.append(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", *FONTS])
     for command in commands:
         if found := find_browser():
             return found
-        _attempt(command)
+        print(f"trying: {' '.join(command)}", file=sys.stderr, flush=True)
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=MINUTES * 60, check=True)
+        except subprocess.CalledProcessError as error:
+            said = [line.strip() for line in (error.stderr + error.stdout).splitlines() if "error" in line.lower()]
+            print(f"failed: exit code {error.returncode}: {(said or ['no message'])[0][:200]}", file=sys.stderr)
+        except (subprocess.TimeoutExpired, OSError) as error:
+            print(f"failed: {error}", file=sys.stderr)
     return find_browser()
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit code 0 when a browser is there (or `--optional`), else 1 and one line that says what to do."""
-    parser = argparse.ArgumentParser(description="Find or fetch the browser that prints the PDF.")
-    parser.add_argument("--optional", action="store_true", help="without a browser only warn (the HTML needs none)")
-    optional = parser.parse_args(argv).optional
+def main(arguments: list[str]) -> int:
+    """Exit code 0 when a browser is there (or `--optional`: the HTML needs none), else 1 and one line of what to do."""
+    optional = "--optional" in arguments
     try:
         print(f"browser for the PDF: {ensure_browser() or require_browser()}")
         return 0
@@ -103,25 +98,5 @@ def _is_snap_stub(path: Path) -> bool:
     return small and b"/snap/bin/chromium" in path.read_bytes() and not Path("/snap/bin/chromium").exists()
 
 
-def _is_ubuntu() -> bool:
-    """On Ubuntu the package chromium only leads to the snap, which cannot be installed in a container."""
-    release = Path("/etc/os-release")
-    return release.is_file() and "ID=ubuntu" in release.read_text("utf-8").splitlines()
-
-
-def _attempt(command: list[str], timeout: float = 600) -> None:
-    """Run one installer quietly; a failure becomes one line on stderr."""
-    shown = " ".join(["python", *command[1:]] if command[0] == sys.executable else command)
-    print(f"trying: {shown}", file=sys.stderr, flush=True)
-    try:
-        subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=True)
-    except subprocess.CalledProcessError as error:
-        lines = (error.stderr + error.stdout).split("\n")
-        reason = next((line.strip() for line in lines if "error" in line.lower()), "no message")
-        print(f"failed: {shown}: exit code {error.returncode}: {reason[:200]}", file=sys.stderr)
-    except (subprocess.TimeoutExpired, OSError) as error:
-        print(f"failed: {shown}: {error}", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

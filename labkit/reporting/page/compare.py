@@ -15,7 +15,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from labkit.format import DASH, METRICS, fixed, metric, missing, plural
+from labkit.evaluation.metrics import METRICS, metric
+from labkit.format import DASH, fixed, missing, plural, whole
+from labkit.params import DataParams
 from labkit.reporting.page.exporter import script_hash
 from labkit.reporting.runs_table import FIRST, OF_THE_RUN, TEST, VAL
 from labkit.reporting.tables import parameter_text
@@ -25,21 +27,19 @@ TEMPLATE, BUNDLE = Path(__file__).resolve().parent / "template", files("itables"
 STYLES = (BUNDLE / "dt_bundle.css", TEMPLATE / "report.css", TEMPLATE / "compare.css")
 WIDTH, HEIGHT, EDGE = 132, 30, 4  # of a small curve, CSS pixels
 LONG = 28  # characters: a longer cell may wrap
+Curves = Mapping[str, Sequence[float]]
+N = {"test_images": "n, test", "val_images": "n, validation"}
+OF_THE_DATA = [*DataParams.model_fields, "split", "split_seed", "test_fraction"]  # what decides the test images
 
 
 def render_compare(
-    table: pd.DataFrame,
-    html: Path,
-    *,
-    title: str,
-    curves: Mapping[str, Sequence[float]],
-    links: Mapping[str, str] | None = None,
+    table: pd.DataFrame, html: Path, *, title: str, curves: Curves, links: Mapping[str, str] | None = None
 ) -> Path:
     """Write the page; returns ``html``. The same rows give the same bytes.
 
-    ``table``: as `runs_table` makes it, one row a run and seed. ``curves``: as `validation_curves` gives them, by
-    ``name-seed``; all are drawn on one scale. ``links``: label -> address relative to the page. A parameter that is the
-    same in all runs stands below the table.
+    ``table``: as `runs_table` makes it, one row a run and seed: a table for each test set, the highest score first.
+    ``curves``: as `validation_curves` gives them, by ``name-seed``; all are drawn on one scale. ``links``: label ->
+    address relative to the page. A parameter that is the same in all runs stands below.
     """
     parameters = [name for name in table.columns if name not in (*FIRST, *OF_THE_RUN) and not _is_score(name)]
     values = {name: list(dict.fromkeys(_text(name, value) for value in _known(table, name))) for name in parameters}
@@ -53,11 +53,11 @@ def render_compare(
         counts=f"{plural(len(table), 'run')}: {', '.join(states)}",
         curve_name=metric(scored).name if scored else "score",
         columns=[{"head": _head(name), "number": all(map(_is_number, _known(table, name)))} for name in shown],
-        rows=_rows(table, shown, curves),
+        sections={head: _rows(part, shown, curves) for head, part in _sections(table, shown, values).items()},
         common={name: values[name][0] for name in parameters if len(values[name]) == 1},
         styles=Markup("".join(file.read_text("utf-8") for file in STYLES)),
         script=Markup(script),
-        script_hash=script_hash(script),
+        script_hash=script_hash(script)
     )  # fmt: skip
     write_whole(Path(html), lambda beside: beside.write_bytes(page.encode("utf-8")))
     return Path(html)
@@ -83,14 +83,35 @@ def sparkline(values: Sequence[float], epochs: int, low: float, high: float, wha
 
 def _order(table: pd.DataFrame, scored: str | None, varying: list[str]) -> list[str]:
     """The columns behind the curve: the score and accuracy, what makes the runs differ, the cost, further scores."""
-    scores = [name for name in table.columns if _is_score(name) and _known(table, name)]
-    first = [f"{TEST}{scored.removeprefix(VAL)}", scored] if scored else []
-    first = [name for name in (*first, f"{TEST}accuracy") if name in scores]
+    scores = [name for name in table.columns if (name in N or _is_score(name)) and _known(table, name)]
+    first = [TEST + (scored or "").removeprefix(VAL), f"{TEST}accuracy", "test_images", scored, "val_images"]
+    first = [name for name in dict.fromkeys(first) if name in scores]
     costs = [name for name in ("best_epoch", "seconds") if name in table.columns]
     return [*first, *varying, *costs, *(name for name in scores if name not in first)]
 
 
-def _rows(table: pd.DataFrame, shown: Sequence[str], curves: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+def _sections(table: pd.DataFrame, shown: Sequence[str], values: Mapping[str, list[str]]) -> dict[str, pd.DataFrame]:
+    """The runs by heading, the best first: those with the same test images together, since others cannot be compared.
+
+    A heading says in which parameters of the data the test sets differ; without a second test set it is empty.
+    """
+    score = next((name for name in shown if _is_score(name)), None)
+    if score is not None:
+        table = table.sort_values(score, ascending=not metric(score).higher_is_better, kind="stable")
+    sets = sorted(set(_known(table, "test_set")))
+    if len(sets) < 2:
+        return {"": table}
+    found, differing = {}, [name for name in OF_THE_DATA if len(values.get(name, ())) > 1]
+    for number in sets:
+        part = table.loc[table["test_set"] == number]
+        told = {name: {_text(name, value) for value in _known(part, name)} for name in differing}
+        common = [f"{name} {texts.pop()}" for name, texts in told.items() if len(texts) == 1]
+        found[", ".join([f"Test set {whole(number)}", *common])] = part
+    rest = table.loc[table["test_set"].isna()]
+    return found | ({"Runs without a test score": rest} if len(rest) else {})
+
+
+def _rows(table: pd.DataFrame, shown: Sequence[str], curves: Curves) -> list[dict[str, Any]]:
     drawn = [value for values in curves.values() for value in values]
     epochs = max((len(values) for values in curves.values()), default=0)
     rows = []
@@ -119,7 +140,7 @@ def _is_number(value: Any) -> bool:
 def _head(name: str) -> str:
     if _is_score(name):
         return metric(name).short + (", test" if name.startswith(TEST) else ", validation")
-    return {"best_epoch": "Best epoch", "seconds": "Minutes"}.get(name, name)
+    return (N | {"best_epoch": "Best epoch", "seconds": "Minutes"}).get(name, name)
 
 
 def _is_score(name: str) -> bool:
@@ -136,6 +157,8 @@ def _text(name: str, value: Any) -> str:
         return metric(name).text(value)
     if name == "seconds":
         return fixed(None if missing(value) else value / 60, 1)
+    if name in N:
+        return whole(value)
     known = isinstance(value, list | tuple) or not pd.isna(value)  # such as two angles
     return parameter_text(value) if known else DASH
 

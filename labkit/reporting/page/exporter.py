@@ -27,10 +27,7 @@ def script_hash(script: str) -> str:
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown to HTML that leaves formulas as marked TeX; page.html.finish turns them into MathML.
-
-    MathML made here would be flattened by the HTML pass that nbconvert does after the template.
-    """
+    """Leaves formulas as marked TeX for page.html.finish: nbconvert's own pass over the HTML would flatten MathML."""
 
     def inline_math(self, body: str) -> str:
         return f'<span class="tex">{self.escape_html(body)}</span>'
@@ -95,29 +92,19 @@ class ReportExporter(HTMLExporter):
         return finish(html, parts=report["parts"]), resources
 
 
-def render_report(
-    notebooks: list[Path],
-    html: Path,
-    *,
-    title: str,
-    subtitle: str = "",
-    facts: dict[str, str] | None = None,
-    links: dict[str, str] | None = None,
-    beside: dict[str, str] | None = None,
-) -> Path:
+def render_report(notebooks: list[Path], html: Path, *, title: str, **about: Any) -> Path:
     """Join executed notebooks, in order, into one page with a table of contents; returns `html`.
 
-    Under the title stand `facts` (label → value), links to the pages `beside` and, folded, `links` to the runs'
-    notebooks (name → address relative to the page), and a box of the cells tagged `summary`. The same notebooks give
-    the same bytes. RenderError names a cell that was not run or failed.
+    Under the title stand, where given, `subtitle`, `facts` (label → value), links to the pages `beside` and, folded,
+    `links` to the runs' notebooks (name → address relative to the page), and a box of the cells tagged `summary`. The
+    same notebooks give the same bytes. RenderError names a cell that was not run or failed.
     """
     if not notebooks:
         raise RenderError(f"no notebooks given for {html}")
     read = [(Path(path), read_executed(Path(path))) for path in notebooks]
     joined = join(read)
     parts = sum(cell.cell_type == "markdown" and cell.source.startswith("# ") for cell in joined.cells)
-    report = {"title": title, "subtitle": subtitle, "facts": facts or {}, "links": links or {}}
-    report |= {"beside": beside or {}, "parts": parts, "numbered": len(read) > 1}
+    report = about | {"title": title, "parts": parts, "numbered": len(read) > 1}
     page, _ = ReportExporter().from_notebook_node(joined, {"report": report})
     sweep(Path(html).parent, Path(html).name)  # of a call that was killed: one works on a study's pages at a time
     write_whole(Path(html), lambda beside: beside.write_bytes(page.encode("utf-8")))

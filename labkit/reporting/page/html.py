@@ -131,15 +131,13 @@ def add_contents(soup: BeautifulSoup, main: Tag) -> None:
     for heading in headings:
         entry = soup.new_tag("li", attrs={"class": "unnumbered"} if heading.get("class") == "unnumbered" else {})
         entry.append(soup.new_tag("a", href=f"#{heading['id']}", string=" ".join(heading.get_text().split())))
-        parts = top.find_all("li", recursive=False)
-        if heading.name == "h2" or not parts:
+        above = top.find_all("li", recursive=False)
+        if heading.name == "h2" or not above:
             top.append(entry)
-            continue
-        inner = parts[-1].find("ol")
-        if not isinstance(inner, Tag):
-            inner = soup.new_tag("ol")
-            parts[-1].append(inner)
-        inner.append(entry)
+        else:
+            inner = above[-1].ol or soup.new_tag("ol")
+            inner.append(entry)
+            above[-1].append(inner)
     details = soup.new_tag("details", attrs={"open": ""})
     details.extend([soup.new_tag("summary", string="Contents"), top])
     nav.append(details)

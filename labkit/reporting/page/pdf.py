@@ -5,7 +5,7 @@ import concurrent.futures
 import os
 from pathlib import Path
 
-from labkit.reporting.page.browser import BrowserMissing, install_hint, require_browser
+from labkit.reporting.page.browser import INSTALL, BrowserMissing, require_browser
 from labkit.runs.files import write_whole
 
 PAGE_ADDRESS = "http://report.invalid/report.html"  # served from memory; .invalid never resolves (RFC 2606)
@@ -25,11 +25,8 @@ PAGE_NUMBERS = '<span><span class="pageNumber"></span> / <span class="totalPages
 
 
 def render_pdf(html: Path, pdf: Path, paper: str = "A4") -> Path:
-    """Print a page that render_report wrote, with tags, outline and page numbers; returns `pdf`.
-
-    `paper` is a size that CSS knows; tables and figures are sized for A4's width. BrowserMissing without a browser that
-    starts.
-    """
+    """Print a page of render_report, with tags, outline and page numbers; returns `pdf`. `paper` is a size that CSS
+    knows; tables and figures are sized for A4's width. BrowserMissing without a browser that starts."""
     browser, text = str(require_browser()), html.read_text(encoding="utf-8")
     # In a thread of its own, since the caller may be a kernel whose event loop is already running.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -54,8 +51,7 @@ async def _print(html: str, paper: str, executable: str) -> bytes:
             )
         except Error as error:
             reason = error.message.strip().splitlines()[0]
-            cure = f"set LABKIT_CHROME to another, or {install_hint()}"
-            raise BrowserMissing(f"{executable} does not start ({reason}); {cure}") from error
+            raise BrowserMissing(f"{executable} does not start ({reason}); {INSTALL}") from error
         try:
             page = await browser.new_page(viewport={"width": 673, "height": 970})  # A4 less its margins
             page.set_default_timeout(PAGE_SECONDS * 1000)

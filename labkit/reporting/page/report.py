@@ -69,10 +69,9 @@ def write_report(runner: StudyRunner) -> Path:
     current = current_runs(runner.study.name).query("state == 'finished' and name in @runner.planned")
     finished = [read_manifest(folder) for folder in current["folder"]]
     facts = title_facts(runner.study.file, _compared(runner)[0], finished)
-    words: dict[str, Any] = {"title": runner.study.title, "subtitle": runner.study.question, "facts": facts}
-    words |= {"links": pages, "beside": {"Compare all runs": "compare.html"}}
-    made_from = [stamps["explore"], stamps["analysis"], code, pages]
-    return _make(runner, "html", made_from, lambda: render_report(notebooks, html, **words), html)
+    words = {"title": runner.study.title, "subtitle": runner.study.question, "facts": facts, "links": pages}
+    beside, made_from = {"Compare all runs": "compare.html"}, [stamps["explore"], stamps["analysis"], code, pages]
+    return _make(runner, "html", made_from, lambda: render_report(notebooks, html, beside=beside, **words), html)
 
 
 def write_pdf(runner: StudyRunner, paper: str = "A4") -> Path:

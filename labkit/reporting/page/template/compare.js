@@ -3,7 +3,7 @@ const shade = () => document.documentElement.classList.toggle("dark", dark.match
 dark.addEventListener("change", shade);
 shade();
 
-new DataTable("#runs", {
+new DataTable("table.runs", {
   paging: false,
   order: [],
   autoWidth: false,
@@ -22,8 +22,9 @@ new MutationObserver(() => {
     box.setAttribute("aria-label", box.matches("select") ? "How to compare" : "Filter");
   }
 }).observe(document.body, { childList: true, subtree: true });
-const box = document.querySelector(".dt-layout-table > .dt-layout-cell");
-box.classList.add("scroll");
-box.tabIndex = 0;
-box.setAttribute("role", "group");
-box.setAttribute("aria-label", "Runs");
+for (const box of document.querySelectorAll(".dt-layout-table > .dt-layout-cell")) {
+  box.classList.add("scroll");
+  box.tabIndex = 0;
+  box.setAttribute("role", "group");
+  box.setAttribute("aria-label", box.querySelector("table").getAttribute("aria-label"));
+}
