@@ -9,7 +9,6 @@ from labkit.reporting import tables
 from labkit.reporting.exhibits.classes import class_counts_table
 from labkit.reporting.exhibits.comparisons import comparison_table
 from labkit.reporting.exhibits.cost import COST, cost_table
-from labkit.reporting.exhibits.sensitivity import sensitivities, sensitivity_table
 from labkit.reporting.results import Comparison
 
 NAN = float("nan")
@@ -20,7 +19,6 @@ RUNS = [
         "accuracy": 0.8191,
         "qwk": 0.74,
         "macro_auroc": None,
-        "sensitivity": [0.9, None, 0.1],
         "intervals": pd.DataFrame({"low": 0.81, "high": 0.828}, index=["accuracy"]),
         "images_per_second": 55.0,
         "milliseconds": 9.84,
@@ -34,7 +32,7 @@ RUNS = [
     {"run": "r50", "seed": 1, "n": 7026, "accuracy": 0.83, "qwk": 0.76, "minutes": 62.0, "device": "CPU"},
 ]
 SAME = {"parameters": 25.6e6, "flops": 4.1e9, "images_per_second": 20.0, "milliseconds": 20.0, "file_mb": 102.0}
-RUNS[1:] = [run | SAME | {"sensitivity": [None, None, None]} for run in RUNS[1:]]
+RUNS[1:] = [run | SAME for run in RUNS[1:]]
 
 
 def plain(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -63,14 +61,6 @@ def test_results_table_has_intervals_for_one_seed_and_deviations_for_several():
 def test_results_table_of_single_seeds_has_no_column_for_seeds_and_a_dash_for_unknowns():
     rows = plain(tables.results_table(RUNS[:1], metrics=["accuracy", "macro_auroc"]))
     assert rows == [{"variant": "r18", "n": "7,026", "Accuracy": "81.9 % [81.0–82.8]", "Macro AUROC": "–"}]
-
-
-def test_sensitivity_table_has_a_column_a_class_with_its_images():
-    table = sensitivities(RUNS, ["No DR", "Mild", "Moderate"], [5154, 488, 1])
-    assert plain(sensitivity_table(table)) == [
-        {"variant": "r18", "No DR (n = 5,154)": "90.0 %", "Mild (n = 488)": "–", "Moderate (n = 1, too few)": "10.0 %"},
-        {"variant": "r50", "No DR (n = 5,154)": "–", "Mild (n = 488)": "–", "Moderate (n = 1, too few)": "–"},
-    ]
 
 
 def test_cost_table_averages_seeds():

@@ -44,7 +44,7 @@ def test_every_part_is_there_for_every_variant(study):
     assert len(shown) == 4 and not (shown["Referable AUROC"] == "–").any()
     assert set(found.curves["run"]) == {"good", "deep"}
     points = points_table(found.points)
-    assert len(points) == 4 and points.filter(like="Sensitivity (n").iloc[:, 0].str.contains(r"\[").all()
+    assert len(points) == 2 and points.filter(like="Sensitivity (n").iloc[:, 0].str.contains(r"\[").all()
     assert list(calibration_table(found.calibrations)["variant"]) == ["good", "deep"]
     assert "referable disease (grade 2 or worse) on validation" in points_sentence(found.points, found.question)
     assert "good 0." in joined_sentence(found.joined, results).replace(NBSP, " ")

@@ -242,7 +242,6 @@ def papers(results: StudyResults, found: Worth) -> list[str]:
         "C. Guo, G. Pleiss, Y. Sun, K. Weinberger. On calibration of modern neural networks. ICML 2017.": calibrated,
         "C. Clopper, E. Pearson. The use of confidence or fiducial limits illustrated in the case of the binomial. "
         "Biometrika 26(4), 1934.": True,
-        "W. Youden. Index for rating diagnostic tests. Cancer 3(1), 1950.": bool(len(found.points)),
         "J. Yang et al. MedMNIST v2: a large-scale lightweight benchmark. Scientific Data 10, 2023.": mnist,
     }
     listed = sorted(text for text, is_used in used.items() if is_used)

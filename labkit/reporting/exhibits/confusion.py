@@ -162,13 +162,11 @@ def _hardest(found: np.ndarray, rows: np.ndarray, classes: Sequence[str]) -> str
 
 
 def confusions(results: StudyResults) -> Iterator[Exhibit]:
-    """Every variant's matrix, and its most frequent error."""
-    matrices = results.matrices
-    lines = {name: confusion_sentence(matrix, results.classes, name) for name, matrix in matrices.items()}
-    cells = CELLS if is_written(matrices) else "the darker, the larger the share of the row"
+    """Every variant's matrix, and the most frequent error of the chosen one."""
+    cells = CELLS if is_written(results.matrices) else "the darker, the larger the share of the row"
     caption = f"Confusion matrices: rows are true, columns predicted; {cells}{results.once}"
-    for page in matrix_pages(matrices):
+    for page in matrix_pages(results.matrices):
         alt = f"{plural(len(page), 'confusion matrix', 'confusion matrices')}, one per variant: rows are true classes, "
         alt += "columns predicted ones, darker where they hold a larger share of the row."
         yield Exhibit(figure=confusion_matrices(page, results.classes), caption=caption, alt=alt)
-    yield Exhibit(text="\n".join(f"- {line}" for line in lines.values()))
+    yield Exhibit(text=confusion_sentence(results.matrices[results.chosen], results.classes, results.chosen))

@@ -3,17 +3,20 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from labkit.data.catalog import facts_of
-from labkit.evaluation.decide import is_ordinal, mistakes, ranks
-from labkit.evaluation.ordinal import Cuts
+from labkit.evaluation.decide import is_ordinal, mistakes, probabilities_of, ranks
+from labkit.evaluation.ordinal import Cuts, grade_cuts
 from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.frames import floats
 from labkit.reporting.images import Pixels, image_grid
+from labkit.reporting.labels import wrap
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
+from labkit.reporting.style import COLORS, GREY, new_figure, row_axis, styled
 
 
 def mistakes_gallery(rows: pd.DataFrame, pixels: Pixels, classes: Sequence[str]) -> Figure:
@@ -100,23 +103,73 @@ def missed_sentence(test: pd.DataFrame, classes: Sequence[str], label: int) -> s
     return f"{share} of {classes[label]} are missed: taken for {listing(taken)}."
 
 
+def predicted_grades(test: pd.DataFrame) -> np.ndarray:
+    """The number (n,) that an ordinal run predicts; of probabilities the mean grade."""
+    if is_ordinal(test):
+        return test["grade"].to_numpy(float)
+    return probabilities_of(test) @ np.arange(test.columns.str.fullmatch(r"p_\d+").sum())
+
+
+@styled
+def grade_strip(test: pd.DataFrame, classes: Sequence[str], cuts: Sequence[float]) -> Figure:
+    """The `predicted_grades` of each image, a row for each true grade; dashed: `cuts`, between them what is predicted.
+
+    Dots are right, crosses wrong predictions. Dots are spread over the height of their row.
+    """
+    labels, grades = test["label"].to_numpy(int), predicted_grades(test)
+    rows = labels + np.random.default_rng(0).uniform(-0.32, 0.32, len(labels))
+    right, size = labels == test["prediction"].to_numpy(), 4 if len(labels) < 1000 else 2
+    fig = new_figure(height=0.75 + 0.36 * len(classes))
+    ax = fig.subplots()
+    for mine, marker, color in ((right, "o", COLORS[0]), (~right, "x", COLORS[1])):
+        ax.plot(grades[mine], rows[mine], marker, color=color, markersize=size, markeredgewidth=1)
+    counts = np.bincount(labels, minlength=len(classes))
+    row_axis(ax, [f"{k} {wrap(name)} (n = {whole(counts[k])})" for k, name in enumerate(classes)])
+    ax.set_xlabel("predicted grade" if is_ordinal(test) else "mean of the grades, weighted by their probabilities")
+    ax.set_ylabel("true grade")
+    low, high = ax.get_xlim()
+    for cut in cuts:
+        ax.axvline(cut, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+    for number, (start, end) in enumerate(zip([low, *cuts], [*cuts, high], strict=True) if len(cuts) else ()):
+        if (width := min(end, high) - max(start, low)) > 0.02 * (high - low):
+            ax.text(max(start, low) + width / 2, -0.55, f"{number}", ha="center", va="bottom", fontweight="bold")
+    ax.set_xlim(low, high)
+    return fig
+
+
+def grades_sentence(test: pd.DataFrame, classes: Sequence[str], label: int, cuts: Sequence[float]) -> str:
+    """Where the predicted grades of a class lie beside those of its neighbours, and where it would be predicted."""
+    grades, near = predicted_grades(test), [k for k in (label - 1, label, label + 1) if k in set(test["label"])]
+    middles = [f"{fixed(float(np.median(grades[test['label'] == k])), 2)} for {classes[k]}" for k in near]
+    ends = [fixed(cut, 2) for cut in cuts[label - 1 : label + 1]]
+    where = f"; {classes[label]} is predicted from {' to '.join(ends)}{' on' if len(ends) == 1 else ''}" if ends else ""
+    return f"The median of the predicted grades is {listing(middles)}{where}."
+
+
 def errors(results: StudyResults) -> Iterator[Exhibit]:
-    """The images that the chosen variant gets wrong: the most confident, the most confused, and the mildest disease."""
+    """The images that the chosen variant gets wrong: where grades lie beside their cuts, and the most confused pairs.
+
+    The worst mistakes are shown by `saliency`, with what spoke for them.
+    """
     test, classes, name = results.tests[results.chosen], results.classes, f"{results.by_chosen}{results.once}"
     wrong, pixels = mistakes(test), results.pixels
     text = mistakes_sentence(wrong, len(test), classes)
     results.shown.add("failure analysis")
-    if wrong.empty or pixels is None:
-        yield Exhibit(text=text)
-        if len(wrong):
-            titles = [title.split("\n") for title in mistake_titles(wrong.head(10), classes)]
-            table = pd.DataFrame(titles, columns=["image", "true", "predicted", "how sure"])
-            yield Exhibit(table=table, caption=f"The worst mistakes{name}; their pictures: images, a folder of them")
+    yield Exhibit(text=text)
+    if wrong.empty:
         return
-    alt = "Test images in a row, the worst mistake first; above each its file name, true class and prediction."
-    figure = mistakes_gallery(wrong.head(5), pixels, classes)
-    yield Exhibit(figure=figure, caption=f"The worst mistakes{name}", alt=alt, text=text)
+    if facts_of(results.runs[0]["params"]).task == "grades" and ranks(test):
+        mildest = 1  # often the hardest to find
+        cuts = grade_cuts(results.firsts[results.chosen]["val"], len(classes)).values if is_ordinal(test) else ()
+        caption = "Predicted by true grade: dots are right, crosses wrong"
+        caption += "; dashed: the cuts between the grades that are predicted (on top)" if cuts else ""
+        alt = f"Strip plot, a row for each of {len(classes)} true grades: the predicted grade (x) of each image."
+        text = f"{missed_sentence(test, classes, mildest)} {grades_sentence(test, classes, mildest, cuts)}"
+        yield Exhibit(figure=grade_strip(test, classes, cuts), caption=f"{caption}{name}", alt=alt, text=text)
+    if pixels is None:
+        titles = [title.split("\n") for title in mistake_titles(wrong.head(10), classes)]
+        table = pd.DataFrame(titles, columns=["image", "true", "predicted", "how sure"])
+        yield Exhibit(table=table, caption=f"The worst mistakes{name}; their pictures: images, a folder of them")
+        return
     alt = "Test images in rows, one row for each pair of a true and a predicted class; above each its file name."
-    figure, mildest = pairs_gallery(wrong, pixels, classes), 1  # of grades: often the hardest to find
-    text = missed_sentence(test, classes, mildest) if facts_of(results.runs[0]["params"]).task == "grades" else ""
-    yield Exhibit(figure=figure, caption=f"The most confused pairs{name}", alt=alt, text=text)
+    yield Exhibit(figure=pairs_gallery(wrong, pixels, classes), caption=f"The most confused pairs{name}", alt=alt)

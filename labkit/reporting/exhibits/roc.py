@@ -1,24 +1,33 @@
-"""ROC and precision-recall curves: one panel per class, all variants in each, with their areas."""
+"""ROC and precision-recall curves, one panel per class with all variants; whom the chosen variant finds and misses."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import TOO_FEW
-from labkit.format import fixed, listing, percent, plural
+from labkit.evaluation.thresholds import RULES, WANTED
+from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.exhibits.worth import thresholds, worth
 from labkit.reporting.frames import floats, mean, means, only, parts
 from labkit.reporting.labels import wrap
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
-from labkit.reporting.style import GREY, WIDTH, Palette, new_figure, styled
+from labkit.reporting.style import COLORS, GREY, WIDTH, Palette, new_figure, styled
 
 LINE = 0.17  # inches: a line of the list of names
 STEPS = {"roc": "default", "pr": "steps-post"}  # between two points precision is not a straight line
 NAMES = {"roc": "AUROC", "pr": "average precision"}
 SHORT = {"roc": "AUROC", "pr": "AP"}
+A_LINE, MOST_MARKS = 60, 420  # of a pictogram
+MARKS = {  # marker, its edge and its fill, which differ in gray print, too
+    "found": ("o", COLORS[0], COLORS[0]),
+    "missed": ("X", COLORS[1], COLORS[1]),
+    "sent without need": ("^", "black", "white"),
+    "spared": ("o", GREY, "white"),
+}
 AXES = {"roc": ("false positives (%)", "sensitivity (%)"), "pr": ("sensitivity (%)", "PPV (%)")}
 
 
@@ -117,6 +126,35 @@ def class_curves_sentence(curves: pd.DataFrame, classes: list[str]) -> str:
     return f"{text}, {worst} worst ({lowest}).{left}"
 
 
+def screened(points: pd.DataFrame) -> dict[str, int]:
+    """Test images of each kind of MARKS at the first of RULES; `points`: the `operating_points` of one variant."""
+    at = points.loc[points["rule"] == RULES[0]].set_index("metric")
+    share, n = at["estimate"].astype(float), at["n"].fillna(0).astype(int)
+    ill, well = n["sensitivity"], n["specificity"]
+    found, spared = round(share["sensitivity"] * ill), round(share["specificity"] * well)
+    return dict(zip(MARKS, (found, ill - found, well - spared, spared), strict=True))
+
+
+@styled
+def pictogram(counts: Mapping[str, int], each: int) -> Figure:
+    """A mark for every `each` images of `screened`, at least one of each kind that there is."""
+    marks = {kind: np.arange(max(round(count / each), count > 0)) for kind, count in counts.items()}
+    lines = {kind: max(1, -(-len(places) // A_LINE)) for kind, places in marks.items()}
+    fig = new_figure(height=0.1 + 0.15 * sum(lines.values()) + 0.06 * len(lines))
+    ax, at, middles = fig.subplots(), 0.0, []
+    for kind, places in marks.items():
+        shape, edge, face = MARKS[kind]
+        style = {"color": edge, "markerfacecolor": face, "markersize": 5, "markeredgewidth": 1}
+        ax.plot(places % A_LINE, at + places // A_LINE, shape, **style)
+        middles.append(at + (lines[kind] - 1) / 2)
+        at += lines[kind] + 0.4
+    ax.set(xlim=(-0.7, A_LINE), ylim=(at - 0.7, -0.7), xticks=[])
+    ax.set_yticks(middles, [f"{kind}: {whole(count)}" for kind, count in counts.items()])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return fig
+
+
 def screening(results: StudyResults) -> Iterator[Exhibit]:
     """ROC and precision-recall curves for the question that the classes ask, such as referable disease."""
     found = worth(results)
@@ -128,6 +166,15 @@ def screening(results: StudyResults) -> Iterator[Exhibit]:
     alt = "Line plots, a curve per variant: sensitivity (y) against false positives (x), and PPV (y) against "
     alt += "sensitivity (x). Dashed lines show a random score."
     yield Exhibit(figure=figure, caption=caption, alt=alt, text=text)
+    if len(found.points) and len(points := found.points.loc[found.points["run"] == results.chosen]):
+        counts = screened(points)
+        each = -(-sum(counts.values()) // MOST_MARKS)
+        caption = f"The test images at the threshold for {percent(WANTED, 0)} sensitivity on validation"
+        caption += f"{results.by_chosen}; a mark is {plural(each, 'image')}; found and missed have "
+        caption += f"{found.question.name}, the others do not{results.once}"
+        alt = "Pictogram of the test images, a row per kind: "
+        alt += f"{', '.join(f'{count} {kind}' for kind, count in counts.items())}."
+        yield Exhibit(figure=pictogram(counts, each), caption=caption, alt=alt)
     yield from thresholds(results)
 
 

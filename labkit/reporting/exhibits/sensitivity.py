@@ -1,6 +1,6 @@
 """Sensitivity of each class, and how reliable a prediction of it is."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -9,21 +9,21 @@ from matplotlib.figure import Figure
 from labkit.evaluation.intervals import FEW_GROUPS, TOO_FEW, too_few
 from labkit.evaluation.metrics import per_class_table
 from labkit.format import listing, percent, plural
-from labkit.reporting.frames import floats, known, mean, means, only, parts
+from labkit.reporting.frames import floats, known, mean, only, parts
 from labkit.reporting.labels import wrap
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.style import Palette, new_figure, row_axis, styled
-from labkit.reporting.tables import BASELINE, Run, counted
 
 
 @styled
 def sensitivity_dots(sensitivity: pd.DataFrame, palette: Palette) -> Figure:
-    """Sensitivity of each variant, one panel per class; `sensitivity`: as `sensitivities`, with images."""
+    """Sensitivity of each variant, one panel per class; `sensitivity`: rows of run and class, as of `by_class`."""
     runs, of_class = palette.ordered(sensitivity["run"]), parts(sensitivity, "class")
     columns = len(of_class) if len(of_class) <= 5 else -(-len(of_class) // 2)
     lines = -(-len(of_class) // columns)
-    row_height = 0.27 if all("\n" not in wrap(name) for name in runs) else 0.36
+    names = [wrap(run, 22) for run in runs]
+    row_height = 0.27 if not any("\n" in name for name in names) else 0.34
     fig = new_figure(height=lines * (1.2 + row_height * len(runs)))
     axes = fig.subplots(lines, columns, sharey=True, squeeze=False)
     for ax in axes.flat[len(of_class) :]:
@@ -38,39 +38,12 @@ def sensitivity_dots(sensitivity: pd.DataFrame, palette: Palette) -> Figure:
                 ax.plot(value, row + shift, **style.dot(6 if len(mine) == 1 else 4))
         few = "\n(too few)" if too_few(*_counts(rows)) else ""
         ax.set_title(f"{wrap(name, 14)}\n{plural(rows['images'].iloc[0], 'image')}{few}")
-        row_axis(ax, [wrap(run) for run in runs])
+        row_axis(ax, names)
         ax.tick_params(axis="y", labelleft=place % columns == 0)
         ax.set_xlim(-0.08, 1.08)  # room for the markers at both ends
         ax.set_xticks([0, 0.5, 1], ["0", "50", "100"])
     fig.supxlabel("sensitivity (%)", fontsize=9)
     return fig
-
-
-def sensitivities(runs: Iterable[Run], classes: Sequence[str], images: Sequence[int] | None = None) -> pd.DataFrame:
-    """Run dicts -> one row per run, seed and class: columns run, seed, class, sensitivity, low, high, groups, [images].
-
-    `run["sensitivity"]` is a list in the order of `classes`; None is unknown. Intervals and the number of the class's
-    groups, where there are any: `run["sensitivity_intervals"]`, a DataFrame by class.
-    """
-    tables = []
-    for run in runs:
-        table = pd.DataFrame({"class": list(classes), "sensitivity": pd.Series(run["sensitivity"], dtype=float)})
-        table.insert(0, "run", str(run["run"]))
-        table.insert(1, "seed", run.get("seed", 0))
-        ends = run.get("sensitivity_intervals", pd.DataFrame(dtype=float))
-        table = table.join(ends.reindex(columns=["low", "high", "groups"]), on="class")
-        tables.append(table if images is None else table.assign(images=list(images)))
-    return pd.concat(tables, ignore_index=True)
-
-
-def sensitivity_table(sensitivity: pd.DataFrame) -> pd.DataFrame:
-    """Variants by classes, seeds averaged; `sensitivity`: as `sensitivities`, with images."""
-    heads = {name: f"{name} (n = {counted(*_counts(part))})" for name, part in parts(sensitivity, "class").items()}
-    rows = []
-    for run, part in parts(sensitivity, "run").items():
-        of_class = means(part, "class", "sensitivity")
-        rows.append({"variant": run} | {head: percent(of_class[name]) for name, head in heads.items()})
-    return pd.DataFrame(rows)
 
 
 def _counts(of_class: pd.DataFrame) -> list[float]:
@@ -111,8 +84,9 @@ def trust_sentence(shares: pd.DataFrame, run: str) -> str:
 
 def by_class(results: StudyResults) -> Iterator[Exhibit]:
     """How many images of each class each variant finds."""
-    counts = list(results.matrices[results.chosen].sum(axis=1))
-    found = sensitivities(results.runs, results.classes, counts)
+    counts = results.matrices[results.chosen].sum(axis=1)
+    of_runs = [run["sensitivity_intervals"].assign(run=run["run"], images=counts) for run in results.runs]
+    found = pd.concat(of_runs).rename_axis("class").reset_index().rename(columns={"estimate": "sensitivity"})
     alt = "Dot plots with intervals, one per class: sensitivity from 0 to 100 % (x) of each variant (rows)."
     caption = f"Share of each class that is found, with 95 % intervals{results.stamp}{results.of_classes}"
     drawn = found.loc[found["class"].isin(results.drawn_classes)]
@@ -120,15 +94,8 @@ def by_class(results: StudyResults) -> Iterator[Exhibit]:
     yield Exhibit(figure=figure, caption=caption, alt=alt, text=found_sentence(found))
 
 
-def class_tables(results: StudyResults) -> Iterator[Exhibit]:
-    """The numbers behind `by_class`, and how reliable a prediction of each class is."""
-    counts = list(results.matrices[results.chosen].sum(axis=1))
-    held = zip(results.classes, counts, strict=True)
-    always = [float(name == results.majority_class) if n else float("nan") for name, n in held]
-    runs = [*results.runs, {"run": BASELINE, "sensitivity": always}]
-    table = sensitivity_table(sensitivities(runs, results.classes, counts))
-    yield Exhibit(table=table, caption=f"Sensitivity by class{results.stamp}")
+def class_tables(results: StudyResults) -> Exhibit:
+    """How reliable the chosen variant's prediction of each class is."""
     table = per_class_table(results.tests[results.chosen], results.classes)
     caption = f"Each class against all others: sensitivity, specificity and predictive values{results.by_chosen}"
-    text = trust_sentence(table, results.chosen)
-    yield Exhibit(table=table, caption=f"{caption}{results.once}", text=text)
+    return Exhibit(table=table, caption=f"{caption}{results.once}", text=trust_sentence(table, results.chosen))

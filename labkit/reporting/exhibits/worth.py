@@ -80,17 +80,17 @@ def worth(results: StudyResults) -> Worth:
 
 
 def points_table(points: pd.DataFrame) -> pd.DataFrame:
-    """One row per variant and rule: threshold, sensitivity on validation, and the four shares on test with intervals.
+    """One row per variant: its threshold by the first of RULES, sensitivity on validation, four shares on test.
 
     The number of positive and negative test images is in the headers; that of predicted ones in a cell, where they are
     too few.
     """
-    rows = []
-    for _, part in points.loc[points["metric"] != AS_WANTED].groupby(["run", "rule"], sort=False):
-        first = next(one for one in part.to_dict("records") if one["metric"] == "sensitivity")
-        row = {"variant": first["run"], "rule": first["rule"], "threshold": fixed(first["threshold"], 3)}
+    rows, wanted = [], (points["metric"] != AS_WANTED) & (points["rule"] == RULES[0])
+    for run, part in points.loc[wanted].groupby("run", sort=False):
+        first, *_ = shares = part.to_dict("records")
+        row = {"variant": run, "threshold": fixed(first["threshold"], 3)}
         row["sensitivity on validation"] = percent(first["validation"])
-        for one in part.to_dict("records"):
+        for one in shares:
             name, n = metric(one["metric"]).short, f" (n{NBSP}={NBSP}{counted(one['n'], one['groups'])})"
             text = with_interval(one["metric"], one["estimate"], one["low"], one["high"])
             if one["metric"] in ("sensitivity", "specificity"):
@@ -174,11 +174,11 @@ def thresholds(results: StudyResults) -> Iterator[Exhibit]:
     """Where each variant says yes to the question that its classes ask, and what it finds there."""
     found = worth(results)
     if (asked := found.question) and len(found.points):
-        given = "the intervals take them as given, although they were estimated on validation"
-        caption = f"Thresholds for {asked.name}, chosen on validation; {given}{results.once}"
+        caption = f"Thresholds for {percent(WANTED, 0)} sensitivity to {asked.name} on validation; the intervals take "
+        caption += f"them as given, although they were estimated{results.once}"
         text = points_sentence(found.points, asked)
         results.shown.add("decision threshold")
         yield Exhibit(table=points_table(found.points), caption=caption, text=text)
     if found.reasons:
-        lines = [f"- {what.capitalize()}: not computed, {why}." for what, why in found.reasons.items()]
+        lines = [f"- {what[:1].upper()}{what[1:]}: not computed, {why}." for what, why in found.reasons.items()]
         yield Exhibit(text="\n".join(lines))
