@@ -69,8 +69,6 @@ def metric(key: str) -> Metric:
 
 def missing(value: object) -> bool:
     """True for None, NaN and pandas' NA."""
-    if value is None:
-        return True
     try:
         return math.isnan(float(value))  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -58,24 +58,20 @@ class StudyRunner:
             yield
 
     def run_all(self) -> None:
-        """Train every run that is not up to date; one that fails stops only the runs that start from it.
-
-        On Ctrl-C the runs save how far they are before this raises KeyboardInterrupt.
-        """
-        table, wanted = self.study.run_params(self.overrides), self.wanted()
+        """Train every run that is not up to date; one that fails stops only the runs that start from it."""
+        wanted, running = self.wanted(), dict[Future[str | None], tuple[Job, str]]()
         if again := self._made_again(self._foreseen()):
             print_line(again)
-        waiting = list(self._labelled(wanted))
+        waiting = {folder_name(params): (params, label) for params, label in self._labelled(wanted)}
+        table = [params for params, _ in waiting.values()]
         with Cluster(self.scheduler) if self.scheduler else ThisMachine(self.study, table) as machines:
-            running: dict[Future[str | None], tuple[Job, str]] = {}
             try:
                 while waiting or running:
-                    open_runs = {folder_name(params) for params, _ in waiting}
-                    open_runs |= {job.name for job, _ in running.values()}
-                    for params, label in list(waiting):
+                    open_runs = {*waiting, *(job.name for job, _ in running.values())}
+                    for name, (params, label) in list(waiting.items()):
                         if _parent(params) in open_runs or len(running) >= machines.room:
                             continue
-                        waiting.remove((params, label))
+                        del waiting[name]
                         if job := self._job(params, label, params.run in wanted):
                             running[machines.start(job, self._say(job, machines.room > 1))] = job, label
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -168,9 +164,8 @@ class StudyRunner:
     def dry_run(self) -> Iterator[str]:
         """One line per run: whether it would run, and why; runs that cannot be planned are added to `failed`."""
         foreseen = list(self._foreseen())
+        self.failed |= {name: error for name, _, error in foreseen if error}
         for name, reason, error in foreseen:
-            if error:
-                self.failed[name] = error
             would = "cannot run, " if error else "" if reason.startswith(UP_TO_DATE) else "would run, "
             yield f"{name}: {would}{error or reason}"
         if again := self._made_again(foreseen):
@@ -187,27 +182,23 @@ class StudyRunner:
 
     def _foreseen(self) -> Iterator[tuple[str, str, str]]:
         """Of each wanted run its name, why it or one that it starts from is run (or not), and why it cannot be."""
-        rerun: set[str] = set()
-        taken: dict[str, Path] = {}
-        wanted = self.wanted()
+        rerun, taken, wanted = set[str](), dict[str, Path](), self.wanted()
         for params in [params for params in self.study.run_params(self.overrides) if params.run in wanted]:
-            name, parent, reason, error = folder_name(params), _parent(params), "", ""
-            try:
-                if parent in rerun:
-                    reason = f"{STARTS_FROM} {parent}, which is re-run"
-                else:
+            name, reason, error = folder_name(params), f"{STARTS_FROM} {_parent(params)}, which is re-run", ""
+            if _parent(params) not in rerun:
+                try:
                     job = self.plan(params, taken)
                     reason = _in_words(job)
                     taken |= {name: job.kept} if job.kept else {}
-            except (ValueError, OSError) as failure:
-                error = str(failure)
-            rerun |= {name} if reason and not reason.startswith((UP_TO_DATE, runs.TRAINED)) else set()
+                except (ValueError, OSError) as failure:
+                    reason, error = "", str(failure)
+            if reason and not reason.startswith((UP_TO_DATE, runs.TRAINED)):
+                rerun.add(name)
             yield name, reason, error
 
     def data_fingerprint(self, params: DataParams) -> str:
         """Fingerprint of the images that the parameters name; each data set is read once per call."""
-        named = params.of_data.model_dump_json()
-        if named not in self._data_fingerprints:
+        if (named := params.of_data.model_dump_json()) not in self._data_fingerprints:
             images, hashes = open_data(params, runs.cache_root())
             self._data_fingerprints[named] = fingerprint.data_fingerprint(images.table, hashes)
         return self._data_fingerprints[named]
@@ -247,8 +238,9 @@ def _parent(params: RunParams) -> str:
 def _error_of(future: "Future[str | None]") -> str | None:
     """A job's error in one line; None if there was none. Raises ConnectionError where a cluster has dropped the job."""
     if future.cancelled():
-        told = "the Dask scheduler has gone, or has dropped the runs"
-        raise ConnectionError(f"{told}; start it: the same command goes on")
+        raise ConnectionError(
+            "the Dask scheduler has gone, or has dropped the runs; start it: the same command goes on"
+        )
     if (error := future.exception()) is None:
         return future.result()
     message = " ".join(str(error).split())
