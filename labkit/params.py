@@ -299,6 +299,7 @@ class AnalysisParams(Parameters):
     """Which study analysis.ipynb compares."""
 
     study: str | None = Field(None, pattern=STUDY, description="study whose runs are compared; None: the last one run")
+    runs: list[str] | None = Field(None, description="runs with the same test images; None: all of the study")
 
 
 class PredictParams(Parameters):

@@ -85,7 +85,8 @@ def current_runs(study: str) -> pd.DataFrame:
 
 def best_on_validation(study: str) -> Path:
     """The best run on validation of the variant with the best mean over its seeds; of equal ones the first."""
-    folders, variants = current_runs(study), load_study(study).runs
+    # Scores on other images are no better or worse: where runs are tested on several sets, the first one counts.
+    folders, variants = current_runs(study), next(iter(load_study(study).test_sets().values()))
     mine = folders.loc[folders["run"].isin(variants)]
     for folder in mine.loc[mine["state"] == DAMAGED, "folder"]:  # it may be the best
         refuse_damaged(folder)

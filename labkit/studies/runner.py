@@ -60,8 +60,8 @@ class StudyRunner:
     def run_all(self) -> None:
         """Train every run that is not up to date; one that fails stops only the runs that start from it."""
         wanted, running = self.wanted(), dict[Future[str | None], tuple[Job, str]]()
-        if again := self._made_again(self._foreseen()):
-            print_line(again)
+        for sentence in self._beforehand(self._foreseen()):
+            print_line(sentence)
         waiting = {folder_name(params): (params, label) for params, label in self._labelled(wanted)}
         table = [params for params, _ in waiting.values()]
         with Cluster(self.scheduler) if self.scheduler else ThisMachine(self.study, table) as machines:
@@ -168,17 +168,18 @@ class StudyRunner:
         for name, reason, error in foreseen:
             would = "cannot run, " if error else "" if reason.startswith(UP_TO_DATE) else "would run, "
             yield f"{name}: {would}{error or reason}"
-        if again := self._made_again(foreseen):
-            yield again
+        yield from self._beforehand(foreseen)
 
-    def _made_again(self, foreseen: Iterable[tuple[str, str, str]]) -> str:
-        """How many finished runs are trained again, how long they took, and that they are kept; empty if none is."""
+    def _beforehand(self, foreseen: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+        """Whether runs are tested on other images; how many finished ones are trained again, and how long they took."""
+        if others := list(self.study.test_sets(self.overrides))[1:]:
+            pages = ", ".join(f"report-{name}.html" for name in others)
+            yield f"the runs have several splits, so other test images; each set has a report of its own: also {pages}"
         again = runs.CHANGED, runs.DAMAGED, STARTS_FROM
         made = [self._manifest(name) for name, reason, _ in foreseen if reason.startswith(again)]
-        if not (seconds := [run.get("seconds", 0.0) for run in made if run.get("status") == "finished"]):
-            return ""
-        which, took = plural(len(seconds), "finished run"), plural(fixed(sum(seconds) / 60, 1), "minute")
-        return f"{which} to train again, {took} the first time; they are kept: labkit runs {self.study.name}"
+        if seconds := [run.get("seconds", 0.0) for run in made if run.get("status") == "finished"]:
+            which, took = plural(len(seconds), "finished run"), plural(fixed(sum(seconds) / 60, 1), "minute")
+            yield f"{which} to train again, {took} the first time; they are kept: labkit runs {self.study.name}"
 
     def _foreseen(self) -> Iterator[tuple[str, str, str]]:
         """Of each wanted run its name, why it or one that it starts from is run (or not), and why it cannot be."""
