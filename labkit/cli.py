@@ -8,8 +8,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 
 VERBS = {
@@ -33,12 +32,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: that of the process) and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     arguments = parser(argv[0] if argv else None).parse_args(argv)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        _settle(arguments)
-        with _sigterm_as_interrupt():
-            code = arguments.main(arguments)
-            sys.stdout.flush()
-            return code
+        from labkit.runs.folder import places_of_caller
+        from labkit.studies.file import name_of
+
+        places_of_caller()
+        if arguments.verb != "new" and getattr(arguments, "study", None):
+            arguments.study = name_of(arguments.study)  # which may be given by the path of its file
+        code = arguments.main(arguments)
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:  # the reader of our lines has gone, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
         return 128 + signal.SIGPIPE
@@ -48,17 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stopped:
         cure = "; run the same command again to continue" if arguments.verb in RESUMABLE else ""
         print(f"\nlabkit: stopped{cure}", file=sys.stderr)
-        return 143 if isinstance(stopped, _Terminated) else 130
+        return 128 + (stopped.args or (signal.SIGINT,))[0]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _settle(arguments: argparse.Namespace) -> None:
-    """What all verbs share: places that mean one folder, and a study that may be given by the path of its file."""
-    from labkit.runs.folder import places_of_caller
-    from labkit.studies.file import name_of
-
-    places_of_caller()
-    if arguments.verb != "new" and getattr(arguments, "study", None):
-        arguments.study = name_of(arguments.study)
+def _terminate(number: int, frame: object) -> None:
+    """SIGTERM: a scheduler's time limit, or `kill`."""
+    raise KeyboardInterrupt(number)
 
 
 def parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -75,22 +76,6 @@ def parser(chosen: str | None) -> argparse.ArgumentParser:
             verb.epilog = f"example:\n  {module.EXAMPLE}"
             verb.set_defaults(main=module.main)
     return whole
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: a scheduler's time limit, or `kill`."""
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    def stop(number: int, frame: object) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ MINUS = "\u2212"
 
 def missing(value: object) -> bool:
     """True for None, NaN and pandas' NA."""
-    if value is None:
-        return True
     try:
         return math.isnan(float(value))  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -1,8 +1,4 @@
-"""The typed parameters of a run and of each notebook.
-
-Papermill accepts misspelt names and wrong types with only a log line. So every notebook's first cell after its
-parameters calls :meth:`Parameters.from_cells`, which raises an error for an unknown name or an invalid value.
-"""
+"""The typed parameters of a run and of each notebook: Papermill accepts misspelt names and wrong types, we do not."""
 
 import ast
 import difflib
@@ -22,7 +18,6 @@ PATTERNS: dict[str, str] = dict.fromkeys((NAME, STUDY), "letters, digits, dots, 
 PATTERNS[SUFFIX] = "which begins with a dot"
 
 Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "tf_efficientnet_lite0"]
-BASIC_BLOCKS = ("resnet18", "resnet34")
 
 
 class OneLine(Exception):
@@ -86,13 +81,7 @@ class Parameters(BaseModel):
 
     @classmethod
     def from_cells(cls, cells: Sequence[str], variables: Mapping[str, Any] | None = None) -> Self:
-        """Parameters as set in the executed cells of a notebook (IPython's ``In``).
-
-        Cells that begin with ``# Parameters`` are the notebook's own and the one that Papermill injects; every name in
-        them must be a parameter. Later cells that hold only literals may override them. Running the notebook's
-        parameters cell again resets all of them; a second one with another comment adds to it.
-        nbval does not keep cells in ``In``; only then the values are taken from ``variables`` (``globals()``).
-        """
+        """As set in a notebook's executed cells (``In``), or in ``variables`` where, as in nbval, no cells are kept."""
         if variables is not None and not any(cells):
             return cls.of({name: variables[name] for name in cls.model_fields if name in variables})
         return cls.of(assigned_literals(cells, set(cls.model_fields)), "notebook parameters")
@@ -106,17 +95,12 @@ class Parameters(BaseModel):
             value, said = str(getattr(self, name)).replace(f"{PROJECT}/", ""), escape(field.description or "")
             cells = f"<th scope='row'>{name}</th><td style='overflow-wrap:anywhere'>{escape(value)}</td><td>{said}</td>"
             rows[getattr(self, name) != field.default].append(f"<tr>{cells}</tr>")
-        shown, rest = (
-            f"<table class='parameters'><tbody>{''.join(rows[key])}</tbody></table>" for key in (True, False)
-        )
+        shown, rest = (f"<table class='parameters'><tbody>{''.join(of)}</tbody></table>" for of in rows.values())
         return f"{shown}<details><summary>{len(rows[False])} parameters as by default</summary>{rest}</details>"
 
 
 class DataParams(Parameters):
-    """Which data is read, and how: what a reader cannot know from the files, or would have to guess.
-
-    Columns are named as in the first row of the label file; case, spaces, ``_`` and ``-`` do not matter.
-    """
+    """Which data is read, and how. Of a column's name case, spaces, ``_`` and ``-`` do not matter."""
 
     dataset: str = Field("retinopathy", description="a data set of the catalog, or custom")
     data: str = Field("demo", description="folder of the images, or a built-in set of synthetic images")
@@ -126,16 +110,11 @@ class DataParams(Parameters):
     group_column: str | None = Field(None, min_length=1, description="column that holds the patient or subject")
     split_column: str | None = Field(None, min_length=1, description="column that holds the data's own split")
     group_pattern: str | None = Field(
-        None,
-        min_length=1,
-        description="regular expression that finds the patient in an image's path below the data folder: "
-        "(?P<group>…), and the side if it stands there: (?P<side>…)",
+        None, min_length=1, description="regular expression for an image's path: patient (?P<group>…), side (?P<side>…)"
     )
     suffix: str | None = Field(None, pattern=SUFFIX, description="ending put behind the listed names, such as .png")
     class_names: list[str] | None = Field(None, description="the classes in their order; another label is refused")
-    positive_class: str | None = Field(
-        None, min_length=1, description="of two classes the one that is screened for; the other one comes first"
-    )
+    positive_class: str | None = Field(None, min_length=1, description="of two classes the one that is screened for")
     task: Literal["grades", "classes"] | None = Field(
         None, description="grades: the classes are ordered, as stages are; None: as the catalog says, else classes"
     )
@@ -190,25 +169,17 @@ class ExploreParams(DataParams):
     split: Literal["group", "image", "given"] = Field(
         "group", description="group: by patient; image: by image, ignoring patients; given: the data's own split"
     )
-    split_seed: int = Field(
-        0, ge=0, le=2**31 - 1, description="seed of the split alone, so that runs of several seeds share one test set"
-    )
+    split_seed: int = Field(0, ge=0, le=2**31 - 1, description="of the split: runs of several seeds share test images")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the images used for validation")
     test_fraction: float = Field(0.2, gt=0, lt=0.8, description="share used for test, unless split: given")
     train_on: Literal["train", "train+val"] = Field("train", description="train+val: no validation images are left")
-    select_on: Literal["val", "test", "last"] = Field(
-        "val", description="split on which the best epoch is chosen; last: the last epoch"
-    )
+    select_on: Literal["val", "test", "last"] = Field("val", description="what chooses the epoch; last: it is the last")
     image_size: int = Field(64, ge=16, le=2048, description="pixels per side, after resize and centre crop")
     crop_size: int | None = Field(None, ge=16, le=2048, description="random crop in training, centre crop otherwise")
     horizontal_flip: bool = Field(True, description="mirror at random in training")
     vertical_flip: bool = Field(True, description="mirror top to bottom at random in training")
-    rotation: float | list[float] = Field(
-        0.0, description="rotate at random in training: up to so many degrees either way, or within [from, to]"
-    )
-    augment_test: bool = Field(
-        False, description="flips, crops and rotations in val and test, too: a mistake of two reports, to repeat it"
-    )
+    rotation: float | list[float] = Field(0.0, description="in training: degrees at most either way, or [from, to]")
+    augment_test: bool = Field(False, description="augment val and test, too: two reports' mistake, to be repeated")
 
     @property
     def split_rule(self) -> dict[str, Any]:
@@ -241,21 +212,16 @@ class RunParams(ExploreParams):
     run: str | None = Field(None, pattern=NAME, description="name of the run; None: architecture and fingerprint")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of weights, order of images and augmentation")
 
-    sampling: Literal["none", "oversample"] = Field(
-        "none", description="oversample: repeat training images until all classes are as large as the largest"
-    )
+    sampling: Literal["none", "oversample"] = Field("none", description="oversample: repeat images of smaller classes")
     normalize: Literal["imagenet", "half", "unit", "twice"] = Field(
-        "imagenet",
-        description="imagenet: its mean and deviation; half: to [-1, 1]; unit: to [0, 1]; twice: divided by 255 twice",
+        "imagenet", description="imagenet: its mean and deviation; half: to [-1, 1]; unit: to [0, 1]; twice: by 255²"
     )
 
     arch: Arch = Field("resnet18", description="network: a ResNet, or EfficientNet-Lite0 through timm")
     deviation: Literal["none", "flat_head", "linear_bottleneck", "no_shortcut", "small_stem"] = Field(
         "none", description="a change from the network of He et al.: see labkit.models.resnet.DEVIATIONS"
     )
-    weights: str | None = Field(
-        None, description="None (from scratch), IMAGENET1K_V1, IMAGENET1K_V2, a file, or run:<name>"
-    )
+    weights: str | None = Field(None, description="None: random; IMAGENET1K_V1, IMAGENET1K_V2, a file, or run:<name>")
     parent: str | None = Field(None, description="fingerprint of the run that weights come from (set by the study)")
     head: Literal["new", "keep"] = Field("new", description="classifier of loaded weights: a new one, or keep theirs")
     freeze_epochs: int = Field(0, ge=0, le=10_000, description="train only the head in the first epochs")
@@ -269,34 +235,23 @@ class RunParams(ExploreParams):
     learning_rate: float = Field(1e-3, gt=0, le=10, description="learning rate at the start of the schedule")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="weight decay of the optimizer")
-    schedule: Literal["constant", "step", "cosine"] = Field(
-        "cosine", description="of the learning rate; cosine ends at 0"
-    )
+    schedule: Literal["constant", "step", "cosine"] = Field("cosine", description="of the learning rate; cosine: to 0")
     step_size: int = Field(10, ge=1, le=10_000, description="schedule: step lowers the rate every so many epochs")
     gamma: float = Field(0.1, gt=0, le=1, description="schedule: step multiplies the rate by this factor")
-    find_learning_rate: bool = Field(
-        False, description="first try rates from 1e-7 to 10 on a copy of the network; does not change the run"
-    )
+    find_learning_rate: bool = Field(False, description="first try rates from 1e-7 to 10 on a copy of the network")
     loss: Literal["cross_entropy", "ordinal"] = Field(
-        "cross_entropy",
-        description="cross_entropy: one output per class; ordinal: one output, the grade, with squared error",
+        "cross_entropy", description="cross_entropy: an output per class; ordinal: one, the grade, with squared error"
     )
     class_weights: Literal["none", "balanced", "complement"] | list[float] = Field(
-        "none",
-        description="of the loss: none, balanced (N / (C n_c)), complement (1 - n_c / N, the first class 1), "
-        "or one number per class",
+        "none", description="of the loss: balanced: N / (C n_c); complement: 1 - n_c / N, the first class 1; or a list"
     )
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="auto: CUDA, MPS or CPU; a finished run keeps the one it was trained on"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, else fp32")
-    compile: bool = Field(
-        False, description="torch.compile of the training step: takes minutes at the start; needs a C compiler"
-    )
-    num_processes: int = Field(
-        1, ge=1, le=64, description="processes that share each batch, with one GPU each; on a CPU they share its cores"
-    )
+    compile: bool = Field(False, description="torch.compile: takes minutes at the start; needs a C compiler")
+    num_processes: int = Field(1, ge=1, le=64, description="that share each batch, with one GPU each or a CPU's cores")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads per process; 0: all cores, shared by them")
     num_workers: int = Field(0, ge=0, le=256, description="data loading processes; results do not depend on them")
 
@@ -312,7 +267,7 @@ class RunParams(ExploreParams):
         problem, pairs = "", f"half of batch_size ({self.batch_size}), because BatchNorm needs two images per process"
         if self.train_on == "train+val" and self.select_on == "val":
             problem = "select_on: got 'val', but train_on: train+val leaves no validation images; set it to last"
-        elif self.deviation == "linear_bottleneck" and self.arch in BASIC_BLOCKS:
+        elif self.deviation == "linear_bottleneck" and self.arch in ("resnet18", "resnet34"):
             problem = f"deviation: got 'linear_bottleneck', but {self.arch} has no bottlenecks; use resnet50"
         elif self.deviation != "none" and not self.arch.startswith("resnet"):
             problem = f"deviation: got {self.deviation!r}, but {self.arch} is no residual network of labkit"
@@ -344,6 +299,7 @@ class AnalysisParams(Parameters):
     """Which study analysis.ipynb compares, or which predictions that were made elsewhere."""
 
     study: str | None = Field(None, pattern=STUDY, description="study whose runs are compared; None: the last one run")
+    runs: list[str] | None = Field(None, description="runs with the same test images; None: all of the study")
     predictions: list[str] | None = Field(
         None, min_length=1, description="in place of a study: tables of predictions, one CSV or Parquet file a model"
     )
@@ -355,7 +311,7 @@ class AnalysisParams(Parameters):
 
     @model_validator(mode="after")
     def _of_predictions(self) -> Self:
-        of_tables = [name for name in type(self).model_fields if name != "study" and getattr(self, name)]
+        of_tables = [name for name in type(self).model_fields if name not in ("study", "runs") and getattr(self, name)]
         if of_tables and not self.predictions:
             raise ValueError(f"{of_tables[0]}: belongs to predictions, which are not given")
         if self.study and self.predictions:
@@ -373,7 +329,11 @@ class PredictParams(Parameters):
 
 
 def assigned_literals(cells: Sequence[str], fields: set[str]) -> dict[str, Any]:
-    """The names and literal values that the parameter cells set, in the order they were executed."""
+    """The names and literal values that the parameter cells set, in the order they were executed.
+
+    Cells that begin with ``# Parameters`` are the notebook's own, which resets all if run again, and Papermill's; every
+    name in them must be a parameter. Later cells may override them, if they hold only literals.
+    """
     values: dict[str, Any] = {}
     started = ""  # first line of the notebook's own parameters cell; one with another comment adds to it
     for source in cells:
@@ -415,20 +375,16 @@ def _literals(source: str, strict: bool) -> dict[str, Any]:
 
 def _explain(cls: type[Parameters], mistake) -> str:
     """One line per pydantic mistake: field, value, what is allowed."""
-    name = str(mistake["loc"][0]) if mistake["loc"] else ""
+    name, got = str(mistake["loc"][0]) if mistake["loc"] else "", repr(mistake["input"])
+    got = got[:200] + "…" * (len(got) > 200)
     if mistake["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, cls.model_fields, 1)
         hint = f"did you mean {close[0]}?" if close else "allowed: " + ", ".join(cls.model_fields)
-        return f"{name}: got {_shown(mistake['input'])}, but there is no such parameter; {hint}"
+        return f"{name}: got {got}, but there is no such parameter; {hint}"
     reason = mistake["msg"].removeprefix("Value error, ") if mistake["type"] == "value_error" else ""
     if not name or reason.startswith(f"{name}: got "):
         return reason or mistake["msg"]
-    return f"{name}: got {_shown(mistake['input'])}, {reason + '; ' if reason else ''}allowed: {allowed(cls, name)}"
-
-
-def _shown(value: Any) -> str:
-    """A value, cut to 200 characters."""
-    return (text := repr(value))[:200] + "…" * (len(text) > 200)
+    return f"{name}: got {got}, {reason + '; ' if reason else ''}allowed: {allowed(cls, name)}"
 
 
 def allowed(cls: type[Parameters], name: str) -> str:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from labkit.params import DataParams
 from labkit.runs import folder as runs
 
 if TYPE_CHECKING:
@@ -101,6 +102,19 @@ def image_folder(tmp_path: Path) -> Path:
         (folder / f"{part}_img.csv").write_text("\n".join(name for name, _ in chosen) + "\n")
         (folder / f"{part}_label.csv").write_text("\n".join(str(grade) for _, grade in chosen) + "\n")
     return folder
+
+
+@pytest.fixture
+def data(image_folder: Path, tmp_path: Path) -> tuple[pd.DataFrame, Any]:
+    """The table of `image_folder`, split by patient, and its store."""
+    from labkit.data.hashes import file_hashes
+    from labkit.data.readers import read
+    from labkit.data.splits import assign_splits
+    from labkit.data.store import build_store
+
+    table = read(DataParams(), image_folder).table
+    store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
+    return assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2), store
 
 
 @pytest.fixture

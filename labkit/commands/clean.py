@@ -1,7 +1,4 @@
-"""``labkit clean``: delete kept runs, those that were set aside when other parameters, data or code needed their name.
-
-Only files that labkit wrote are deleted, after a question. Exit code 1 if the answer is no.
-"""
+"""``labkit clean``: delete kept runs after a question, but only files that labkit wrote."""
 
 import argparse
 import re

@@ -1,7 +1,4 @@
-"""``labkit report``: train the runs of a study, then write its report.
-
-Exit code 1 if a run failed, 3 if the report is there but its PDF could not be printed.
-"""
+"""``labkit report``: train the runs of a study, then write its report; exit code 3 if it is there but not its PDF."""
 
 import argparse
 import sys

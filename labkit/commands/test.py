@@ -1,7 +1,4 @@
-"""``labkit test``: load the weights of a study's finished runs, predict their images again and compare.
-
-Exit code 1 if predictions changed.
-"""
+"""``labkit test``: load the weights of a study's finished runs, predict their images again and compare."""
 
 import argparse
 import time
@@ -11,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from labkit.data.loaders import EpochLoader, make_loaders
+from labkit.data.loaders import make_loaders
 from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.data.store import build_store
 from labkit.evaluation.decide import decide
 from labkit.models.build import load_trained
-from labkit.params import ParameterError, RunParams
+from labkit.params import ParameterError
 from labkit.runs.folder import DAMAGED, cache_root, damage, read_manifest, read_params, read_predictions
 from labkit.studies.file import SMALL
 from labkit.studies.find import run_folders
@@ -40,11 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """1 if the predictions of a run changed.
-
-    It repeats known predictions and no choice depends on it, so it does not count as another look at test. Raises
-    ParameterError if no such run is finished, or if a run's images have changed.
-    """
+    """1 if predictions changed. As it repeats known ones and no choice depends on it, it is no other look at test."""
     study, only, same = arguments.study, arguments.runs, True
     folders = run_folders(study)
     chosen = [any(fnmatch(run, pattern) for pattern in only) for run in folders["run"]]
@@ -68,15 +61,18 @@ def _retest(folder: Path, split: str, data: str | None) -> tuple[str, bool]:
     if split not in set(predictions.dropna(subset=["label"])["split"]):
         return f"it has no labelled {split} image", True
     wanted = (predictions["split"] == split) & predictions["label"].notna()
-    params = read_params(folder).model_copy(update={"data": data} if data else {})
-    manifest = read_manifest(folder)
+    params, manifest = read_params(folder).model_copy(update={"data": data} if data else {}), read_manifest(folder)
     accelerator = set_up(params.model_copy(update={"num_processes": 1}))
-    loader, ids = _loader(params, split, accelerator.device.type)
-    loader.set_epoch(manifest.get("best_epoch", 0))  # as the run predicted; matters under augment_test only
+    images, hashes = open_data(params, cache_root())
+    store = build_store(images.table, hashes, params.image_size, cache_root())
+    table = assign_splits(store.keep_readable(images.table), hashes=hashes, store=store, **params.split_rule)
+    table = table.loc[table["split"] == split]
     kept = decide(predictions, len(manifest["classes"])).loc[wanted].reset_index(drop=True)
-    if ids != kept["image_id"].tolist():
-        now = f"{params.data} now has {len(ids):,}, not the same ones"
+    if table["image_id"].tolist() != kept["image_id"].tolist():
+        now = f"{params.data} now has {len(table):,}, not the same ones"
         raise ParameterError(f"{folder.name} was tested on {len(kept):,} images; {now}")
+    loader = make_loaders(table, store, params, accelerator.device.type)[split]
+    loader.set_epoch(manifest.get("best_epoch", 0))  # as the run predicted; matters under augment_test only
     model = prepare(accelerator, load_trained(folder))
     started = time.monotonic()
     bar = tqdm(loader, desc=folder.name, unit="batch", leave=False, disable=not interactive())
@@ -97,14 +93,3 @@ def _retest(folder: Path, split: str, data: str | None) -> tuple[str, bool]:
         result = f"MISMATCH: {what}s differ by up to {difference:.1g}, {changed:,} predictions changed"
     accuracy = np.count_nonzero(now["prediction"] == now["label"]) / len(now)
     return f"accuracy {accuracy:.4f} on {len(now):,} {split} images, {seconds:.0f} s; {result}", same
-
-
-def _loader(params: RunParams, split: str, device: str) -> tuple[EpochLoader, list[str]]:
-    """The run's images of one split, prepared as it prepared them, with their ids."""
-    images, hashes = open_data(params, cache_root())
-    store = build_store(images.table, hashes, params.image_size, cache_root())
-    table = assign_splits(store.keep_readable(images.table), hashes=hashes, store=store, **params.split_rule)
-    table = table.loc[table["split"] == split]
-    if table.empty:
-        raise ParameterError(f"{params.data} has no {split} image")
-    return make_loaders(table, store, params, device)[split], table["image_id"].tolist()

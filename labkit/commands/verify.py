@@ -1,18 +1,12 @@
-"""``labkit verify``: re-run a finished run in a scratch folder and compare its files byte for byte.
-
-Exit code 1 if a file differs.
-"""
+"""``labkit verify``: re-run a finished run in a scratch folder and compare its files byte for byte."""
 
 import argparse
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from labkit.params import ParameterError
@@ -39,16 +33,16 @@ def main(arguments: argparse.Namespace) -> int:
     """1 if a file differs; else the re-run is removed. ParameterError where the run cannot be made again."""
     folder = find_run(arguments.study, arguments.run)
     params, started = runs.read_params(folder), time.monotonic()
-    with _scratch_folder() as root:
-        name = folder.name.partition("@")[0]  # of a kept run
-        repeated = root / params.study / "runs" / name
-        if folder.resolve() == repeated.resolve():
-            raise ParameterError(f"{folder} is itself a re-run by labkit verify; name the run that it repeats")
-        shutil.rmtree(repeated, ignore_errors=True)
-        # A run started by hand is named after its fingerprint, which newer code would change.
-        named = params.model_copy(update={"run": params.run or name.removesuffix(f"-seed{params.seed}")})
-        notebook = repeated / "train.ipynb"
-        error = execute(NOTEBOOKS / "train.ipynb", notebook, named.model_dump(), lambda line: print_line(f"    {line}"))
+    name = folder.name.partition("@")[0]  # of a kept run
+    repeated = runs.reports_root() / ".verify" / params.study / "runs" / name
+    if folder.resolve() == repeated.resolve():
+        raise ParameterError(f"{folder} is itself a re-run by labkit verify; name the run that it repeats")
+    shutil.rmtree(repeated, ignore_errors=True)
+    # Where the kernel writes; the decoded images stay where they are.
+    os.environ |= {"LABKIT_CACHE": str(runs.cache_root()), "LABKIT_REPORTS": str(runs.reports_root() / ".verify")}
+    # A run started by hand is named after its fingerprint, which newer code would change.
+    named = params.model_copy(update={"run": params.run or name.removesuffix(f"-seed{params.seed}")}).model_dump()
+    error = execute(NOTEBOOKS / "train.ipynb", repeated / "train.ipynb", named, lambda line: print_line(f"    {line}"))
     if error is not None:
         raise ParameterError(f"{folder.name} cannot be re-run: {error}")
     said, same = compare(folder, repeated, time.monotonic() - started)
@@ -87,22 +81,9 @@ def _difference(kept: Path, made: Path) -> str:
 def _difference_of_tables(kept: pd.DataFrame, made: pd.DataFrame) -> str:
     if list(kept) != list(made) or len(kept) != len(made):
         return f"was {len(kept)} rows of {', '.join(kept)}, is {len(made)} rows of {', '.join(made)}"
-    other = ~((kept == made) | (kept.isna() & made.isna())).to_numpy()
-    if not other.any():
+    changed = kept.compare(made)  # rows and columns that differ, each with a column self and other
+    if changed.empty:
         return "the same values, formatted differently"
-    row, column = (int(found[0]) for found in np.nonzero(other))
-    values = [table.iloc[row, column] for table in (kept, made)]
-    cell = f"{kept.columns[column]} was {values[0]}, is {values[1]}"
-    return f"{other.any(axis=1).sum()} of {len(kept)} rows differ, first row {row + 1} ({cell})"
-
-
-@contextmanager
-def _scratch_folder() -> Iterator[Path]:
-    """``reports/.verify``, where the kernel writes meanwhile; the decoded images stay where they are."""
-    root, cache = runs.reports_root() / ".verify", runs.cache_root()
-    before = {name: os.environ.get(name, "") for name in ("LABKIT_REPORTS", "LABKIT_CACHE")}  # empty is as unset
-    os.environ |= {"LABKIT_REPORTS": str(root), "LABKIT_CACHE": str(cache)}
-    try:
-        yield root
-    finally:
-        os.environ |= before
+    (column, _), row = changed.iloc[0].first_valid_index(), changed.index[0]
+    cell = f"{column} was {kept.loc[row, column]}, is {made.loc[row, column]}"
+    return f"{len(changed)} of {len(kept)} rows differ, first row {row + 1} ({cell})"

@@ -298,9 +298,11 @@ class StudyResults:
         return tuple((name, *values) for name, values in pairs.items() if values[0] != values[1])
 
 
-def study_results(study_name: str) -> StudyResults:
+def study_results(study_name: str, runs: Sequence[str] | None = None) -> StudyResults:
     """Read a study's run folders; raises ValueError where none is finished and has a labelled test image."""
     study = study_of_runs(study_name)
+    if runs:  # those of one set of test images (`Study.test_sets`)
+        study = study.model_copy(update={"runs": {name: study.runs[name] for name in runs}})
     folders = current_runs(study_name)
     compared = folders.loc[folders["run"].isin(study.runs)]
     order = {name: place for place, name in enumerate(study.runs)}

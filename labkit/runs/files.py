@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
 from labkit.params import PROJECT, OneLine, ParameterError
@@ -69,8 +69,6 @@ def explained(path: Path) -> Iterator[None]:
     """Turn an error of the disk into NotWritten, which names the file; other errors pass unchanged."""
     try:
         yield
-    except Timeout:  # of a lock that another process holds: an OSError, too
-        raise
     except OSError as error:
         raise NotWritten(path, error.errno, error.strerror or str(error)) from error
 
@@ -97,10 +95,7 @@ FORMULA = r"'*(?:[=@\t\r]|[+-](?![\w.,/ -]*$))"
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write CSV with nine significant digits: enough to restore every float32 exactly.
-
-    A text that a spreadsheet would run as a formula gets a leading '; ``read_csv`` removes it.
-    """
+    """CSV with nine digits, enough for every float32; a text that is a formula (FORMULA) gets a ', see ``read_csv``."""
     safe = _each_text(table, rf"^(?={FORMULA})", "'")
     kept = {"index": False, "float_format": "%.9g", "lineterminator": "\n"}
     if any("\r" in value for name in safe for value in [name, *safe[name]] if isinstance(value, str)):
@@ -169,7 +164,7 @@ StudyYaml.add_implicit_resolver(
 
 
 def parse_yaml(content: bytes, name: str, cure: str = "", loader: type[yaml.SafeLoader] = StudyYaml) -> Any:
-    """The value of a YAML text; raises ParameterError in one line: ``name``, the line, what is wrong, ``cure``."""
+    """The value of a YAML text; ParameterError in one line: ``name``, the line, what is wrong, ``cure``."""
     try:
         return yaml.load(content.decode("utf-8"), loader)
     except UnicodeDecodeError as error:
@@ -223,7 +218,7 @@ def remembered_sha256(
 
 
 def _remembered(cache: Path) -> pd.DataFrame:
-    """The hashes in the cache; none if the file is missing or damaged, since it can be made again."""
+    """The hashes in the cache; none if it is missing or damaged, since it can be made again."""
     try:
         known = pd.read_csv(cache, dtype=REMEMBERED, usecols=list(REMEMBERED), keep_default_na=False)
         return known.loc[:, list(REMEMBERED)]
@@ -231,21 +226,16 @@ def _remembered(cache: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=list(REMEMBERED)).astype(REMEMBERED)
 
 
-@contextmanager
-def alone(lock_file: Path, busy: Exception | str) -> Iterator[None]:
-    """One process at a time. A second one raises ``busy`` at once or, if that is a text, prints it and waits."""
-    lock = FileLock(lock_file)
-    with explained(lock_file):
+def alone(lock_file: Path, busy: Exception | str, patience: float = 0.0) -> AcquireReturnProxy[Any]:
+    """A folder's lock, for `with`, swept of half-written files. Others raise ``busy``, or print it and wait."""
+    with explained(lock_file.parent):
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
+            held = FileLock(lock_file).acquire(timeout=patience)
         except Timeout:
             if isinstance(busy, Exception):
                 raise busy from None
             print(busy, flush=True)
-            lock.acquire()
-    try:
+            held = FileLock(lock_file).acquire()
         sweep(lock_file.parent)
-        yield
-    finally:
-        lock.release()
+    return held

@@ -1,9 +1,4 @@
-"""The folder of a run: parameters, manifest, history, predictions and weights (no torch here).
-
-Files are written whole or not at all. ``run.json`` decides whether a run is finished; its notebook does not, because
-one whose kernel was killed looks complete. No clock, host or path is written to history, predictions, metrics or
-weights, so that the same run gives the same bytes; timings are in ``run.json``.
-"""
+"""A run's folder (no torch here): ``run.json`` says whether it is finished, and it alone has a clock, host or path."""
 
 import errno
 import json
@@ -102,12 +97,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def why_run(folder: Path, inputs: dict[str, Any], find_learning_rate: bool = False) -> str | None:
-    """Why a run has to be (re-)run, in words; None if its folder is up to date with these inputs (`is_of`).
-
-    If only the learning-rate range test is missing, the notebook is executed again without training.
-    """
-    manifest = read_manifest(folder)
-    if not manifest:
+    """Why a run has to be (re-)run, in words; None if its folder is up to date with these inputs (`is_of`)."""
+    if not (manifest := read_manifest(folder)):
         return "not run yet"
     if found := damage(folder):
         return found
@@ -179,13 +170,12 @@ def written_by_labkit(folder: Path) -> list[Path]:
 
 def make_way(folder: Path, inputs: dict[str, Any], patience: float = 5.0) -> None:
     """Set aside what is in the folder and no run of these inputs; take back one that is. ParameterError if locked."""
-    with files.explained(folder), _locked(folder, patience):
+    with _locked(folder, patience):
         _swap(folder, inputs)
 
 
 def _swap(folder: Path, inputs: dict[str, Any]) -> bool:
     """`make_way` for the process that has locked the folder; whether it was renamed, with its lock."""
-    files.sweep(folder)
     kept, there = kept_run(folder, inputs), list(folder.iterdir())
     begun = any(path.name not in NOT_BEGUN for path in there)
     if is_of(folder, inputs) or not (kept or begun):
@@ -222,36 +212,32 @@ def run_folder(params: RunParams, fingerprint: str) -> Path:
 
 
 def resolve_weights(params: RunParams, taken: Mapping[str, Path] | None = None) -> RunParams:
-    """Turn ``weights: run:<name>-seed<k>`` into that run's weights file and its fingerprint.
+    """Turn ``weights: run:<name>-seed<k>`` into that run's weights file and its fingerprint, ``parent``.
 
     ``run:<name>`` alone means the same seed, or else seed 0; a path is relative to the project. ``taken``: kept runs
-    that will be taken back, by folder name. Raises ParameterError if no such run is finished, or if
-    ``parent`` is not the fingerprint of the run whose weights are there now.
+    that will be taken back, by folder name. ParameterError if no such run is finished, or if its parent is another.
     """
     if params.weights is None or params.weights.startswith("IMAGENET1K_"):
         return params
     if params.parent is not None:
-        folder = Path(params.weights).parent
-        for path in (folder, *kept_runs(folder)):
-            if read_manifest(path).get("fingerprint") == params.parent:
-                return _from_weights(params, path, params.parent)
+        folder, wanted = Path(params.weights).parent, {"fingerprint": params.parent}
+        folders = [folder, *kept_runs(folder)]
+        refused = f"parent: got {params.parent}, but {params.weights} comes from another run; re-run it"
         if not (folder / "run.json").is_file():
-            raise ParameterError(f"weights: got {params.weights}, which does not exist any more; run the study again")
-        raise ParameterError(f"parent: got {params.parent}, but {params.weights} comes from another run; re-run it")
-    if not params.weights.startswith("run:"):
+            refused = f"weights: got {params.weights}, which does not exist any more; run the study again"
+    elif params.weights.startswith("run:"):
+        name, study, wanted = params.weights.removeprefix("run:"), reports_root() / params.study, {"status": "finished"}
+        names = [name] if name != parent_of(params.weights) else [f"{name}-seed{seed}" for seed in (params.seed, 0)]
+        folders = [(taken or {}).get(name, study / "runs" / name) for name in names]
+        refused = f"weights: got {params.weights}, but {study} has no finished run of it"
+    else:
         return params.model_copy(update={"weights": str(PROJECT / Path(params.weights).expanduser())})
-    name, parent = params.weights.removeprefix("run:"), str(parent_of(params.weights))
-    folders = [name] if name != parent else [f"{name}-seed{seed}" for seed in dict.fromkeys((params.seed, 0))]
-    study = reports_root() / params.study
-    for folder in ((taken or {}).get(name, study / "runs" / name) for name in folders):
-        if (manifest := read_manifest(folder)).get("status") == "finished":
-            return _from_weights(params, folder, manifest["fingerprint"])
-    raise ParameterError(f"weights: got {params.weights}, but {study} has no finished run of it")
-
-
-def _from_weights(params: RunParams, folder: Path, parent: str) -> RunParams:
-    refuse_damaged(folder)
-    return params.model_copy(update={"weights": str(folder / "model.safetensors"), "parent": parent})
+    for folder in folders:
+        if wanted.items() <= (manifest := read_manifest(folder)).items():
+            refuse_damaged(folder)
+            found = {"weights": str(folder / "model.safetensors"), "parent": manifest["fingerprint"]}
+            return params.model_copy(update=found)
+    raise ParameterError(refused)
 
 
 @dataclass
@@ -286,10 +272,7 @@ class Run:
         self.record(test_predictions=self.manifest.get("test_predictions", 0) + 1)
 
     def finish(self, **facts: Any) -> None:
-        """Mark the run as finished, with the SHA-256 of what it left.
-
-        If it already is, its notebook was executed once more: of that, metrics.json alone may be another.
-        """
+        """Mark the run as finished, with the SHA-256 of what it left; once more, metrics.json alone may be another."""
         if not self.finished:
             self.path("checkpoint.pt").unlink(missing_ok=True)
             facts |= {"status": "finished", "finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -302,11 +285,10 @@ _open: dict[Path, FileLock] = {}
 
 
 def open_run(params: RunParams, inputs: dict[str, Any], used: Mapping[str, Any] | None = None) -> Run:
-    """Lock the run's folder and start or continue the run; a finished one is opened as it is.
+    """Lock the run's folder, set aside a run of another fingerprint, and start or go on; a finished one is only opened.
 
-    ``used``: what this machine takes where the inputs leave it open (`labkit.training.device.used`). A run of another
-    fingerprint is set aside first, as `make_way` does. Raises ParameterError if another process has locked the folder,
-    or if the run was begun on another kind of device.
+    ``used``: what this machine takes where the inputs leave it open. ParameterError if another process has locked the
+    folder, or if the run was begun on another kind of device.
     """
     here = resolved(inputs, used or {})
     folder = run_folder(params, fingerprint_of(here))
@@ -344,38 +326,29 @@ def _lock(folder: Path) -> None:
     for other in [path for path in _open if path != folder]:
         _open.pop(other).release()
     if folder not in _open:
-        _open[folder] = _locked(folder, 5.0).lock  # after Papermill was killed, its kernel lives on for a second or two
+        _open[folder] = _locked(folder).lock
 
 
-def _locked(folder: Path, patience: float) -> AcquireReturnProxy[Any]:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return FileLock(folder / ".lock").acquire(timeout=patience)
-    except Timeout:
-        raise ParameterError(f"{folder} is locked by another process; wait for it or stop it") from None
+def _locked(folder: Path, patience: float = 5.0) -> AcquireReturnProxy[Any]:
+    """The default ``patience`` is for a kernel that lives on for a second or two after Papermill was killed."""
+    busy = ParameterError(f"{folder} is locked by another process; wait for it or stop it")
+    return files.alone(folder / ".lock", busy, patience)
 
 
 def mark_failed(folder: Path, params: RunParams, inputs: dict[str, Any], error: str) -> None:
-    """Write to the manifest that a run failed, and why; not if the folder is locked, or holds a run of other inputs.
-
-    A finished run stays finished, whatever fails in its notebook afterwards: a plot must not cost an epoch.
-    """
-    if state(folder) == "running":
+    """Write to the manifest that a run failed, and why; not if the folder is locked, or holds a run of other inputs."""
+    manifest = read_manifest(folder) or _new_manifest(folder, params, inputs)
+    mine = fingerprint_of(resolved(inputs, manifest.get("inputs", {})))
+    if state(folder) == "running" or manifest.get("fingerprint") != mine:  # code or data changed after the plan
         return
-    manifest = read_manifest(folder)
-    inputs = resolved(inputs, manifest.get("inputs", {}))
-    if not manifest:
-        manifest = _new_manifest(folder, params, inputs)
-    elif manifest.get("fingerprint") != fingerprint_of(inputs):  # the code or the data changed after the plan
-        return
+    # Whatever fails in a finished run's notebook afterwards: a plot must not cost an epoch.
     status = "finished" if manifest.get("status") == "finished" else "failed"
     write_json(folder / "run.json", manifest | {"status": status, "error": error})
 
 
 def state(folder: Path) -> str:
     """``finished``, ``damaged`` (see `damage`), ``failed``, ``interrupted``, ``running`` or ``not run``."""
-    status = read_manifest(folder).get("status", "not run")
-    if status != "running":
+    if (status := read_manifest(folder).get("status", "not run")) != "running":
         return DAMAGED if damage(folder) else status
     try:
         FileLock(folder / ".lock").acquire(timeout=0).lock.release()
@@ -388,22 +361,15 @@ def state(folder: Path) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and git commit, for the manifest."""
-    versions = {"python": platform.python_version()} | dict.fromkeys(PACKAGES, "not installed")
+    """Versions, machine and git commit (``+changes`` if files differ from it), for the manifest."""
+    versions, commit = {"python": platform.python_version()} | dict.fromkeys(PACKAGES, "not installed"), None
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
-    machine = f"{platform.system()} {platform.machine()}"
-    return {"versions": versions, "machine": machine, "git_commit": git_commit()}
-
-
-def git_commit() -> str | None:
-    """Commit of the project, with ``+changes`` if files differ from it; None outside a repository."""
     command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None
+    with suppress(OSError, subprocess.SubprocessError):  # no repository
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+    return {"versions": versions, "machine": f"{platform.system()} {platform.machine()}", "git_commit": commit}
 
 
 def learnt_before(params: RunParams) -> pd.DataFrame:

@@ -1,8 +1,4 @@
-"""Training a study's runs on the workers of a running Dask cluster, which share a folder with this machine.
-
-A job that loses its worker is given to another one and continues from its checkpoint. Results are the same as on one
-machine if `threads` is set and all processors are of one kind.
-"""
+"""Training a study's runs on a Dask cluster, whose workers share a folder; equal numbers need equal processors."""
 
 import logging
 import os
@@ -55,23 +51,22 @@ class Cluster:
         try:
             from distributed import Client
         except ImportError:
-            told = f"SCHEDULER: got {self.address}, but Dask is not installed here"
-            raise ParameterError(f"{told}; pip install 'labkit[cluster]'") from None
+            told = f"SCHEDULER: got {self.address}, but Dask is not installed here; pip install 'labkit[cluster]'"
+            raise ParameterError(told) from None
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost scheduler is told in one line
         try:
             self._client = Client(self.address, name="labkit", set_as_default=False)
         except (OSError, ValueError, TypeError) as error:  # a time-out; no certificates for tls://
             words = " ".join(str(error).split())
-            raise ParameterError(
-                f"SCHEDULER: got {self.address}, but no Dask scheduler answers there ({words}); start one with dask "
-                "scheduler as params/README.md says; the certificates of tls:// are those of Dask's configuration"
-            ) from None
+            told = f"SCHEDULER: got {self.address}, but nothing answers there ({words}); start one with dask scheduler"
+            cure = "as params/README.md says; the certificates of tls:// are those of Dask's configuration"
+            raise ParameterError(f"{told} {cure}") from None
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         self._gpus = sum(worker["resources"].get("GPU", 0) for worker in workers.values())
-        print(f"Dask cluster {self.address}: {len(workers)} workers", end="")
-        print(f", {self._gpus:.0f} GPUs" if self._gpus else "", flush=True)
+        gpus = f", {self._gpus:.0f} GPUs" if self._gpus else ""
+        print(f"Dask cluster {self.address}: {len(workers)} workers{gpus}", flush=True)
         if not workers:
-            print("    the runs wait for a worker; start one with: dask worker " + self.address, flush=True)
+            print(f"    the runs wait for a worker; start one with: dask worker {self.address}", flush=True)
         self._client.subscribe_topic(self._topic, lambda event: self._says[event[1]["job"]](event[1]["line"]))
         self._executor = self._client.get_executor(pure=False, retries=RETRIES)
         return self
@@ -89,8 +84,12 @@ def work(job: Job, topic: str, places: dict[str, str]) -> str | None:
 
     worker = get_worker()
     os.environ |= places  # as on the machine that started the study
-    if refused := _unfit(job):
-        return f"worker {worker.address} {refused}"
+    if not ((study := job.folder.parents[1]) / ".lock").exists():
+        cure = "a folder that all machines share is needed; set LABKIT_REPORTS to one"
+        return f"worker {worker.address} does not see {study}: {cure}"
+    if run_code() != job.inputs["code"]:
+        cure = "use one checkout in a shared folder"
+        return f"worker {worker.address} has another version of labkit or of train.ipynb: {cure}"
     worker.log_event(topic, {"job": job.name, "line": f"on worker {worker.address}"})
     error = train(job, lambda line: worker.log_event(topic, {"job": job.name, "line": line}), PATIENCE)
     if error == DIED:
@@ -98,13 +97,3 @@ def work(job: Job, topic: str, places: dict[str, str]) -> str | None:
     if error and error.startswith(STOPPED):  # by a time limit; `stop` cancels the job first
         raise Reschedule
     return error
-
-
-def _unfit(job: Job) -> str | None:
-    """Why this worker cannot run the job; None if it can."""
-    study = job.folder.parents[1]
-    if not (study / ".lock").exists():
-        return f"does not see {study}: a folder that all machines share is needed; set LABKIT_REPORTS to one"
-    if run_code() != job.inputs["code"]:
-        return "has another version of labkit or of train.ipynb: use one checkout in a shared folder"
-    return None

@@ -109,8 +109,7 @@ class Study(BaseModel):
         """Every run, parents before children; ``overrides`` replaces parameters of all runs but the sources.
 
         A run with ``data`` of its own keeps it, and an honest run keeps its protocol. Sources are trained with the
-        first seed only; other parents with every seed, like their children. Raises ParameterError if runs that are
-        compared split the same data into other test images.
+        first seed only; other parents with every seed, like their children.
         """
         table = self.table()
         for name in table.keys() - self.sources.keys():
@@ -130,20 +129,16 @@ class Study(BaseModel):
                     places = {key: file.parent / str(values[key]) for key in ("data", "weights") if values.get(key)}
                     values |= {key: str(place.resolve()) for key, place in places.items() if place.exists()}
                 runs.append(RunParams.of(values, f"{self.file}, run {name}"))
-        self._refuse_two_splits([run for run in runs if run.run in self.runs])
         return runs
 
-    def _refuse_two_splits(self, compared: list[RunParams]) -> None:
-        of_data: dict[tuple[str, str], tuple[RunParams, Row]] = {}
-        for run in compared:
+    def test_sets(self, overrides: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
+        """The runs that share test images by their split, each set in the table's order and named after its first."""
+        rules: dict[str, str] = {}
+        for run in self.run_params(overrides):
             dealt = ("split_seed", "val_fraction", "test_fraction") if run.split != "given" else ()
-            rule = run.model_dump(include={"split", *dealt})
-            first, other = of_data.setdefault((run.dataset, run.data), (run, rule))
-            if rule != other:
-                keys = [key for key in rule | other if rule.get(key) != other.get(key)]
-                differ = f"runs {first.run} and {run.run} differ in {', '.join(keys)}"
-                cure = "one report cannot compare them; give each split a study file of its own"
-                raise ParameterError(f"{self.file}: {differ}, so they are tested on other images and {cure}")
+            rules[str(run.run)] = run.model_dump_json(include={"split", *dealt})
+        sets = {rules[name]: [other for other in self.runs if rules[other] == rules[name]] for name in self.runs}
+        return {names[0]: names for names in sets.values()}
 
     @property
     def file(self) -> str:

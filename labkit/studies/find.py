@@ -74,13 +74,9 @@ def out_of_date(study: str) -> list[str]:
 
 
 def current_runs(study: str) -> pd.DataFrame:
-    """``run_folders``, where finished runs whose fingerprint is not the planned one are ``out of date``.
-
-    The plan is that of the study's last call. Without one (the runs were started by hand) no run is out of date.
-    """
+    """``run_folders``; ``out of date`` where the study's last call planned another fingerprint, not if run by hand."""
     folders = run_folders(study)
-    planned = read_stamps(study).get("runs")
-    if planned is not None:
+    if (planned := read_stamps(study).get("runs")) is not None:
         fingerprints = [read_manifest(folder).get("fingerprint") for folder in folders["folder"]]
         stale = pd.Series(fingerprints, dtype=object) != folders["name"].map(planned.get)
         folders.loc[stale & (folders["state"] == "finished"), "state"] = "out of date"
@@ -88,11 +84,9 @@ def current_runs(study: str) -> pd.DataFrame:
 
 
 def best_on_validation(study: str) -> Path:
-    """Folder of the run with the best validation score among those of the variant with the best mean over its seeds.
-
-    Scores are those of the chosen epoch; test plays no part. Of equal variants the first is taken, as in the report.
-    """
-    folders, variants = current_runs(study), load_study(study).runs
+    """The best run on validation of the variant with the best mean over its seeds; of equal ones the first."""
+    # Scores on other images are no better or worse: where runs are tested on several sets, the first one counts.
+    folders, variants = current_runs(study), next(iter(load_study(study).test_sets().values()))
     mine = folders.loc[folders["run"].isin(variants)]
     for folder in mine.loc[mine["state"] == DAMAGED, "folder"]:  # it may be the best
         refuse_damaged(folder)
@@ -115,8 +109,7 @@ def best_on_validation(study: str) -> Path:
 def find_run(study: str | None = None, run: str | None = None) -> Path:
     """Folder of a finished run, given its path, its folder's name or, if it has one seed only, the run's name.
 
-    Without a run: the study's best on validation. Without both: that of the last one run or, if it was started by hand,
-    this run. Raises ParameterError if there is none, if it is not finished, or if several have the name.
+    Without a run: the study's best on validation, by default of the last study; ParameterError if none or several fit.
     """
     if run is None:
         names = run_folders(of := study or latest_study())["name"]
@@ -124,8 +117,8 @@ def find_run(study: str | None = None, run: str | None = None) -> Path:
             return best_on_validation(of)
         if study is None:
             return _latest_run()
-        told = f"run: {study!r} has no file in params/ with runs to choose from"
-        raise ParameterError(f"{told}; name one of {', '.join(names)}")
+        listed = ", ".join(names)
+        raise ParameterError(f"run: {study!r} has no file in params/ with runs to choose from; name one of {listed}")
     if (as_typed(run) / "run.json").is_file():
         return _finished(as_typed(run).resolve())
     studies = [study] if study else studies_run() or ["adhoc"]
@@ -148,8 +141,8 @@ def _latest_first(kept: bool = False) -> Iterator[Path]:
     """Every ``run.json`` of the reports but those of hidden folders (tests, `labkit verify`); of kept runs if asked."""
     root = reports_root()
     files = sorted(root.rglob("runs/*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    parts = ((path, path.relative_to(root).parts) for path in files if kept or "@" not in path.parent.name)
-    return (path for path, names in parts if not any(name.startswith(".") for name in names))
+    shown = (path for path in files if "/." not in f"/{path.relative_to(root)}")
+    return (path for path in shown if kept or "@" not in path.parent.name)
 
 
 def _finished(folder: Path) -> Path:

@@ -36,21 +36,19 @@ class ThisMachine(ThreadPoolExecutor):
     """One kernel per run, ``room`` at a time (``jobs``, if there are cores). ParameterError if a run takes all."""
 
     def __init__(self, study: Study, table: list[RunParams]) -> None:
-        greedy = next((params.run for params in table if not params.threads), None)
-        if study.jobs > 1 and greedy is not None:
-            told = f"jobs: got {study.jobs}, but run {greedy} has threads: 0, which takes every core"
+        greedy = [params.run for params in table if not params.threads]
+        if study.jobs > 1 and greedy:
+            told = f"jobs: got {study.jobs}, but run {greedy[0]} has threads: 0, which takes every core"
             raise ParameterError(f"{study.file}: {told}; set the number of threads of each run")
-        cores = max(params.threads * params.num_processes for params in table)
-        self.room = max(1, min(study.jobs, (os.cpu_count() or 1) // cores)) if cores else 1
+        cores = max(1, *(params.threads * params.num_processes for params in table))
+        self.room = max(1, min(study.jobs, (os.cpu_count() or 1) // cores))
         super().__init__(self.room, thread_name_prefix="job")
 
     def start(self, job: Job, say: Say) -> "Future[str | None]":
         """Start a job in a thread that waits for its kernel; the future's result is its error in one line, or None."""
         return self.submit(train, job, say)
 
-    def stop(self) -> None:
-        """Stop all jobs; each saves how far it is."""
-        stop_kernels()
+    stop = staticmethod(stop_kernels)  # each job saves how far it is
 
 
 def train(job: Job, say: Say, patience: float = 5.0) -> str | None:
@@ -61,12 +59,10 @@ def train(job: Job, say: Say, patience: float = 5.0) -> str | None:
         return str(locked)
     started = time.monotonic()
     error = execute(NOTEBOOKS / "train.ipynb", job.folder / "train.ipynb", job.params.model_dump(), say)
-    if error is not None and error.startswith(STOPPED):
-        return error
     if error is None and read_manifest(job.folder).get("status") != "finished":
         error = "the kernel ended before the run was finished"
-    if error is not None:
+    if error is None:
+        say(f"finished in {(time.monotonic() - started) / 60:.1f} min")
+    elif not error.startswith(STOPPED):
         mark_failed(job.folder, job.params, job.inputs, error)
-        return error
-    say(f"finished in {(time.monotonic() - started) / 60:.1f} min")
-    return None
+    return error

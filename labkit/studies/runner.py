@@ -58,24 +58,20 @@ class StudyRunner:
             yield
 
     def run_all(self) -> None:
-        """Train every run that is not up to date; one that fails stops only the runs that start from it.
-
-        On Ctrl-C the runs save how far they are before this raises KeyboardInterrupt.
-        """
-        table, wanted = self.study.run_params(self.overrides), self.wanted()
-        if again := self._made_again(self._foreseen()):
-            print_line(again)
-        waiting = list(self._labelled(wanted))
+        """Train every run that is not up to date; one that fails stops only the runs that start from it."""
+        wanted, running = self.wanted(), dict[Future[str | None], tuple[Job, str]]()
+        for sentence in self._beforehand(self._foreseen()):
+            print_line(sentence)
+        waiting = {folder_name(params): (params, label) for params, label in self._labelled(wanted)}
+        table = [params for params, _ in waiting.values()]
         with Cluster(self.scheduler) if self.scheduler else ThisMachine(self.study, table) as machines:
-            running: dict[Future[str | None], tuple[Job, str]] = {}
             try:
                 while waiting or running:
-                    open_runs = {folder_name(params) for params, _ in waiting}
-                    open_runs |= {job.name for job, _ in running.values()}
-                    for params, label in list(waiting):
+                    open_runs = {*waiting, *(job.name for job, _ in running.values())}
+                    for name, (params, label) in list(waiting.items()):
                         if _parent(params) in open_runs or len(running) >= machines.room:
                             continue
-                        waiting.remove((params, label))
+                        del waiting[name]
                         if job := self._job(params, label, params.run in wanted):
                             running[machines.start(job, self._say(job, machines.room > 1))] = job, label
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -168,46 +164,42 @@ class StudyRunner:
     def dry_run(self) -> Iterator[str]:
         """One line per run: whether it would run, and why; runs that cannot be planned are added to `failed`."""
         foreseen = list(self._foreseen())
+        self.failed |= {name: error for name, _, error in foreseen if error}
         for name, reason, error in foreseen:
-            if error:
-                self.failed[name] = error
             would = "cannot run, " if error else "" if reason.startswith(UP_TO_DATE) else "would run, "
             yield f"{name}: {would}{error or reason}"
-        if again := self._made_again(foreseen):
-            yield again
+        yield from self._beforehand(foreseen)
 
-    def _made_again(self, foreseen: Iterable[tuple[str, str, str]]) -> str:
-        """How many finished runs are trained again, how long they took, and that they are kept; empty if none is."""
+    def _beforehand(self, foreseen: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+        """Whether runs are tested on other images; how many finished ones are trained again, and how long they took."""
+        if others := list(self.study.test_sets(self.overrides))[1:]:
+            pages = ", ".join(f"report-{name}.html" for name in others)
+            yield f"the runs have several splits, so other test images; each set has a report of its own: also {pages}"
         again = runs.CHANGED, runs.DAMAGED, STARTS_FROM
         made = [self._manifest(name) for name, reason, _ in foreseen if reason.startswith(again)]
-        if not (seconds := [run.get("seconds", 0.0) for run in made if run.get("status") == "finished"]):
-            return ""
-        which, took = plural(len(seconds), "finished run"), plural(fixed(sum(seconds) / 60, 1), "minute")
-        return f"{which} to train again, {took} the first time; they are kept: labkit runs {self.study.name}"
+        if seconds := [run.get("seconds", 0.0) for run in made if run.get("status") == "finished"]:
+            which, took = plural(len(seconds), "finished run"), plural(fixed(sum(seconds) / 60, 1), "minute")
+            yield f"{which} to train again, {took} the first time; they are kept: labkit runs {self.study.name}"
 
     def _foreseen(self) -> Iterator[tuple[str, str, str]]:
         """Of each wanted run its name, why it or one that it starts from is run (or not), and why it cannot be."""
-        rerun: set[str] = set()
-        taken: dict[str, Path] = {}
-        wanted = self.wanted()
+        rerun, taken, wanted = set[str](), dict[str, Path](), self.wanted()
         for params in [params for params in self.study.run_params(self.overrides) if params.run in wanted]:
-            name, parent, reason, error = folder_name(params), _parent(params), "", ""
-            try:
-                if parent in rerun:
-                    reason = f"{STARTS_FROM} {parent}, which is re-run"
-                else:
+            name, reason, error = folder_name(params), f"{STARTS_FROM} {_parent(params)}, which is re-run", ""
+            if _parent(params) not in rerun:
+                try:
                     job = self.plan(params, taken)
                     reason = _in_words(job)
                     taken |= {name: job.kept} if job.kept else {}
-            except (ValueError, OSError) as failure:
-                error = str(failure)
-            rerun |= {name} if reason and not reason.startswith((UP_TO_DATE, runs.TRAINED)) else set()
+                except (ValueError, OSError) as failure:
+                    reason, error = "", str(failure)
+            if reason and not reason.startswith((UP_TO_DATE, runs.TRAINED)):
+                rerun.add(name)
             yield name, reason, error
 
     def data_fingerprint(self, params: DataParams) -> str:
         """Fingerprint of the images that the parameters name; each data set is read once per call."""
-        named = params.of_data.model_dump_json()
-        if named not in self._data_fingerprints:
+        if (named := params.of_data.model_dump_json()) not in self._data_fingerprints:
             images, hashes = open_data(params, runs.cache_root())
             self._data_fingerprints[named] = fingerprint.data_fingerprint(images, hashes)
         return self._data_fingerprints[named]
@@ -247,8 +239,9 @@ def _parent(params: RunParams) -> str:
 def _error_of(future: "Future[str | None]") -> str | None:
     """A job's error in one line; None if there was none. Raises ConnectionError where a cluster has dropped the job."""
     if future.cancelled():
-        told = "the Dask scheduler has gone, or has dropped the runs"
-        raise ConnectionError(f"{told}; start it: the same command goes on")
+        raise ConnectionError(
+            "the Dask scheduler has gone, or has dropped the runs; start it: the same command goes on"
+        )
     if (error := future.exception()) is None:
         return future.result()
     message = " ".join(str(error).split())

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from labkit.params import ParameterError
 from labkit.runs.files import write_whole
 
-CONTENT = {"fingerprint", "progress", "model", "optimizer", "scaler"}  # of a checkpoint
-
 
 @dataclass
 class Progress:
@@ -27,25 +25,12 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     best_epoch: int = 0
-    best: tuple[float, float] = (-math.inf, -math.inf)  # score and negative loss of the best epoch
+    best: tuple[float, ...] = (-math.inf, -math.inf)  # score and negative loss of the best epoch
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     micro_batch: int = 0
     steps: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     spent: float = 0.0
-
-    def end_epoch(self, row: dict[str, Any], seconds: float) -> None:
-        """The epoch's row and seconds; the next one begins with its first step."""
-        self.history.append(row)
-        self.seconds.append(round(seconds, 2))
-        self.steps, self.sums, self.spent = 0, [0.0, 0.0, 0.0], 0.0
-
-    def consider(self, epoch: int, score: float, loss: float, model: nn.Module) -> None:
-        """Keep a copy of the weights if the score is higher, or equal (0 if one class is predicted) with less loss."""
-        reached = -math.inf if math.isnan(score) else score, -math.inf if math.isnan(loss) else -loss
-        if not self.best_epoch or reached > self.best:
-            self.best_epoch, self.best = epoch, reached
-            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
 def save_checkpoint(
@@ -63,16 +48,13 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The checkpoint, or None where there is none, or one of other parameters, data or code.
-
-    Only tensors and plain values are read, no code is run. Raises ParameterError for a file that holds anything else.
-    """
+    """The checkpoint if it has this fingerprint, else None; ParameterError for what is damaged, or would run code."""
     if not path.is_file():
         return None
     try:
         whole = zipfile.ZipFile(path).testzip() is None  # torch.load does not look at the CRCs of its file
         content = torch.load(path, map_location="cpu", weights_only=True) if whole else {}
-        complete = content.keys() >= CONTENT
+        complete = content.keys() >= {"fingerprint", "progress", "model", "optimizer", "scaler"}
     except OSError:
         raise
     except Exception:  # UnpicklingError, EOFError, RuntimeError …: as many as there are ways to be damaged
@@ -81,14 +63,6 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
         cure = "remove it, and the run starts again from its first epoch"
         raise ParameterError(f"{path}: damaged, or no checkpoint of labkit's; {cure}")
     return content if content["fingerprint"] == fingerprint else None
-
-
-def restore(saved: dict[str, Any], model: nn.Module, optimizer: Any, scaler: Any = None) -> None:
-    """Put back what `save_checkpoint` saved."""
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    if scaler is not None:
-        scaler.load_state_dict(saved["scaler"])
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], arch: str) -> None:

@@ -22,18 +22,16 @@ INHERITED += r"(\w+_)?(RANK|WORLD_SIZE)|FORK_LAUNCHED|TORCHDYNAMO_DISABLE|TORCH_
 
 
 def set_up(params: RunParams, launched: bool = False) -> Accelerator:
-    """Set threads and seeds and choose device and precision; raises ParameterError where the device is not there.
-
-    Deterministic algorithms are asked for: bit-equality is promised for equal threads, device and versions. What
-    another launcher left in the environment is dropped, unless this process was ``launched`` by labkit.
-    """
+    """Set threads, seeds and deterministic algorithms; choose device and precision; ``launched``: by `launch`."""
     if left := [name for name in os.environ if re.fullmatch(INHERITED, name) and not launched]:
         print(f"not used, since num_processes alone decides: {', '.join(sorted(left))} in the environment")
         for name in left:
             del os.environ[name]
     device = choose_device(params.device)
-    refuse_too_many(params.num_processes, device)
-    torch.set_num_threads(params.threads or max(1, (os.cpu_count() or 1) // params.num_processes))
+    gpus = torch.cuda.device_count() if device == "cuda" else 1
+    if device != "cpu" and params.num_processes > gpus:
+        most = f"at most {gpus}, one for each GPU of this machine; lower it, or set device to cpu"
+        raise ParameterError(f"num_processes: got {params.num_processes}, allowed here: {most}")
     reuse_memory()
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what deterministic cuBLAS asks for
     torch.set_float32_matmul_precision("highest")  # NVIDIA's containers lower it by a variable
@@ -53,24 +51,15 @@ def set_up(params: RunParams, launched: bool = False) -> Accelerator:
     # Accelerate keeps its first settings for the life of a process; a notebook may be run again with others.
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    # Afterwards, since Accelerate sets a number of its own for several processes.
+    torch.set_num_threads(params.threads or max(1, (os.cpu_count() or 1) // params.num_processes))
     decided_by = {"device", "precision", "threads", "num_processes", "seed", "compile"}
     vars(accelerator)["made_from"] = params.model_dump(include=decided_by)
     return accelerator
 
 
-def refuse_too_many(num_processes: int, device: str) -> None:
-    """Raises ParameterError where there is no GPU for each process."""
-    gpus = torch.cuda.device_count() if device == "cuda" else 1
-    if device != "cpu" and num_processes > gpus:
-        most = f"at most {gpus}, one for each GPU of this machine; lower it, or set device to cpu"
-        raise ParameterError(f"num_processes: got {num_processes}, allowed here: {most}")
-
-
 def reuse_memory() -> None:
-    """Let the process keep the memory that it frees, since its next step wants it again; where the C library is glibc.
-
-    Else it hands every block over 32 MB back to the system, and asks for it anew: 6 % of a ResNet-18's step at 128 px.
-    """
+    """Have glibc keep blocks over 32 MB: returned and asked for anew, they cost 6 % of a ResNet-18's step."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(M_MMAP_MAX, 0)
         ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, -1)
@@ -99,10 +88,7 @@ def choose_device(device: str) -> str:
 
 
 def machine_facts(accelerator: Accelerator) -> dict[str, Any]:
-    """What the manifest says about the machine: names of device and processor, precision, threads of each process.
-
-    ``instructions``: the widest that PyTorch uses of the processor; with others, the last bits of a run may differ.
-    """
+    """For the manifest; ``instructions``: the widest that PyTorch uses; with others the last bits may differ."""
     name = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type
     chip = {"processor": processor(), "instructions": torch.backends.cpu.get_cpu_capability()}
     return used(accelerator) | chip | {"device": name, "threads": torch.get_num_threads()}

@@ -21,7 +21,7 @@ from labkit.models.build import freeze_backbone, num_classes, train_mode
 from labkit.params import ParameterError, RunParams
 from labkit.runs.files import read_csv
 from labkit.runs.folder import Run
-from labkit.training.checkpoint import Progress, load_checkpoint, restore
+from labkit.training.checkpoint import Progress, load_checkpoint
 from labkit.training.launch import launch
 from labkit.training.loss import make_criterion
 from labkit.training.optim import Scheduler, make_optimizer, make_scheduler
@@ -52,11 +52,9 @@ def fit(
     It has one row per epoch: ``epoch, phase, learning_rate, train_loss, train_accuracy`` (of the augmented images while
     the epoch runs; of classes only) and, of val and under ``select_on: test`` of test, ``<split>_loss`` and what
     ``score`` gives. The epoch is chosen by `Recorder.choose`. ``watch`` is called with the history after every epoch.
-    Criterion, optimizer and scheduler are those of ``params`` where none is given; any other ones of torch will do.
 
-    A killed run continues after its last full epoch, one that was asked to stop (SIGTERM) after its last step; a
-    finished one is replayed from its folder. Raises Stopped where it was asked to stop, and ParameterError where the
-    loss is no longer a number, without memory for one image, or as `refuse_stale` does.
+    A killed run continues after its last full epoch, one that was asked to stop (Stopped, by SIGTERM) after its last
+    step. ParameterError where the loss is no number, memory does not hold one image, or as `refuse_stale` does.
     """
     of_class = class_weights(loaders["train"].labels, params.class_weights, score.n_classes)
     criterion, scheduler = criterion or make_criterion(params, of_class), scheduler or make_scheduler(params)
@@ -95,8 +93,7 @@ def fit(
             except Stopped:
                 raise recorder.stopped(step, progress, time.monotonic() - started) from None
             recorder.choose(row, progress, network)
-            progress.end_epoch(row, time.monotonic() - started)
-            recorder.end_epoch(step, progress)
+            recorder.end_epoch(step, progress, row, time.monotonic() - started)
         network.load_state_dict(progress.best_weights)
         recorder.finish(progress, num_processes=accelerator.num_processes)
         if stop.asked:
@@ -126,10 +123,7 @@ def refuse_stale(params: RunParams, score: Score, run: Run, loaders: Loaders, ot
 
 
 def begin(network: nn.Module, first: TrainStep, recorder: Recorder) -> tuple[TrainStep, Progress]:
-    """The step to go on with, and what was done before it: by the checkpoint, else nothing.
-
-    Raises ParameterError where the network has been trained and no checkpoint of this run can put back its state.
-    """
+    """The step to go on with, and what the checkpoint says is done; ParameterError if the network is of another run."""
     run = recorder.run
     saved = load_checkpoint(run.path("checkpoint.pt"), run.fingerprint)
     trained = vars(network).get("trained_in")
@@ -141,7 +135,10 @@ def begin(network: nn.Module, first: TrainStep, recorder: Recorder) -> tuple[Tra
     step = make_step(first, phase, progress.micro_batch)
     network.zero_grad(set_to_none=True)  # a step that was cut off has left its gradients
     if saved:
-        restore(saved, network, step.optimizer, step.accelerator.scaler)
+        network.load_state_dict(saved["model"])
+        step.optimizer.load_state_dict(saved["optimizer"])
+        if step.accelerator.scaler is not None:
+            step.accelerator.scaler.load_state_dict(saved["scaler"])
     else:  # the start is saved, too: a run killed in its first epoch must not continue half-trained
         recorder.save(step, progress)
     vars(network)["trained_in"] = run.fingerprint
@@ -200,10 +197,7 @@ def make_step(step: TrainStep, epoch: int, micro_batch: int) -> TrainStep:
 
 
 def class_weights(labels: np.ndarray, choice: str | list[float], num_classes: int) -> list[float] | None:
-    """Weights of the loss, one a class.
-
-    ``balanced``: N / (C n_c), as scikit-learn, 0 for no image. ``complement``: 1 - n_c / N, scaled to 1 for the first.
-    """
+    """One a class; ``balanced``: N / (C n_c), 0 for no image; ``complement``: 1 - n_c / N, the first scaled to 1."""
     if choice == "none":
         return None
     counts = np.bincount(labels, minlength=num_classes)

@@ -1,7 +1,6 @@
 """What a run learns: the class, by cross entropy, or the grade itself, by squared error (`loss: ordinal`).
 
-Ordinal: the head has one output, the grade as a number. An error of two grades costs four times one of one, as in
-quadratic weighted kappa. The cuts between grades are fitted on validation, in each epoch (evaluation.ordinal).
+An error of two grades costs four times one of one, as in kappa; validation fits the cuts (evaluation.ordinal).
 """
 
 import math

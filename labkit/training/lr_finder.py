@@ -1,7 +1,6 @@
 """Which learning rate to begin with: the range test of Smith 2017 (arXiv:1506.01186), as fastai's `lr_find` runs it.
 
-The rate rises from step to step: too small, the loss stands still; too large, it explodes; in between it falls. A copy
-of the network learns, on draws that no epoch has, and every random state is put back.
+A copy of the network learns, on draws that no epoch has, and every random state is put back.
 """
 
 import math
@@ -34,11 +33,7 @@ def range_test(
     params: RunParams,
     accelerator: Accelerator,
 ) -> pd.DataFrame:
-    """A row a mini-batch: ``step, learning_rate, loss, smoothed``; at most STEPS, fewer where the loss explodes.
-
-    Copies of network, criterion and optimizer are used, with a frozen backbone where the run begins with one;
-    ``smoothed`` is the running mean, corrected for its start at 0 as in Adam.
-    """
+    """``step, learning_rate, loss, smoothed`` (as in Adam) of mini-batches: STEPS, fewer if the loss explodes."""
     epoch, scaler = batches.batch_sampler.epoch, deepcopy(accelerator.scaler and accelerator.scaler.state_dict())
     rows: list[dict[str, float]] = []
     mean, best = 0.0, math.inf

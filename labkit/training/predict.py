@@ -19,7 +19,9 @@ from labkit.training.step import free_memory, is_out_of_memory
 
 def predict(model: nn.Module, batches: Iterable[Batch], normalize: str) -> np.ndarray:
     """Outputs (n, C), or grades (n, 1), float32, in the order of the loader's table; the model is left in eval mode."""
-    return _numbers(_run(model, (batch["images"] for batch in batches), normalize))
+    if not (outputs := _run(model, (batch["images"] for batch in batches), normalize)):
+        raise ValueError("there are no images to predict")
+    return torch.cat(outputs).cpu().numpy()
 
 
 def predict_chosen(model: nn.Module, loaders: dict[str, EpochLoader], normalize: str, epoch: int) -> dict[str, Any]:
@@ -34,10 +36,7 @@ def predict_chosen(model: nn.Module, loaders: dict[str, EpochLoader], normalize:
 def predict_together(
     model: nn.Module, batches: Iterable[Batch], normalize: str, accelerator: Accelerator
 ) -> np.ndarray:
-    """`predict` by all processes, each with its share of every batch; all of them return the outputs of all images.
-
-    BatchNorm's statistics are those of the first process. RuntimeError unless every image was predicted exactly once.
-    """
+    """`predict` by all processes, which share each batch and the first one's BatchNorm; all return all outputs."""
     if accelerator.num_processes == 1:
         return predict(model, batches, normalize)
     broadcast(list(model.buffers()))
@@ -66,8 +65,8 @@ def prepare(accelerator: Accelerator, model: nn.Module) -> nn.Module:
 
 def predict_images(model: nn.Module, images: np.ndarray, normalize: str, batch_size: int = 64) -> np.ndarray:
     """Outputs (n, classes) of uint8 images (n, H, W, 3), cropped as for the network."""
-    batches = (torch.from_numpy(images[start : start + batch_size]) for start in range(0, len(images), batch_size))
-    return _numbers(_run(model, batches, normalize))
+    batches = ({"images": part} for part in torch.from_numpy(images).split(batch_size)) if len(images) else ()
+    return predict(model, batches, normalize)
 
 
 @torch.inference_mode()
@@ -90,12 +89,6 @@ def _run(model: nn.Module, batches: Iterable[torch.Tensor], normalize: str) -> l
             at_once = len(part) // 2
             free_memory()  # here, where the exception and the tensors in its frames are gone
     return outputs
-
-
-def _numbers(outputs: list[torch.Tensor]) -> np.ndarray:
-    if not outputs:
-        raise ValueError("there are no images to predict")
-    return torch.cat(outputs).cpu().numpy()
 
 
 def output_columns(outputs: np.ndarray) -> pd.DataFrame:

@@ -1,22 +1,21 @@
-"""What a person sees of a training and asks of it: its progress bar, its estimate, and a request to stop (no torch).
+"""What a person sees of a training and asks of it: bar, estimate, and a request to stop by SIGTERM (no torch)."""
 
-SIGTERM asks a training to stop: SLURM's time limit, a pre-emption, `kill`, or Ctrl-C at labkit's command line.
-"""
-
+import io
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from labkit.params import OneLine
 
 Batch = TypeVar("Batch")
+Say = Callable[[str], Any]
 ESTIMATE_AFTER = 20  # steps; the first few are slow and would promise too much
 
 
@@ -51,6 +50,20 @@ class Bar:
 
 class Stopped(OneLine):
     """Training was asked to stop, saved its state and ended; the next call continues from there to the same bytes."""
+
+
+class Lines(io.TextIOBase):
+    """A text stream that hands on full lines."""
+
+    def __init__(self, say: Say) -> None:
+        self.say, self.unfinished = say, ""
+
+    def write(self, text: str) -> int:
+        """As of every text stream."""
+        *lines, self.unfinished = (self.unfinished + text).split("\n")
+        for line in lines:
+            self.say(line)
+        return len(text)
 
 
 class StopRequest:

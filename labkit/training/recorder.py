@@ -67,13 +67,17 @@ class Recorder:
         return row | (self.score(outputs) if outputs else {})
 
     def choose(self, row: dict[str, Any], progress: Progress, network: nn.Module) -> None:
-        """Keep the weights if the epoch is the best so far: by ``select_by`` on ``select_on``, of equal ones that with
-        the lower loss, then the earlier; under ``select_on: last`` it is the last."""
-        score, loss = float(row["epoch"]), 0.0
+        """Keep a copy of the weights if the epoch is the best so far: by ``select_by`` on ``select_on``, of equal ones
+        that with the lower loss, then the earlier; under ``select_on: last`` it is the last."""
+        reached = float(row["epoch"]), 0.0
         if self.params.select_on != "last":
-            loss, name = row[f"{self.params.select_on}_loss"], self.params.chosen_by(self.score.name)
+            name = self.params.chosen_by(self.score.name)
             score = -row[name] if name.endswith("_loss") else row[name]
-        progress.consider(row["epoch"], score, loss, network)
+            reached = score, -row[f"{self.params.select_on}_loss"]
+        better = tuple(-math.inf if math.isnan(value) else value for value in reached)
+        if not progress.best_epoch or better > progress.best:
+            progress.best_epoch, progress.best = row["epoch"], better
+            progress.best_weights = {name: one.detach().cpu().clone() for name, one in network.state_dict().items()}
 
     def how_far(self, progress: Progress) -> str:
         """``after step 31 of 140 of epoch 2``: where the run is, in words."""
@@ -91,8 +95,11 @@ class Recorder:
             self.save(step, progress)
         return Stopped(f"stopped as asked; saved {self.how_far(progress)}, and the same command goes on from there")
 
-    def end_epoch(self, step: TrainStep, progress: Progress) -> None:
-        """Write history, checkpoint and seconds of the epoch that was added to ``progress``, and print its line."""
+    def end_epoch(self, step: TrainStep, progress: Progress, row: dict[str, Any], seconds: float) -> None:
+        """Add the epoch to ``progress``; write history, checkpoint and seconds, and print its line."""
+        progress.history.append(row)
+        progress.seconds.append(round(seconds, 2))
+        progress.steps, progress.sums, progress.spent = 0, [0.0, 0.0, 0.0], 0.0
         if not self.first:
             return
         history = pd.DataFrame(progress.history)
@@ -101,8 +108,13 @@ class Recorder:
         self.run.record(epoch_seconds=progress.seconds, micro_batch=progress.micro_batch)
         if self.watch is not None:
             self.watch(history)
-        named = self.params.select_by or self.score.name
-        print(epoch_line(progress.history[-1], self.params.epochs, named, progress.seconds[-1]), flush=True)
+        # epoch  3/15  |  train loss 0.812 accuracy 0.734  |  val loss …
+        parts = [f"epoch {row['epoch']:>{len(str(self.params.epochs))}}/{self.params.epochs}"]
+        for split in ("train", "val", "test"):
+            names = dict.fromkeys(("loss", "accuracy", self.params.select_by or self.score.name))
+            if shown := [f"{name} {row[f'{split}_{name}']:.3f}" for name in names if f"{split}_{name}" in row]:
+                parts.append(" ".join([split, *shown]))
+        print("  |  ".join([*parts, f"{progress.seconds[-1]:.0f} s"]), flush=True)
 
     def finish(self, progress: Progress, **facts: Any) -> None:
         """Write the weights of the best epoch, and what the manifest says about the training."""
@@ -116,12 +128,3 @@ def mean_loss(labels: np.ndarray, outputs: np.ndarray, weights: Sequence[float] 
     """The training criterion of all images at once; outputs: logits (n, C), or grades (n, 1)."""
     of_image = np.ones(len(labels)) if weights is None else np.array(weights)[labels]
     return float((losses(outputs, labels) * of_image).sum() / of_image.sum()) if of_image.any() else math.nan
-
-
-def epoch_line(row: dict[str, Any], epochs: int, metric: str, seconds: float) -> str:
-    """``epoch  3/15  |  train loss 0.812 accuracy 0.734  |  val loss …``: one line, no carriage return."""
-    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"]
-    for split in ("train", "val", "test"):
-        if names := [name for name in dict.fromkeys(("loss", "accuracy", metric)) if f"{split}_{name}" in row]:
-            parts.append(" ".join([split, *(f"{name} {row[f'{split}_{name}']:.3f}" for name in names)]))
-    return "  |  ".join([*parts, f"{seconds:.0f} s"])

@@ -5,7 +5,6 @@ several processes each computes the gradient on its share of the batch, and Dist
 """
 
 import gc
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -29,10 +28,9 @@ WORKSPACES += ["CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION"]
 
 @dataclass
 class TrainStep:
-    """Called with a batch, updates the model's weights once.
+    """Called with a batch, updates the model's weights once; where memory ends, with fewer images at a time.
 
-    Where memory ends, ``micro_batch`` (images at a time) is halved from there on, and the step is repeated: the same
-    step, but that BatchNorm sees a smaller part. Several processes do not halve.
+    ``micro_batch`` is halved and the step repeated: the same step, but that BatchNorm sees a smaller part.
     """
 
     model: nn.Module
@@ -45,8 +43,7 @@ class TrainStep:
 
     def __post_init__(self) -> None:
         self.scheduler = self.scheduler or make_scheduler(self.params)
-        if isinstance(self.criterion, nn.Module):  # else a function
-            self.criterion.to(self.accelerator.device)
+        self.criterion.to(self.accelerator.device)
         self.micro_batch = self.micro_batch or self.params.batch_size
         # Compiled beside the network, not in its place: its state dict keeps its names.
         self._forward = torch.compile(self.model) if self.params.compile else self.model
@@ -60,10 +57,7 @@ class TrainStep:
         return self.optimizer.param_groups[0]["lr"]
 
     def __call__(self, batch: Batch, seed: int) -> Tensor:
-        """(3,) on the device: mean loss times images, correct classes (not of grades), images; ``seed``: of dropout.
-
-        Raises ParameterError where memory does not hold the least that can be trained on at a time.
-        """
+        """(3,) on the device: mean loss times images, correct classes (not of grades), images; ``seed``: of dropout."""
         while True:
             try:
                 return self._attempt(batch, seed)
@@ -132,14 +126,14 @@ class TrainStep:
         while self.micro_batch > self._smallest:
             self.micro_batch = max(self.micro_batch // 2, self._smallest)
             if max(piece_sizes(count, self.micro_batch, self._smallest)) < before:
-                batch = self.params.batch_size
-                now = f"from here on {self.micro_batch}, their gradients added up to batches of {batch}"
+                now = (
+                    f"from here on {self.micro_batch}, their gradients added up to batches of {self.params.batch_size}"
+                )
                 print(f"out of memory with {before} images at a time: {now}", flush=True)
                 return
-        few = f"{before} images of {self.params.input_size} px at a time, the fewest of"
-        few += f" batch_size {self.params.batch_size}"
+        told = f"image_size: out of memory with {before} images of {self.params.input_size} px at a time, the fewest of"
         cure = f"lower image_size or crop_size, or choose a smaller arch than {self.params.arch}"
-        raise ParameterError(f"image_size: out of memory with {few} that can be trained on; {cure}")
+        raise ParameterError(f"{told} batch_size {self.params.batch_size} that can be trained on; {cure}")
 
 
 def to_device(batch: Batch, params: RunParams, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -150,10 +144,9 @@ def to_device(batch: Batch, params: RunParams, device: torch.device) -> tuple[Te
     return to_float(images, params.normalize), batch["labels"].to(device, non_blocking=True)
 
 
-def _pieces(batch: Batch, sizes: list[int]) -> Iterator[Batch]:
-    parts = {name: values.split(sizes) for name, values in batch.items()}
-    for place in range(len(sizes)):
-        yield {name: values[place] for name, values in parts.items()}
+def _pieces(batch: Batch, sizes: list[int]) -> list[Batch]:
+    parts = zip(*(values.split(sizes) for values in batch.values()), strict=True)
+    return [dict(zip(batch, part, strict=True)) for part in parts]
 
 
 @torch.no_grad()
@@ -177,10 +170,7 @@ def free_memory() -> None:
 
 
 def piece_sizes(count: int, at_once: int, smallest: int = 1) -> list[int]:
-    """Sizes of the fewest, and nearly equal, pieces of ``count`` images with at most ``at_once`` each.
-
-    No piece is below ``smallest``, even if a piece must then be larger: 5 in pieces of 2, and none of 1, are 3 and 2.
-    """
+    """The fewest, nearly equal sizes of at most ``at_once``; above it where a piece would be below ``smallest``."""
     pieces = max(1, min(-(-count // at_once), count // smallest))
     size, larger = divmod(count, pieces)
     return [size + (piece < larger) for piece in range(pieces)]

@@ -1,5 +1,7 @@
 """What `labkit report` made is believed by its bytes alone: a file that is damaged or gone is named and made again."""
 
+from pathlib import Path
+
 import nbformat
 import numpy as np
 import pytest
@@ -14,32 +16,51 @@ MADE = ["report.html", "compare.html", "runs.csv", "explore.ipynb", "analysis.ip
 
 
 @pytest.fixture
-def reported(tmp_path, monkeypatch):
-    """A study whose report is there; its notebooks are not executed, but written as if they had been."""
-    executed = []
+def executed(tmp_path, monkeypatch):
+    """The notebooks that a report executes, by their place: they are only written, as if they had been executed."""
+    executed = {}
 
     def kernel(source, target, params, say=None):
+        target.parent.mkdir(exist_ok=True)
         cells = [nbformat.v4.new_markdown_cell(f"# {source.stem}", id=source.stem)]
         cells.append(nbformat.v4.new_code_cell("1", execution_count=1, id=f"{source.stem}-b"))
         nbformat.write(nbformat.v4.new_notebook(cells=cells), target)
-        executed.append(target.name)
+        executed[f"{target.parent.name}/{target.name}"] = params
 
     monkeypatch.setattr(report, "execute", kernel)
     monkeypatch.setattr(report, "study_file", lambda name: tmp_path / "s.yaml")
     monkeypatch.setattr(StudyRunner, "data_fingerprint", lambda self, params: "d")
     (tmp_path / "s.yaml").write_text("title: t\n")
-    for name in "ab":
-        make_run(name, np.zeros(60, int))
-    runner = StudyRunner(Study(name="s", title="t", question="q", runs={"a": {}, "b": {}}))
-    folder = runner.folder / "runs" / "a-seed0"
-    for one in (folder, folder.with_name("b-seed0")):
-        runner.planned[one.name] = read_json(one / "run.json")["fingerprint"]
+    return executed
+
+
+def written(runs):
+    runner = StudyRunner(Study(name="s", title="t", question="q", runs=runs))
+    for name, changes in runs.items():
+        make_run(name, np.zeros(60, int), **changes)
+        folder = runner.folder / "runs" / f"{name}-seed0"
+        runner.planned[folder.name] = read_json(folder / "run.json")["fingerprint"]
     runner.stamp("runs", runner.planned)
-    kernel(folder, folder / "train.ipynb", {})
-    executed.clear()
+    report.execute(Path("train"), runner.folder / "runs" / "a-seed0" / "train.ipynb", {})
     report.write_report(runner)
-    assert sorted(executed) == ["analysis.ipynb", "explore.ipynb"]
     return runner
+
+
+@pytest.fixture
+def reported(executed):
+    """A study whose report is there."""
+    runner = written({"a": {}, "b": {}})
+    assert executed.keys() == {"a-seed0/train.ipynb", "s/analysis.ipynb", "s/explore.ipynb"}
+    return runner
+
+
+def test_each_set_of_test_images_has_a_report_of_its_own(executed):
+    runner = written({"a": {}, "b": {"split_seed": 1}, "c": {"split_seed": 1}})
+    compared = {place: params["runs"] for place, params in executed.items() if "analysis" in place}
+    assert compared == {"s/analysis.ipynb": ["a"], "report-b/analysis.ipynb": ["b", "c"]}
+    assert executed["report-b/explore.ipynb"]["split_seed"] == 1
+    for page, other in (("report", "report-b"), ("report-b", "report")):
+        assert f'href="{other}.html"' in (runner.folder / f"{page}.html").read_text()
 
 
 def test_what_is_as_it_was_made_is_not_made_again(reported, capsys):

@@ -38,12 +38,6 @@ def test_an_ordinal_run_is_tested_by_the_cuts_that_its_validation_gave(image_fol
     assert f"accuracy {(kept['prediction'] == kept['label']).mean():.4f} on " in line and "grade" in line
 
 
-def test_testing_again_is_not_counted_as_a_look_at_test(finished):
-    before = (finished / "run.json").read_bytes()
-    main(["test", "tiny"])
-    assert (finished / "run.json").read_bytes() == before
-
-
 def test_weights_that_were_changed_are_noticed(finished, capsys):
     path = finished / "model.safetensors"
     weights = load_file(path)

@@ -88,12 +88,6 @@ def test_a_kernel_that_is_only_starting_is_stopped_too(tmp_path):
     assert ended == [DIED]
 
 
-def test_with_no_kernel_there_is_nothing_to_wait_for():
-    before = time.monotonic()
-    stop_kernels()
-    assert time.monotonic() - before < 1
-
-
 def test_a_kernel_ends_with_the_process_that_started_it(tmp_path):
     """Killed at once, the study leaves no kernel behind that would hold its run folder."""
     path = notebook(tmp_path, "print('ready')", "import time; time.sleep(600)")

@@ -3,40 +3,25 @@
 import os
 import re
 import signal
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 
-from labkit.data.hashes import file_hashes
 from labkit.data.loaders import EpochLoader, make_loaders
-from labkit.data.readers import read
-from labkit.data.splits import assign_splits
-from labkit.data.store import build_store
 from labkit.evaluation import matrices
 from labkit.models.build import build_model
-from labkit.params import DataParams, RunParams
+from labkit.params import RunParams
 from labkit.runs import folder as runs
 from labkit.runs.fingerprint import run_inputs
-from labkit.training.checkpoint import Progress
 from labkit.training.device import set_up
 from labkit.training.loop import fit
 from labkit.training.progress import Stopped, stop_requests
-from labkit.training.recorder import Recorder
 from labkit.training.step import TrainStep
 
 BASE = RunParams(
     study="t", run="r", image_size=24, batch_size=16, epochs=2, threads=1, device="cpu", rotation=20.0, val_fraction=0.2
 )
 FROZEN = {"freeze_epochs": 1, "weights": "given"}
-
-
-@pytest.fixture
-def data(image_folder, tmp_path):
-    table = read(DataParams(), image_folder).table
-    store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
-    return assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2), store
 
 
 def train(data, params):
@@ -139,17 +124,3 @@ def test_sigterm_means_what_it_meant_before_and_after():
         ask()
         assert stop.asked
     assert signal.getsignal(signal.SIGTERM) == former
-
-
-@pytest.mark.parametrize(
-    ("epoch", "steps", "words"),
-    [
-        (1, 0, "before its first step"),
-        (3, 0, "after epoch 2"),
-        (2, 31, "after step 31 of 140 of epoch 2"),
-        (2, 140, "after the last step of epoch 2, before it is evaluated"),
-    ],
-)
-def test_where_a_run_stands_is_said_in_words(epoch, steps, words):
-    recorder: Any = SimpleNamespace(step_count=140)
-    assert Recorder.how_far(recorder, Progress(history=[{}] * (epoch - 1), steps=steps)) == words

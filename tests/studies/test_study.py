@@ -1,7 +1,6 @@
 """Running a study: skips what is up to date, goes on after a failure, never takes a dead kernel for a finished run."""
 
 import threading
-import types
 
 import nbformat
 import pytest
@@ -15,7 +14,6 @@ from labkit.runs.fingerprint import run_inputs
 from labkit.studies import local as jobs
 from labkit.studies.file import Study
 from labkit.studies.find import current_runs, out_of_date
-from labkit.studies.notebook import execute, print_line
 from labkit.studies.runner import StudyRunner, open_study
 
 TABLE = {
@@ -68,6 +66,9 @@ def test_a_failed_run_stops_its_children_and_no_others(runner, capsys):
     folder = runs.reports_root() / "s" / "runs" / "start-seed0"
     assert runs.state(folder) == "failed" and "broken on purpose" in read_json(folder / "run.json")["error"]
     assert "FAILED: ValueError: broken on purpose" in capsys.readouterr().err
+    runner.broken, runner.failed = set(), {}  # mended, the next time
+    runner.run_all()
+    assert runner.executed == ["start", "scratch", "start", "child"] and not runner.failed
 
 
 def test_an_exhibit_that_fails_is_told_and_stops_no_child(runner):
@@ -92,14 +93,6 @@ def test_what_is_no_longer_planned_is_out_of_date(runner):
 def test_two_calls_on_one_study_do_not_meet(runner):
     with runner.alone(), pytest.raises(ParameterError, match="another process"), StudyRunner(runner.study).alone():
         pass
-
-
-def test_a_mended_run_and_its_children_are_made_the_next_time(runner):
-    runner.broken = {"start"}
-    runner.run_all()
-    runner.broken, runner.failed = set(), {}
-    runner.run_all()
-    assert runner.executed == ["start", "scratch", "start", "child"] and not runner.failed
 
 
 def test_changed_parameters_repeat_their_run_and_what_starts_from_it(runner, capsys):
@@ -199,7 +192,7 @@ def test_a_run_whose_data_cannot_be_read_fails_alone(runner, monkeypatch, capsys
     assert runner.executed == ["there"] and runner.failed == {"gone-seed0": str(error)}
     assert capsys.readouterr().err == f"[1/2] gone: FAILED: {error}\n"
     assert any_finished(runner)
-    assert _explore_params(runner)["data"] == "tiny"  # and not that of the first run
+    assert _explore_params(runner, ["gone", "there"])["data"] == "tiny"  # and not that of the first run
 
 
 def test_a_run_whose_data_is_gone_costs_nothing_while_another_is_asked_for(runner, monkeypatch, capsys):
@@ -214,13 +207,6 @@ def test_a_run_whose_data_is_gone_costs_nothing_while_another_is_asked_for(runne
     assert current_runs("s").set_index("run")["state"].to_dict() == {"gone": "out of date", "there": "finished"}
 
 
-def test_lines_are_printed_in_one_piece():
-    written = []
-    stream = types.SimpleNamespace(write=written.append, flush=lambda: None)
-    print_line("explore.ipynb", stream)
-    assert [piece for piece in written if piece] == ["explore.ipynb\n"]
-
-
 def test_only_the_runs_that_are_asked_for_are_made_and_what_they_start_from(runner):
     runner.only = ["chi*"]
     runner.run_all()
@@ -229,9 +215,6 @@ def test_only_the_runs_that_are_asked_for_are_made_and_what_they_start_from(runn
     runner.run_all()
     assert runner.executed == ["start", "child", "scratch"]
     assert set(current_runs("s")["state"]) == {"finished"}  # those that were left alone are still planned
-
-
-def test_a_pattern_that_no_run_has_is_refused_with_those_there_are(runner):
     runner.only = ["resnet*"]
     with pytest.raises(ParameterError, match=r"no run is called resnet\*; there are start, scratch, child"):
         runner.run_all()
@@ -298,24 +281,3 @@ def test_a_run_that_was_stopped_is_interrupted_and_not_failed(runner, monkeypatc
 )
 def test_a_study_is_run_in_small_on_the_built_in_images(data, name):
     assert open_study("course/light", {"data": data}).study.name == name
-
-
-def notebook(tmp_path, *sources):
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    cells[0].metadata["tags"] = ["parameters"]
-    path = tmp_path / "in.ipynb"
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
-    return path
-
-
-def test_a_cells_error_is_said_in_one_line(tmp_path):
-    source = notebook(tmp_path, "x = 1", "raise ValueError('the name, the value and the cure')")
-    assert execute(source, tmp_path / "out.ipynb", {}) == "ValueError: the name, the value and the cure"
-
-
-def test_a_kernels_lines_are_shown_while_it_runs(tmp_path):
-    source = notebook(tmp_path, "x = 1", "print('epoch', x)")
-    lines = []
-    assert execute(source, tmp_path / "out.ipynb", {"x": 7}, lines.append) is None
-    assert lines == ["epoch 7"]

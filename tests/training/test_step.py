@@ -8,14 +8,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from labkit.data.hashes import file_hashes
 from labkit.data.loaders import ahead, make_loaders
-from labkit.data.readers import read
-from labkit.data.splits import assign_splits
-from labkit.data.store import build_store
 from labkit.evaluation import matrices
 from labkit.models.build import build_model, freeze_backbone, train_mode
-from labkit.params import DataParams, ParameterError, RunParams
+from labkit.params import ParameterError, RunParams
 from labkit.reporting.learning import micro_batch_sentence
 from labkit.runs.fingerprint import run_inputs
 from labkit.runs.folder import open_run
@@ -117,14 +113,6 @@ def test_a_step_that_was_begun_again_leaves_no_trace_of_the_attempt(error):
     assert all(torch.equal(one, other) for one, other in zip(learnt(begun_again), learnt(at_once), strict=True))
 
 
-def test_bf16_adds_up_too():
-    params = BASE.model_copy(update={"precision": "bf16", "learning_rate": 0.01})
-    whole, small = a_step(network(Holds(99)), params), a_step(network(Holds(4)), params)
-    assert small(a_batch(), 0).tolist()[0] == pytest.approx(whole(a_batch(), 0).tolist()[0], rel=0.02)
-    for one, other in zip(learnt(whole), learnt(small), strict=True):
-        torch.testing.assert_close(one, other, rtol=0.02, atol=0.02)
-
-
 @pytest.mark.parametrize(("normed", "fewest"), [(True, 2), (False, 1)])
 def test_where_even_the_fewest_do_not_fit_one_line_says_what_to_lower(normed, fewest):
     with pytest.raises(ParameterError, match=rf"^image_size: .* {fewest} images of 16 px .* batch_size 16 .*lower.*$"):
@@ -175,13 +163,6 @@ def test_predictions_are_made_in_halves_where_memory_ends():
     assert holds.failed == 3  # 20, 10, 5: those after the first 2 are taken in twos at once
     with pytest.raises(torch.OutOfMemoryError):
         predict_images(network(Holds(0)), images, "imagenet")
-
-
-@pytest.fixture
-def data(image_folder, tmp_path):
-    table = read(DataParams(), image_folder).table
-    store = build_store(table, file_hashes(table, tmp_path), 24, tmp_path)
-    return assign_splits(table, split="group", split_seed=0, val_fraction=0.2, test_fraction=0.2), store
 
 
 def train(data, name, most=99, **changes):
@@ -277,12 +258,6 @@ def test_a_step_does_not_wait_for_the_device_and_sends_it_no_constants(changes, 
         if device == "cuda":
             torch.cuda.set_sync_debug_mode("default")
     assert waits.found == []
-
-
-def test_the_count_of_waits_would_notice_one():
-    with HostWaits() as waits:
-        float(torch.ones(1))
-    assert waits.found == ["_local_scalar_dense"]
 
 
 def test_nothing_of_a_frozen_backbone_is_kept_for_a_gradient():

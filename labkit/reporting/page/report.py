@@ -37,16 +37,25 @@ def any_finished(runner: StudyRunner) -> bool:
 
 
 def write_report(runner: StudyRunner) -> Path:
-    """``report.html`` and ``compare.html`` after `run_all`; returns the path of the first.
+    """``report.html`` after `run_all`, and ``report-<run>.html`` of each further set of test images; the first path."""
+    finished = set(current_runs(runner.study.name).query("state == 'finished'")["run"])
+    sets = [names for names in runner.study.test_sets(runner.overrides).values() if finished & {*names}]
+    pages = {f"report-{names[0]}" if place else "report": names for place, names in enumerate(sets)}
+    first, *_ = [_write_report(runner, page, pages) for page in pages]
+    return first
+
+
+def _write_report(runner: StudyRunner, page: str, pages: Mapping[str, list[str]]) -> Path:
+    """One page of the report, and ``compare.html``.
 
     An exhibit that fails is a line of the report, and noted in ``runner.failed``. Raises RuntimeError with the cell's
     error if another cell of a notebook fails.
     """
-    html = runner.folder / "report.html"
+    html, place = runner.folder / f"{page}.html", "" if page == "report" else f"{page}/"
     code = code_fingerprint(*REPORT_CODE)
     table = map(folder_name, runner.study.run_params(runner.overrides))  # `planned` has them as they were ready
     folders = [runner.folder / "runs" / name for name in table if name in runner.planned]
-    explore = _explore_params(runner)
+    explore = _explore_params(runner, pages[page])
     data = runner.data_fingerprint(ExploreParams.of(explore))
     study = study_file(runner.study.name).read_text(encoding="utf-8")
     # What is read of a run, too: re-run elsewhere, it may differ under the same fingerprint.
@@ -54,10 +63,11 @@ def write_report(runner: StudyRunner) -> Path:
     inputs = [code, study, runner.planned, runner.stale, [sha256(file) if file.is_file() else None for file in read]]
     with ThreadPoolExecutor(2) as pool:  # both notebooks beside our own work: each keeps one core busy, no more
         try:
-            explored = pool.submit(_execute, runner, "explore", explore, [code, data])
-            analysed = pool.submit(_execute, runner, "analysis", {"study": runner.study.name}, inputs)
-            pages = {folder.name: page for folder in folders if (page := _page(runner, folder, code))}
-            write_compare(runner, [inputs, pages])
+            which = {"study": runner.study.name} | ({"runs": pages[page]} if len(pages) > 1 else {})
+            explored = pool.submit(_execute, runner, "explore", explore, [code, data], place)
+            analysed = pool.submit(_execute, runner, "analysis", which, inputs, place)
+            links = {folder.name: link for folder in folders if (link := _page(runner, folder, code))}
+            write_compare(runner, [inputs, links])
             notebooks = [analysed.result(), explored.result()]
         except KeyboardInterrupt:
             stop_kernels()  # else the pool would wait for both notebooks
@@ -68,10 +78,12 @@ def write_report(runner: StudyRunner) -> Path:
     stamps = read_stamps(runner.study.name)
     current = current_runs(runner.study.name).query("state == 'finished' and name in @runner.planned")
     finished = [read_manifest(folder) for folder in current["folder"]]
+    others = {f"Tested on other images: {', '.join(pages[one])}": f"{one}.html" for one in pages if one != page}
     facts = title_facts(runner.study.file, _compared(runner)[0], finished)
-    words = {"title": runner.study.title, "subtitle": runner.study.question, "facts": facts, "links": pages}
-    beside, made_from = {"Compare all runs": "compare.html"}, [stamps["explore"], stamps["analysis"], code, pages]
-    return _make(runner, "html", made_from, lambda: render_report(notebooks, html, beside=beside, **words), html)
+    words: dict[str, Any] = {"title": runner.study.title, "subtitle": runner.study.question, "facts": facts}
+    words |= {"links": links, "beside": {"Compare all runs": "compare.html"} | others}
+    made_from = [stamps[f"{place}explore"], stamps[f"{place}analysis"], code, links, others]
+    return _make(runner, f"{place}html", made_from, lambda: render_report(notebooks, html, **words), html)
 
 
 def write_pdf(runner: StudyRunner, paper: str = "A4") -> Path:
@@ -106,9 +118,9 @@ def _page(runner: StudyRunner, folder: Path, code: str) -> str | None:
     return name
 
 
-def _execute(runner: StudyRunner, name: str, params: dict[str, Any], inputs: list[Any]) -> Path:
+def _execute(runner: StudyRunner, name: str, params: dict[str, Any], inputs: list[Any], place: str) -> Path:
     """The executed notebook; executed again only if anything that it depends on has changed, or if a cell failed."""
-    source, target = NOTEBOOKS / f"{name}.ipynb", runner.folder / f"{name}.ipynb"
+    source, target = NOTEBOOKS / f"{name}.ipynb", runner.folder / place / f"{name}.ipynb"
 
     def run() -> str | None:
         print_line(target.name)
@@ -117,7 +129,7 @@ def _execute(runner: StudyRunner, name: str, params: dict[str, Any], inputs: lis
             raise RuntimeError(f"{source.relative_to(PROJECT)} failed: {error}; see {target}")
         return error
 
-    return _make(runner, name, [params, inputs, source.read_text(encoding="utf-8")], run, target)
+    return _make(runner, place + name, [params, inputs, source.read_text(encoding="utf-8")], run, target)
 
 
 def _make(runner: StudyRunner, name: str, made_from: Any, make: Callable[[], Any], *files: Path) -> Path:
@@ -143,9 +155,9 @@ def _compared(runner: StudyRunner) -> list[RunParams]:
     return [params for params in runner.study.run_params(runner.overrides) if params.run in runner.study.runs]
 
 
-def _explore_params(runner: StudyRunner) -> dict[str, Any]:
-    """The part of the parameters that concerns the data, of the first compared run whose data is there."""
-    compared = _compared(runner)
+def _explore_params(runner: StudyRunner, names: Sequence[str]) -> dict[str, Any]:
+    """The part of the parameters that concerns the data, of the first of these runs whose data is there."""
+    compared = [params for params in _compared(runner) if params.run in names]
     first = next((params for params in compared if runner.planned.get(folder_name(params))), compared[0])
     return first.model_dump(include=set(ExploreParams.model_fields))
 
