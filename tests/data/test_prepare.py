@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_pictures import similarity
 from PIL import Image
-from rows_data import similarity
 from scipy.ndimage import uniform_filter
 
 from labkit.cli import main
