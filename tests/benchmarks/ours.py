@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pandas as pd
 import torch
 from measuring import Pass
 from tasks import CLASSES, DECAY, MOMENTUM, RATE, Files, Steps, logits_loop
-from torch import Tensor, nn
+from torch import nn
 
 from labkit.data.augment import to_float
 from labkit.data.hashes import file_hashes
@@ -25,8 +27,6 @@ from labkit.training.loss import make_criterion
 from labkit.training.optim import make_optimizer
 from labkit.training.predict import predict, predict_images
 from labkit.training.step import TrainStep, to_device
-
-NAME = "labkit"
 
 
 def store_of(table: pd.DataFrame, size: int, cache: Path) -> Store:
@@ -43,25 +43,20 @@ def params_for(px: int, batch_size: int, **others: Any) -> RunParams:
 def load(task: Files, store: Store) -> Pass:
     """One epoch of batches from a store that is there: epoch 2 of a study's first run, and all that come later."""
     params = params_for(task.size, task.batch_size, crop_size=task.crop, rotation=task.rotation, device="cpu")
-    loader = make_loaders(task.table, store, params)["train"]
-    epochs = count(2)
+    loader, epochs, cpu = make_loaders(task.table, store, params)["train"], count(2), torch.device("cpu")
+    given = itemgetter("images", "labels") if task.to == "uint8" else lambda batch: to_device(batch, params, cpu)
 
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+    def once() -> int:
         loader.set_epoch(next(epochs))
-        for batch in loader:
-            if task.to == "uint8":
-                yield batch["images"], batch["labels"]
-            else:
-                yield to_device(batch, params, torch.device("cpu"))
+        return task.drain(map(given, loader))
 
-    return lambda: task.drain(batches())
+    return once
 
 
 @contextmanager
 def as_in_a_run(params: RunParams) -> Iterator[Any]:
     """The accelerator, with a run's threads and deterministic algorithms; the peers get torch's own settings back."""
-    threads = torch.get_num_threads()
-    benchmark = torch.backends.cudnn.benchmark
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     try:
         yield set_up(params)
     finally:
@@ -76,7 +71,6 @@ class Training:
     def __init__(self, arch: str, params: RunParams, frozen: bool = False):
         self.params, self.frozen, self.epochs = params, frozen, count(1)
         with as_in_a_run(params) as accelerator:
-            self.accelerator = accelerator
             model = build_model(arch, CLASSES, seed=params.seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.model: nn.Module = accelerator.prepare_model(model)
             freeze_backbone(model, frozen)
@@ -97,28 +91,24 @@ class Training:
 def train(task: Steps) -> Pass:
     """Training steps; unlike the peers', each of them also normalises its bytes."""
     images, labels = task.batches[0]
-    params = params_for(images.shape[1], len(labels), device=task.device.type, precision=task.precision)
-    training = Training(task.arch, params)
+    values = {"device": task.device.type, "precision": task.precision}
+    training = Training(task.arch, params_for(images.shape[1], len(labels), **values))
     batches: list[Batch] = [{"images": x, "labels": y} for x, y in task.batches]
     return lambda: training.epoch(batches)
 
 
 def evaluate_store(task: Files, cache: Path) -> Pass:
     """Logits of files that the store holds already, as after every epoch of a study but its first run's first."""
-    size = task.resize or task.size
-    table = task.table.assign(split="test")
-    params = params_for(size, task.batch_size, crop_size=task.crop, device=task.device.type)
+    size, table = task.resize or task.size, task.table.assign(split="test")
+    params, model = params_for(size, task.batch_size, crop_size=task.crop, device=task.device.type), loaded(task)
     loader = make_loaders(table, store_of(table, size, cache), params, task.device.type)["test"]
-    model = loaded(task)
     return lambda: torch.from_numpy(predict(model, loader, params.normalize))
 
 
 def evaluate_files(task: Files) -> Pass:
     """Logits of files that were never seen before: decoded anew each time, as `labkit predict` does."""
-    model = loaded(task)
-    return lambda: torch.from_numpy(
-        np.concatenate([predict_images(model, images, "imagenet") for images in decoded(task)])
-    )
+    predicted = partial(predict_images, loaded(task), normalize="imagenet")
+    return lambda: torch.from_numpy(np.concatenate([predicted(images) for images in decoded(task)]))
 
 
 def evaluate_memory(task: Files) -> Pass:
@@ -129,12 +119,10 @@ def evaluate_memory(task: Files) -> Pass:
 
 def decoded(task: Files) -> Iterator[np.ndarray]:
     """Batches of images (B, crop, crop, 3) uint8, the middle of each file."""
-    size = task.resize or task.size
-    edge = (size - task.crop) // 2
-    inside = slice(edge, edge + task.crop)
+    edge = ((size := task.resize or task.size) - task.crop) // 2
     for start in range(0, len(task.table), task.batch_size):
         images, _ = load_square(task.paths[start : start + task.batch_size], size)
-        yield np.ascontiguousarray(images[:, inside, inside])
+        yield np.ascontiguousarray(images[:, edge : edge + task.crop, edge : edge + task.crop])
 
 
 def loaded(task: Files) -> nn.Module:

@@ -1,8 +1,7 @@
-"""fastai's vision_learner and its data blocks, with its own optimizer; bars and printed tables are off."""
+"""fastai's vision_learner and its data blocks, with its own optimizer; without its bars and printed tables."""
 
 from functools import partial
 
-import fastai.callback.progress  # gives a learner its no_bar  # noqa: F401
 import torch
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.core import DataLoaders
@@ -16,7 +15,7 @@ from fastai.vision.data import ImageBlock
 from fastai.vision.learner import vision_learner
 from measuring import Pass
 from tasks import CLASSES, DECAY, MOMENTUM, RATE, Files, Steps, network
-from torch import Tensor, nn
+from torch import nn
 
 
 def load(task: Files) -> Pass:
@@ -44,12 +43,7 @@ def train(task: Steps) -> Pass:
     learner = learner_of(task, DataLoaders(batches, DataLoader([], bs=None, device=task.device)))
     if task.precision == "bf16":
         learner.to_bf16()
-
-    def once() -> None:
-        with learner.no_bar(), learner.no_logging():
-            learner.fit(1, RATE)
-
-    return once
+    return lambda: learner.fit(1, RATE)
 
 
 def evaluate(task: Files) -> Pass:
@@ -57,25 +51,14 @@ def evaluate(task: Files) -> Pass:
     items = [*([augment.Resize(task.resize)] if task.resize else []), augment.CropPad(task.crop)]
     batches = loaders(task, items, [Normalize.from_stats(*imagenet_stats, cuda=task.device.type == "cuda")])
     learner = learner_of(task, batches)
-
-    def once() -> Tensor:
-        with learner.no_bar(), learner.no_logging():
-            loader = batches.test_dl(task.paths, num_workers=0)
-            return torch.as_tensor(learner.get_preds(dl=loader, act=noop)[0])
-
-    return once
+    test = partial(batches.test_dl, task.paths, num_workers=0)
+    return lambda: torch.as_tensor(learner.get_preds(dl=test(), act=noop)[0])
 
 
 def loaders(task: Files, items: list, batch: list) -> DataLoaders:
     """Its data block of these files, with these transforms for items and for batches."""
-    of_path = dict(zip(task.paths, task.labels, strict=True))
-    block = DataBlock(
-        blocks=[ImageBlock, CategoryBlock],
-        get_y=lambda path: of_path[path],
-        splitter=IndexSplitter([]),
-        item_tfms=items,
-        batch_tfms=batch,
-    )
+    label, blocks = dict(zip(task.paths, task.labels, strict=True)).get, [ImageBlock, CategoryBlock]
+    block = DataBlock(blocks, get_y=label, splitter=IndexSplitter([]), item_tfms=items, batch_tfms=batch)
     return block.dataloaders(task.paths, bs=task.batch_size, num_workers=0, device=task.device, drop_last=False)
 
 
@@ -86,5 +69,6 @@ def learner_of(task: Files | Steps, batches: DataLoaders):
     options = {"normalize": False, "n_out": CLASSES, "pretrained": False, "cut": -2, "init": None, "custom_head": head}
     options |= {"loss_func": nn.CrossEntropyLoss(), "opt_func": partial(SGD, mom=MOMENTUM), "wd": DECAY}
     learner = vision_learner(batches, lambda **_: model, **options)
+    learner.logger = noop
     learner.model.to(task.device)
     return learner

@@ -15,13 +15,10 @@ from torchvision import transforms
 
 
 def load(task: Files) -> Pass:
-    """One epoch of batches. Its own random resized crop is replaced by the crop that all contestants use.
-
-    Bytes are what its `fast_collate` makes; its prefetcher normalises whole batches of them.
-    """
+    """One epoch of batches, by the crop that all use; `fast_collate` makes bytes, its prefetcher normalises them."""
     dataset, train = ImageDataset(task.folder), {"is_training": True, "num_workers": 0, "device": task.device}
     loader: Any = create_loader(dataset, task.crop, task.batch_size, **train)
-    dataset.transform = transforms.Compose([*task.random(transforms), ToNumpy()])
+    dataset.transform = task.random(transforms, ToNumpy())
     batches = loader if task.to == "float32" else loader.loader
     return lambda: task.drain(batches)
 
@@ -40,7 +37,7 @@ def evaluate(task: Files) -> Pass:
     """Files to logits as in validate.py, through its loader; a list as its reader keeps the table's order."""
     dataset = ImageDataset("", reader=list(zip(task.paths, task.labels, strict=True)))
     loader = create_loader(dataset, task.crop, task.batch_size, num_workers=0, device=task.device)
-    dataset.transform = transforms.Compose([*task.middle(transforms), ToNumpy()])
+    dataset.transform = task.middle(transforms, ToNumpy())
     model = timm.create_model(task.arch, num_classes=CLASSES)
     model.load_state_dict(task.weights)
     return logits_loop(model.to(task.device), loader, task.device)

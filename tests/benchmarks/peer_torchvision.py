@@ -18,9 +18,8 @@ TOP = 5  # accuracy@1 and @5 are logged
 
 
 def load(task: Files) -> Pass:
-    """One epoch of batches; RandomRotation has its default, the nearest pixel, as ours."""
-    last = TO_FLOAT if task.to == "float32" else []
-    dataset = Photographs(task, READ, v2.Compose([*task.random(v2), *last]))
+    """One epoch of batches."""
+    dataset = Photographs(task, READ, task.random(v2, *(TO_FLOAT if task.to == "float32" else [])))
     loader = DataLoader(dataset, batch_size=task.batch_size, shuffle=True)
     return lambda: task.drain(loader)
 
@@ -38,8 +37,7 @@ def train(task: Steps) -> Pass:
 
 def evaluation_loader(task: Files) -> DataLoader:
     """A test set's batches; Lightning uses them too, because it brings no dataset of its own."""
-    dataset = Photographs(task, READ, v2.Compose([*task.middle(v2), *TO_FLOAT]))
-    return DataLoader(dataset, batch_size=task.batch_size)
+    return DataLoader(Photographs(task, READ, task.middle(v2, *TO_FLOAT)), batch_size=task.batch_size)
 
 
 def evaluate(task: Files) -> Pass:

@@ -1,15 +1,14 @@
-"""Rows of training: what the loader adds to the steps, the step beside the peers', the frozen phase, and the use of a
-device."""
+"""Rows of training: the loader beside the steps, the step beside the peers', the frozen phase, a device's use."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import ours
 import torch
-from measuring import Bench, Pass, Row, compared, row
-from tasks import CLASSES, PEERS, Steps, eyes, ready
+from made_pictures import eyes
+from measuring import Bench, Row, compared, row
+from tasks import CLASSES, NAME, Steps, beside, ready
 
-from labkit.data.loaders import Batch, EpochLoader, make_loaders
+from labkit.data.loaders import EpochLoader, make_loaders
 from labkit.models.build import build_model
 from labkit.models.describe import flops
 
@@ -26,13 +25,11 @@ class Place:
     """A network and a size of images, with as many steps as take seconds on this device."""
 
     def __init__(self, bench: Bench, arch: str, px: int):
-        self.bench, self.arch, self.px = bench, arch, px
+        self.bench, self.arch, self.px, self.precision = bench, arch, px, "fp32"
         self.batch, self.steps = {64: (32, 8), 128: (32, 4)}.get(px, (16, 3))
-        self.precision = "fp32"
         if bench.device == "cuda":
-            self.batch, self.steps = 64, 40
-            # What ours trains in by default; the peers are given the same.
-            self.precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)  # what ours trains in by default, and so all
+            self.batch, self.steps, self.precision = 64, 40, "bf16" if bf16 else "fp32"
         if bench.quick:
             self.batch, self.steps = 4, 2
         self.words = f"{arch}, {px} px, batch {self.batch}, {self.precision}"
@@ -47,11 +44,10 @@ class Place:
     def task(self) -> Steps:
         """Batches of random bytes: a step takes as long whatever it sees."""
         device, draw = torch.device(self.bench.device), torch.Generator().manual_seed(0)
-        batches = []
-        for _ in range(self.steps):
-            images = torch.randint(256, (self.batch, self.px, self.px, 3), generator=draw, dtype=torch.uint8)
-            batches.append((images.to(device), torch.randint(CLASSES, (self.batch,), generator=draw).to(device)))
-        return Steps(self.arch, batches, device, self.precision)
+        made = lambda top, *shape, kind: torch.randint(top, shape, generator=draw, dtype=kind).to(device)  # noqa: E731
+        images = [made(256, self.batch, self.px, self.px, 3, kind=torch.uint8) for _ in range(self.steps)]
+        labels = [made(CLASSES, self.batch, kind=torch.int64) for _ in images]
+        return Steps(self.arch, list(zip(images, labels, strict=True)), device, self.precision)
 
 
 def places(bench: Bench, *full: tuple[str, int]) -> list[Place]:
@@ -63,7 +59,10 @@ def epoch_rows(bench: Bench) -> Iterator[Row]:
     """An epoch through store and loader against the same steps on tensors that are in memory."""
     for place in places(bench, *ALL):
         training, loader = ours.Training(place.arch, place.params), place.loader()
-        found = epochs(bench, place, {"epoch": (training, loader), "steps": (training, on_device(loader, training))})
+        loader.set_epoch(1)
+        held = [{name: one.to(bench.device) for name, one in batch.items()} for batch in loader]
+        passes = {"epoch": lambda: training.epoch(loader), "steps": lambda: training.epoch(held)}  # noqa: B023
+        found = bench.times(f"epochs, {place.words}", passes)
         told = {"goal": "≤ 1.03 ×", "note": "steps: the same ones, on bytes that are on the device already"}
         names = "epoch, store to last step", place.words, "s"
         yield compared(*names, found["epoch"], "its own steps", found["steps"], **told)
@@ -72,27 +71,11 @@ def epoch_rows(bench: Bench) -> Iterator[Row]:
 def frozen_rows(bench: Bench) -> Iterator[Row]:
     """An epoch that trains only the head against one that trains all."""
     for place in places(bench, ("resnet18", 128), ("resnet50", 128)):
-        params, loader = place.params, place.loader()
-        frozen, whole = ours.Training(place.arch, params, frozen=True), ours.Training(place.arch, params)
-        found = epochs(bench, place, {"head": (frozen, loader), "all": (whole, loader)})
-        names = "frozen phase, an epoch", place.words, "s"
+        loader, names = place.loader(), ("frozen phase, an epoch", place.words, "s")
+        of = {frozen: ours.Training(place.arch, place.params, frozen=frozen) for frozen in (True, False)}
+        passes = {"head": lambda: of[True].epoch(loader), "all": lambda: of[False].epoch(loader)}  # noqa: B023
+        found = bench.times(f"epochs, {place.words}", passes)
         yield compared(*names, found["head"], "training all", found["all"], goal="≤ 0.3 ×")
-
-
-def epochs(bench: Bench, place: Place, contestants: dict[str, tuple[ours.Training, Any]]) -> dict[str, Any]:
-    """Times of an epoch of each (training, batches)."""
-    passes: dict[str, Pass] = {
-        name: lambda training=training, batches=batches: training.epoch(batches)
-        for name, (training, batches) in contestants.items()
-    }
-    return bench.times(f"epochs, {place.words}", passes)
-
-
-def on_device(loader: EpochLoader, training: ours.Training) -> list[Batch]:
-    """All batches of an epoch, as the loop takes them, in the device's memory."""
-    loader.set_epoch(1)
-    device = training.accelerator.device
-    return [{name: tensor.to(device) for name, tensor in batch.items()} for batch in loader]
 
 
 def step_rows(bench: Bench) -> Iterator[Row]:
@@ -102,10 +85,9 @@ def step_rows(bench: Bench) -> Iterator[Row]:
         passes, reasons = ready("train", task)
         mine = ours.train(task)
         mine()
-        found = bench.times(f"{what}, {place.words}", {ours.NAME: mine} | passes, warm=False) | reasons
-        for peer in [name for name in PEERS if name in found]:
-            told = {"goal": "≥ 1 ×", "note": NOTES.get(peer, ""), "count": place.batch * place.steps}
-            yield compared(what, place.words, "images/s", found[ours.NAME], peer, found[peer], **told)
+        found = bench.times(f"{what}, {place.words}", {NAME: mine} | passes, warm=False) | reasons
+        told = {"goals": {"": "≥ 1 ×"}, "count": place.batch * place.steps}
+        yield from beside(what, place.words, "images/s", found, NOTES, **told)
 
 
 def device_rows(bench: Bench) -> Iterator[Row]:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -31,17 +32,17 @@ from labkit.runs.files import write_csv
 from labkit.runs.folder import cache_root, environment, reports_root
 from labkit.training.device import processor, reuse_memory
 
-GROUPS: dict[str, Callable[[Bench], Iterable[Row]]] = {
-    "input": rows_input.rows,
-    "input-rotated": rows_input.rotated_rows,
-    "epoch": rows_training.epoch_rows,
-    "step": rows_training.step_rows,
-    "evaluation": rows_evaluation.rows,
-    "frozen": rows_training.frozen_rows,
-    "device": rows_training.device_rows,
-    "data": rows_data.rows,
-    "growth": rows_data.growth_rows,
-    "report": rows_report.rows,
+GROUPS: dict[str, Sequence[Callable[[Bench], Iterable[Row]]]] = {
+    "input": [rows_input.rows],
+    "input-rotated": [rows_input.rotated_rows],
+    "epoch": [rows_training.epoch_rows],
+    "step": [rows_training.step_rows],
+    "evaluation": [rows_evaluation.rows],
+    "frozen": [rows_training.frozen_rows],
+    "device": [rows_training.device_rows],
+    "data": [rows_data.prepare_rows, rows_data.store_rows, rows_data.loader_rows],
+    "growth": [rows_data.growth_rows],
+    "report": [rows_report.analysis_rows, rows_report.demo_rows],
 }
 
 
@@ -50,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="labkit's speed beside that of what people would use instead")
     parser.add_argument("--only", default="*", help="groups of rows, such as 'input*' (default: all)")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken (default: 5)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where networks run (default: cpu)")
+    devices = ["cpu", *["cuda"] * torch.cuda.is_available()]
+    parser.add_argument("--device", choices=devices, default="cpu", help="where networks run (default: cpu)")
     parser.add_argument("--quick", action="store_true", help="the smallest sizes, to test it: its figures mean nothing")
     asked = parser.parse_args(argv)
     chosen = [name for name in GROUPS if fnmatchcase(name, asked.only)]
@@ -58,15 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--only: no group of rows matches {asked.only!r}; there are {', '.join(GROUPS)}")
     if asked.rounds < 1:
         parser.error(f"--rounds: got {asked.rounds}, allowed: at least 1")
-    if asked.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device: this machine does not have 'cuda'; allowed here: cpu")
     reuse_memory()  # as every run does at its start; for all contestants, since a process has one allocator
     folder = cache_root() / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(folder, asked.rounds, asked.device, asked.quick)
     table, stopped = measure(bench, chosen)
-    print(in_words(table))
-    print(f"\nAs a table: {os.path.relpath(write(table, bench), PROJECT)}")
+    print(in_words(table), f"\nAs a table: {os.path.relpath(write(table, bench), PROJECT)}", sep="\n")
     return 1 if stopped else 0
 
 
@@ -77,7 +76,7 @@ def measure(bench: Bench, names: Iterable[str]) -> tuple[pd.DataFrame, list[str]
     for name in names:
         try:
             with redirect_stdout(sys.stderr):  # what tools print while they work; the table alone goes to stdout
-                for one in GROUPS[name](bench):
+                for one in chain.from_iterable(made(bench) for made in GROUPS[name]):
                     rows.append({"group": name} | one)
                     bench.tell(f"{one['what']}, {one['setting']}: {one['ours']:.4g} {one['unit']}")
         except Exception as error:  # hours of other rows are not lost to one
@@ -85,24 +84,17 @@ def measure(bench: Bench, names: Iterable[str]) -> tuple[pd.DataFrame, list[str]
             rows.append({"group": name} | row(name, "", "", rounds=0, note=f"stopped: {in_one_line(error)}"))
             stopped.append(name)
     table = pd.DataFrame(rows).astype({"met": "boolean"})
-    if bench.quick:
-        table["met"] = pd.array([pd.NA] * len(table), dtype="boolean")  # it was not measured
-    return table, stopped
+    return table.assign(met=pd.NA) if bench.quick else table, stopped  # quick: it was not measured
 
 
 def in_words(table: pd.DataFrame) -> str:
-    """The table for a shell: figures rounded, empty where there is nothing, and the notes below."""
+    """The table for a shell: three digits or all of a large number, empty where there is nothing; the notes below."""
     shown = table[["what", "setting", "unit", "ours", "peer", "theirs", "ratio", "goal"]].copy()
     shown["met"] = table["met"].map({True: "yes", False: "NO"}).fillna("")
-    notes = dict.fromkeys(
-        f"{what}, {peer or 'ours'}: {note}" for what, peer, note in table[["what", "peer", "note"]].to_numpy() if note
-    )
+    noted = table.loc[table["note"] != "", ["what", "peer", "note"]].to_numpy()
+    notes = dict.fromkeys(f"{what}, {peer or 'ours'}: {note}" for what, peer, note in noted)
+    rounded = lambda value: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"  # noqa: E731
     return "\n".join([shown.to_string(index=False, na_rep="", float_format=rounded), *notes])
-
-
-def rounded(value: float) -> str:
-    """Three digits, or all of a large number."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def write(table: pd.DataFrame, bench: Bench) -> Path:
@@ -111,16 +103,11 @@ def write(table: pd.DataFrame, bench: Bench) -> Path:
     path = reports_root() / "bench" / f"{now:%Y-%m-%d-%H%M%S}-{bench.device}{'-quick' * bench.quick}.csv"
     installed = {name: version(name) for name in ("lightning", "fastai") if find_spec(name)}
     versions = " ".join(f"{name} {found}" for name, found in (facts["versions"] | installed).items())
-    columns = {"device": bench.device, "hardware": hardware(bench.device), "versions": versions}
+    gpu = bench.device == "cuda"
+    hardware = torch.cuda.get_device_name() if gpu else f"{processor()}, {os.cpu_count()} cores"
+    columns = {"device": bench.device, "hardware": hardware, "versions": versions}
     write_csv(path, table.assign(**columns, commit=facts["git_commit"], date=f"{now:%Y-%m-%d}"))
     return path
-
-
-def hardware(device: str) -> str:
-    """The GPU, or the processor and its cores."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{processor()}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

@@ -1,29 +1,25 @@
 """What every contestant is given to do: the same photographs, transforms, network, batches and optimizer."""
 
-import shutil
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from measuring import Pass
-from PIL import Image
+from measuring import Pass, compared
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision import models
 
 from labkit.data.augment import to_float
-from labkit.data.phantoms.make import VERSION, draw_patient, fundus
 
+Labelled = tuple[Tensor, Tensor]  # images and labels of a batch
+Look = Callable[[Tensor, Tensor, Tensor], Any]  # at outputs, labels and loss
+NAME = "labkit"
 CLASSES = 5
-PLAIN_BATCH = 8  # of the course reports' loop
 RATE, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4  # SGD, as in the reports
-QUALITY = 92  # JPEG quality of the phantoms and of prepared crops
 
 PEERS = {  # name in the table: module, what it can do, and the ending of its functions' names
     "plain loop": ("peer_plain", ("load", "train", "evaluate"), ""),
@@ -61,14 +57,15 @@ class Files:
         self.paths: list[str] = self.table["path"].tolist()
         self.labels: list[int] = self.table["label"].astype(int).tolist()
 
-    def random(self, kit: Any) -> list:
-        """The augmentation, as transforms of torchvision.transforms or of its v2."""
+    def random(self, kit: Any, *last: Any) -> Any:
+        """The augmentation and what comes last, by torchvision.transforms or its v2: the nearest pixel, as ours."""
         rotate = [kit.RandomRotation([-self.rotation, self.rotation])] if self.rotation else []
-        return [*rotate, kit.RandomCrop(self.crop), kit.RandomHorizontalFlip(), kit.RandomVerticalFlip()]
+        flips = kit.RandomHorizontalFlip(), kit.RandomVerticalFlip()
+        return kit.Compose([*rotate, kit.RandomCrop(self.crop), *flips, *last])
 
-    def middle(self, kit: Any) -> list:
-        """The resizing and the crop of evaluation."""
-        return [*([kit.Resize(self.resize)] if self.resize else []), kit.CenterCrop(self.crop)]
+    def middle(self, kit: Any, *last: Any) -> Any:
+        """The resizing and the crop of evaluation, and what comes last."""
+        return kit.Compose([*([kit.Resize(self.resize)] if self.resize else []), kit.CenterCrop(self.crop), *last])
 
     def drain(self, batches: Iterable) -> int:
         """Count the images of one epoch; ValueError for batches that are not what is asked for."""
@@ -85,11 +82,11 @@ class Steps:
     """Training steps on ``batches`` in the device's memory: images (B, H, W, 3) uint8, labels (B,)."""
 
     arch: str
-    batches: list[tuple[Tensor, Tensor]]
+    batches: list[Labelled]
     device: torch.device
     precision: str = "fp32"  # or bf16
 
-    def floats(self, layout: torch.memory_format = torch.contiguous_format) -> list[tuple[Tensor, Tensor]]:
+    def floats(self, layout: torch.memory_format = torch.contiguous_format) -> list[Labelled]:
         """Normalised batches (B, 3, H, W), as a peer's loader hands them to its loop."""
         return [(to_float(x, "imagenet").contiguous(memory_format=layout), y) for x, y in self.batches]
 
@@ -121,11 +118,7 @@ def sgd(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def training_loop(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: list[tuple[Tensor, Tensor]],
-    bf16: bool,
-    look: Callable[[Tensor, Tensor, Tensor], Any] = lambda outputs, labels, loss: None,
+    model: nn.Module, optimizer: torch.optim.Optimizer, batches: list[Labelled], bf16: bool, look: Look | None = None
 ) -> Pass:
     """The steps that all plain loops share; ``look``: what a tool fetches from the device in each of them."""
     criterion = nn.CrossEntropyLoss()
@@ -140,7 +133,8 @@ def training_loop(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            look(outputs, labels, loss)
+            if look:
+                look(outputs, labels, loss)
         return loss.item()
 
     return once
@@ -157,29 +151,31 @@ def logits_loop(model: nn.Module, batches: Iterable[tuple[Tensor, Any]], device:
     return once
 
 
-def ready(
-    kind: str, task: Files | Steps, refuse: Callable[[Any], str] = lambda _: ""
-) -> tuple[dict[str, Pass], dict[str, str]]:
+def ready(kind: str, task: Files | Steps, refuse: Callable[[Any], str] = lambda _: "") -> tuple[dict, dict[str, str]]:
     """Passes of the peers that can do this task, each run once; and for the others the reason, in one line.
 
     ``kind``: load, train or evaluate. ``refuse`` looks at what the first pass returned and says why it is not the work
     that was asked for. Every error is a reason, because nobody can foresee what another tool's next version does.
     """
     passes, reasons = {}, {}
-    for name, (module, kinds, ending) in PEERS.items():
-        if kind not in kinds:
-            continue
+    for name, (module, _, ending) in [(name, how) for name, how in PEERS.items() if kind in how[1]]:
         try:
-            once = getattr(import_module(module), kind + ending)(task)
-            if reason := refuse(once()):
-                reasons[name] = reason
-            else:
-                passes[name] = once
+            passes[name] = getattr(import_module(module), kind + ending)(task)
+            reasons[name] = refuse(passes[name]())
         except ImportError as error:
             reasons[name] = f"{error.name or error} is not installed (pip install '.[bench]')"
         except Exception as error:
             reasons[name] = in_one_line(error)
-    return passes, reasons
+    passes = {name: once for name, once in passes.items() if not reasons[name]}
+    return passes, {name: reason for name, reason in reasons.items() if reason}
+
+
+def beside(what: str, setting: str, unit: str, found: dict[str, Any], notes: dict[str, str], ours=NAME, **told: Any):
+    """A row for each peer in ``found``, its seconds or the reason why there are none; ``goals[""]`` is the others'."""
+    goals = told.pop("goals")
+    for peer in [name for name in PEERS if name in found]:
+        more = told | {"goal": goals.get(peer, goals[""]), "note": notes.get(peer, "")}
+        yield compared(what, setting, unit, found[ours], peer, found[peer], **more)
 
 
 def in_one_line(error: Exception) -> str:
@@ -195,25 +191,3 @@ def one_thread():
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def eyes(folder: Path, count: int, size: int) -> pd.DataFrame:
-    """An image table of ``count`` synthetic photographs, JPEGs of ``size`` px, all ``train``, a folder for each grade.
-
-    The same call gives the same bytes with the same numpy and Pillow; what is there is not drawn again.
-    """
-    there = folder / f"eyes-{size}px-{count}-v{VERSION}"
-    if not there.is_dir():
-        unfinished = there.with_name(f".{there.name}")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        for number in range(count):
-            path = unfinished / str(number % CLASSES) / f"{number}_left.jpeg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            patient = draw_patient(np.random.default_rng([2, number]))
-            pixels = fundus(number % CLASSES, "left", np.random.default_rng([1, number]), patient, size)
-            Image.fromarray(pixels).save(path, quality=QUALITY)
-        unfinished.rename(there)
-    paths = sorted(there.glob("*/*.jpeg"))
-    table = pd.DataFrame({"image_id": [path.stem for path in paths], "path": [path.as_posix() for path in paths]})
-    table = table.assign(label=[int(path.parent.name) for path in paths], group=pd.NA, side=pd.NA, split="train")
-    return table.astype({"label": "Int64", "group": "string", "side": "string", "split": "string"})

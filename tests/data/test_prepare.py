@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_pictures import similarity
 from PIL import Image
-from rows_data import similarity
 from scipy.ndimage import uniform_filter
 
 from labkit.cli import main
@@ -243,12 +243,15 @@ def test_a_folder_for_the_crops_inside_the_source_is_not_taken_for_photographs(r
         ("raw", "eyes", ["--workers", "0"], "--workers is 0"),
         ("raw", "eyes", ["--labels", "{}/empty"], "empty: neither trainLabels.csv nor the course's lists"),
         ("raw", "course", [], "course: test_img.csv lies there and would be overwritten"),
+        ("raw", "mine", [], "mine: images/1_left.jpeg lies there and would be overwritten"),
     ],
 )
 def test_wrong_use_is_told_in_one_line_and_nothing_is_written(raw, tmp_path, capsys, source, target, options, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "course").mkdir()
     (tmp_path / "course" / "test_img.csv").write_text("1_left\n")
+    (tmp_path / "mine" / "images").mkdir(parents=True)
+    (tmp_path / "mine" / "images" / "1_left.jpeg").write_text("a person's own photograph")
     before = sorted(tmp_path.rglob("*"))
     options = [option.format(tmp_path) for option in options]
     assert main(["prepare", str(tmp_path / source), str(tmp_path / target), *options]) == 2

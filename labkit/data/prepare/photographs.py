@@ -105,8 +105,10 @@ def _refuse_impossible(source: Path, target: Path, size: int, workers: int | Non
         raise ValueError(f"{source}: there is no such folder; give the folder of the raw photographs")
     if source.is_relative_to(target):
         raise ValueError(f"{target}: the photographs lie there themselves; give another folder to write the crops to")
-    if not (target / LOCK).is_file() and (own := [name for name in LISTS if (target / name).exists()]):
-        raise ValueError(f"{target}: {own[0]} lies there and would be overwritten; give another folder to write to")
+    there = [path for name in (*LISTS, FAILURES, LEDGER, "images/*.jpeg") for path in target.glob(name)]
+    if there and not (target / LOCK).is_file():
+        own = there[0].relative_to(target).as_posix()
+        raise ValueError(f"{target}: {own} lies there and would be overwritten; give another folder to write to")
     if not 16 <= size <= 2048:
         raise ValueError(f"--size is {size}; it can be 16 to 2048 pixels")
     if workers is not None and workers < 1:
@@ -127,10 +129,8 @@ def _outcomes(tasks: list[Task], size: int, workers: int | None) -> Iterator[str
             results = pool.map(partial(_prepare_one, size=size), tasks, chunksize=4)
         yield from results
     except BrokenProcessPool:
-        raise RuntimeError(
-            "a worker was killed (too little memory?); the same command goes on where it stopped, "
-            "with --workers 1 in the least memory"
-        ) from None
+        told = "a worker was killed (too little memory?); the same command goes on where it stopped"
+        raise RuntimeError(f"{told}, with --workers 1 in the least memory") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
