@@ -40,14 +40,9 @@ def fellow_eye_baseline(table: pd.DataFrame, classes: Sequence[str]) -> dict[str
 
     majority = majority_baseline(train["label"], test["label"], len(classes))
     matrix = matrix_of(test["label"], copied.fillna(majority["class"]), len(classes))
-    return {
-        "accuracy": float(METRICS["accuracy"](matrix)),
-        "qwk": float(METRICS["qwk"](matrix)),
-        "n_copied": len(copied.dropna()),
-        "n_test": len(test),
-        "majority": str(classes[majority["class"]]),
-        "majority_accuracy": majority["accuracy"],
-    }
+    scores = {name: float(METRICS[name](matrix)) for name in ("accuracy", "qwk")}
+    found = scores | {"n_copied": len(copied.dropna()), "n_test": len(test)}
+    return found | {"majority": str(classes[majority["class"]]), "majority_accuracy": majority["accuracy"]}
 
 
 def fellow_eye_sentence(eyes: Mapping[str, Any], name: str) -> str:
@@ -81,18 +76,11 @@ def shortcut_baseline(
     answers = [make_pipeline(StandardScaler(), model).fit(known, learnt).predict(asked) for model in models]
     plain, balanced = (matrix_of(labels, of_model, n_classes) for of_model in answers)
     majority = majority_baseline(learnt, labels, n_classes, "grades" if score == "qwk" else "classes")
-    return {
-        "accuracy": float(METRICS["accuracy"](plain)),
-        "balanced_accuracy": float(METRICS["balanced_accuracy"](balanced)),
-        "score": float(METRICS[score](balanced)),
-        "score_name": score,
-        "n_train": len(train),
-        "n_test": len(test),
-        "majority": str(classes[majority["class"]]),
-        "majority_accuracy": majority["accuracy"],
-        "majority_balanced_accuracy": majority["balanced_accuracy"],
-        "majority_score": majority[score],
-    }
+    found: dict[str, Any] = {"accuracy": float(METRICS["accuracy"](plain)), "score": float(METRICS[score](balanced))}
+    found |= {"balanced_accuracy": float(METRICS["balanced_accuracy"](balanced)), "score_name": score}
+    found |= {"n_train": len(train), "n_test": len(test), "majority": str(classes[majority["class"]])}
+    found |= {f"majority_{name}": majority[name] for name in ("accuracy", "balanced_accuracy")}
+    return found | {"majority_score": majority[score]}
 
 
 def colour_statistics(store: Store, image_ids: Sequence[str]) -> np.ndarray:

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
@@ -72,7 +73,13 @@ def odd_files(table: pd.DataFrame, store: Store, *, headers: bool = True) -> Fil
         elif told:
             sizes.append(told[0])
             found += [(image_id, *problem) for problem in told[1]]
-    found += [(image_id, "blank", f"contrast {contrast:.1f}") for image_id, contrast in _blank(table, store)]
+    looks = store.alike["look"]  # of a blank image there was nothing to compare
+    names = [name for name in table["image_id"] if name in store.rows and name not in reasons]
+    names = [name for name in names if looks[store.rows[name]] < 0]
+    grays = (pixels.mean(axis=3, dtype=np.float32) for pixels in store.thumbnails(names))
+    contrasts = (contrast for gray in grays for contrast in gray.std(axis=(1, 2)).tolist())  # of the luminance
+    pairs = zip(names, contrasts, strict=True)
+    found += [(name, "blank", f"contrast {contrast:.1f}") for name, contrast in pairs if contrast < BLANK]
     found.sort(key=lambda row: ([*IN_WORDS].index(row[1]), row[0]))
     problems = pd.DataFrame(found, columns=pd.Index(COLUMNS))
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size)) or [None]
@@ -100,7 +107,9 @@ def header(path: str, least: int = 0) -> tuple[tuple[int, int], list[tuple[str, 
 
 def _oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
     """Problems as far as the header tells them; nothing is decoded."""
-    mode, deep = image.mode, image.mode.startswith("I")
+    mode, deep, pages = image.mode, image.mode.startswith("I"), True
+    with suppress(Exception):  # the first page can be read, whatever is damaged behind it
+        pages = getattr(image, "n_frames", 1) > 1
     odd = {
         "grayscale": deep or mode in ("1", "L", "LA", "La", "F"),
         "CMYK": mode == "CMYK",
@@ -109,7 +118,7 @@ def _oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
         "16-bit gray": deep,
         # of RGB the decoder's mode alone tells it
         "16-bit": not deep and ";16" in str(getattr(image, "tile", "")[:1]),
-        "pages": _has_pages(image),
+        "pages": pages,
     }
     yield from ((problem, f"mode {mode}") for problem, found in odd.items() if found)
     # asked of a PNG without an EXIF chunk before its pixels, Pillow would decode the whole image to look for a late one
@@ -117,23 +126,6 @@ def _oddities(image: Image.Image) -> Iterator[tuple[str, str]]:
         turned = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
         if turned in range(UPRIGHT + 1, 9):
             yield "rotated", f"orientation {turned}"
-
-
-def _has_pages(image: Image.Image) -> bool:
-    try:
-        return getattr(image, "n_frames", 1) > 1
-    except Exception:  # the first page can be read, whatever is damaged behind it
-        return True
-
-
-def _blank(table: pd.DataFrame, store: Store) -> list[tuple[str, float]]:
-    """Images whose luminance hardly varies (a standard deviation below BLANK), of those that had nothing to compare."""
-    looks, unreadable = store.alike["look"], set(store.unreadable["image_id"])
-    names = [name for name in table["image_id"] if name in store.rows and name not in unreadable]
-    names = [name for name in names if looks[store.rows[name]] < 0]
-    grays = (pixels.mean(axis=3, dtype=np.float32) for pixels in store.thumbnails(names))
-    contrasts = (contrast for gray in grays for contrast in gray.std(axis=(1, 2)).tolist())
-    return [(name, contrast) for name, contrast in zip(names, contrasts, strict=True) if contrast < BLANK]
 
 
 def file_sentences(files: Files) -> list[str]:

@@ -18,8 +18,7 @@ from labkit.format import percent
 class Findings:
     """What was looked at and what was found; `sentences` says it in words, and calls a group `group_name`.
 
-    `near`, `files` and `shortcut` need the pixels and are None where they were not looked for (shortcut also where
-    there is no labelled train or test image).
+    `near`, `files` and `shortcut` need the pixels and are None where they were not looked for, or there is no label.
     """
 
     groups: SharedGroups
@@ -63,10 +62,7 @@ class Findings:
         return facts | {"n_conflicting": self.duplicates.n_conflicting}
 
     def named_copies(self, classes: Sequence[str], most: int = 5) -> list[str]:
-        """The first copies by name: `a.png (train, x) = b.png (test, y)`, then (`~`) pairs that look alike.
-
-        Those on both sides of the split or of two labels come before others.
-        """
+        """The first copies: `a.png (train, x) = b.png (test, y)`, then (`~`) what looks alike; the worst come first."""
         named: list[str] = []
         files = _named(self.duplicates.files, classes)
         if len(files):
@@ -95,11 +91,11 @@ class Findings:
             listed["Pairs of files that look alike"] = pd.concat([pairs.loc[across], pairs.loc[~across]])
         if self.files is not None:
             listed["What is odd about the files"] = self.files.problems
-        tables = {text: table for text, table in listed.items() if len(table)}
-        more = {
-            text: f" (the first {rows} of {len(table):,} rows)" for text, table in tables.items() if len(table) > rows
-        }
-        return {text + more.get(text, ""): _named(table.head(rows), classes) for text, table in tables.items()}
+        tables = {}
+        for text, table in listed.items():
+            more = f" (the first {rows} of {len(table):,} rows)" if len(table) > rows else ""
+            tables |= {text + more: _named(table.head(rows), classes)} if len(table) else {}
+        return tables
 
 
 def _named(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -139,10 +135,7 @@ def audit(
 
 
 def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test: bool = False) -> list[str]:
-    """What every table and figure of a run must carry: what is wrong, or cannot be checked, about its test images.
-
-    ``inherited``: test images that the weights it starts from were trained on (``inherited_leak``).
-    """
+    """What all tables and figures of a run must say of its test images; ``inherited``: what `inherited_leak` counts."""
     found: list[str] = []
     groups, duplicates, name = findings.groups, findings.duplicates, findings.group_name
     if not groups.n_test_images:

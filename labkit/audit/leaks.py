@@ -1,7 +1,4 @@
-"""What test shares with training: groups, files, looks, and images that the first weights were trained on.
-
-Also what a leak is worth: the same model on the leaked and on the clean part of its test set.
-"""
+"""What test shares with training (groups, files, looks, images behind the first weights), and what a leak is worth."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -91,10 +88,7 @@ def group_sentences(groups: SharedGroups, name: str) -> list[str]:
 
 
 def duplicate_sentences(duplicates: Duplicates, n_test: int) -> list[str]:
-    """What exact duplicates mean, a sentence each: leaks first, then two labels, then copies inside a split.
-
-    `n_test`: labelled test images.
-    """
+    """What exact duplicates mean, a sentence each: leaks first; `n_test`: labelled test images."""
     if not duplicates.checked:
         return ["Exact duplicates were not looked for: no file hashes were given."]
     if duplicates.files.empty:
@@ -172,8 +166,7 @@ class LeakEffect:
 def leaked(table: pd.DataFrame, copies: Collection[str]) -> pd.Series:
     """Whether train or val holds the group or a copy of a test image: boolean, by image_id.
 
-    `table` has its `split` filled; `copies`: the test images of which train or val holds a copy (`Findings.copies`).
-    Where no groups are known, all images but copies count as clean: look at `shared_groups(table).checked` first.
+    `copies`: as `Findings.copies`. Where no groups are known, all but copies count as clean (`SharedGroups.checked`).
     """
     test, learnt = table.loc[table["split"] == "test"], table.loc[table["split"].isin(LEARNT_FROM)]
     touched = test["group"].isin(learnt["group"].dropna()) | test["image_id"].isin(list(copies))
@@ -191,10 +184,9 @@ def leak_effect(
     """Scores on the leaked against the clean part of test, with a bootstrap by group; None without a common class.
 
     Both parts are weighted to the class mix of the whole test set (`unpaired_difference`); else a constant model would
-    differ between them. `predictions`: a predictions table, decided or with logits (other splits than test and
-    unlabelled rows are left out); `others`: those of the model's other seeds, of the same images in the same order:
-    scores are means over seeds then. `touched`: what `leaked` says. The parts hold other patients, so a difference may
-    also mean that one part is harder than the other. Raises ValueError on test images that `touched` does not know.
+    differ between them. `predictions`: a predictions table, decided or with logits; `others`: those of its other seeds,
+    whose mean is scored. `touched`: what `leaked` says; ValueError on images that it lacks. The parts hold other
+    patients, so one may also be harder than the other.
     """
     test = labelled_test(predictions)
     known = touched.reindex(test["image_id"])

@@ -71,7 +71,13 @@ def check(
         tell(f"decoding {len(images.table):,} images to {SIDE} px, unless that was done before")
         with contextlib.redirect_stdout(sys.stderr):  # the store prints what it decodes
             store = build_store(images.table, hashes, SIDE, cache_root())
-    table, how = _with_split(images, split, hashes=hashes, store=store)
+    table, own = images.table, set(images.table.loc[images.table["label"].notna(), "split"].fillna(""))
+    how = split or ("given" if {"train"} < own <= set(PARTS) else None)
+    if how is None:
+        table = table.assign(split=table["split"].where(table["split"] == "unlabeled", UNSPLIT))
+    else:  # select_on last: a given split stays as it is
+        rule = ExploreParams.of({"split": how, "select_on": "last"}).split_rule
+        table = assign_splits(table, hashes=hashes, store=store, **rule)
     if store is not None:
         tell("comparing files, headers and colours")
     found = audit(table, hashes, classes, facts.group_name, store, facts.score)
@@ -79,33 +85,15 @@ def check(
     if how is None:
         cure = f"--split group draws one by {facts.group_name}, where that is known."
         said["Split"] = [f"The data has no train and test split, so no leak is possible; {cure}"]
-    return {
-        "data": params.data,
-        "dataset": facts.name,
-        "guessed": not options.get("dataset"),
-        "title": facts.title,
-        "layout": images.layout,
-        "reading": images.reading,
-        "read_as": [*told(images, how), *table.attrs.get("notes", [])],
-        "images": len(table),
-        "images_read": 0 if store is None else len(table) - len(store.unreadable),
-        "classes": classes,
-        "group_name": facts.group_name,
-        "notes": [*images.notes, *table.attrs.get("notes", [])],
-        "split": how,
-        "counts": _counts(table, classes),
-        "leak": found.leak,
-        "contradicting": found.duplicates.n_conflicting,
-        "checked": {
-            "groups": found.groups.checked,
-            "exact_duplicates": found.duplicates.checked,
-            "near_duplicates": found.near is not None,
-            "files": found.files is not None,
-        },
-        "copies": found.named_copies(classes),
-        "findings": _plain(found),
-        "said": said,
-    }
+    notes = table.attrs.get("notes", [])
+    report = {"data": params.data, "dataset": facts.name, "guessed": not options.get("dataset"), "title": facts.title}
+    report |= {"layout": images.layout, "reading": images.reading, "read_as": [*told(images, how), *notes]}
+    report |= {"images": len(table), "images_read": 0 if store is None else len(table) - len(store.unreadable)}
+    report |= {"classes": classes, "group_name": facts.group_name, "notes": [*images.notes, *notes], "split": how}
+    report |= {"counts": _counts(table, classes), "leak": found.leak, "contradicting": found.duplicates.n_conflicting}
+    checked = {"groups": found.groups.checked, "exact_duplicates": found.duplicates.checked}
+    report["checked"] = checked | {"near_duplicates": found.near is not None, "files": found.files is not None}
+    return report | {"copies": found.named_copies(classes), "findings": _plain(found), "said": said}
 
 
 def in_words(report: dict[str, Any]) -> str:
@@ -118,20 +106,17 @@ def in_words(report: dict[str, Any]) -> str:
     for heading, sentences in report["said"].items():
         lines += ["", heading, *(f"- {sentence}" for sentence in sentences)]
         lines += [f"    {files}" for files in report["copies"]] if heading == "Duplicates" else []
-    return "\n".join([*lines, "", _verdict(report)])
-
-
-def _verdict(report: dict[str, Any]) -> str:
+    verdict = "No leak was found; which copies are missed is said under Duplicates."
     if report["contradicting"] or report["leak"]:
         leak, copies = "LEAK: training and test images overlap.", "CONTRADICTION: copies have two labels."
-        return " ".join([leak] * report["leak"] + [copies] * bool(report["contradicting"]))
-    if not report["images_read"]:
-        return "No image could be read, so nothing but the lists was checked."
-    if report["split"] is None:
-        return "No split, so no leak was looked for."
-    if not report["checked"]["groups"]:
-        return f"No leak was found, but whether {report['group_name']}s are shared cannot be checked."
-    return "No leak was found; which copies are missed is said under Duplicates."
+        verdict = " ".join([leak] * report["leak"] + [copies] * bool(report["contradicting"]))
+    elif not report["images_read"]:
+        verdict = "No image could be read, so nothing but the lists was checked."
+    elif report["split"] is None:
+        verdict = "No split, so no leak was looked for."
+    elif not report["checked"]["groups"]:
+        verdict = f"No leak was found, but whether {report['group_name']}s are shared cannot be checked."
+    return "\n".join([*lines, "", verdict])
 
 
 def _open(params: DataParams, folder: Path) -> tuple[ImageData, pd.Series | None]:
@@ -145,17 +130,6 @@ def _open(params: DataParams, folder: Path) -> tuple[ImageData, pd.Series | None
             raise
         images.notes.append("none of the listed images exists: only the lists were checked")
         return images, None
-
-
-def _with_split(images: ImageData, split: Split | None, **copies: Any) -> tuple[pd.DataFrame, str | None]:
-    """The table with its split filled in, and how it was split; None if it has no split and none was asked for."""
-    table = images.table
-    own = set(table.loc[table["label"].notna(), "split"].fillna(""))
-    how = split or ("given" if {"train"} < own <= set(PARTS) else None)
-    if how is None:
-        return table.assign(split=table["split"].where(table["split"] == "unlabeled", UNSPLIT)), None
-    rule = ExploreParams.of({"split": how, "select_on": "last"}).split_rule  # last: a given split stays as it is
-    return assign_splits(table, **copies, **rule), how
 
 
 def _counts(table: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]]:

@@ -79,7 +79,6 @@ class Draft:
     """What is in a folder, and the settings that suit it."""
 
     params: DataParams  # `data` is as a study file names it
-    guessed: bool  # whether the data set is
     images: ImageData
     table: pd.DataFrame  # with the split that the study will have
     split: Split
@@ -88,22 +87,9 @@ class Draft:
     stamps: list[str]  # what every figure will carry
     side: int  # median of the shorter sides, pixels
     size: int
-
-    @property
-    def training(self) -> int:
-        """Number of training images."""
-        return self.table["split"].tolist().count("train")
-
-    @property
-    def epochs(self) -> int:
-        """So many that the network sees about IMAGES_SEEN images, within EPOCHS."""
-        return int(np.clip(round(IMAGES_SEEN / max(1, self.training)), *EPOCHS))
-
-    @property
-    def counts(self) -> list[int]:
-        """Labelled images by class."""
-        label = self.table["label"].dropna().to_numpy(np.int64)
-        return np.bincount(label, minlength=len(self.images.facts.classes)).tolist()
+    training: int  # images
+    epochs: int  # so many that the network sees about IMAGES_SEEN images, within EPOCHS
+    counts: list[int]  # labelled images by class
 
     @property
     def tiny(self) -> bool:
@@ -144,10 +130,13 @@ def look(data: str, **options: Any) -> Draft:
     if not (side := files.side):
         raise ValueError(f"{place}: {refused}")
     found += [f"Every run will stop: {refused}"] if refused else []
-    found += problem_sentences(files, ["blank"] if refused else ["unreadable", "blank"])
+    problems = ["blank"] if refused else ["unreadable", "blank"]
     size = max((size for size in SIZES if size <= min(side, LARGEST[facts.task])), default=max(16, side))
-    guessed, stamped = not options.get("dataset"), stamps(findings, "val")
-    return Draft(params, guessed, images, table, split, why, found, stamped, side, size)
+    training = table["split"].tolist().count("train")
+    epochs = int(np.clip(round(IMAGES_SEEN / max(1, training)), *EPOCHS))
+    counts = np.bincount(table["label"].dropna().to_numpy(np.int64), minlength=len(facts.classes)).tolist()
+    found, stamped = found + problem_sentences(files, problems), stamps(findings, "val")
+    return Draft(params, images, table, split, why, found, stamped, side, size, training, epochs, counts)
 
 
 def _leaks(findings: Findings) -> list[str]:
@@ -175,14 +164,20 @@ def _split(labelled: pd.DataFrame, group: str, parts: list[str], own: Findings |
 
 def written(name: str, draft: Draft) -> str:
     """The study file's text."""
-    data = draft.params.data
-    called = Path(data).stem if draft.params.dataset == CUSTOM else draft.images.facts.title
+    data, facts = draft.params.data, draft.images.facts
+    called = Path(data).stem if draft.params.dataset == CUSTOM else facts.title
+    what = "grade" if facts.task == "grades" else "tell"
+    known = draft.split == "group" and bool(draft.table["group"].notna().any())
+    whom = f"of {facts.group_name}s it has never seen" if known else "it has never seen"
+    kinds = ", ".join(" ".join(str(kind).split()) for kind in facts.classes)
+    start = "do class weights help?" if draft.tiny else "does starting from ImageNet weights help?"
+    question = f"How well does a ResNet-18 {what} images {whom} ({kinds}), and {start}"
     commands = f"labkit check {shlex.quote(data)}", f"labkit run {name} --dry-run", f"labkit report {name}"
     lines = [
         *_seen(draft),
         f"title: {_yaml(f'Residual networks on {called}')}",
         "question: >-",
-        *_wrapped(_question(draft), "  "),
+        *_wrapped(question, "  "),
         "defaults:",
         *_defaults(draft),
         "runs:",
@@ -218,30 +213,31 @@ def _seen(draft: Draft) -> list[str]:
     return [heading, *(f"#   {line}" for line in lines), *(line for note in words for line in _wrapped(note, "# "))]
 
 
-def _question(draft: Draft) -> str:
-    facts = draft.images.facts
-    what = "grade" if facts.task == "grades" else "tell"
-    known = draft.split == "group" and bool(draft.table["group"].notna().any())
-    whom = f"of {facts.group_name}s it has never seen" if known else "it has never seen"
-    kinds = ", ".join(" ".join(str(kind).split()) for kind in facts.classes)
-    start = "do class weights help?" if draft.tiny else "does starting from ImageNet weights help?"
-    return f"How well does a ResNet-18 {what} images {whom} ({kinds}), and {start}"
-
-
 def _defaults(draft: Draft) -> list[str]:
     """The parameters that all runs share, each with its reason."""
     seen, schedule = draft.training * draft.epochs, "of AdamW with a cosine schedule"
     rate = ("1e-3", schedule) if draft.tiny else ("3e-4", f"{schedule}: low, since half of the runs are fine-tuned")
     kept = f"{seen:,} images seen in all epochs; the best epoch on validation is kept."
-    pixels = draft.size**2 * (16 if draft.tiny else 1)  # the small stem keeps four times as many per side
+    hours = (
+        seen * draft.size**2 * (16 if draft.tiny else 1) / CPU_SPEED / 3600
+    )  # a small stem keeps 4 times as many a side
+    time = f"About {plural(max(1, round(60 * hours)), 'minute')} per run on two CPU cores."
+    if hours >= 1.5:
+        small = "to try it on a CPU: -p image_size 64 -p epochs 5 at the end of the command below"
+        time = f"About {hours:.0f} hours per run on two CPU cores, so use a GPU; {small}."
     dataset, title = draft.params.dataset, draft.images.facts.title
-    guess = "guessed; dataset: custom takes the classes as they stand in the data" * draft.guessed
+    why = draft.images.reading["dataset"].partition("; ")[2]
+    capped = draft.size == LARGEST[draft.images.facts.task]
+    size = "larger images cost time and gain little" if capped else "the next lower of the usual sizes"
+    size = "a network needs at least 16" if draft.size > draft.side else size
+    size = f"the images' shorter side is {draft.side:,} px (median); {size}"
+    size = "the size of the images (median of their shorter sides)" if draft.size == draft.side else size
     rows = [
-        ("dataset", dataset, "" if dataset == CUSTOM else "; ".join(filter(None, [title, guess]))),
+        ("dataset", dataset, "" if dataset == CUSTOM else f"{title}; {why}"),
         ("data", _yaml(draft.params.data), f"replaced by --data; {draft.images.layout}"),
         *_reading(draft),
         ("split", draft.split, draft.why_split),
-        ("image_size", str(draft.size), _why_size(draft)),
+        ("image_size", str(draft.size), size),
     ]
     if draft.tiny:
         rows += [
@@ -255,7 +251,7 @@ def _defaults(draft: Draft) -> list[str]:
     batch = 16 if draft.training < 1000 else 32
     rows += [
         ("batch_size", str(batch), f"{plural(-(-draft.training // batch), 'step')} per epoch"),
-        ("epochs", str(draft.epochs), f"{kept} {_time(seen * pixels / CPU_SPEED / 3600)}"),
+        ("epochs", str(draft.epochs), f"{kept} {time}"),
         ("learning_rate", *rate),
     ]
     return [line for key, value, why in rows for line in [*_wrapped(why, "  # "), f"  {key}: {value}"]]
@@ -277,23 +273,6 @@ def _reading(draft: Draft) -> list[tuple[str, str, str]]:
     if "task" not in given and len(facts.classes) > 2:
         rows.append(("task", facts.task, f"a guess by the names, correct it: {' or '.join(TASKS.values())}"))
     return rows
-
-
-def _why_size(draft: Draft) -> str:
-    if draft.size > draft.side:
-        return f"the images' shorter side is {draft.side} px (median); a network needs at least 16"
-    if draft.size == draft.side:
-        return "the size of the images (median of their shorter sides)"
-    capped = draft.size == LARGEST[draft.images.facts.task]
-    why = "larger images cost time and gain little" if capped else "the next lower of the usual sizes"
-    return f"the images' shorter side is {draft.side:,} px (median); {why}"
-
-
-def _time(hours: float) -> str:
-    if hours < 1.5:
-        return f"About {plural(max(1, round(60 * hours)), 'minute')} per run on two CPU cores."
-    small = "to try it on a CPU: -p image_size 64 -p epochs 5 at the end of the command below"
-    return f"About {hours:.0f} hours per run on two CPU cores, so use a GPU; {small}."
 
 
 def _runs(draft: Draft) -> list[str]:

@@ -90,8 +90,7 @@ class Augment:
     def __call__(self, images: list[np.ndarray], draws: np.ndarray) -> np.ndarray:
         """(B, crop, crop, 3) uint8 from B images of one size (H, W, 3) uint8.
 
-        Each pixel is the nearest one, as torchvision's RandomRotation takes it by default and the reports did: a fifth
-        of the time of interpolating. Black is what lies outside.
+        Each pixel is the nearest one, as torchvision's RandomRotation takes it by default; what lies outside is black.
         """
         size = self.crop_size, self.crop_size
         height, width = images[0].shape[:2] if images else size
@@ -132,10 +131,7 @@ def to_float(images: torch.Tensor, normalize: str) -> torch.Tensor:
 
 @lru_cache(maxsize=16)
 def _statistics_of_a_row(normalize: str, width: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation (width · 3,) of a row of pixels: vector instructions find no hold in threes.
-
-    Kept, since made anew they would be copied to the device, and waited for, in every step.
-    """
+    """Mean and deviation (width · 3,) of a row, for vector instructions; kept, since a copy takes time in each step."""
     with torch.inference_mode(False):  # what inference mode makes, training could not use
         mean, std = (torch.tensor(values, device=device) * 255 for values in STATISTICS[normalize])
         return mean.repeat(width), std.repeat(width)

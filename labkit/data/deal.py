@@ -35,8 +35,7 @@ def deal(table: pd.DataFrame, fractions: dict[str, float], seed: int) -> np.ndar
 def _one_of_each_class(counts: np.ndarray, share: np.ndarray, draw: np.ndarray) -> np.ndarray:
     """Puts a group of every class into every part (rarest class first), the rest nowhere yet (-1).
 
-    A class with fewer groups than parts cannot be everywhere; chance could miss one that has barely enough. Classes
-    that share their few groups may need another order of drawing, so a few are tried.
+    Chance could miss a class with barely enough groups; classes that share theirs may need another order of drawing.
     """
     held = counts > 0
     members = [np.flatnonzero(column) for column in held.T] + [np.arange(len(counts))]  # the last: no part is empty

@@ -58,8 +58,7 @@ def group_names(table: pd.DataFrame) -> pd.Series:
 def with_copies(table: pd.DataFrame, hashes: pd.Series, store: Store | None = None) -> pd.Series:
     """Each row's group, joined (under the first one's name) with every group that holds a copy of one of its images.
 
-    An image without a group stays without one, unless there is a copy of it. Copies have the same bytes (`hashes`:
-    SHA-256 by image_id) or, with a `store`, look alike (see `near_duplicates`).
+    Copies have the same bytes (`hashes`: SHA-256 by image_id) or, with a `store`, look alike (`near_duplicates`).
     """
     groups, names = pd.Series(table["group"], dtype="string"), group_names(table)
     sha = table["image_id"].map(hashes.to_dict().get)
@@ -125,7 +124,16 @@ def near_duplicates(table: pd.DataFrame, store: Store) -> NearDuplicates:
     ends = pd.DataFrame(looks, columns=["look_a", "look_b"])
     ends["distance"] = np.append(0 * itself, alike["distance"])
     ends["turned"] = np.append(itself < 0, alike["turned"])
-    pairs = _image_pairs(images, ends)
+    # from pairs of looks to pairs of images: each with one of every split and label, in either direction
+    both = pd.concat([ends, ends.rename(columns={"look_a": "look_b", "look_b": "look_a"})], ignore_index=True)
+    some = images.drop_duplicates(["look", "split", "label"]).add_suffix("_b")
+    pairs = both.merge(images.add_suffix("_a"), on="look_a").merge(some, on="look_b")
+    pairs = pairs.loc[pairs["row_a"] != pairs["row_b"]]
+    first = pairs["image_id_a"].to_numpy(object) < pairs["image_id_b"].to_numpy(object)
+    swap = {f"{name}_{a}": f"{name}_{b}" for name in ("image_id", "split", "label") for a, b in ("ab", "ba")}
+    pairs = pd.concat([pairs.loc[first, PAIR], pairs.loc[~first].rename(columns=swap)[PAIR]])
+    pairs = pairs.drop_duplicates(["image_id_a", "image_id_b"])
+    pairs = pairs.sort_values(["distance", "image_id_a", "image_id_b"], ignore_index=True)
 
     a, b = pairs["split_a"], pairs["split_b"]
     touched = {
@@ -143,17 +151,3 @@ def near_duplicates(table: pd.DataFrame, store: Store) -> NearDuplicates:
         n_conflicting=len(pairs.dropna(subset=["label_a", "label_b"]).query("label_a != label_b")),
         pairs=pairs,
     )
-
-
-def _image_pairs(images: pd.DataFrame, ends: pd.DataFrame) -> pd.DataFrame:
-    """From pairs of looks to pairs of images: every image with one of each split and label, in either direction."""
-    some = images.drop_duplicates(["look", "split", "label"])
-    swapped = ends.rename(columns={"look_a": "look_b", "look_b": "look_a"})
-    both = pd.concat([ends, swapped], ignore_index=True)
-    pairs = both.merge(images.add_suffix("_a"), on="look_a").merge(some.add_suffix("_b"), on="look_b")
-    pairs = pairs.loc[pairs["row_a"] != pairs["row_b"]]
-    first = pairs["image_id_a"].to_numpy(object) < pairs["image_id_b"].to_numpy(object)
-    turned = {f"{name}_{a}": f"{name}_{b}" for name in ("image_id", "split", "label") for a, b in ("ab", "ba")}
-    pairs = pd.concat([pairs.loc[first, PAIR], pairs.loc[~first].rename(columns=turned)[PAIR]])
-    pairs = pairs.drop_duplicates(["image_id_a", "image_id_b"])
-    return pairs.sort_values(["distance", "image_id_a", "image_id_b"], ignore_index=True)

@@ -40,13 +40,10 @@ Codes = NDArray[np.uint64]
 def file_hashes(table: pd.DataFrame, cache_dir: Path) -> pd.Series:
     """SHA-256 (hex) of each image by image_id, remembered in `cache_dir`. OSError names a file that cannot be read."""
     paths = table["path"].astype(object).tolist()
-    hashed = remembered_sha256(paths, cache_dir / CACHE_NAME, sha256_of, [_file_of(path) for path in paths])
+    arrays = [ARRAY_PATH.fullmatch(path) if ".npz#" in path else None for path in paths]
+    files = [array["file"] if array else path for array, path in zip(arrays, paths, strict=True)]
+    hashed = remembered_sha256(paths, cache_dir / CACHE_NAME, sha256_of, files)
     return pd.Series(hashed, index=pd.Index(table["image_id"], name="image_id"), name="sha256", dtype="string")
-
-
-def _file_of(path: str) -> str:
-    array = ARRAY_PATH.fullmatch(path) if ".npz#" in path else None
-    return array["file"] if array else path
 
 
 def sha256_of(path: str) -> str:

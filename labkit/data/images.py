@@ -20,6 +20,7 @@ ARRAY_PATH = re.compile(r"(?P<file>.+\.npz)#(?P<split>[a-z]+)/(?P<index>\d+)")
 DAMAGED_ARRAY = (ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
 _LOCK = threading.Lock()
+HIDDEN = re.compile(r"(^|/)\.(?!$)")
 GRAY = (-(2**15), 2**16)  # values that gray of 16 bits can have, signed or not
 STRAY = 100_000  # one pixel in so many may lie outside the range of a set: a dead pixel must not decide it
 NO_RANGE = "gray of 16 bits, for which no range of values is set; save it with 8 bits"
@@ -70,11 +71,10 @@ def stem(name: str) -> str:
 def load_image(path: str, gray_range: Sequence[int] | None = None, at_least: int | None = None) -> Image.Image:
     """The image as RGB, upright by its EXIF tag; `file.npz#train/17` reads a row of an array file.
 
-    `gray_range`: the values (low, high) of gray of 16 bits that become 0 and 255, the same for all images of a set;
-    without it such an image is refused, since a range of its own would change what it shows beside the others.
-    `at_least`: so many pixels of the shorter side are enough; a JPEG may then come at a half, a quarter or an eighth.
-    Gray, palette and CMYK images are converted, transparent ones laid on black, of an animation the first frame is
-    taken; colour profiles are not applied, the numbers are taken as they stand. OSError names the file and the reason.
+    `gray_range`: the values (low, high) of gray of 16 bits that become 0 and 255 in all images of a set; without it an
+    image of them is refused. `at_least`: so many pixels of the shorter side are enough; a JPEG may come smaller.
+    Transparent images are laid on black, of an animation the first frame is taken, colour profiles are not applied.
+    OSError names the file and the reason.
     """
     try:
         if array := ARRAY_PATH.fullmatch(path):
@@ -86,8 +86,18 @@ def load_image(path: str, gray_range: Sequence[int] | None = None, at_least: int
                 image.draft(None, (at_least, at_least))  # pyright: ignore[reportArgumentType] - None: the file's own
             if image.mode.startswith("I") and gray_range is None:
                 raise ValueError(NO_RANGE)
+            if image.mode == "F":
+                raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
             image.load()
-            return _as_rgb(ImageOps.exif_transpose(image), gray_range)
+            upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I") and gray_range is not None:  # Pillow's I;16, or I where it was widened
+            low, high = gray_range
+            values = np.asarray(upright).astype(np.int64).clip(low, high) - low
+            upright = Image.fromarray(((values * 255 + (high - low) // 2) // (high - low)).astype(np.uint8))
+        if upright.has_transparency_data:
+            black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
+            upright = Image.alpha_composite(black, upright.convert("RGBA"))
+        return upright.convert("RGB")
     # a damaged file may raise anything: SyntaxError, struct.error, ValueError, DecompressionBombError …
     except Exception as error:
         raise OSError(f"{path}: {_reason_of(error, path)}") from error
@@ -105,28 +115,24 @@ def _reason_of(error: Exception, path: str) -> str:
 
 
 def find_images(places: Sequence[str], besides: str | None = None) -> dict[str, str]:
-    """Path of every image at these places, by the part of it that the places do not share.
+    """Path of every image at these places (files, or folders with all below but hidden ones), by what is not shared.
 
-    A place is a file, whatever its name, or a folder with all images below it but hidden ones. Raises ValueError where
-    there is none, or where `besides`, a folder that will be written to, lies in a place: the next call would read it.
+    ValueError: no image, or `besides`, a folder that will be written to, lies in a place: the next call would read it.
     """
     where = [as_typed(refuse_url(place, "images")) for place in places]
     for place in where:
         if besides is not None and as_typed(besides).is_relative_to(place):
             raise ValueError(f"{besides} lies in {place}, whose images are read; name a folder outside it")
-    found = dict.fromkeys(path for place in where for path in _images_at(place))
+    found: list[str] = []
+    for place in where:
+        files = [place] if place.is_file() else [file for file in place.rglob("*") if is_image(file.name)]
+        seen = [file.as_posix() for file in files if not HIDDEN.search(file.relative_to(place).as_posix())]
+        if not seen:
+            what = "no image below this folder" if place.is_dir() else "no such file or folder"
+            raise ValueError(f"{place}: {what}")
+        found += sorted(seen)
     shared = os.path.commonpath([place if place.is_dir() else place.parent for place in where])
-    return {printable(os.path.relpath(path, shared)): path for path in found}
-
-
-def _images_at(place: Path) -> list[str]:
-    if place.is_file():
-        return [place.as_posix()]
-    files = (file for file in place.rglob("*") if is_image(file.name))
-    hidden = re.compile(r"(^|/)\.")
-    if found := sorted(file.as_posix() for file in files if not hidden.search(file.relative_to(place).as_posix())):
-        return found
-    raise ValueError(f"{place}: {'no image below this folder' if place.is_dir() else 'no such file or folder'}")
+    return {printable(os.path.relpath(path, shared)): path for path in dict.fromkeys(found)}
 
 
 def gray_counts(path: str) -> np.ndarray | str:
@@ -177,16 +183,3 @@ def array_image(file: str, split: str, index: int) -> np.ndarray:
 def _array(file: str, member: str, mtime_ns: int) -> np.ndarray:
     with np.load(file, allow_pickle=False) as arrays:
         return arrays[member]
-
-
-def _as_rgb(image: Image.Image, gray_range: Sequence[int] | None) -> Image.Image:
-    if image.mode.startswith("I") and gray_range is not None:  # 16 bits: Pillow's I;16, or I where it was widened
-        low, high = gray_range
-        values = np.asarray(image).astype(np.int64).clip(low, high) - low
-        image = Image.fromarray(((values * 255 + (high - low) // 2) // (high - low)).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
-    return image.convert("RGB")

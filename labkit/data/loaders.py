@@ -61,7 +61,7 @@ class StoreDataset(Dataset):
 class EpochBatches(Sampler):
     """Batches of (epoch, index) keys, shuffled by (seed, epoch) if there is a seed; ``first``: how many to skip.
 
-    Of several processes (``count``) each gets every count-th key of a batch, so maybe none.
+    Of ``count`` processes each gets every count-th key of a batch, so maybe none.
     """
 
     epoch, first, process, count = 0, 0, 0, 1
@@ -124,18 +124,12 @@ class EpochLoader(DataLoader):
         return self.dataset.labels
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
-        """Order and augmentation of the next pass are those of this epoch (from 0; training counts from 1).
-
-        The pass begins at its batch ``first_step``; ``len`` stays that of the whole epoch.
-        """
+        """The next pass is of this epoch (training counts from 1) and begins at its batch ``first_step``."""
         self.batch_sampler.epoch, self.batch_sampler.first = epoch, first_step
 
 
 def _whole(batch: Any) -> Batch:
-    """The dataset's batch as it is: torch expects a list of items, the dataset answers for all of them.
-
-    A worker moves it to shared memory here, since an error in the thread that sends it would be lost.
-    """
+    """The batch as it is. A worker shares its memory here: an error in the thread that sends it would be lost."""
     in_worker = torch.utils.data.get_worker_info() is not None
     return {name: values.share_memory_() for name, values in batch.items()} if in_worker else batch
 
@@ -143,8 +137,8 @@ def _whole(batch: Any) -> Batch:
 def ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
     """The same batches in the same order, up to ``count`` of them gathered by a thread before they are asked for.
 
-    A thread and no processes: a gather of bytes happens outside Python's lock and keeps up with a GPU (7,000 images/s
-    a core at 480 px), and nothing is pickled, shared or started anew. On a CPU it would take its core from training.
+    A gather of bytes happens outside Python's lock and keeps up with a GPU (7,000 images/s a core at 480 px), without
+    processes to start. On a CPU the thread would take its core from training.
     """
     end: Batch = {}
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
@@ -183,10 +177,7 @@ def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: s
 
 
 def oversampled(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The labelled table and, below it, rows of it again until every class has as many as the most frequent one.
-
-    Each row is repeated equally often; what is still missing is drawn without replacement, by ``seed``.
-    """
+    """The labelled table and, below it, rows of it again, each equally often, until all classes are as frequent."""
     labels = table["label"].to_numpy(np.int64)
     wanted = np.bincount(labels).max()
     draw = np.random.Generator(np.random.Philox(key=[seed, 2**33]))

@@ -27,21 +27,17 @@ def assign_splits(
 ) -> pd.DataFrame:
     """A copy of the image table with `split` filled; what was decided on the way is in its `.attrs["notes"]`.
 
-    `group`: labelled images are dealt anew, all images of a group (patient) to one part, `val_fraction` and
-    `test_fraction` of the images, every class alike; an image without a group is a group of its own. Images with the
-    same bytes (`hashes`: SHA-256 by image_id), or that look alike in the `store`, are dealt as one group. Neither
-    `select_on` nor the image size matters, so that all runs of a study share one test part.
-    `image`: dealt in the same proportions, but every image by itself, whoever it is of and whatever it is a copy of.
-    `given`: the data's own parts. Without a val part, `val_fraction` of train is cut off as one, by group; where the
-    val part would choose nothing (`select_on="test"`, the courses' protocol, and `"last"`) train stays whole and there
-    is no val. Where the data has train and val but no labelled test, val serves as test and the above holds for train;
-    but where its test images lack only their labels, train and val stay as they are and val is what can be scored.
+    `group`: labelled images are dealt anew, all of a group (patient) to one part, every class alike; an image without a
+    group is one of its own. Images with the same bytes (`hashes`: SHA-256 by image_id), or that look alike in the
+    `store`, are dealt as one group. Neither `select_on` nor the image size matters: a study's runs share one test part.
+    `image`: every image by itself, whoever it is of and whatever it is a copy of.
+    `given`: the data's own parts. Without a val part, `val_fraction` of train is cut off as one, by group; where it
+    would choose nothing (`select_on` is test or last) train stays whole and there is no val. Without a labelled test,
+    val serves as test; but where test images lack only their labels, train and val stay and val is what can be scored.
 
     `train_on="train+val"`: val becomes train once the parts are there, so that the test part stays the same. Of given
-    parts nothing is cut off, and without a labelled test val joins train, too: then there is no test.
-
-    Unlabelled images stay `unlabeled`. The result depends on `split_seed`, but not on the order of the rows.
-    ValueError: nothing left to select on, data without a split of its own, too few groups.
+    parts nothing is cut off, and without a labelled test val joins train, too: then there is no test. The result does
+    not depend on the order of the rows. ValueError: nothing to select on, no split, too few groups.
     """
     if select_on == "val" and train_on == "train+val":
         raise ValueError("train_on: train+val leaves no val part to select on; set select_on: last, or train_on: train")

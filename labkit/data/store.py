@@ -1,8 +1,7 @@
 """Decode once: every image, resized and cropped to a square, as one memory-mapped uint8 array.
 
-A store is keyed by the images' SHA-256 and the geometry, so studies that split or label the same images differently
-share it, and a changed file makes a new one. Afterwards a batch is a gather of bytes. Whether these are still the bytes
-that were decoded is verified by checksums, at the first use of a day and after any change of the store's files.
+A store is keyed by the images' SHA-256 and the geometry: studies share it, and a changed file makes a new one. Whether
+its bytes are still those that were decoded is verified by checksums, on the first use of a day and after a change.
 """
 
 import hashlib
@@ -38,16 +37,13 @@ LONG = 4  # times as long as wide: of a longer picture the ends are cut off befo
 
 @dataclass(frozen=True)
 class Store:
-    """``path`` of an array (n, size, size, 3) uint8, the row of every image_id, and what cannot be decoded.
-
-    ``gray_range``: the values of gray of 16 bits that became 0 and 255 in all of its images; None without such images.
-    """
+    """``path`` of an array (n, size, size, 3) uint8, the row of every image_id, and what cannot be decoded."""
 
     path: Path
     size: int
     rows: dict[str, int]
     unreadable: pd.DataFrame  # image_id, path, reason
-    gray_range: Sequence[int] | None = None
+    gray_range: Sequence[int] | None = None  # the values of gray of 16 bits that became 0 and 255
 
     @property
     def images(self) -> np.ndarray:
@@ -90,9 +86,8 @@ def build_store(table: pd.DataFrame, hashes: pd.Series, size: int, cache: Path) 
     """The store of a table's images at ``size`` pixels a side, made if it is not there.
 
     ``hashes`` holds each image_id's SHA-256. The shorter side is resized to ``size`` (bicubic, antialiased) and the
-    middle kept. Gray of 16 bits is brought to 8 by the range of the whole set, which its files decide and its key
-    therefore holds. Images that cannot be decoded are listed, with the reason, in ``unreadable``. Raises OSError where
-    the disk cannot hold it, and ValueError that names the folder to remove where its files have changed.
+    middle kept; gray of 16 bits is brought to 8 by the range of the whole set. Raises OSError where the disk cannot
+    hold it, and ValueError that names the folder to remove where its files have changed.
     """
     wanted = table.assign(sha256=table["image_id"].map(hashes.to_dict().get)).dropna(subset=["sha256"])
     unique = wanted.drop_duplicates("sha256").sort_values("sha256", ignore_index=True)
@@ -116,16 +111,13 @@ def _name_of(size: int | str, sha256: Iterable[str]) -> str:
 
 def _read_index(folder: Path) -> dict[str, Any]:
     """What a store holds; {} where there is none. ValueError names a damaged one and the folder to remove."""
-    damaged = ValueError(f"{folder / 'index.json'}: damaged; remove {folder}, and it is made again")
-    try:
-        index = read_json(folder / "index.json")
-    except ValueError:
-        raise damaged from None
     kinds = {"sha256": list, "unreadable": dict, "files": dict}
-    whole = all(isinstance(index.get(name), kind) for name, kind in kinds.items())
-    if index and not (whole and folder.name == _name_of(folder.name.partition("px-")[0], index["sha256"])):
-        raise damaged
-    return index
+    with suppress(ValueError):
+        index = read_json(folder / "index.json")
+        whole = all(isinstance(index.get(name), kind) for name, kind in kinds.items())
+        if not index or (whole and folder.name == _name_of(folder.name.partition("px-")[0], index["sha256"])):
+            return index
+    raise ValueError(f"{folder / 'index.json'}: damaged; remove {folder}, and it is made again")
 
 
 def _verify(folder: Path, index: dict[str, Any], again: bool = False) -> None:

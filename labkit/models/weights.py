@@ -19,7 +19,7 @@ class WeightsError(OneLine, RuntimeError):
 
 
 def read_file(path: Path) -> StateDict:
-    """The state dict in a .safetensors, .pt or .pth file, without the dict or the prefix that it may be wrapped in."""
+    """The state dict in a .safetensors, .pt or .pth file, without a wrapping dict and DataParallel's prefix."""
     if not path.is_file():
         cure = "give a .safetensors, .pt or .pth file, IMAGENET1K_V1, IMAGENET1K_V2, or nothing (from scratch)"
         raise WeightsError(f"weights: {path} is not a file; {cure}")
@@ -37,10 +37,6 @@ def read_file(path: Path) -> StateDict:
     except Exception as error:  # each format raises its own errors; the user needs the name of the file
         reason = " ".join(str(error).split())[:200]  # torch's messages have many lines
         raise WeightsError(f"weights: {path} cannot be read ({reason}); save it again") from error
-    return _unwrap(content, path)
-
-
-def _unwrap(content: Any, path: Path) -> StateDict:
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

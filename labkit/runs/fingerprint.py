@@ -53,10 +53,7 @@ def code_fingerprint(*names: str, words: bool = True) -> str:
 
 @lru_cache(maxsize=1024)  # called for each run of a study, and files seldom change in between
 def code_of(source: str, words: bool = False) -> str:
-    """The code without comments, layout and docstrings and, but for ``words``, without messages and captions.
-
-    What is no Python (a cell with a magic command) is returned as it is.
-    """
+    """The code without comments, layout, docstrings and, but for ``words``, messages; as it is if it is no Python."""
     try:
         tree = _Code(words).visit(ast.parse(source))
     except SyntaxError:
@@ -65,10 +62,8 @@ def code_of(source: str, words: bool = False) -> str:
 
 
 class _Code(ast.NodeTransformer):
-    """Removes expressions that do nothing, such as docstrings, and without ``words`` what is only said.
-
-    That are calls of SAYING and of LOGS, texts of errors, descriptions of parameters, notes, and imports of reporting.
-    """
+    """Removes what does nothing, such as docstrings, and without ``words`` what is only said: calls of SAYING and LOGS,
+    texts of errors, descriptions of parameters, notes, and imports of reporting."""
 
     def __init__(self, words: bool) -> None:
         self.words = words

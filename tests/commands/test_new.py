@@ -123,7 +123,7 @@ def test_every_layout_gives_a_study_that_runs_as_it_is(tmp_path, capsys, make, d
 def test_the_file_says_what_was_seen_and_why_it_chose(tmp_path):
     _, text = written(kaggle, tmp_path)
     assert "# Written by `labkit new` for 60 images;" in text and "\n# Layout: Kaggle trainLabels.csv" in text
-    assert "fundus photographs, Kaggle 2015); guessed; dataset: custom takes" in " ".join(text.replace("#", "").split())
+    assert "photographs, Kaggle 2015); a guess by the names of the files" in " ".join(text.replace("#", "").split())
     row = next(line for line in text.splitlines() if "No DR" in line)
     assert row.split()[1:5] == ["No", "DR", "36", "60.0%"] and sum(map(int, row.split()[5:])) == 36
     assert "always predicting No DR is right for 60.0% of images" in text

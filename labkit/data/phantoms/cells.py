@@ -1,12 +1,9 @@
 """Single white blood cells on black, as C-NMC 2019 publishes them: lymphoblasts (ALL) and normal cells (HEM).
 
-What tells them apart (the data set's own description and any haematology atlas): a blast is larger, its nucleus fills
-more of the cell and may be indented or cleft, its chromatin is finer, with a nucleolus or two; a normal lymphocyte is
-smaller and rounder, its chromatin in clumps. The ranges overlap, and the stain, which is the subject's own, varies more
-than the cells do.
+A blast is larger, its nucleus fills more of the cell and may be cleft, its chromatin is finer, with a nucleolus or two;
+a normal lymphocyte is smaller and rounder, its chromatin in clumps. The ranges overlap, and the subject's stain varies
+more than the cells do.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,34 +11,21 @@ from PIL import Image, ImageFilter
 
 from labkit.data.phantoms.canvas import Plane, bump, clouds, grid, outline
 
-Colour = tuple[float, float, float]
 
-
-@dataclass(frozen=True)
 class Subject:
-    """One person's slide: colours (0-255) of nucleus and cytoplasm, contrast of the chromatin, size, focus."""
+    """One person's slide: colours (0-255) of nucleus and cytoplasm, contrast of the chromatin, size, focus.
 
-    nucleus: Colour
-    cytoplasm: Colour
-    contrast: float
-    scale: float
-    blur: float
-    speck: float
+    A `source` comes from another laboratory, stained bluer and brighter.
+    """
 
-
-def draw_subject(rng: np.random.Generator, source: bool = False) -> Subject:
-    """A subject's stain and microscope; `source` comes from another laboratory, stained bluer and brighter."""
-    purple = np.array([78.0, 40.0, 104.0] if source else [66.0, 27.0, 76.0])
-    nucleus = purple * rng.uniform(0.72, 1.5) * rng.uniform([0.78, 0.6, 0.85], [1.22, 1.7, 1.2])
-    cytoplasm = nucleus * rng.uniform(1.05, 1.5) + rng.uniform([0, 5, 0], [22, 30, 24])
-    return Subject(
-        nucleus=(float(nucleus[0]), float(nucleus[1]), float(nucleus[2])),
-        cytoplasm=(float(cytoplasm[0]), float(cytoplasm[1]), float(cytoplasm[2])),
-        contrast=float(rng.uniform(0.6, 1.3)),
-        scale=float(rng.normal(1, 0.05)),
-        blur=float(rng.uniform(0.5, 1.4)),
-        speck=float(rng.uniform(0.8, 1.3)),
-    )
+    def __init__(self, rng: np.random.Generator, source: bool = False) -> None:
+        purple = np.array([78.0, 40.0, 104.0] if source else [66.0, 27.0, 76.0])
+        self.nucleus = purple * rng.uniform(0.72, 1.5) * rng.uniform([0.78, 0.6, 0.85], [1.22, 1.7, 1.2])
+        self.cytoplasm = self.nucleus * rng.uniform(1.05, 1.5) + rng.uniform([0, 5, 0], [22, 30, 24])
+        self.contrast = float(rng.uniform(0.6, 1.3))
+        self.scale = float(rng.normal(1, 0.05))
+        self.blur = float(rng.uniform(0.5, 1.4))
+        self.speck = float(rng.uniform(0.8, 1.3))
 
 
 def cell(label: int, rng: np.random.Generator, subject: Subject, size: int = 96) -> NDArray[np.uint8]:
@@ -60,8 +44,8 @@ def cell(label: int, rng: np.random.Generator, subject: Subject, size: int = 96)
     grain = _chromatin(blast, rng, subject, x, y)
     # where chromatin is loose the stain is redder: contrast is largest in red and green
     shades = np.stack([tone + 1.2 * grain, tone + 1.0 * grain, tone + 0.5 * grain], axis=2)
-    chromatin = shades * np.array(subject.nucleus, dtype=np.float32)
-    plasma = (1 + 0.08 * clouds(rng, 16, n))[:, :, None] * np.array(subject.cytoplasm, dtype=np.float32)
+    chromatin = shades * subject.nucleus.astype(np.float32)
+    plasma = (1 + 0.08 * clouds(rng, 16, n))[:, :, None] * subject.cytoplasm.astype(np.float32)
     stain = np.clip(plasma + nucleus * (chromatin - plasma), 1, 255).astype(np.uint8)
     sheet = Image.fromarray(stain).filter(ImageFilter.GaussianBlur(subject.blur * size / 96)).reduce(2)
     inside = Image.fromarray((np.hypot(x, y) < body).astype(np.uint8) * 255).reduce(2)

@@ -42,39 +42,25 @@ CAMERAS = (
 )
 
 
-@dataclass(frozen=True)
 class Patient:
-    """What the photographs of one person share: `pigment` 0 (fair) to 1 (dark), vessels, disc, and the camera."""
+    """What the photographs of one person share: `pigment` 0 (fair) to 1 (dark), vessels, disc, and the camera.
 
-    pigment: float
-    redness: float
-    calibre: float
-    winding: float
-    disc: float
-    cup: float
-    fovea: tuple[float, float]
-    exposure: float
-    haze: float
-    camera: Camera
-    zoom: float
+    A `source` has other cameras (two of them shared) and fairer people.
+    """
 
-
-def draw_patient(rng: np.random.Generator, source: bool = False) -> Patient:
-    """A person and the camera in front of them; `source` has other cameras (two of them shared) and fairer people."""
-    cameras = CAMERAS[2:] if source else CAMERAS[:5]
-    return Patient(
-        pigment=float(rng.beta(2, 3) if source else rng.beta(2.5, 2)),
-        redness=float(rng.normal(0, 0.05)),
-        calibre=float(rng.uniform(0.85, 1.2)),
-        winding=float(rng.uniform(0.6, 1.8)),
-        disc=float(rng.uniform(0.115, 0.145)),
-        cup=float(rng.uniform(0.3, 0.6)),
-        fovea=(float(rng.normal(-0.06, 0.08)), float(rng.normal(0.03, 0.04))),
-        exposure=float(rng.uniform(0.75, 1.15)),
-        haze=float(max(0.0, rng.normal(0.0, 0.12))),
-        camera=cameras[int(rng.integers(len(cameras)))],
-        zoom=float(rng.uniform(0.93, 0.99)),
-    )
+    def __init__(self, rng: np.random.Generator, source: bool = False) -> None:
+        cameras = CAMERAS[2:] if source else CAMERAS[:5]
+        self.pigment = float(rng.beta(2, 3) if source else rng.beta(2.5, 2))
+        self.redness = float(rng.normal(0, 0.05))
+        self.calibre = float(rng.uniform(0.85, 1.2))
+        self.winding = float(rng.uniform(0.6, 1.8))
+        self.disc = float(rng.uniform(0.115, 0.145))
+        self.cup = float(rng.uniform(0.3, 0.6))
+        self.fovea = (float(rng.normal(-0.06, 0.08)), float(rng.normal(0.03, 0.04)))
+        self.exposure = float(rng.uniform(0.75, 1.15))
+        self.haze = float(max(0.0, rng.normal(0.0, 0.12)))
+        self.camera = cameras[int(rng.integers(len(cameras)))]
+        self.zoom = float(rng.uniform(0.93, 0.99))
 
 
 def fundus(grade: int, side: str, rng: np.random.Generator, patient: Patient, size: int = 128) -> NDArray[np.uint8]:

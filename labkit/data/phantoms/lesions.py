@@ -2,8 +2,7 @@
 
 Kinds follow the International Clinical Diabetic Retinopathy scale (Wilkinson et al., Ophthalmology 2003;110:1677):
 1 microaneurysms only; 2 more than that; 3 many haemorrhages in all four quadrants or venous beading; 4 new vessels
-or preretinal haemorrhage. Sizes are at the generous end, so that most eyes of grades 2-4 show something at 64 px;
-grade 1 hardly does, and neighbouring grades overlap in number, as they do between graders.
+or preretinal haemorrhage. Sizes are generous, so that grades 2-4 mostly show at 64 px; neighbouring grades overlap.
 """
 
 from dataclasses import dataclass, field
@@ -16,23 +15,20 @@ Colour = tuple[float, float, float]
 YELLOW, WHITE, SCAR, DRUSEN = (0.98, 0.84, 0.42), (0.93, 0.80, 0.58), (0.88, 0.72, 0.46), (0.88, 0.66, 0.34)
 
 
-@dataclass
-class Marks:
-    """Masks (0-1) of what is paler than the retina (with its colour), and of blood (with the share it absorbs)."""
-
-    pale: list[tuple[Plane, Colour]] = field(default_factory=list)
-    blood: list[tuple[Plane, Colour]] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class _Eye:
-    """Where lesions go: landmarks in field radii, the image's size in pixels, and this eye's random stream."""
+    """Where lesions go: landmarks in field radii, the image's size in pixels, and this eye's random stream.
+
+    `pale`, `blood`: masks (0-1) of what is paler than the retina, with its colour, and of blood, with what it absorbs.
+    """
 
     fovea: Points
     disc: Points
     n: int
     zoom: float
     rng: np.random.Generator
+    pale: list[tuple[Plane, Colour]] = field(default_factory=list)
+    blood: list[tuple[Plane, Colour]] = field(default_factory=list)
 
     def sheet(self) -> Sheet:
         return Sheet(self.n, self.zoom)
@@ -50,30 +46,30 @@ class _Eye:
         return self.fovea + np.array([-0.3, 0.3])
 
 
-def draw_lesions(grade: int, rng: np.random.Generator, fovea, disc, veins, n: int, zoom: float) -> Marks:
+def draw_lesions(grade: int, rng: np.random.Generator, fovea, disc, veins, n: int, zoom: float) -> _Eye:
     """Masks of n x n pixels for one eye of this grade; grade 0 has at most drusen, which are not retinopathy."""
-    eye, marks = _Eye(fovea, disc, n, zoom, rng), Marks()
+    eye = _Eye(fovea, disc, n, zoom, rng)
     if rng.random() < 0.08:
-        _drusen(marks, eye)
+        _drusen(eye)
     if grade >= 1:
-        _haemorrhages(marks, eye, grade)
+        _haemorrhages(eye, grade)
     if grade >= 2:
-        _exudates(marks, eye, eye.count(0, 3))
-        _cotton_wool(marks, eye, eye.count(*{2: (-2, 1), 3: (1, 5), 4: (-1, 3)}[grade]))
+        _exudates(eye, eye.count(0, 3))
+        _cotton_wool(eye, eye.count(*{2: (-2, 1), 3: (1, 5), 4: (-1, 3)}[grade]))
     if grade == 4:
-        _proliferation(marks, eye, veins)
-    return marks
+        _proliferation(eye, veins)
+    return eye
 
 
-def _drusen(marks: Marks, eye: _Eye) -> None:
+def _drusen(eye: _Eye) -> None:
     """Age's own yellow dots near the macula: they look like exudates and mean nothing for the grade."""
     sheet = eye.sheet()
     for _ in range(eye.count(8, 30)):
         sheet.blot(eye.place(least=0.02, most=0.35), eye.rng.uniform(0.008, 0.018), eye.rng, strength=0.6)
-    marks.pale.append((sheet.mask(blur=0.006), DRUSEN))
+    eye.pale.append((sheet.mask(blur=0.006), DRUSEN))
 
 
-def _haemorrhages(marks: Marks, eye: _Eye, grade: int) -> None:
+def _haemorrhages(eye: _Eye, grade: int) -> None:
     """Microaneurysms (points), dots and blots, and flames that follow the nerve fibres towards the disc."""
     rng, sheet = eye.rng, eye.sheet()
     for _ in range(eye.count(*((2, 7), (4, 13), (8, 24), (5, 18))[grade - 1])):
@@ -90,10 +86,10 @@ def _haemorrhages(marks: Marks, eye: _Eye, grade: int) -> None:
                 flat, tilt = 0.35, float(np.arctan2(far[1], far[0]))
             sheet.blot(at, radius, rng, flat, tilt, rng.uniform(0.5, 0.95))
     age = rng.uniform(0.75, 1.05)
-    marks.blood.append((sheet.mask(blur=0.005), (0.40 * age, 0.72 * age, 0.58 * age)))
+    eye.blood.append((sheet.mask(blur=0.005), (0.40 * age, 0.72 * age, 0.58 * age)))
 
 
-def _exudates(marks: Marks, eye: _Eye, clusters: int) -> None:
+def _exudates(eye: _Eye, clusters: int) -> None:
     """Hard exudates: sharp yellow grains in clusters, often in a ring round the leak."""
     rng, sheet = eye.rng, eye.sheet()
     for _ in range(clusters):
@@ -104,42 +100,47 @@ def _exudates(marks: Marks, eye: _Eye, clusters: int) -> None:
             far = spread * (rng.normal(1, 0.12) if ring else rng.rayleigh(0.6))
             at = centre + far * np.array([np.cos(angle), np.sin(angle)])
             sheet.blot(at, rng.gamma(4, 0.003) + 0.003, rng, rng.uniform(0.5, 1), rng.uniform(0, 3.1), 0.85)
-    marks.pale.append((sheet.mask(), YELLOW))
+    eye.pale.append((sheet.mask(), YELLOW))
 
 
-def _cotton_wool(marks: Marks, eye: _Eye, spots: int) -> None:
+def _cotton_wool(eye: _Eye, spots: int) -> None:
     sheet = eye.sheet()
     for _ in range(spots):
         at = eye.place(least=0.3)
         sheet.blot(at, eye.rng.uniform(0.03, 0.055), eye.rng, 0.6, eye.rng.uniform(0, 3.1), eye.rng.uniform(0.5, 0.85))
     if spots > 0:
-        marks.pale.append((sheet.mask(blur=0.016), WHITE))
+        eye.pale.append((sheet.mask(blur=0.016), WHITE))
 
 
-def _proliferation(marks: Marks, eye: _Eye, veins) -> None:
+def _proliferation(eye: _Eye, veins) -> None:
     """New vessels at the disc or on a vein, blood in front of the retina, and often the scars of laser treatment."""
     rng = eye.rng
     if rng.random() < 0.4:
-        _laser_scars(marks, eye)
+        _laser_scars(eye)
     tufts = eye.sheet()
     for k in range(eye.count(1, 3)):
         trunk = veins[int(rng.integers(len(veins)))][0]
         root = eye.disc + rng.normal(0, 0.05, 2) if k == 0 else trunk[len(trunk) // 2]
         if np.hypot(*root) < 0.85:
-            _tuft(tufts, root, rng)
-    marks.blood.append((tufts.mask(), (0.22, 0.55, 0.45)))
+            for _ in range(int(rng.integers(8, 14))):  # fine vessels that curl back on themselves
+                angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.6, 12))
+                steps = 0.017 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+                tufts.thread(root + np.cumsum(steps, axis=0), rng.uniform(0.006, 0.011))
+    eye.blood.append((tufts.mask(), (0.22, 0.55, 0.45)))
     if rng.random() < 0.6:
-        pool = eye.sheet()
-        _boat(pool, eye.place(least=0.3, most=0.6), rng)
-        marks.blood.append((pool.mask(blur=0.008), (0.42, 0.78, 0.66)))
+        pool, at, angle = eye.sheet(), eye.place(least=0.3, most=0.6), np.linspace(0, np.pi, 16)
+        size = np.array([rng.uniform(0.09, 0.22), rng.uniform(0.06, 0.15)]) * outline(rng, 0.06, 16)[:, None]
+        # it settles with a level top: a half-moon below a horizontal line
+        pool.fill(at + size * np.stack([np.cos(angle), np.sin(angle)], axis=1), rng.uniform(0.75, 1))
+        eye.blood.append((pool.mask(blur=0.008), (0.42, 0.78, 0.66)))
     if rng.random() < 0.35:
         veil = eye.sheet()
         for _ in range(3):
             veil.blot(eye.place(least=0.3), rng.uniform(0.10, 0.25), rng, rng.uniform(0.4, 1), rng.uniform(0, 3.1))
-        marks.blood.append((veil.mask(blur=0.07), (0.38, 0.58, 0.5)))
+        eye.blood.append((veil.mask(blur=0.07), (0.38, 0.58, 0.5)))
 
 
-def _laser_scars(marks: Marks, eye: _Eye) -> None:
+def _laser_scars(eye: _Eye) -> None:
     """Panretinal photocoagulation: a jittered lattice of pale burns outside the arcades, older ones with pigment."""
     rng, pale, dark = eye.rng, eye.sheet(), eye.sheet()
     axis = np.arange(-0.95, 0.96, rng.uniform(0.11, 0.15))
@@ -152,20 +153,5 @@ def _laser_scars(marks: Marks, eye: _Eye) -> None:
         pale.blot(at, radius, rng, strength=strength * rng.uniform(0.5, 1))
         if rng.random() < 0.4:
             dark.blot(at, radius * 0.5, rng)
-    marks.pale.insert(0, (pale.mask(blur=0.007), SCAR))
-    marks.blood.append((dark.mask(blur=0.004), (0.45, 0.5, 0.5)))
-
-
-def _tuft(sheet: Sheet, root: Points, rng: np.random.Generator) -> None:
-    """A tangle of fine vessels that curl back on themselves."""
-    for _ in range(int(rng.integers(8, 14))):
-        angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.6, 12))
-        steps = 0.017 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        sheet.thread(root + np.cumsum(steps, axis=0), rng.uniform(0.006, 0.011))
-
-
-def _boat(sheet: Sheet, at: Points, rng: np.random.Generator) -> None:
-    """Preretinal blood settles with a level top: a half-moon below a horizontal line."""
-    angle = np.linspace(0, np.pi, 16)
-    size = np.array([rng.uniform(0.09, 0.22), rng.uniform(0.06, 0.15)]) * outline(rng, 0.06, 16)[:, None]
-    sheet.fill(at + size * np.stack([np.cos(angle), np.sin(angle)], axis=1), rng.uniform(0.75, 1))
+    eye.pale.insert(0, (pale.mask(blur=0.007), SCAR))
+    eye.blood.append((dark.mask(blur=0.004), (0.45, 0.5, 0.5)))

@@ -1,9 +1,7 @@
 """Built-in synthetic data sets, so that everything runs without a download: drawn once, then read like real data.
 
-They are phantoms in radiology's sense of the word: objects with known content for testing an instrument.
-A number measured on them says that the machinery works, and nothing about patients.
-
-They lie in the two courses' own layouts, with the courses' own faults, on purpose:
+They are phantoms in radiology's sense: objects with known content for testing an instrument. A number measured on them
+says nothing about patients. They lie in the two courses' own layouts, with the courses' own faults, on purpose:
 
 - the split is dealt by image, so most test images have the same person's other images in train;
 - the retinopathy label files have no header row; the leukemia test files have no labels, in three orders;
@@ -27,8 +25,8 @@ import pandas as pd
 from filelock import FileLock
 from PIL import Image
 
-from labkit.data.phantoms.cells import cell, draw_subject
-from labkit.data.phantoms.fundus import draw_patient, fundus
+from labkit.data.phantoms.cells import Subject, cell
+from labkit.data.phantoms.fundus import Patient, fundus
 from labkit.data.phantoms.plans import CELLS, ENDINGS, EYES, leukemia_plan, retinopathy_plan
 
 VERSION = 3  # goes into the folder's name: raise it whenever a byte of any phantom changes
@@ -59,32 +57,33 @@ def phantom(dataset: str, name: str, cache: Path) -> Path:
     return folder
 
 
-def _rows(plan: pd.DataFrame, copies: bool) -> list[dict[str, Any]]:
-    """The rows of a plan that are copies of another, or those to be drawn."""
-    return plan.loc[plan["copy_of"].notna() == copies].to_dict("records")
-
-
-def _truncate(path: Path) -> None:
-    """Cuts the file in half, as a download that broke off: the header tells the size, the pixels end early."""
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+def _save(
+    plan: pd.DataFrame, name: str, folder: Path, draw: Callable[[dict[str, Any]], np.ndarray], **how: Any
+) -> list:
+    """Draws the rows of a plan into files called `name`, and copies those that are copies; returns the rows drawn."""
+    own, copies = (plan.loc[plan["copy_of"].notna() == copied].to_dict("records") for copied in (False, True))
+    for row in own:
+        path = folder / name.format(**row)
+        Image.fromarray(draw(row)).save(path, **how)
+        if row["truncated"]:  # as a download that broke off: the header tells the size, the pixels end early
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for row in copies:
+        shutil.copyfile(folder / name.format(**dict.fromkeys(row, row["copy_of"])), folder / name.format(**row))
+    return own
 
 
 def _write_retinopathy(name: str, folder: Path) -> None:
     spec, plan = EYES[name], retinopathy_plan(name)
     what = f"{len(plan)} synthetic fundus photographs of {len(plan) // 2} patients, {spec.size} px"
     print(f"drawing {what} (retinopathy {name}, about {len(plan) * (spec.size**2) * 0.3 / 1e6:.1f} MB)")
-    images = folder / "images"
-    images.mkdir()
-    for row in _rows(plan, copies=False):
-        patient = draw_patient(np.random.default_rng([spec.seed, 1, row["patient"]]), source=spec.source)
+    (folder / "images").mkdir()
+
+    def draw(row: dict[str, Any]) -> np.ndarray:
+        patient = Patient(np.random.default_rng([spec.seed, 1, row["patient"]]), source=spec.source)
         rng = np.random.default_rng([spec.seed, 2, row["patient"], int(row["side"] == "right")])
-        pixels = fundus(row["grade"], row["side"], rng, patient, spec.size)
-        Image.fromarray(pixels).save(images / f"{row['image_id']}.jpeg", quality=92)
-        if row["truncated"]:
-            _truncate(images / f"{row['image_id']}.jpeg")
-    for row in _rows(plan, copies=True):
-        shutil.copyfile(images / f"{row['copy_of']}.jpeg", images / f"{row['image_id']}.jpeg")
+        return fundus(row["grade"], row["side"], rng, patient, spec.size)
+
+    _save(plan, "images/{image_id}.jpeg", folder, draw, quality=92)
     for split, part in plan.groupby("split"):
         part["image_id"].to_csv(folder / f"{split}_img.csv", header=False, index=False, lineterminator="\n")
         part["grade"].to_csv(folder / f"{split}_label.csv", header=False, index=False, lineterminator="\n")
@@ -97,41 +96,28 @@ def _write_leukemia(name: str, folder: Path) -> None:
     for split in ("train", "valid", "test"):
         (folder / "new_dataset" / split).mkdir(parents=True)
     people = {person: k for k, person in enumerate(sorted(plan["subject"].unique()))}
-    own = _rows(plan, copies=False)
-    for row in own:
+
+    def draw(row: dict[str, Any]) -> np.ndarray:
         who = people[row["subject"]]
-        subject = draw_subject(np.random.default_rng([spec.seed, 1, who]), source=spec.source)
+        subject = Subject(np.random.default_rng([spec.seed, 1, who]), source=spec.source)
         rng = np.random.default_rng([spec.seed, 2, who, row["image"], row["cell"]])
-        pixels = cell(row["label"], rng, subject, spec.size)
-        Image.fromarray(pixels).save(folder / row["path"])
-        if row["truncated"]:
-            _truncate(folder / row["path"])
-    for row in _rows(plan, copies=True):
-        shutil.copyfile(folder / row["copy_of"], folder / row["path"])
-    _write_course_tables(plan.rename(columns={"path": "Path"}), folder, np.random.default_rng([spec.seed, 3]))
-    _write_index(own, folder)
+        return cell(row["label"], rng, subject, spec.size)
 
-
-def _write_course_tables(plan: pd.DataFrame, folder: Path, rng: np.random.Generator) -> None:
+    own = _save(plan, "{path}", folder, draw)
     for split in ("train", "valid"):
-        table = plan.loc[plan["split"] == split, ["Path", "label"]]
-        table.to_csv(folder / f"{split}.csv", index=False, lineterminator="\n")
-    tested = plan.loc[plan["split"] == "test", ["Path"]]
+        table = plan.loc[plan["split"] == split, ["path", "label"]]
+        table.to_csv(folder / f"{split}.csv", index=False, header=["Path", "label"], lineterminator="\n")
+    tested, rng = plan.loc[plan["split"] == "test", ["path"]], np.random.default_rng([spec.seed, 3])
     for depth in (18, 50, 152):
         shuffled = tested.iloc[rng.permutation(len(tested))]
-        shuffled.to_csv(folder / f"resnet_{depth}_test.csv", index=False, lineterminator="\n")
-
-
-def _write_index(own: list[dict[str, Any]], folder: Path) -> None:
-    """The original release's listing, sorted by fold, label and name, with CRLF line ends as in the release's copy."""
-    rows = []
-    for row in own:
-        data = (folder / row["path"]).read_bytes()
-        listed = {column: row[column] for column in ("file", "fold", "label", "subject", "image", "cell")}
-        listed["label"] = ENDINGS[row["label"]]
-        rows.append({**listed, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)})
-    index = pd.DataFrame(rows).sort_values(["fold", "label", "file"])
-    index.to_csv(folder / "cnmc2019_train_index.csv", index=False, lineterminator="\r\n")
+        shuffled.to_csv(folder / f"resnet_{depth}_test.csv", index=False, header=["Path"], lineterminator="\n")
+    # the release's listing, sorted by fold, label and name, with CRLF line ends as in the release's copy
+    listed = pd.DataFrame(own, columns=["file", "fold", "label", "subject", "image", "cell"])
+    listed["label"] = [ENDINGS[label] for label in listed["label"]]
+    files = [(folder / row["path"]).read_bytes() for row in own]
+    listed["sha256"], listed["bytes"] = [hashlib.sha256(data).hexdigest() for data in files], [*map(len, files)]
+    listed = listed.sort_values(["fold", "label", "file"])
+    listed.to_csv(folder / "cnmc2019_train_index.csv", index=False, lineterminator="\r\n")
 
 
 _WRITERS: dict[str, Callable[[str, Path], None]] = {"retinopathy": _write_retinopathy, "leukemia": _write_leukemia}

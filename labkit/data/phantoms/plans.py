@@ -1,7 +1,6 @@
 """Which phantoms there are to draw: patients, labels, course split and traps, decided before any pixel is.
 
-A plan is a plain table, one row a file, so that the statistics of a phantom data set (agreement of the eyes,
-rare grades, the leak of the course's split) can be had without drawing it.
+A plan is a plain table, one row a file, whose statistics can be had without drawing.
 """
 
 from dataclasses import dataclass
@@ -89,18 +88,14 @@ def retinopathy_plan(name: str) -> pd.DataFrame:
     table["split"] = np.where(test, "test", "train")
     table["copy_of"], table["truncated"] = None, False
     table = table.iloc[rng.permutation(len(table))].reset_index(drop=True)
-    return table if plan.source else _with_eye_traps(table)
-
-
-def _with_eye_traps(table: pd.DataFrame) -> pd.DataFrame:
-    """Spoils three pairs of right eyes' files: one truncated, one duplicate across the split, one with two labels."""
-    side, grade, split = (table[column].to_numpy() for column in ("side", "grade", "split"))
-    healthy = np.flatnonzero((side == "right") & (grade == 0) & (split == "train"))
-    tested = np.flatnonzero((side == "right") & (grade == 0) & (split == "test"))
-    moderate = np.flatnonzero((side == "right") & (grade == 2) & (split == "train"))
+    if plan.source:
+        return table
+    # three right eyes' files are spoilt: one truncated, one a duplicate across the split, one with two labels
+    right, grade, train = table["side"] == "right", table["grade"], table["split"] == "train"
+    healthy = np.flatnonzero(right & (grade == 0) & train)
     table.loc[healthy[0], "truncated"] = True
-    table.loc[tested[0], "copy_of"] = table.loc[healthy[1], "image_id"]
-    table.loc[moderate[0], "copy_of"] = table.loc[healthy[2], "image_id"]
+    table.loc[np.flatnonzero(right & (grade == 0) & ~train)[0], "copy_of"] = table.loc[healthy[1], "image_id"]
+    table.loc[np.flatnonzero(right & (grade == 2) & train)[0], "copy_of"] = table.loc[healthy[2], "image_id"]
     return table
 
 
@@ -135,18 +130,13 @@ def leukemia_plan(name: str) -> pd.DataFrame:
     table["split"] = np.select([tested, held], ["test", "valid"], "train")
     table["truncated"], table["donor"] = False, -1
     table = table.iloc[rng.permutation(len(table))].reset_index(drop=True)
-    if not plan.source:
-        table = _with_cell_traps(table)
+    if not plan.source:  # a second copy of a training cell in valid, and of another in train under the wrong label
+        sick = np.flatnonzero((table["label"] == 1) & (table["split"] == "train"))
+        table.loc[sick[0], "truncated"] = True
+        copies = table.loc[sick[1:3]].assign(donor=sick[1:3], split=["valid", "train"], label=[1, 0])
+        table = pd.concat([table, copies], ignore_index=True)
     number = table.groupby("split").cumcount().astype(str)
     table.insert(0, "path", "./new_dataset/" + table["split"] + "/" + number + ".bmp")
     paths = table["path"].tolist()
     table["copy_of"] = [paths[row] if row >= 0 else None for row in table.pop("donor")]
     return table
-
-
-def _with_cell_traps(table: pd.DataFrame) -> pd.DataFrame:
-    """Appends a second copy of one training cell to valid, and of another to train under the wrong label."""
-    ill = np.flatnonzero((table["label"].to_numpy() == 1) & (table["split"].to_numpy() == "train"))
-    table.loc[ill[0], "truncated"] = True
-    copies = table.loc[ill[1:3]].assign(donor=ill[1:3], split=["valid", "train"], label=[1, 0])
-    return pd.concat([table, copies], ignore_index=True)

@@ -1,7 +1,6 @@
 """``labkit prepare``: crops raw fundus photographs, thousands of pixels wide, to squares around the eyeball.
 
-A pool of processes works on one photograph at a time; each gives a whole file or a line in the list of failures.
-To continue after a stop, run the same command again.
+Each photograph gives a whole file or a line in the list of failures. After a stop the same command goes on.
 """
 
 import os
@@ -23,8 +22,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from labkit.data.images import find_images, load_image, printable, stem
-from labkit.data.prepare.course_lists import LISTS, find_labels, write_lists
+from labkit.data.prepare.course_lists import find_labels, write_lists
 from labkit.data.prepare.eyeball import NoEyeball, crop_square, find_eyeball
+from labkit.data.readers import COURSE_FILES
 from labkit.params import refuse_url
 from labkit.runs.files import alone, write_csv, write_text
 
@@ -56,15 +56,23 @@ def prepare(
 ) -> Prepared:
     """Crops of `size` pixels a side in `target/images`, and beside them the course's lists and `failures.csv`.
 
-    `source` is searched with its sub-folders. Labels are looked for in `labels`, by default in `source` and the folder
-    above it: `trainLabels.csv` or the course's four lists; without any the crops alone are made. What lies in `target`
-    and is whole is kept. `workers`: processes, by default one a core. Raises ValueError (DataError) on folders that
-    cannot be and labels that cannot be read, OSError where nothing can be written.
+    Labels (`trainLabels.csv` or the course's lists) are looked for in `labels`, by default in `source` and the folder
+    above it; without any the crops alone are made. Whole crops in `target` are kept. `workers`: processes, by default
+    one a core. Raises ValueError (DataError) on folders and labels that cannot be read, OSError on a full disk.
     """
     for place in filter(None, (source, target, labels)):
         refuse_url(str(place), "photographs and crops")
     source, target = Path(source).expanduser().resolve(), Path(target).expanduser().resolve()
-    _refuse_impossible(source, target, size, workers)
+    if not source.is_dir():
+        raise ValueError(f"{source}: there is no such folder; give the folder of the raw photographs")
+    if source.is_relative_to(target):
+        raise ValueError(f"{target}: the photographs lie there themselves; give another folder to write the crops to")
+    if not (target / LOCK).is_file() and (own := [name for name in COURSE_FILES if (target / name).exists()]):
+        raise ValueError(f"{target}: {own[0]} lies there and would be overwritten; give another folder to write to")
+    if not 16 <= size <= 2048:
+        raise ValueError(f"--size is {size}; it can be 16 to 2048 pixels")
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers is {workers}; at least one process is needed")
     places = [Path(labels).expanduser().resolve()] if labels else [source, source.parent]
     known = find_labels(places)
     if labels and known is None:
@@ -76,7 +84,12 @@ def prepare(
     (target / "images").mkdir(parents=True, exist_ok=True)
     busy = RuntimeError(f"{target}: another labkit prepare is at work there; wait for it")  # on the same files
     with alone(target / LOCK, busy):
-        tasks = _tasks(photographs, source, target / "images", done)
+        first: dict[str, Path] = {}
+        for path in photographs:
+            if (other := first.setdefault(printable(stem(path.name)), path)) != path:  # the lists know names alone
+                kept = other.relative_to(source).as_posix()
+                done.failed[path.relative_to(source).as_posix()] = f"the same name as {kept}, which was taken"
+        tasks = [(str(path), str(target / "images" / f"{name}.jpeg")) for name, path in first.items()]
         outcomes = tqdm(_outcomes(tasks, size, workers), "cropping", len(tasks), unit="img", disable=None)
         for (photograph, _), outcome in zip(tasks, outcomes, strict=True):
             if outcome not in (MADE, KEPT):
@@ -87,33 +100,13 @@ def prepare(
         if done.failed:
             write_csv(target / FAILURES, pd.DataFrame(sorted(done.failed.items()), columns=["file", "reason"]))
         crops = {path.stem for path in (target / "images").glob("*.jpeg")}  # those of earlier calls, too
-        done.said = [_in_words(done, size, target), *write_lists(target, known, crops)]
+        said = f"{done.made + done.kept:,} crops of {size} px in {target / 'images'} ({done.kept:,} were there)"
+        if done.failed:
+            file, reason = min(done.failed.items())
+            said += f"; {len(done.failed):,} photographs failed, listed in {FAILURES} (the first: {file}: {reason})"
+        done.said = [said, *write_lists(target, known, crops)]
         write_text(target / LEDGER, "\n".join(done.said) + "\n")
     return done
-
-
-def _refuse_impossible(source: Path, target: Path, size: int, workers: int | None) -> None:
-    if not source.is_dir():
-        raise ValueError(f"{source}: there is no such folder; give the folder of the raw photographs")
-    if source.is_relative_to(target):
-        raise ValueError(f"{target}: the photographs lie there themselves; give another folder to write the crops to")
-    if not (target / LOCK).is_file() and (own := [name for name in LISTS if (target / name).exists()]):
-        raise ValueError(f"{target}: {own[0]} lies there and would be overwritten; give another folder to write to")
-    if not 16 <= size <= 2048:
-        raise ValueError(f"--size is {size}; it can be 16 to 2048 pixels")
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers is {workers}; at least one process is needed")
-
-
-def _tasks(photographs: list[Path], source: Path, folder: Path, done: Prepared) -> list[Task]:
-    """A crop for each name; a second photograph of the same name is a failure, since the lists know names alone."""
-    first: dict[str, Path] = {}
-    for path in photographs:
-        other = first.setdefault(printable(stem(path.name)), path)
-        if other != path:
-            kept = other.relative_to(source).as_posix()
-            done.failed[path.relative_to(source).as_posix()] = f"the same name as {kept}, which was taken"
-    return [(str(path), str(folder / f"{name}.jpeg")) for name, path in first.items()]
 
 
 def _outcomes(tasks: list[Task], size: int, workers: int | None) -> Iterator[str]:
@@ -189,11 +182,3 @@ def _deaf_to_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _in_words(done: Prepared, size: int, target: Path) -> str:
-    said = f"{done.made + done.kept:,} crops of {size} px in {target / 'images'} ({done.kept:,} were there)"
-    if done.failed:
-        file, reason = min(done.failed.items())
-        said += f"; {len(done.failed):,} photographs failed, listed in {FAILURES} (the first: {file}: {reason})"
-    return said

@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from posixpath import basename, dirname, normpath
@@ -31,6 +31,7 @@ MASK_NAME = re.compile(
     r"|[ _-]+(masks?|seg|segmentation|gt|ground_?truth|annotation|label|superpixels|[12](st|nd)HO)([ _-]?\d+)?$",
     re.IGNORECASE,
 )
+ENDING = re.compile(r"(\.nii(?=\.gz$))?\.(?=\w*[a-z])\w{1,12}$")  # .png, .nii.gz; DICOM's 1.2.840.10008 has none
 Folder = tuple[str, ...]  # the names on the way to an image
 
 
@@ -38,8 +39,7 @@ Folder = tuple[str, ...]  # the names on the way to an image
 class Inventory:
     """Everything that a data folder holds, paths relative to `root`, with `/`, sorted; hidden files are not in it.
 
-    `root` is where the data begins: the folder that was given or, where that holds one folder and nothing else to
-    read, the one inside (`wrapper`, relative to the folder given; else "").
+    `root`: the folder given or, where that holds one folder and nothing else to read, the one inside (`wrapper`).
     """
 
     root: Path
@@ -62,10 +62,7 @@ class Inventory:
         return dict(named)
 
     def named(self, path: str) -> list[str]:
-        """The images that a listed path may mean: those of its name, in its folders if it names them.
-
-        Endings, case, Unicode form (NFD on a Mac) and leading zeros of a unique number do not count: 7 may be 0007.png.
-        """
+        """The images that a listed path may mean, whatever ending, case, Unicode form and leading zeros of a number."""
         folder, _, name = path.rpartition("/")
         found = self._named.get(key := _key(name)) or self._named.get(_number(key), [])
         one = len({_key(basename(image)) for image in found}) == 1
@@ -119,14 +116,52 @@ def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:
     """Walks the folder once. DataError where a table or all images are Git LFS pointers."""
     if printable(name := root.resolve().as_posix()) != name:
         raise DataError(f"{printable(name)}: the name of this folder is not UTF-8; rename it")
-    walk = _Walk(root, [root.resolve()], follow_links)
-    walk.enter("")
-    endings = {path: _ending(path) for path in walk.files}
-    small = {path for path, size in walk.files.items() if 0 < size < 1024}  # which may be pointers
+    real = [root.resolve()]  # the folders that were entered, links resolved
+    sizes: dict[str, int] = {}  # of files
+    folders, unnamed, astray = list[str](), list[str](), list[DataError]()
+
+    def problem(entry: os.DirEntry[str], path: str) -> DataError | None:
+        """Why a link is not followed, or a file not opened."""
+        place, link = root / path, entry.is_symlink()
+        target = real_path(place) if link else real[0]
+        if is_image(entry.name) and not place.is_file() and not place.is_dir():  # a pipe would be waited for forever
+            what = "a link that leads nowhere" if link else "neither a file nor a folder"
+            return DataError(f"{place}: {what}; remove it, or put the image there")
+        if target.is_relative_to(real[0]):
+            return None
+        if not follow_links:
+            return leaves(path, entry.name, root)
+        if place.is_dir():
+            if any(target.is_relative_to(one) or one.is_relative_to(target) for one in real):
+                return DataError(f"{place}: leads to a folder that is read already; remove it")
+            real.append(target)
+        return None
+
+    def enter(below: str) -> None:
+        with os.scandir(root / below) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+        for entry in entries:
+            place = root / (path := f"{below}/{entry.name}" if below else entry.name)
+            if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
+                continue
+            if printable(path) != path:
+                unnamed.append(printable(path))
+            elif not entry.is_file(follow_symlinks=False) and (found := problem(entry, path)):
+                astray.append(found)
+            elif place.is_file():  # entry.is_file would raise on a link in a circle
+                sizes[path] = entry.stat().st_size
+            elif place.is_dir() and not (entry.is_symlink() and real_path(place) not in real[1:]):
+                folders.append(path)  # a link inside the data folder shows images that are listed anyway
+                enter(path)
+
+    enter("")
+    found = {path: ENDING.search(basename(path).lower()) for path in sizes}
+    endings = {path: match[0] if match else "" for path, match in found.items()}
+    small = {path for path, size in sizes.items() if 0 < size < 1024}  # which may be pointers
     unsure = [p for p, ending in endings.items() if not ending or (p in small and ending in (*IMAGE_SUFFIXES, *TABLES))]
     kinds = {path: kind_of(root / path) for path in unsure}  # by the first bytes
     named = [p for p, ending in endings.items() if ending in IMAGE_SUFFIXES or (not ending and kinds[p] == IMAGE)]
-    rest = sorted(walk.files.keys() - set(named))
+    rest = sorted(sizes.keys() - set(named))
     wrapper = _wrapper(named, [path for path in rest if endings[path] in LISTS])
     inside = f"{wrapper}/" if wrapper else ""
     near = [path for path in rest if path.startswith(inside) and path.count("/") <= inside.count("/") + 1]
@@ -138,66 +173,12 @@ def take_inventory(root: Path, *, follow_links: bool = False) -> Inventory:
     if pointers and (set(pointers) & set(tables) or set(pointers) >= set(named)):
         what = f"{len(pointers):,} files are Git LFS pointers, not what they stand for"
         raise DataError(f"{root}: {what} (the first: {pointers[0]}); run git lfs pull")
-    folders = [path for path in walk.folders if path.startswith(inside)]
-    lists = (named, tables, folders, pointers)
+    lists = (named, tables, [path for path in folders if path.startswith(inside)], pointers)
     images, tables, folders, pointers = ([path.removeprefix(inside) for path in paths] for paths in lists)
     masks = _masks(images)
     images = [path for path in images if path not in masks]
-    found = (images, sorted(masks), tables, folders, others, pointers, walk.unnamed, walk.astray)
-    return Inventory(root / wrapper, wrapper, *found)
-
-
-@dataclass
-class _Walk:
-    """What lies below `root`, hidden files left out; `real`: the folders it has entered, links resolved."""
-
-    root: Path
-    real: list[Path]
-    follow_links: bool
-    files: dict[str, int] = field(default_factory=dict)  # path -> bytes
-    folders: list[str] = field(default_factory=list)
-    unnamed: list[str] = field(default_factory=list)
-    astray: list[DataError] = field(default_factory=list)
-
-    def enter(self, below: str) -> None:
-        with os.scandir(self.root / below) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
-        for entry in entries:
-            place = self.root / (path := f"{below}/{entry.name}" if below else entry.name)
-            if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
-                continue
-            if printable(path) != path:
-                self.unnamed.append(printable(path))
-            elif not entry.is_file(follow_symlinks=False) and (problem := self._problem(entry, path)):
-                self.astray.append(problem)
-            elif place.is_file():  # entry.is_file would raise on a link in a circle
-                self.files[path] = entry.stat().st_size
-            elif place.is_dir() and not (entry.is_symlink() and real_path(place) not in self.real[1:]):
-                self.folders.append(path)  # a link inside the data folder shows images that are listed anyway
-                self.enter(path)
-
-    def _problem(self, entry: os.DirEntry[str], path: str) -> DataError | None:
-        """Why a link is not followed, or a file not opened."""
-        place, link = self.root / path, entry.is_symlink()
-        real = real_path(place) if link else self.real[0]
-        if is_image(entry.name) and not place.is_file() and not place.is_dir():  # a pipe would be waited for forever
-            what = "a link that leads nowhere" if link else "neither a file nor a folder"
-            return DataError(f"{place}: {what}; remove it, or put the image there")
-        if real.is_relative_to(self.real[0]):
-            return None
-        if not self.follow_links:
-            return leaves(path, entry.name, self.root)
-        if place.is_dir():
-            if any(real.is_relative_to(one) or one.is_relative_to(real) for one in self.real):
-                return DataError(f"{place}: leads to a folder that is read already; remove it")
-            self.real.append(real)
-        return None
-
-
-def _ending(path: str) -> str:
-    """`.png`, `.nii.gz`; empty for a name without one, as DICOM's 1.2.840.10008 is."""
-    found = re.search(r"(\.nii(?=\.gz$))?\.(?=\w*[a-z])\w{1,12}$", path.rpartition("/")[2].lower())
-    return found[0] if found else ""
+    held = (images, sorted(masks), tables, folders, others, pointers, unnamed, astray)
+    return Inventory(root / wrapper, wrapper, *held)
 
 
 def _wrapper(images: list[str], lists: list[str]) -> str:

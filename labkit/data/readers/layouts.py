@@ -1,7 +1,6 @@
 """Layouts whose labels lie in files: the retinopathy course's lists, and any table with path and label columns.
 
-Every layout gives a Listing: rows with `image_id, path (absolute), found, label (text), split, file, line`, and where
-the files name them `group` and `side`.
+Every layout gives a Listing, of `image_id, path (absolute), found, label (text), split, file, line[, group, side]`.
 """
 
 from collections import Counter
@@ -39,34 +38,36 @@ class Listing:
 
 def course_pairs(stock: Inventory, params: DataParams) -> Listing:
     """The retinopathy course: header-less `train_img.csv` beside `train_label.csv`, the same for test."""
-    rows = pd.concat([_pair(stock, split, *names) for split, names in COURSE_LISTS.items()], ignore_index=True)
+    found, root = [], stock.root
+    for split, (image_list, label_list) in COURSE_LISTS.items():
+        if absent := [name for name in (image_list, label_list) if name not in stock.tables]:
+            raise DataError(f"{root}: {' and '.join(absent)} missing; the course layout has four CSV files")
+        names, labels = read_column(root / image_list), read_column(root / label_list)
+        if len(names) != len(labels):
+            count = f"{len(names):,} rows and {label_list} has {len(labels):,}"
+            raise DataError(f"{root / image_list} has {count}: each image needs its label in the same row")
+        rows = pd.DataFrame({"path": names.to_numpy(), "label": labels.to_numpy()})
+        rows = rows.assign(split=split, file=label_list, line=labels.index)
+        no_name, no_label = (rows["path"] == "").to_numpy(), (rows["label"] == "").to_numpy()
+        if (at := first(no_name != no_label)) is not None:  # blank in both files is a blank line, in one a lost row
+            where = f"{image_list}, row {names.index[at]}" if no_name[at] else place(rows, at)
+            raise DataError(f"{where}: empty; fill in what belongs there")
+        tidy_paths(rows, root)  # refuses what leads out of the folder
+        found.append(rows.loc[~no_name])
+    rows = pd.concat(found, ignore_index=True)
     rows["path"] = [stem(basename(path.replace("\\", "/"))) for path in rows["path"].tolist()]
     reading = {"labels": "the course's lists, train_label.csv and test_label.csv, row by row"}
     reading["split"] = "the course's: its lists are of train and of test"
     return _located(Listing(rows, reading=reading), stock, params)
 
 
-def _pair(stock: Inventory, split: str, image_list: str, label_list: str) -> pd.DataFrame:
-    root = stock.root
-    if absent := [name for name in (image_list, label_list) if name not in stock.tables]:
-        raise DataError(f"{root}: {' and '.join(absent)} missing; the course layout has four CSV files")
-    names, labels = read_column(root / image_list), read_column(root / label_list)
-    if len(names) != len(labels):
-        count = f"{len(names):,} rows and {label_list} has {len(labels):,}"
-        raise DataError(f"{root / image_list} has {count}: each image needs its label in the same row")
-    rows = pd.DataFrame({"path": names.to_numpy(), "label": labels.to_numpy()})
-    rows = rows.assign(split=split, file=label_list, line=labels.index)
-    no_name, no_label = (rows["path"] == "").to_numpy(), (rows["label"] == "").to_numpy()
-    if (at := first(no_name != no_label)) is not None:  # blank in both files is a blank line, in one a lost row
-        where = f"{image_list}, row {names.index[at]}" if no_name[at] else place(rows, at)
-        raise DataError(f"{where}: empty; fill in what belongs there")
-    tidy_paths(rows, root)  # refuses what leads out of the folder
-    return rows.loc[~no_name].reset_index(drop=True)
-
-
 def label_files(files: list[LabelFile], stock: Inventory) -> list[LabelFile]:
     """The files to read labels from: one for each of train, val and test, or one. DataError if which cannot be told."""
-    listed = [file for file in files if file.lists_labels and not (file.weak and not _named(file, stock))]
+
+    def names_images(file: LabelFile) -> bool:
+        return any(stock.count(read_rows(file)[position].tolist()) for position in file.roles["path"])
+
+    listed = [file for file in files if file.lists_labels and (not file.weak or names_images(file))]
     chosen = [[file for file in listed if part_of(file.name) == part] for part in PARTS]
     found = []
     for rivals in filter(None, chosen if chosen[0] else [listed]):
@@ -78,11 +79,6 @@ def label_files(files: list[LabelFile], stock: Inventory) -> list[LabelFile]:
             raise DataError(f"{stock.root}: {both}; {cure}")
         found += best
     return found
-
-
-def _named(file: LabelFile, stock: Inventory) -> bool:
-    rows = read_rows(file)
-    return any(stock.count(rows[position].tolist()) for position in file.roles["path"])
 
 
 def from_files(files: list[LabelFile], lists: list[LabelFile], stock: Inventory, params: DataParams) -> Listing:
@@ -119,7 +115,13 @@ def _with_roles(file: LabelFile, listing: Listing, stock: Inventory, params: Dat
     file.roles["path"].sort(key=lambda at: -stock.count(rows[at].tolist()))  # the first of equals stays
     used = {role: places[0] for role, places in file.roles.items() if role in ("side", "image_id", "path")}
     columns = {"group": group_column(file, rows, params, listing), "split": split_column(file, rows, params, listing)}
-    columns["label"] = _label_column(file, rows) if "label" in file.roles else None
+    labels = file.roles.get("label", [])
+    for other in labels[1:]:  # which of two is meant cannot be guessed
+        if (at := first(rows[labels[0]] != rows[other])) is not None:
+            both = [f"column {i + 1} ({file.heading[i]}) says {rows[i][at]!r}" for i in (labels[0], other)]
+            cure = "and both may be the label; rename the wrong one, or set label_column"
+            raise DataError(f"{place(rows, at)}: {', '.join(both)}, {cure}")
+    columns["label"] = labels[0] if labels else None
     used |= {role: position for role, position in columns.items() if position is not None}
     names = [name or f"{at} (no heading)" for at, name in enumerate(file.heading, 1)]
     if left := [name for at, name in enumerate(names) if at not in used.values() and any(rows[at])]:
@@ -130,17 +132,6 @@ def _with_roles(file: LabelFile, listing: Listing, stock: Inventory, params: Dat
     if (at := first(done["path"] == "")) is not None:
         raise DataError(f"{place(rows, at)}: the path is empty; fill it in, or remove the row")
     return done
-
-
-def _label_column(file: LabelFile, rows: pd.DataFrame) -> int:
-    """The label column; DataError where two that may be it disagree: which is meant cannot be guessed."""
-    surest, *others = file.roles["label"]
-    for other in others:
-        if (at := first(rows[surest] != rows[other])) is not None:
-            both = [f"column {i + 1} ({file.heading[i]}) says {rows[i][at]!r}" for i in (surest, other)]
-            cure = "and both may be the label; rename the wrong one, or set label_column"
-            raise DataError(f"{place(rows, at)}: {', '.join(both)}, {cure}")
-    return surest
 
 
 def _located(listing: Listing, stock: Inventory, params: DataParams) -> Listing:
@@ -180,8 +171,8 @@ def _located(listing: Listing, stock: Inventory, params: DataParams) -> Listing:
 def _by_name(relative: list[str], found: list[bool], rows: pd.DataFrame, stock: Inventory, notes: list[str]) -> dict:
     """Position -> image, for listed paths that are no file themselves but name one without its folder or ending.
 
-    Of equal names in several folders the one of the row's split is meant, else the folder that holds most.
-    DataError where two in one folder differ in their ending alone, or a list has such a name more than once.
+    Of equal names in several folders the one of the row's split is meant, else of the folder that holds most; DataError
+    where that cannot be told.
     """
     held = {at: images for at, there in enumerate(found) if not there and (images := stock.named(relative[at]))}
     many = Counter(dirname(image) for images in held.values() for image in images)

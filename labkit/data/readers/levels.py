@@ -1,7 +1,4 @@
-"""Folders in folders: which level names the class, which one the part (train, val, test), and which is neither.
-
-Where the folders can be read in two ways, both are named with the parameter that decides.
-"""
+"""Folders in folders: which level names the class, which one the part (train, val, test), and which is neither."""
 
 import re
 from collections import defaultdict
@@ -60,9 +57,9 @@ def _inside(folders: set[Folder]) -> dict[Folder, set[str]]:
 
 
 def find_levels(root: Path, folders: set[Folder], class_names: list[str] | None) -> Levels:
-    """The levels of the folders that hold images. DataError where they can be read in two ways, or in none.
+    """The levels of the folders that hold images; classes are at the level that has most of `class_names`.
 
-    `class_names`: the level that has most of these names is the class.
+    DataError where they can be read in two ways, or in none.
     """
     names = [{folder[at] for folder in folders if len(folder) > at} for at in range(max(map(len, folders)))]
     kinds, first = [_kind(level) for level in names], _parts(names[0])

@@ -1,6 +1,7 @@
 """Any of the known layouts to the one image table; what is odd about the data is told in notes, never swallowed."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import ZipFile, is_zipfile
@@ -57,11 +58,9 @@ class ImageData:
 def read(params: DataParams, root: Path | str, *, require_images: bool = True) -> ImageData:
     """The image table of the data in `root`: a folder in any known layout, or a MedMNIST `.npz` file.
 
-    The data set GUESS is told by the names of the files: one of the catalog, or `custom`.
-
-    Rows without their image file are left out with a note; `require_images=False` keeps them, with the path where the
-    file is expected. Raises DataError (a ValueError) for a folder that holds no known layout, labels outside the
-    classes, an image with two labels, a path out of the folder, or no image at all; ValueError for an unknown data set.
+    The data set GUESS is told by the names of the files. Rows without their image file are left out with a note, unless
+    `require_images=False`. DataError (a ValueError) for no known layout, labels outside the classes, an image with two
+    labels, a path out of the folder, or no image at all; ValueError for an unknown data set.
     """
     layout, listing, root = _detect(params, Path(root).absolute())
     notes, reading, why = listing.notes, listing.reading, "as dataset says"
@@ -75,7 +74,18 @@ def read(params: DataParams, root: Path | str, *, require_images: bool = True) -
     rows, repeats = without_repeats(rows)
     notes += [*mixed, *repeats]
     if require_images:
-        rows = _with_files(rows, listing, root)
+        found, total = rows["found"].to_numpy(bool), len(rows)
+        missing = rows["path"].loc[~found].tolist()
+        if len(missing) == total:
+            looked = some(
+                ["the folder itself", *sorted(f"{path.name}/" for path in root.iterdir() if path.is_dir())], 6
+            )
+            none = f"none of the {total:,} listed images is there (looked in {looked})"
+            raise DataError(f"{root}: {none}; the first, in {place(rows, 0)}, is {missing[0]}")
+        if missing:
+            names = some([path.rpartition("/")[2] for path in missing])
+            notes.append(f"{len(missing):,} of {total:,} listed images have no file and were left out: {names}")
+        rows = rows.loc[found].reset_index(drop=True)
     table = _image_table(rows, known, params, root, listing)
     notes += _unlike_the_release(table, known)
     reading |= {"dataset": f"{known.name}; {why}", "task": task_and_why(known, params)}
@@ -166,26 +176,10 @@ def _array_file(stock: Inventory, dataset: str) -> Path | None:
     return (named or files or [None])[0]
 
 
-def _with_files(rows: pd.DataFrame, listing: Listing, root: Path) -> pd.DataFrame:
-    found, total = rows["found"].to_numpy(bool), len(rows)
-    missing = rows["path"].loc[~found].tolist()
-    if len(missing) == total:
-        looked = some(["the folder itself", *sorted(f"{path.name}/" for path in root.iterdir() if path.is_dir())], 6)
-        none = f"none of the {total:,} listed images is there (looked in {looked})"
-        raise DataError(f"{root}: {none}; the first, in {place(rows, 0)}, is {missing[0]}")
-    if missing:
-        names = some([path.rpartition("/")[2] for path in missing])
-        listing.notes.append(f"{len(missing):,} of {total:,} listed images have no file and were left out: {names}")
-    return rows.loc[found].reset_index(drop=True)
-
-
 def _image_table(
     rows: pd.DataFrame, known: DatasetFacts, params: DataParams, root: Path, listing: Listing
 ) -> pd.DataFrame:
-    """The columns of the image table in their types, by image_id; adds group, side and what is to be said of them.
-
-    Sorted here, for good: batches follow the table's order, which must not hang on the order of a label file's rows.
-    """
+    """The columns of the image table in their types, with group and side, sorted by image_id as batches will follow."""
     notes = listing.notes
     rows = rows.sort_values("image_id", ignore_index=True)
     table = pd.DataFrame({name: rows.get(name, pd.NA) for name in COLUMNS})
@@ -258,10 +252,9 @@ def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
 
 
 def _guessed(layout: str, listing: Listing, base: Path) -> str:
-    """A name of the catalog, or `custom`.
+    """A name of the catalog, or `custom`: by the form of the file names, which layout or labels of all classes confirm.
 
-    MedMNIST's array files bear the name. EyePACS and C-NMC files have names of their own form, which their layout or
-    labels of all their classes must confirm; the leukemia course's renamed ones are known by the release's index.
+    The leukemia course's renamed files are known by the release's index.
     """
     indexed = layout == BY_SPLIT and any((folder / RELEASE_INDEX).is_file() for folder in (base, base.parent))
     stems = [stem(path.partition("#")[0]) for path in listing.rows["path"].tolist()]
@@ -269,16 +262,10 @@ def _guessed(layout: str, listing: Listing, base: Path) -> str:
         form = re.compile(known.group_pattern or rf"^{name}(_\d+)?\.npz$", re.IGNORECASE)
         renamed = name == "leukemia" and indexed
         if renamed or (stems and np.mean([bool(form.search(one)) for one in stems]) >= ENOUGH):
-            held = _classes_held(listing, name)
+            held = 0
+            with suppress(DataError):
+                labels = with_labels(listing.rows, known, DataParams.of({"dataset": name}))[0]["label"]
+                held = len(set(labels.dropna()))
             if held and (renamed or layout in (COURSE, KAGGLE, CNMC, ARRAYS) or held == len(known.classes)):
                 return name
     return CUSTOM
-
-
-def _classes_held(listing: Listing, name: str) -> int:
-    """How many classes of a data set the labels are of; 0 where they are none of them."""
-    params = DataParams.of({"dataset": name})
-    try:
-        return len(with_labels(listing.rows, facts_of(params), params)[0]["label"].dropna().unique().tolist())
-    except DataError:
-        return 0

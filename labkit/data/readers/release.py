@@ -21,8 +21,7 @@ def with_release_index(images: ImageData, hashes: pd.Series) -> ImageData:
     """Leukemia images with subjects and missing labels from `cnmc2019_train_index.csv`, in or beside their folder.
 
     Images are known by their SHA-256 (`hashes`, by image_id). Subjects and labels that the data has are kept. An image
-    that gets its label becomes test: the course hands it out as its test set. Notes say what was found. Data without
-    such an index is handed back as it is. DataError where the index cannot be read.
+    that gets its label becomes test: the course hands it out as its test set. DataError: the index cannot be read.
     """
     places = [folder / RELEASE_INDEX for folder in (images.root, images.root.parent)]
     path = next((place for place in places if place.is_file()), None)
@@ -41,7 +40,20 @@ def with_release_index(images: ImageData, hashes: pd.Series) -> ImageData:
 
     notes = [note for note in images.notes if not note.startswith(f"{images.facts.group_name}s unknown")]
     named, why = any(table["group"].notna().tolist()), f"neither the data nor {RELEASE_INDEX} tells it"
-    notes += [*_in_words(before, table, label, found), *unknown_groups(table, images.facts, why)]
+    told = int(np.count_nonzero(before["group"].isna() & table["group"].notna()))
+    lists = f"{RELEASE_INDEX} lists {label.notna().sum():,} of {len(table):,} images, by the SHA-256 of the files"
+    if told:
+        lists += f"; from there the subject of {told:,} images is known, so a split can go by subject, and whether"
+        lists += " one subject's images are on both sides of a split can be checked"
+    notes.append(lists)
+    if found.any():
+        test = "the course's hidden test set is not hidden, and serves as the test part with these labels"
+        notes.append(f"{found.sum():,} images have no label in their list but one in {RELEASE_INDEX}: {test}")
+    against = (label != table["label"]).fillna(False).to_numpy(bool)
+    if (at := first(against)) is not None:
+        kept = f"and are kept as given (the first: {table['image_id'].iloc[at]})"
+        notes.append(f"{against.sum():,} labels differ from {RELEASE_INDEX} {kept}")
+    notes += unknown_groups(table, images.facts, why)
     images = replace(images, table=table, notes=notes)
     if named and not any(before["group"].notna().tolist()):
         reading = images.reading | {"groups": f"{RELEASE_INDEX}, by the SHA-256 of the files"}
@@ -68,8 +80,8 @@ def _read(path: Path, classes: tuple[str, ...]) -> pd.DataFrame:
 def _subjects(image_ids: list[str], sha: list[str], index: pd.DataFrame) -> pd.Series:
     """The subject of each image, missing where the index does not tell it.
 
-    The release lists 99 cells under two subjects each, byte for byte. Where both files are here, one goes to either
-    subject (a split by subject keeps equal files together anyway); where only one is, its subject stays unknown.
+    The release lists 99 cells under two subjects each, byte for byte. Where both files are here, one goes to either;
+    where only one is, its subject stays unknown.
     """
     listed: dict[str, list[str]] = {}
     for content, subject in sorted(zip(index["sha256"], index["subject"], strict=True)):
@@ -84,20 +96,3 @@ def _subjects(image_ids: list[str], sha: list[str], index: pd.DataFrame) -> pd.S
             subject_of[image_id] = subjects.pop(0)
             copies[content] -= 1
     return pd.Series(pd.array([subject_of.get(image_id, pd.NA) for image_id in image_ids], dtype="string"))
-
-
-def _in_words(before: pd.DataFrame, table: pd.DataFrame, label: pd.Series, found: np.ndarray) -> list[str]:
-    """How much of the data the index lists, and what that means."""
-    named = int(np.count_nonzero(before["group"].isna() & table["group"].notna()))
-    notes = [f"{RELEASE_INDEX} lists {label.notna().sum():,} of {len(table):,} images, by the SHA-256 of the files"]
-    if named:
-        notes[0] += f"; from there the subject of {named:,} images is known, so a split can go by subject, and whether"
-        notes[0] += " one subject's images are on both sides of a split can be checked"
-    if found.any():
-        test = "the course's hidden test set is not hidden, and serves as the test part with these labels"
-        notes.append(f"{found.sum():,} images have no label in their list but one in {RELEASE_INDEX}: {test}")
-    against = (label != table["label"]).fillna(False).to_numpy(bool)
-    if (at := first(against)) is not None:
-        kept = f"and are kept as given (the first: {table['image_id'].iloc[at]})"
-        notes.append(f"{against.sum():,} labels differ from {RELEASE_INDEX} {kept}")
-    return notes

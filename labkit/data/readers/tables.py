@@ -101,9 +101,8 @@ def _classes(sizes: dict[str, int], notes: list[str], where: dict[str, str]) -> 
     """The classes of data that names them itself, and why they have this order; spellings of one class are merged."""
     words = [text for text in sizes if _number(text) is None]
     if words and (written := sorted(sizes.keys() - set(words))):
-        of_words = f"{words[0]!r} in {where[words[0]]}"
-        shown = ", ".join(written[:5])
-        notes.append(f"labels are numbers ({shown}) and words ({of_words}); each is taken for a class of its own")
+        both = f"numbers ({', '.join(written[:5])}) and words ({words[0]!r} in {where[words[0]]})"
+        notes.append(f"labels are {both}; each is taken for a class of its own")
     if not words:
         return tuple(sorted(set(map(plain, sizes)), key=Decimal)), "by number"
     spellings: dict[str, list[str]] = {}
@@ -111,17 +110,15 @@ def _classes(sizes: dict[str, int], notes: list[str], where: dict[str, str]) -> 
         spellings.setdefault(plain(text), []).append(text)
     several = [found for found in spellings.values() if len(found) > 1]
     notes += [f"{', '.join(found[1:])} and {found[0]} are taken for one class, {found[0]}" for found in several]
-    classes = sorted((found[0] for found in spellings.values()), key=_natural)
+    # by number within the name: `2 - y` before `10 - x`
+    parts = {found[0]: re.split(r"(\d+)", found[0]) for found in spellings.values()}
+    natural = {name: [(int(part), "") if part.isdecimal() else (0, part) for part in parts[name]] for name in parts}
+    classes = sorted(natural, key=natural.__getitem__)
     healthy = [name for name in classes if HEALTHY.search(plain(name)) and not ILL.search(plain(name))]
     if len(healthy) == 1 and not re.match(r"\d", classes[0]):
         classes = [*healthy, *(name for name in classes if name not in healthy)]
         return tuple(classes), f"{healthy[0]} first, as its name says healthy"
     return tuple(classes), "by name" + " (no name alone says healthy)" * (len(classes) == 2)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """`2 - y` before `10 - x`."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _number(text: str) -> Decimal | None:
@@ -137,10 +134,7 @@ def plain(name: str) -> str:
 
 
 def split_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listing: Any) -> int | None:
-    """The column that tells the split, if any; fills `rows["split"]` (our names, missing where it is empty).
-
-    DataError names a value that is none of them, and a labelled row without one. A column of other values is noted.
-    """
+    """The column that tells the split, if any; fills `rows["split"]`. DataError: another value, or one is missing."""
     for position in file.roles.get("split", []):
         heading, where = file.heading[position], f"column {file.heading[position]} of {file.name}"
         words = IS_VALID if plain_heading(heading) == "isvalid" else SPLITS

@@ -27,10 +27,7 @@ def _listing(found: Inventory, paths: list[str], labels: list[str], splits: list
 
 
 def cnmc_tree(found: Inventory) -> Listing | None:
-    """C-NMC 2019: `fold_0/all/UID_….bmp`, `fold_0/fold_0/hem/…` or the files alone; no split. None without such files.
-
-    The label is the folder's (`all`, `hem`) or, without one, the name's. DataError where the two disagree.
-    """
+    """C-NMC 2019: `fold_0/all/UID_….bmp` or the files alone, or None; DataError where folder and name disagree."""
     labels = {path: match[1] for path in found.images if (match := CNMC_NAME.fullmatch(basename(path)))}
     if not labels:
         return None
@@ -50,8 +47,7 @@ def cnmc_tree(found: Inventory) -> Listing | None:
 def class_tree(found: Inventory, class_names: list[str] | None = None) -> Listing:
     """One folder a class: `class_a/x.jpg`, `train/class_a/x.jpg`, `class_a/train/x.jpg`; deeper folders count too.
 
-    Images that lie in a part's folder itself have no label. `class_names`: the classes are the folders of these names,
-    at whichever level. DataError where the folders can be read in two ways, or in none.
+    Images that lie in a part's folder itself have no label. DataError where it can be read in two ways, or in none.
     """
     folders = [tuple(path.split("/")[:-1]) for path in found.images]
     told = telling(folders)
@@ -110,12 +106,16 @@ def _explain(
 
 def array_file(path: Path) -> Listing:
     """MedMNIST's `.npz`: `train_images` (n, h, w[, 3]) uint8 and `train_labels` (n, 1), the same for val and test."""
-    parts = []
+    parts, file = [], path.resolve()
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            for split in ("train", "val", "test"):
-                if f"{split}_labels" in arrays:
-                    parts.append(_array_rows(path.resolve(), split, arrays[f"{split}_labels"]))
+            for split in (split for split in ("train", "val", "test") if f"{split}_labels" in arrays):
+                labels = arrays[f"{split}_labels"]
+                _check_shapes(file, split, labels)
+                ids = [f"{split}/{number}" for number in range(len(labels))]
+                rows = pd.DataFrame({"image_id": ids, "path": [f"{file.as_posix()}#{one}" for one in ids]})
+                rows["label"], rows["line"] = [str(label) for label in labels.ravel().tolist()], rows.index + 1
+                parts.append(rows.assign(split=split, found=True, file=f"{file.name}#{split}_labels"))
     except DataError:
         raise
     except (OSError, *DAMAGED_ARRAY) as error:
@@ -126,7 +126,7 @@ def array_file(path: Path) -> Listing:
     return Listing(pd.concat(parts, ignore_index=True), reading=reading)
 
 
-def _array_rows(file: Path, split: str, labels: np.ndarray) -> pd.DataFrame:
+def _check_shapes(file: Path, split: str, labels: np.ndarray) -> None:
     with zipfile.ZipFile(file) as archive, archive.open(f"{split}_images.npy") as stream:  # its header, not the images
         first = np.lib.format.read_magic(stream) == (1, 0)
         header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
@@ -139,7 +139,3 @@ def _array_rows(file: Path, split: str, labels: np.ndarray) -> pd.DataFrame:
         raise DataError(f"{file}: {split}_labels has the shape {labels.shape}; one label an image is understood")
     if len(labels) != shape[0]:
         raise DataError(f"{file}: {shape[0]:,} {split}_images and {len(labels):,} {split}_labels")
-    ids = [f"{split}/{number}" for number in range(len(labels))]
-    rows = pd.DataFrame({"image_id": ids, "path": [f"{file.as_posix()}#{one}" for one in ids]})
-    rows["label"] = [str(label) for label in labels.ravel().tolist()]
-    return rows.assign(split=split, found=True, file=f"{file.name}#{split}_labels", line=range(1, len(labels) + 1))
