@@ -78,15 +78,6 @@ def test_weights_that_are_no_numbers_are_refused_with_their_tensor(tmp_path, bro
         load_weights(tmp_path / "model.safetensors", "resnet18")
 
 
-@pytest.mark.parametrize(
-    "content", [{1: torch.zeros(2)}, {"model": {"a": "b"}}, [torch.zeros(2)], torch.zeros(2), {"state_dict": None}]
-)
-def test_files_of_other_things_hold_no_state_dict(tmp_path, content):
-    torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(WeightsError, match="holds no state dict"):
-        read_file(tmp_path / "x.pt")
-
-
 @given(
     position=st.integers(0, 10**6), value=st.integers(0, 255), cut=st.booleans(), suffix=st.sampled_from(["pt", "st"])
 )

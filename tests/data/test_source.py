@@ -37,11 +37,6 @@ def test_a_relative_folder_is_relative_to_the_project(image_folder, tmp_path, mo
     assert len(open_data(DataParams(data=relative), tmp_path)[0].table) == 80
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match="no such folder"):
-        open_data(DataParams(data=str(Path(tmp_path) / "nowhere")), tmp_path)
-
-
 # --- what the release's index tells of renamed cells ------------------------------------------------------------------
 
 INDEX = "cnmc2019_train_index.csv"

@@ -12,15 +12,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from labkit.models.build import (
-    ARCHS,
-    DEVIATIONS,
-    build_model,
-    freeze_backbone,
-    load_weights,
-    num_classes,
-    train_mode,
-)
+from labkit.models.build import ARCHS, build_model, freeze_backbone, load_weights, num_classes, train_mode
 from labkit.models.describe import architecture_table, cpu_milliseconds, flops, layer_table, parameters
 from labkit.models.lite import LITE0, PACKAGE, PACKAGE_FILE, lite0_weights
 from labkit.models.resnet import RESNETS, LinearBottleneck
@@ -278,11 +270,6 @@ def test_weights_that_deviate_otherwise_are_refused_with_what_they_are(stored, a
         build_model(asked[0], 3, state_dict, deviation=asked[1])
 
 
-def test_every_deviation_has_its_reason_in_one_line():
-    assert list(DEVIATIONS) == ["flat_head", "linear_bottleneck", "no_shortcut", "small_stem"]
-    assert all(reason and "\n" not in reason and not reason.endswith(".") for reason in DEVIATIONS.values())
-
-
 # --- EfficientNet-Lite0 -----------------------------------------------------------------------------------------------
 
 
@@ -484,10 +471,6 @@ def test_an_unknown_network_is_refused():
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
-
-
-def test_no_weights_are_said_to_be_from_scratch():
-    assert load_weights(None, "resnet18") == (None, "from scratch")
 
 
 def test_every_kind_of_file_gives_the_same_network(trained, images, tmp_path):
