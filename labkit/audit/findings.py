@@ -62,10 +62,7 @@ class Findings:
         return facts | {"n_conflicting": self.duplicates.n_conflicting}
 
     def named_copies(self, classes: Sequence[str], most: int = 5) -> list[str]:
-        """The first copies by name: `a.png (train, x) = b.png (test, y)`, then (`~`) pairs that look alike.
-
-        Those on both sides of the split or of two labels come before others.
-        """
+        """The first copies: `a.png (train, x) = b.png (test, y)`, then (`~`) what looks alike; the worst come first."""
         named: list[str] = []
         files = _named(self.duplicates.files, classes)
         if len(files):
@@ -138,10 +135,7 @@ def audit(
 
 
 def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test: bool = False) -> list[str]:
-    """What every table and figure of a run must carry: what is wrong, or cannot be checked, about its test images.
-
-    ``inherited``: test images that the weights it starts from were trained on (``inherited_leak``).
-    """
+    """What all tables and figures of a run must say of its test images; ``inherited``: what `inherited_leak` counts."""
     found: list[str] = []
     groups, duplicates, name = findings.groups, findings.duplicates, findings.group_name
     if not groups.n_test_images:

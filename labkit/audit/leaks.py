@@ -1,7 +1,4 @@
-"""What test shares with training: groups, files, looks, and images that the first weights were trained on.
-
-Also what a leak is worth: the same model on the leaked and on the clean part of its test set.
-"""
+"""What test shares with training (groups, files, looks, images behind the first weights), and what a leak is worth."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -170,8 +167,7 @@ class LeakEffect:
 def leaked(table: pd.DataFrame, copies: Collection[str]) -> pd.Series:
     """Whether train or val holds the group or a copy of a test image: boolean, by image_id.
 
-    `table` has its `split` filled; `copies`: the test images of which train or val holds a copy (`Findings.copies`).
-    Where no groups are known, all images but copies count as clean: look at `shared_groups(table).checked` first.
+    `copies`: as `Findings.copies`. Where no groups are known, all but copies count as clean (`SharedGroups.checked`).
     """
     test, learnt = table.loc[table["split"] == "test"], table.loc[table["split"].isin(LEARNT_FROM)]
     touched = test["group"].isin(learnt["group"].dropna()) | test["image_id"].isin(list(copies))

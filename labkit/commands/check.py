@@ -71,7 +71,13 @@ def check(
         tell(f"decoding {len(images.table):,} images to {SIDE} px, unless that was done before")
         with contextlib.redirect_stdout(sys.stderr):  # the store prints what it decodes
             store = build_store(images.table, hashes, SIDE, cache_root())
-    table, how = _with_split(images, split, hashes=hashes, store=store)
+    table, own = images.table, set(images.table.loc[images.table["label"].notna(), "split"].fillna(""))
+    how = split or ("given" if {"train"} < own <= set(PARTS) else None)
+    if how is None:
+        table = table.assign(split=table["split"].where(table["split"] == "unlabeled", UNSPLIT))
+    else:  # select_on last: a given split stays as it is
+        rule = ExploreParams.of({"split": how, "select_on": "last"}).split_rule
+        table = assign_splits(table, hashes=hashes, store=store, **rule)
     if store is not None:
         tell("comparing files, headers and colours")
     found = audit(table, hashes, classes, facts.group_name, store, facts.score)
@@ -124,17 +130,6 @@ def _open(params: DataParams, folder: Path) -> tuple[ImageData, pd.Series | None
             raise
         images.notes.append("none of the listed images exists: only the lists were checked")
         return images, None
-
-
-def _with_split(images: ImageData, split: Split | None, **copies: Any) -> tuple[pd.DataFrame, str | None]:
-    """The table with its split filled in, and how it was split; None if it has no split and none was asked for."""
-    table = images.table
-    own = set(table.loc[table["label"].notna(), "split"].fillna(""))
-    how = split or ("given" if {"train"} < own <= set(PARTS) else None)
-    if how is None:
-        return table.assign(split=table["split"].where(table["split"] == "unlabeled", UNSPLIT)), None
-    rule = ExploreParams.of({"split": how, "select_on": "last"}).split_rule  # last: a given split stays as it is
-    return assign_splits(table, **copies, **rule), how
 
 
 def _counts(table: pd.DataFrame, classes: list[str]) -> dict[str, dict[str, int]]:

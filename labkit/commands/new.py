@@ -227,12 +227,17 @@ def _defaults(draft: Draft) -> list[str]:
         time = f"About {hours:.0f} hours per run on two CPU cores, so use a GPU; {small}."
     dataset, title = draft.params.dataset, draft.images.facts.title
     why = draft.images.reading["dataset"].partition("; ")[2]
+    capped = draft.size == LARGEST[draft.images.facts.task]
+    size = "larger images cost time and gain little" if capped else "the next lower of the usual sizes"
+    size = "a network needs at least 16" if draft.size > draft.side else size
+    size = f"the images' shorter side is {draft.side:,} px (median); {size}"
+    size = "the size of the images (median of their shorter sides)" if draft.size == draft.side else size
     rows = [
         ("dataset", dataset, "" if dataset == CUSTOM else f"{title}; {why}"),
         ("data", _yaml(draft.params.data), f"replaced by --data; {draft.images.layout}"),
         *_reading(draft),
         ("split", draft.split, draft.why_split),
-        ("image_size", str(draft.size), _why_size(draft)),
+        ("image_size", str(draft.size), size),
     ]
     if draft.tiny:
         rows += [
@@ -268,16 +273,6 @@ def _reading(draft: Draft) -> list[tuple[str, str, str]]:
     if "task" not in given and len(facts.classes) > 2:
         rows.append(("task", facts.task, f"a guess by the names, correct it: {' or '.join(TASKS.values())}"))
     return rows
-
-
-def _why_size(draft: Draft) -> str:
-    if draft.size > draft.side:
-        return f"the images' shorter side is {draft.side} px (median); a network needs at least 16"
-    if draft.size == draft.side:
-        return "the size of the images (median of their shorter sides)"
-    capped = draft.size == LARGEST[draft.images.facts.task]
-    why = "larger images cost time and gain little" if capped else "the next lower of the usual sizes"
-    return f"the images' shorter side is {draft.side:,} px (median); {why}"
 
 
 def _runs(draft: Draft) -> list[str]:

@@ -58,8 +58,7 @@ def group_names(table: pd.DataFrame) -> pd.Series:
 def with_copies(table: pd.DataFrame, hashes: pd.Series, store: Store | None = None) -> pd.Series:
     """Each row's group, joined (under the first one's name) with every group that holds a copy of one of its images.
 
-    An image without a group stays without one, unless there is a copy of it. Copies have the same bytes (`hashes`:
-    SHA-256 by image_id) or, with a `store`, look alike (see `near_duplicates`).
+    Copies have the same bytes (`hashes`: SHA-256 by image_id) or, with a `store`, look alike (`near_duplicates`).
     """
     groups, names = pd.Series(table["group"], dtype="string"), group_names(table)
     sha = table["image_id"].map(hashes.to_dict().get)

@@ -115,10 +115,9 @@ def _reason_of(error: Exception, path: str) -> str:
 
 
 def find_images(places: Sequence[str], besides: str | None = None) -> dict[str, str]:
-    """Path of every image at these places, by the part of it that the places do not share.
+    """Path of every image at these places (files, or folders with all below but hidden ones), by what is not shared.
 
-    A place is a file, whatever its name, or a folder with all images below it but hidden ones. Raises ValueError where
-    there is none, or where `besides`, a folder that will be written to, lies in a place: the next call would read it.
+    ValueError: no image, or `besides`, a folder that will be written to, lies in a place: the next call would read it.
     """
     where = [as_typed(refuse_url(place, "images")) for place in places]
     for place in where:

@@ -61,7 +61,7 @@ class StoreDataset(Dataset):
 class EpochBatches(Sampler):
     """Batches of (epoch, index) keys, shuffled by (seed, epoch) if there is a seed; ``first``: how many to skip.
 
-    Of several processes (``count``) each gets every count-th key of a batch, so maybe none.
+    Of ``count`` processes each gets every count-th key of a batch, so maybe none.
     """
 
     epoch, first, process, count = 0, 0, 0, 1
@@ -177,10 +177,7 @@ def make_loaders(table: pd.DataFrame, store: Store, params: RunParams, device: s
 
 
 def oversampled(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The labelled table and, below it, rows of it again until every class has as many as the most frequent one.
-
-    Each row is repeated equally often; what is still missing is drawn without replacement, by ``seed``.
-    """
+    """The labelled table and, below it, rows of it again, each equally often, until all classes are as frequent."""
     labels = table["label"].to_numpy(np.int64)
     wanted = np.bincount(labels).max()
     draw = np.random.Generator(np.random.Philox(key=[seed, 2**33]))

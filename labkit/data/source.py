@@ -23,10 +23,7 @@ PHANTOMS = {  # built-in sets of synthetic images, in words
 
 
 def told(images: ImageData, split: str | None) -> list[str]:
-    """What the data was taken for and why, a line each, then what was seen and not used, or is odd.
-
-    `split`: the one that the images get; None where they get none.
-    """
+    """What the data was taken for and why, a line each, then what is odd; `split`: what the images get, if any."""
     reading = images.reading
     if split not in (None, "given") and not set(PARTS).isdisjoint(images.table["split"].tolist()):
         reading = reading | {"split": reading["split"] + " (not used)"}
@@ -36,8 +33,7 @@ def told(images: ImageData, split: str | None) -> list[str]:
 def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:
     """The images of a folder, or of a built-in phantom set (made on first use), and SHA-256 by image_id.
 
-    What the original release's index tells of renamed images is filled in (`with_release_index`). A relative folder is
-    relative to the project, wherever the kernel was started. DataError where it cannot be read as an image table.
+    A relative folder is relative to the project. DataError where it cannot be read as an image table.
     """
     data = params.data
     if data in PHANTOMS:

@@ -37,16 +37,13 @@ LONG = 4  # times as long as wide: of a longer picture the ends are cut off befo
 
 @dataclass(frozen=True)
 class Store:
-    """``path`` of an array (n, size, size, 3) uint8, the row of every image_id, and what cannot be decoded.
-
-    ``gray_range``: the values of gray of 16 bits that became 0 and 255 in all of its images; None without such images.
-    """
+    """``path`` of an array (n, size, size, 3) uint8, the row of every image_id, and what cannot be decoded."""
 
     path: Path
     size: int
     rows: dict[str, int]
     unreadable: pd.DataFrame  # image_id, path, reason
-    gray_range: Sequence[int] | None = None
+    gray_range: Sequence[int] | None = None  # the values of gray of 16 bits that became 0 and 255
 
     @property
     def images(self) -> np.ndarray:

@@ -1,7 +1,6 @@
 """What a network looks like and what it costs.
 
-Shapes and multiply-adds come from one pass on torch's meta device, which computes shapes only: it needs no memory and
-a fraction of a second, even for a ResNet-152. Only `cpu_milliseconds` runs the network on numbers.
+Shapes and multiply-adds come from a pass on torch's meta device, which computes shapes only and needs no memory.
 """
 
 import statistics
@@ -26,19 +25,15 @@ def parameters(model: nn.Module) -> int:
 
 
 def flops(model: nn.Module, image_size: int) -> int:
-    """Multiply-adds of one image (3, image_size, image_size), which papers and torchvision call FLOPs.
+    """Multiply-adds of one image in convolutions and linear layers, which papers and torchvision call FLOPs.
 
-    Only convolutions and linear layers count. At 224 px, ResNet-18/34/101/152 agree with the paper's
-    1.8/3.6/7.6/11.3 × 10⁹ within 4 %. ResNet-50 has 4.1 × 10⁹, the paper 3.8: see resnet.Bottleneck.
+    At 224 px the ResNets agree with the paper within 4 %, but for ResNet-50 (see resnet.Bottleneck).
     """
     return int(layer_table(model, image_size)["multiply-adds"].to_numpy().sum())
 
 
 def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
-    """Median time of a batch of one image in eval mode and float32 on this machine's CPU, in milliseconds.
-
-    Of 5 to 50 passes of a copy in the plain memory format, until one second is spent, after three to warm up.
-    """
+    """Median milliseconds of one image in eval mode and float32 on this CPU, of 5 to 50 passes after three more."""
     network = deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format).eval()
     image = torch.zeros(1, 3, image_size, image_size)
     seconds: list[float] = []
@@ -54,15 +49,14 @@ def cpu_milliseconds(model: nn.Module, image_size: int) -> float:
 
 def costs(model: nn.Module, image_size: int) -> dict[str, float]:
     """The cost of a prediction for one image: `parameters`, `flops` (multiply-adds) and `milliseconds`."""
-    cost = {"parameters": parameters(model), "flops": flops(model, image_size)}
-    return cost | {"milliseconds": cpu_milliseconds(model, image_size)}
+    milliseconds = cpu_milliseconds(model, image_size)
+    return {"parameters": parameters(model), "flops": flops(model, image_size), "milliseconds": milliseconds}
 
 
 def layer_table(model: nn.Module, image_size: int) -> pd.DataFrame:
     """One row per layer in order of use: `name, type, output shape, parameters, multiply-adds`, for one image.
 
-    Shapes are (channels, height, width). A layer that is used again (a block's relu) has a row for each use, with its
-    parameters on the first, so that the column adds up.
+    Shapes are (channels, height, width). A layer that is used again has its parameters on the first row alone.
     """
     rows: list[dict[str, Any]] = []
     network = deepcopy(model).to("meta").eval()

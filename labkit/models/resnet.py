@@ -177,9 +177,8 @@ def flat_head(fc: nn.Linear, image_size: int) -> tuple[nn.AvgPool2d, nn.Linear]:
     """The replacements of avgpool and fc. The network then takes images of this size only.
 
     `AvgPool2d(7, stride=1)` is the mean over all positions at 224 px, where layer4 returns 7×7. At 512 px its window
-    slides over 16×16: 10×10 means of each of fc.in_features channels, so fc has 51,200 inputs (204,800 with
-    bottlenecks). At other sizes the window covers the same share of the side, round(7/16 · side) and at least 1; at
-    64 px layer4 returns 2×2, the window is 1, and fc has 2048 inputs (8192 with bottlenecks).
+    slides over 16×16: 10×10 means of each channel, so fc has 51,200 inputs (204,800 with bottlenecks). At other sizes
+    the window covers the same share of the side, round(7/16 · side) and at least 1.
     """
     side = -(-image_size // 32)  # of layer4's output: five strides of 2, each rounds up
     window = max(1, round(7 / 16 * side))

@@ -62,10 +62,8 @@ def code_of(source: str, words: bool = False) -> str:
 
 
 class _Code(ast.NodeTransformer):
-    """Removes expressions that do nothing, such as docstrings, and without ``words`` what is only said.
-
-    That are calls of SAYING and of LOGS, texts of errors, descriptions of parameters, notes, and imports of reporting.
-    """
+    """Removes what does nothing, such as docstrings, and without ``words`` what is only said: calls of SAYING and LOGS,
+    texts of errors, descriptions of parameters, notes, and imports of reporting."""
 
     def __init__(self, words: bool) -> None:
         self.words = words

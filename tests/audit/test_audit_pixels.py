@@ -321,12 +321,7 @@ def test_a_full_audit_says_and_stamps_what_pixels_show(album):
     assert found.leak and found.duplicates.n_test_touched == 0  # by looks alone
     assert "2 of 17 test images are nearly the same as one in train or validation" in stamps(found, "val")
     said = " ".join(found.sentences())
-    for words in (
-        "cannot be checked",
-        "look alike",
-        "Blank",
-        "Colour and brightness alone",
-    ):
+    for words in ("cannot be checked", "look alike", "Blank", "Colour and brightness alone"):
         assert words in said
     shown = found.tables(["healthy", "ill"], rows=2)
     assert [caption.split(" (")[0] for caption in shown] == [

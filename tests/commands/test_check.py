@@ -125,12 +125,7 @@ def test_lists_whose_images_are_elsewhere_are_checked_alone(image_folder):
         path.unlink()
     assert main(["check", str(image_folder)]) == 2  # no image could be checked
     report = check(str(image_folder))
-    assert report["checked"] == {
-        "groups": True,
-        "exact_duplicates": False,
-        "near_duplicates": False,
-        "files": False,
-    }
+    assert report["checked"] == {"groups": True, "exact_duplicates": False, "near_duplicates": False, "files": False}
     assert any("only the lists were checked" in note for note in report["notes"])
     assert "near" not in report["findings"] and "Files" not in report["said"]
 

@@ -18,7 +18,7 @@ from scipy.ndimage import uniform_filter
 
 from labkit.cli import main
 from labkit.data.images import load_image
-from labkit.data.phantoms.make import draw_patient, fundus
+from labkit.data.phantoms.make import Patient, fundus
 from labkit.data.prepare.eyeball import NoEyeball, crop_square, find_eyeball
 from labkit.data.prepare.photographs import crop_photograph, is_whole, prepare
 from labkit.data.readers import read
@@ -33,9 +33,9 @@ def framed(width: int, height: int, eye: int, x: int, y: int, cut: float = 1.0, 
     `cut`: where the field stop ends above and below, in radii. The disc's diameter is 0.96 of `eye`.
     """
     rng = np.random.default_rng(seed)
-    patient = draw_patient(rng)
+    patient = Patient(rng)
     camera = replace(patient.camera, cut=cut, notch="tab", noise=0.004)
-    patient = replace(patient, camera=camera, zoom=0.96, pigment=0.2, exposure=1.0)
+    vars(patient).update(camera=camera, zoom=0.96, pigment=0.2, exposure=1.0)
     sheet = Image.new("RGB", (width, height))
     drawn = Image.fromarray(fundus(2, "left", rng, patient, min(eye, 1330)))  # larger ones take long
     sheet.paste(drawn.resize((eye, eye), Image.Resampling.BICUBIC), (x, y))

@@ -164,11 +164,11 @@ def test_given_without_val_cuts_it_from_train_by_group():
     assert done.attrs["notes"] == ["validation is cut from train, by group (10% of it)"]
 
 
-def test_given_selected_on_test_leaves_train_whole():
+def test_given_selected_on_test_or_the_last_epoch_leaves_train_whole():
     table = given_table(("train", "train", "test"))
-    done = assign_splits(table, **GIVEN | {"select_on": "test"})
-    assert done["split"].tolist() == table["split"].tolist()
-    assert done.attrs["notes"] == []
+    for select_on in ("test", "last"):
+        done = assign_splits(table, **GIVEN | {"select_on": select_on})
+        assert done["split"].tolist() == table["split"].tolist() and done.attrs["notes"] == []
 
 
 def test_given_val_serves_as_test_where_there_is_none():
@@ -192,11 +192,6 @@ def test_the_courses_train_and_valid_stay_whole_where_test_lacks_only_its_labels
     done = assign_splits(table, **GIVEN)
     assert done["split"].value_counts().to_dict() == {"train": 7995, "val": 1599, "unlabeled": 1067}
     assert done.attrs["notes"] == ["its test images have no labels: its validation part is all that can be scored"]
-
-
-def test_given_with_the_last_epoch_leaves_train_whole():
-    table = given_table(("train", "train", "test"))
-    assert assign_splits(table, **GIVEN | {"select_on": "last"})["split"].tolist() == table["split"].tolist()
 
 
 def test_split_by_image_ignores_groups_and_copies():

@@ -12,14 +12,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from labkit.models.build import (
-    ARCHS,
-    build_model,
-    freeze_backbone,
-    load_weights,
-    num_classes,
-    train_mode,
-)
+from labkit.models.build import ARCHS, build_model, freeze_backbone, load_weights, num_classes, train_mode
 from labkit.models.describe import architecture_table, cpu_milliseconds, flops, layer_table, parameters
 from labkit.models.lite import LITE0, PACKAGE, PACKAGE_FILE, lite0_weights
 from labkit.models.resnet import RESNETS, LinearBottleneck

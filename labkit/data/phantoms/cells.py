@@ -1,9 +1,8 @@
 """Single white blood cells on black, as C-NMC 2019 publishes them: lymphoblasts (ALL) and normal cells (HEM).
 
-What tells them apart (the data set's own description and any haematology atlas): a blast is larger, its nucleus fills
-more of the cell and may be indented or cleft, its chromatin is finer, with a nucleolus or two; a normal lymphocyte is
-smaller and rounder, its chromatin in clumps. The ranges overlap, and the stain, which is the subject's own, varies more
-than the cells do.
+A blast is larger, its nucleus fills more of the cell and may be cleft, its chromatin is finer, with a nucleolus or two;
+a normal lymphocyte is smaller and rounder, its chromatin in clumps. The ranges overlap, and the subject's stain varies
+more than the cells do.
 """
 
 import numpy as np

@@ -2,8 +2,7 @@
 
 Kinds follow the International Clinical Diabetic Retinopathy scale (Wilkinson et al., Ophthalmology 2003;110:1677):
 1 microaneurysms only; 2 more than that; 3 many haemorrhages in all four quadrants or venous beading; 4 new vessels
-or preretinal haemorrhage. Sizes are at the generous end, so that most eyes of grades 2-4 show something at 64 px;
-grade 1 hardly does, and neighbouring grades overlap in number, as they do between graders.
+or preretinal haemorrhage. Sizes are generous, so that grades 2-4 mostly show at 64 px; neighbouring grades overlap.
 """
 
 from dataclasses import dataclass, field

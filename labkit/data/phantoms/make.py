@@ -57,32 +57,33 @@ def phantom(dataset: str, name: str, cache: Path) -> Path:
     return folder
 
 
-def _rows(plan: pd.DataFrame, copies: bool) -> list[dict[str, Any]]:
-    """The rows of a plan that are copies of another, or those to be drawn."""
-    return plan.loc[plan["copy_of"].notna() == copies].to_dict("records")
-
-
-def _truncate(path: Path) -> None:
-    """Cuts the file in half, as a download that broke off: the header tells the size, the pixels end early."""
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+def _save(
+    plan: pd.DataFrame, name: str, folder: Path, draw: Callable[[dict[str, Any]], np.ndarray], **how: Any
+) -> list:
+    """Draws the rows of a plan into files called `name`, and copies those that are copies; returns the rows drawn."""
+    own, copies = (plan.loc[plan["copy_of"].notna() == copied].to_dict("records") for copied in (False, True))
+    for row in own:
+        path = folder / name.format(**row)
+        Image.fromarray(draw(row)).save(path, **how)
+        if row["truncated"]:  # as a download that broke off: the header tells the size, the pixels end early
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for row in copies:
+        shutil.copyfile(folder / name.format(**dict.fromkeys(row, row["copy_of"])), folder / name.format(**row))
+    return own
 
 
 def _write_retinopathy(name: str, folder: Path) -> None:
     spec, plan = EYES[name], retinopathy_plan(name)
     what = f"{len(plan)} synthetic fundus photographs of {len(plan) // 2} patients, {spec.size} px"
     print(f"drawing {what} (retinopathy {name}, about {len(plan) * (spec.size**2) * 0.3 / 1e6:.1f} MB)")
-    images = folder / "images"
-    images.mkdir()
-    for row in _rows(plan, copies=False):
+    (folder / "images").mkdir()
+
+    def draw(row: dict[str, Any]) -> np.ndarray:
         patient = Patient(np.random.default_rng([spec.seed, 1, row["patient"]]), source=spec.source)
         rng = np.random.default_rng([spec.seed, 2, row["patient"], int(row["side"] == "right")])
-        pixels = fundus(row["grade"], row["side"], rng, patient, spec.size)
-        Image.fromarray(pixels).save(images / f"{row['image_id']}.jpeg", quality=92)
-        if row["truncated"]:
-            _truncate(images / f"{row['image_id']}.jpeg")
-    for row in _rows(plan, copies=True):
-        shutil.copyfile(images / f"{row['copy_of']}.jpeg", images / f"{row['image_id']}.jpeg")
+        return fundus(row["grade"], row["side"], rng, patient, spec.size)
+
+    _save(plan, "images/{image_id}.jpeg", folder, draw, quality=92)
     for split, part in plan.groupby("split"):
         part["image_id"].to_csv(folder / f"{split}_img.csv", header=False, index=False, lineterminator="\n")
         part["grade"].to_csv(folder / f"{split}_label.csv", header=False, index=False, lineterminator="\n")
@@ -95,17 +96,14 @@ def _write_leukemia(name: str, folder: Path) -> None:
     for split in ("train", "valid", "test"):
         (folder / "new_dataset" / split).mkdir(parents=True)
     people = {person: k for k, person in enumerate(sorted(plan["subject"].unique()))}
-    own = _rows(plan, copies=False)
-    for row in own:
+
+    def draw(row: dict[str, Any]) -> np.ndarray:
         who = people[row["subject"]]
         subject = Subject(np.random.default_rng([spec.seed, 1, who]), source=spec.source)
         rng = np.random.default_rng([spec.seed, 2, who, row["image"], row["cell"]])
-        pixels = cell(row["label"], rng, subject, spec.size)
-        Image.fromarray(pixels).save(folder / row["path"])
-        if row["truncated"]:
-            _truncate(folder / row["path"])
-    for row in _rows(plan, copies=True):
-        shutil.copyfile(folder / row["copy_of"], folder / row["path"])
+        return cell(row["label"], rng, subject, spec.size)
+
+    own = _save(plan, "{path}", folder, draw)
     for split in ("train", "valid"):
         table = plan.loc[plan["split"] == split, ["path", "label"]]
         table.to_csv(folder / f"{split}.csv", index=False, header=["Path", "label"], lineterminator="\n")

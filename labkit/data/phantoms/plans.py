@@ -1,7 +1,6 @@
 """Which phantoms there are to draw: patients, labels, course split and traps, decided before any pixel is.
 
-A plan is a plain table, one row a file, so that the statistics of a phantom data set (agreement of the eyes,
-rare grades, the leak of the course's split) can be had without drawing it.
+A plan is a plain table, one row a file, whose statistics can be had without drawing.
 """
 
 from dataclasses import dataclass

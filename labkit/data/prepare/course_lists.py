@@ -6,24 +6,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from labkit.data.readers import COURSE_LISTS, DataError, read
+from labkit.data.readers import COURSE_FILES, COURSE_LISTS, DataError, read
 from labkit.data.splits import assign_splits
 from labkit.params import DataParams
 from labkit.runs.files import write_whole
 
 TEST_FRACTION = 0.2  # as in the course: 7,026 of 35,126
 SPLIT_SEED = 0
-LISTS = [name for pair in COURSE_LISTS.values() for name in pair]
 
 
 def find_labels(places: list[Path]) -> tuple[pd.DataFrame, str] | None:
     """The labels in the first of the folders that has any; None where none has.
 
-    A table of every labelled image (`image_id, label, split`: train or test), and how the split came to be, in words.
-    The course's lists bring their split. Kaggle's file has none: its images are dealt by patient, all of them before
-    any is left out, so that the split stays the same when more are prepared. DataError: the files cannot be read.
+    A table of every labelled image (`image_id, label, split`: train or test), and how it was split, in words. Kaggle's
+    images are dealt by patient, before any is left out, so that the split stays when more are prepared. DataError.
     """
-    held = [place for place in places if any((place / name).is_file() for name in (*LISTS, "trainLabels.csv"))]
+    held = [place for place in places if any((place / name).is_file() for name in (*COURSE_FILES, "trainLabels.csv"))]
     if not held:
         return None
     images = read(DataParams.of({"dataset": "retinopathy"}), held[0], require_images=False)

@@ -1,8 +1,7 @@
 """The eyeball in a fundus photograph: where the bright disc lies, and the square around it, so that round stays round.
 
-Found on a thumbnail, whose pixels are means of many and so free of noise: what is brighter than the border is the disc
-(its largest connected part), and the ends of its rows, or of its columns, lie on a circle wherever neither the frame
-nor the field stop cuts it straight.
+Found on a thumbnail, whose pixels have little noise: the disc is the largest part that is brighter than the border, and
+the ends of its rows, or of its columns, lie on a circle wherever neither frame nor field stop cuts it straight.
 """
 
 from dataclasses import dataclass
@@ -61,7 +60,11 @@ def _disc_in(light: NDArray[np.floating]) -> Disc:
         if disc is None:
             disc = _circle_around(_bright_part(light, edge))
             disc = disc if disc and _has_edge(light, disc) else None
-    disc = disc or _box_around(lowest)
+    if disc is None:
+        rows, columns = np.flatnonzero(lowest.any(axis=1)), np.flatnonzero(lowest.any(axis=0))
+        top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        _refuse_strip(bottom - top, right - left)
+        disc = Disc((left + right) / 2, (top + bottom) / 2, max(bottom - top, right - left) / 2)
     height, width = light.shape
     shown = min(disc.y + disc.radius, height) - max(disc.y - disc.radius, 0)
     _refuse_strip(shown, min(disc.x + disc.radius, width) - max(disc.x - disc.radius, 0))
@@ -78,13 +81,6 @@ def _bright_part(light: NDArray[np.floating], edge: float) -> NDArray[np.bool_]:
     parts = np.empty(light.shape, dtype=np.int32)
     ndimage.label(light > border + max(edge * (retina - border), CONTRAST / 3), output=parts)
     return parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-
-
-def _box_around(bright: NDArray[np.bool_]) -> Disc:
-    rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    _refuse_strip(bottom - top, right - left)
-    return Disc((left + right) / 2, (top + bottom) / 2, max(bottom - top, right - left) / 2)
 
 
 def _refuse_strip(height: float, width: float) -> None:
@@ -116,10 +112,7 @@ def _ends(bright: NDArray[np.bool_]) -> Points:
 
 
 def _fit(points: Points, longest: int) -> Disc | None:
-    """The circle through most of the points, by least squares on those that stay near it; None where they are on none.
-
-    Kåsa's fit: x² + y² = 2ax + 2by + c is linear in a, b, c.
-    """
+    """The circle through most of the points, or None: Kåsa's fit, x² + y² = 2ax + 2by + c, on those that stay near."""
     kept = points
     for band in (0.1, 0.05, BAND, BAND):
         if len(kept) < 12:

@@ -1,7 +1,6 @@
 """``labkit prepare``: crops raw fundus photographs, thousands of pixels wide, to squares around the eyeball.
 
-A pool of processes works on one photograph at a time; each gives a whole file or a line in the list of failures.
-To continue after a stop, run the same command again.
+Each photograph gives a whole file or a line in the list of failures. After a stop the same command goes on.
 """
 
 import os
@@ -23,8 +22,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from labkit.data.images import find_images, load_image, printable, stem
-from labkit.data.prepare.course_lists import LISTS, find_labels, write_lists
+from labkit.data.prepare.course_lists import find_labels, write_lists
 from labkit.data.prepare.eyeball import NoEyeball, crop_square, find_eyeball
+from labkit.data.readers import COURSE_FILES
 from labkit.params import refuse_url
 from labkit.runs.files import alone, write_csv, write_text
 
@@ -63,7 +63,16 @@ def prepare(
     for place in filter(None, (source, target, labels)):
         refuse_url(str(place), "photographs and crops")
     source, target = Path(source).expanduser().resolve(), Path(target).expanduser().resolve()
-    _refuse_impossible(source, target, size, workers)
+    if not source.is_dir():
+        raise ValueError(f"{source}: there is no such folder; give the folder of the raw photographs")
+    if source.is_relative_to(target):
+        raise ValueError(f"{target}: the photographs lie there themselves; give another folder to write the crops to")
+    if not (target / LOCK).is_file() and (own := [name for name in COURSE_FILES if (target / name).exists()]):
+        raise ValueError(f"{target}: {own[0]} lies there and would be overwritten; give another folder to write to")
+    if not 16 <= size <= 2048:
+        raise ValueError(f"--size is {size}; it can be 16 to 2048 pixels")
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers is {workers}; at least one process is needed")
     places = [Path(labels).expanduser().resolve()] if labels else [source, source.parent]
     known = find_labels(places)
     if labels and known is None:
@@ -98,21 +107,6 @@ def prepare(
         done.said = [said, *write_lists(target, known, crops)]
         write_text(target / LEDGER, "\n".join(done.said) + "\n")
     return done
-
-
-def _refuse_impossible(source: Path, target: Path, size: int, workers: int | None) -> None:
-    if not source.is_dir():
-        raise ValueError(f"{source}: there is no such folder; give the folder of the raw photographs")
-    if source.is_relative_to(target):
-        raise ValueError(f"{target}: the photographs lie there themselves; give another folder to write the crops to")
-    there = [path for name in (*LISTS, FAILURES, LEDGER, "images/*.jpeg") for path in target.glob(name)]
-    if there and not (target / LOCK).is_file():
-        own = there[0].relative_to(target).as_posix()
-        raise ValueError(f"{target}: {own} lies there and would be overwritten; give another folder to write to")
-    if not 16 <= size <= 2048:
-        raise ValueError(f"--size is {size}; it can be 16 to 2048 pixels")
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers is {workers}; at least one process is needed")
 
 
 def _outcomes(tasks: list[Task], size: int, workers: int | None) -> Iterator[str]:

@@ -39,8 +39,7 @@ Folder = tuple[str, ...]  # the names on the way to an image
 class Inventory:
     """Everything that a data folder holds, paths relative to `root`, with `/`, sorted; hidden files are not in it.
 
-    `root` is where the data begins: the folder that was given or, where that holds one folder and nothing else to
-    read, the one inside (`wrapper`, relative to the folder given; else "").
+    `root`: the folder given or, where that holds one folder and nothing else to read, the one inside (`wrapper`).
     """
 
     root: Path
@@ -63,10 +62,7 @@ class Inventory:
         return dict(named)
 
     def named(self, path: str) -> list[str]:
-        """The images that a listed path may mean: those of its name, in its folders if it names them.
-
-        Endings, case, Unicode form (NFD on a Mac) and leading zeros of a unique number do not count: 7 may be 0007.png.
-        """
+        """The images that a listed path may mean, whatever ending, case, Unicode form and leading zeros of a number."""
         folder, _, name = path.rpartition("/")
         found = self._named.get(key := _key(name)) or self._named.get(_number(key), [])
         one = len({_key(basename(image)) for image in found}) == 1

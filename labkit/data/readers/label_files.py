@@ -151,10 +151,7 @@ def read_text(path: Path) -> str:
 
 
 def read_column(path: Path) -> pd.Series:
-    """A one-column file without a header row (one is skipped if there is one): stripped text by line number.
-
-    Blank lines at the end are dropped, others stay as empty text. DataError where a row has a second column.
-    """
+    """The stripped text of a one-column file by line, without a header and blank lines at the end; or DataError."""
     values = [line.strip(" \t\"'") for line in read_text(path).split("\n")]
     while values and not values[-1]:
         values.pop()
@@ -191,8 +188,8 @@ def read_heading(path: Path) -> tuple[list[str], str]:
 def read_rows(file: LabelFile) -> pd.DataFrame:
     """All columns of a label file by position (0, 1, …) as stripped text, with `file` and `line`.
 
-    Rows in which all columns of a known role are blank are left out. DataError for a row of too many or too few
-    columns, an open quote and a line break in a value of a known role.
+    Rows that are blank in all columns of a known role are left out. DataError for a wrong number of columns, an open
+    quote and a line break in a value of a known role.
     """
     width, known = len(file.heading), {position: role for role in file.roles for position in file.roles[role]}
     least = 1 + max(known, default=0)

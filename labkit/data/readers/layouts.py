@@ -1,7 +1,6 @@
 """Layouts whose labels lie in files: the retinopathy course's lists, and any table with path and label columns.
 
-Every layout gives a Listing: rows with `image_id, path (absolute), found, label (text), split, file, line`, and where
-the files name them `group` and `side`.
+Every layout gives a Listing, of `image_id, path (absolute), found, label (text), split, file, line[, group, side]`.
 """
 
 from collections import Counter
@@ -172,8 +171,8 @@ def _located(listing: Listing, stock: Inventory, params: DataParams) -> Listing:
 def _by_name(relative: list[str], found: list[bool], rows: pd.DataFrame, stock: Inventory, notes: list[str]) -> dict:
     """Position -> image, for listed paths that are no file themselves but name one without its folder or ending.
 
-    Of equal names in several folders the one of the row's split is meant, else the folder that holds most.
-    DataError where two in one folder differ in their ending alone, or a list has such a name more than once.
+    Of equal names in several folders the one of the row's split is meant, else of the folder that holds most; DataError
+    where that cannot be told.
     """
     held = {at: images for at, there in enumerate(found) if not there and (images := stock.named(relative[at]))}
     many = Counter(dirname(image) for images in held.values() for image in images)

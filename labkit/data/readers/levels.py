@@ -1,7 +1,4 @@
-"""Folders in folders: which level names the class, which one the part (train, val, test), and which is neither.
-
-Where the folders can be read in two ways, both are named with the parameter that decides.
-"""
+"""Folders in folders: which level names the class, which one the part (train, val, test), and which is neither."""
 
 import re
 from collections import defaultdict

@@ -68,10 +68,7 @@ def _spelt(text: object) -> str:
 
 
 def one_spelling(ids: list[Any], group: str, notes: list[str]) -> list[str | None]:
-    """Ids in one spelling each, None for a placeholder; notes say what was merged and what is missing.
-
-    Case, blanks, a trailing `.0` and, where all ids are digits, leading zeros do not make another patient.
-    """
+    """Ids in one spelling each (of case, blanks, `.0` and leading zeros), None for a placeholder; notes say which."""
     counts = Counter(one if isinstance(one, str) else "" for one in ids)
     keys = {one: _spelt(one) for one in counts}
     known = {key for key in keys.values() if key not in MISSING}

@@ -179,10 +179,7 @@ def _array_file(stock: Inventory, dataset: str) -> Path | None:
 def _image_table(
     rows: pd.DataFrame, known: DatasetFacts, params: DataParams, root: Path, listing: Listing
 ) -> pd.DataFrame:
-    """The columns of the image table in their types, by image_id; adds group, side and what is to be said of them.
-
-    Sorted here, for good: batches follow the table's order, which must not hang on the order of a label file's rows.
-    """
+    """The columns of the image table in their types, with group and side, sorted by image_id as batches will follow."""
     notes = listing.notes
     rows = rows.sort_values("image_id", ignore_index=True)
     table = pd.DataFrame({name: rows.get(name, pd.NA) for name in COLUMNS})
@@ -255,10 +252,9 @@ def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
 
 
 def _guessed(layout: str, listing: Listing, base: Path) -> str:
-    """A name of the catalog, or `custom`.
+    """A name of the catalog, or `custom`: by the form of the file names, which layout or labels of all classes confirm.
 
-    MedMNIST's array files bear the name. EyePACS and C-NMC files have names of their own form, which their layout or
-    labels of all their classes must confirm; the leukemia course's renamed ones are known by the release's index.
+    The leukemia course's renamed files are known by the release's index.
     """
     indexed = layout == BY_SPLIT and any((folder / RELEASE_INDEX).is_file() for folder in (base, base.parent))
     stems = [stem(path.partition("#")[0]) for path in listing.rows["path"].tolist()]

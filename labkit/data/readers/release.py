@@ -80,8 +80,8 @@ def _read(path: Path, classes: tuple[str, ...]) -> pd.DataFrame:
 def _subjects(image_ids: list[str], sha: list[str], index: pd.DataFrame) -> pd.Series:
     """The subject of each image, missing where the index does not tell it.
 
-    The release lists 99 cells under two subjects each, byte for byte. Where both files are here, one goes to either
-    subject (a split by subject keeps equal files together anyway); where only one is, its subject stays unknown.
+    The release lists 99 cells under two subjects each, byte for byte. Where both files are here, one goes to either;
+    where only one is, its subject stays unknown.
     """
     listed: dict[str, list[str]] = {}
     for content, subject in sorted(zip(index["sha256"], index["subject"], strict=True)):

@@ -134,10 +134,7 @@ def plain(name: str) -> str:
 
 
 def split_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listing: Any) -> int | None:
-    """The column that tells the split, if any; fills `rows["split"]` (our names, missing where it is empty).
-
-    DataError names a value that is none of them, and a labelled row without one. A column of other values is noted.
-    """
+    """The column that tells the split, if any; fills `rows["split"]`. DataError: another value, or one is missing."""
     for position in file.roles.get("split", []):
         heading, where = file.heading[position], f"column {file.heading[position]} of {file.name}"
         words = IS_VALID if plain_heading(heading) == "isvalid" else SPLITS

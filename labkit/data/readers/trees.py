@@ -27,10 +27,7 @@ def _listing(found: Inventory, paths: list[str], labels: list[str], splits: list
 
 
 def cnmc_tree(found: Inventory) -> Listing | None:
-    """C-NMC 2019: `fold_0/all/UID_….bmp`, `fold_0/fold_0/hem/…` or the files alone; no split. None without such files.
-
-    The label is the folder's (`all`, `hem`) or, without one, the name's. DataError where the two disagree.
-    """
+    """C-NMC 2019: `fold_0/all/UID_….bmp` or the files alone, or None; DataError where folder and name disagree."""
     labels = {path: match[1] for path in found.images if (match := CNMC_NAME.fullmatch(basename(path)))}
     if not labels:
         return None
@@ -50,8 +47,7 @@ def cnmc_tree(found: Inventory) -> Listing | None:
 def class_tree(found: Inventory, class_names: list[str] | None = None) -> Listing:
     """One folder a class: `class_a/x.jpg`, `train/class_a/x.jpg`, `class_a/train/x.jpg`; deeper folders count too.
 
-    Images that lie in a part's folder itself have no label. `class_names`: the classes are the folders of these names,
-    at whichever level. DataError where the folders can be read in two ways, or in none.
+    Images that lie in a part's folder itself have no label. DataError where it can be read in two ways, or in none.
     """
     folders = [tuple(path.split("/")[:-1]) for path in found.images]
     told = telling(folders)
