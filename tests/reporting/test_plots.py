@@ -22,7 +22,8 @@ from labkit.reporting import style
 from labkit.reporting.exhibits.blocks import residual_blocks
 from labkit.reporting.exhibits.calibration import reliability_diagrams
 from labkit.reporting.exhibits.classes import class_histogram
-from labkit.reporting.exhibits.confusion import confusion_matrices, is_written, matrix_pages, row_shares
+from labkit.reporting.exhibits.confusion import confusion_matrices, is_written, matrix_pages
+from labkit.reporting.exhibits.cost import light_figure
 from labkit.reporting.exhibits.roc import ranking_curves
 from labkit.reporting.exhibits.sensitivity import sensitivity_dots
 from labkit.reporting.images import image_grid
@@ -94,6 +95,12 @@ def curve_points(runs: list[str]) -> pd.DataFrame:
     return curves(tests, GRADES, question(GRADES, "grades"))
 
 
+def lights(runs: list[str]):
+    ends = pd.DataFrame({"low": 0.01, "high": 0.4}, index=["qwk"])
+    rows = [{"run": run, "qwk": 0.05 * k if k % 2 else 0.5, "flops": (1 + k // 2) * 1e9} for k, run in enumerate(runs)]
+    return light_figure([row | {"intervals": ends} for row in rows], Palette(runs, RUNS[1:2]), score="qwk")
+
+
 REFERABLE = "referable disease (grade 2 or worse)"
 PIXELS = np.random.default_rng(0).integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)
 FIGURES = {
@@ -128,6 +135,8 @@ FIGURES = {
     "PR of 3": lambda: ranking_curves(curve_points(RUNS[:3]), Palette(RUNS), GRADES, ["pr"]),
     "both of 8, one question": lambda: ranking_curves(curve_points(RUNS), Palette(RUNS), [REFERABLE], ["roc", "pr"]),
     "blocks": residual_blocks,
+    "score against cost of 9": lambda: lights([*RUNS, "lite0-finetuned"]),
+    "score against cost of 1": lambda: lights(RUNS[:1]),
 }
 
 
@@ -282,7 +291,6 @@ def test_confusion_cells_hold_count_and_row_percentage_and_empty_rows_are_zero()
     fig = confusion_matrices({"a": np.array([[3, 1], [0, 0]])}, CELLS)
     texts = [text.get_text().replace("\u00a0", " ") for text in fig.axes[0].texts]
     assert texts[:4] == ["3\n75", "1\n25", "0", "0"]
-    assert row_shares(np.array([[3, 1], [0, 0]])).tolist() == [[0.75, 0.25], [0, 0]]
 
 
 def test_image_grid_keeps_every_pixel():

@@ -17,32 +17,3 @@ from labkit.reporting.exhibits.sensitivity import by_class, class_tables
 from labkit.reporting.exhibits.subgroups import subgroups
 from labkit.reporting.exhibits.summary import page_one, trust
 from labkit.reporting.exhibits.worth import further_scores, leaks
-
-__all__ = [
-    "architecture",
-    "by_class",
-    "class_curves",
-    "class_tables",
-    "confusions",
-    "costs",
-    "curves",
-    "deviations",
-    "differences",
-    "errors",
-    "further_scores",
-    "leaks",
-    "limits",
-    "page_one",
-    "provenance",
-    "published_scores",
-    "references",
-    "reliability",
-    "review",
-    "saliency",
-    "scores",
-    "screening",
-    "subgroups",
-    "trust",
-    "unfinished",
-    "variants",
-]

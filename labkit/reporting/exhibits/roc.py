@@ -53,7 +53,7 @@ def ranking_curves(
         said = {run: ", ".join(f"{name} {fixed(area.get(run), 3)}" for name, area in areas) for run in runs}
         keys = {run: f"{text}\n{said[run]}" for run, text in keys.items()}
     needed = LINE * sum(text.count("\n") + 1 for text in keys.values()) + 0.05 * len(keys) + 0.5
-    fig = new_figure(height=max(2.45, needed) * high, width=WIDTH if columns == 3 else 5.2)
+    fig = new_figure(height=max(2.3, needed) * high, width=WIDTH if columns == 3 else 5.2)
     axes = fig.subplots(high, columns, squeeze=False)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
