@@ -60,12 +60,6 @@ def test_protocols_are_told_by_variant_and_those_known_under_one_are_named():
     assert "apart: a +5.0 points (no interval)." in plain(protocol_sentence(rows[:1], "accuracy"))
 
 
-def test_protocols_without_a_pair_are_not_compared():
-    assert protocols(protocol("a", None, 0.4)) == (
-        "No variant's quadratic weighted kappa is known under both protocols, so they cannot be compared."
-    )
-
-
 def test_a_difference_between_protocols_is_told_with_its_interval():
     rows = [
         protocol("a", 0.5, 0.45) | {"gap": (0.05, 0.01, 0.09)},

@@ -56,8 +56,3 @@ def test_a_mean_of_seeds_says_how_many_and_how_far_they_are_apart():
 def test_a_column_that_nothing_stands_in_is_left_out():
     assert list(published(PUBLISHED, OURS)) == ["variant", "published", "ours, as the data came"]
     assert list(published(None, OURS, OURS)) == ["variant", "ours, as the data came", "ours, patients kept apart"]
-
-
-def test_a_score_that_is_no_share_has_three_digits():
-    cell = published(honest=OURS | {"estimate": 0.5, "low": -0.1, "high": 0.6}, score="qwk")
-    assert cell["ours, patients kept apart"].startswith("0.500 [−0.100 to 0.600] · patients kept apart")

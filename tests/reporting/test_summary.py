@@ -231,13 +231,6 @@ def test_figures_of_page_one_are_told_in_a_few_words(study, monkeypatch):
     assert "difference" not in forest.alt
 
 
-def test_what_holds_and_what_does_not_stands_beside_the_answer(study):
-    make_run("good", labels(), val=labels())
-    assert checks()["no patient in both training and test"] and checks()["test images predicted once"]
-    assert not checks()["1 seed per variant: nothing is known of another seed"]
-    assert not checks()["synthetic images: nothing is said about patients"]
-
-
 def test_page_one_holds_the_answer_a_forest_plot_and_one_matrix(study, monkeypatch):
     make_run("good", labels(), val=labels(), weight_decay=0.1)
     text, forest, matrix = page_one(study_results("s"))

@@ -25,8 +25,7 @@ CLOSE = 0.01  # a mean confidence this near the accuracy is neither over- nor un
 def reliability_diagrams(found: Mapping[str, Calibration], palette: Palette) -> Figure:
     """One panel per variant: accuracy in each bin of confidence, and below it the number of images in each bin.
 
-    Hollow: as predicted; filled: with the temperature fitted on validation, where there is one. A perfectly calibrated
-    model lies on the grey diagonal. Bins of fewer than 30 images are small dots that no line joins.
+    Hollow: as predicted; filled: with the temperature. Bins of fewer than 30 images are small dots without a line.
     """
     names = palette.ordered(found)
     columns = min(COLUMNS, len(names))

@@ -29,10 +29,8 @@ CELLS = "in a cell: images, percent of the row"
 def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
     """Small multiples, one matrix (C, C) of counts per variant, all on one colour scale (share of the row).
 
-    Each cell shows the count and below it the percentage of its row; several panels have the variant's name as title.
-    Columns are named by their class's number where its name has no room. Rows of panels wrap so that the text stays
-    readable; of more than a page holds, make one figure for each of `matrix_pages`. Of more classes than a page holds
-    (`is_written`) the cells are coloured only, and only every second, third … class is named.
+    Columns are named by their class's number where its name has no room. Of more panels than a page holds, make one
+    figure for each of `matrix_pages`; of more classes (`is_written`) cells are coloured only, and some classes named.
     """
     n, written, alone = len(classes), is_written(matrices), len(matrices) == 1
     panel, fit = _panel(matrices, WIDTH - 1.5)
