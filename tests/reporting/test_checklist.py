@@ -14,7 +14,6 @@ from labkit.reporting import results as collect_room
 from labkit.reporting.exhibits.checklist import (
     NOT_REPORTED,
     checklist,
-    checklist_sentence,
     choice_sentence,
     limits,
     machine_sentence,
@@ -77,13 +76,9 @@ def test_a_leak_stands_in_the_checklist(results):
 
 
 def test_the_notebook_adds_what_it_shows_and_no_other_item(results):
-    table = checklist(results, also={"failure analysis": "ten mistakes", "calibration": None})
+    table = checklist(results, also={"failure analysis": "ten mistakes"})
     said = reported(table)
     assert said["failure analysis"] == "ten mistakes" and said["calibration"] == NOT_REPORTED
-    lacking = (table["reported"] == NOT_REPORTED).sum()
-    assert checklist_sentence(table).replace("\u00a0", " ").startswith(f"{len(table) - lacking} of {len(table)} items")
-    with pytest.raises(ValueError, match="no item failures"):
-        checklist(results, also={"failures": "x"})
 
 
 def test_what_runs_do_not_share_is_said_of_each(results):
@@ -117,6 +112,9 @@ def test_what_a_variant_starts_from_is_named_with_its_parameters(results):
     results.sources["f"] = RunParams(run="source", epochs=9)
     run |= {"start": "from source-seed0, trained on other eyes", "precision": "fp32", "threads": 1}
     assert "first trained on other eyes." in next(variants(results)).text
+    run["class_weights"] = [0.5, 1.5, 1]
+    weights = next(one.table for one in variants(results) if "Weight of each class" in one.caption)
+    assert weights["a"].tolist() == ["0.500", "1.500", "1.000"] and weights.iloc[0, 1].startswith("70 (70.0")
     run["params"] = run["params"].model_copy(update={"parent": "f", "weights": "/somewhere/model.safetensors"})
     shown = next(provenance(results))
     said = shown.table.set_index("parameter")["value"]
@@ -135,5 +133,6 @@ def test_of_classes_without_an_order_none_is_the_mildest(results, dataset, grade
 
 def test_the_report_says_once_what_guidelines_miss(results):
     said, missed = review(results).text, limits(results).text
-    assert said.endswith("items are reported.") and "eligibility of patients" not in said
+    assert said.replace("\u00a0", " ") == "16 of 31 items are reported." and "eligibility of patients" not in said
+    assert "- 1\u00a0seed per variant: nothing is known of another seed.\n- Too few test images of b and c" in missed
     assert "Guidelines ask for more than is known here: eligibility of patients; " in missed

@@ -9,7 +9,7 @@ from labkit.params import RunParams
 from labkit.reporting import results as collect_room
 from labkit.reporting.results import UNLABELLED, study_results
 from labkit.runs.files import read_json
-from labkit.runs.folder import mark_failed, run_folder
+from labkit.runs.folder import run_folder
 from labkit.studies.file import Study
 
 
@@ -53,23 +53,6 @@ def test_one_changed_prediction_moves_every_number(study):
     assert new["sensitivity"][2] == pytest.approx(7 / 8)
     assert new["intervals"].loc["accuracy", "low"] < old["intervals"].loc["accuracy", "low"]
     assert after.tests["good"]["prediction"].tolist()[-1] == 0
-
-
-def test_a_run_that_is_not_finished_is_listed_with_its_error_and_left_out(study):
-    params = RunParams(study="s", run="deep")
-    folder = run_folder(params, "")
-    mark_failed(folder, params, {"name": "deep"}, "ValueError: too deep")
-    results = study_results("s")
-    assert [run["run"] for run in results.runs] == ["constant", "good"]
-    assert results.unfinished.to_dict("records") == [
-        {"run": "deep-seed0", "state": "failed", "error": "ValueError: too deep", "log": ""}
-    ]
-
-
-def test_a_run_that_was_never_started_is_listed(study):
-    assert study_results("s").unfinished.to_dict("records") == [
-        {"run": "deep", "state": "not run", "error": "", "log": ""}
-    ]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,7 @@
 import pandas as pd
 import pytest
 
-from labkit.reporting.exhibits.classes import class_weights_table
 from labkit.reporting.exhibits.published import published_table
-from labkit.reporting.show import table_html
 
 PUBLISHED = {"estimate": 0.823, "n": 7025, "data": "EyePACS, the course's test images", "majority": 0.734}
 OURS = {"estimate": 0.781, "low": 0.76, "high": 0.80, "n": 5620, "majority": 0.735, "data": "patients kept apart"}
@@ -58,21 +56,3 @@ def test_a_mean_of_seeds_says_how_many_and_how_far_they_are_apart():
 def test_a_column_that_nothing_stands_in_is_left_out():
     assert list(published(PUBLISHED, OURS)) == ["variant", "published", "ours, as the data came"]
     assert list(published(None, OURS, OURS)) == ["variant", "ours, as the data came", "ours, patients kept apart"]
-
-
-def test_a_score_that_is_no_share_has_three_digits():
-    cell = published(honest=OURS | {"estimate": 0.5, "low": -0.1, "high": 0.6}, score="qwk")
-    assert cell["ours, patients kept apart"].startswith("0.500 [−0.100 to 0.600] · patients kept apart")
-
-
-def test_class_weights_stand_beside_the_images_of_their_class():
-    table = class_weights_table(["No DR", "Severe"], [300, 100], {"weighted": [0.5, 1.5]})
-    assert plain(table) == [
-        {"class": "No DR", "training images": "300 (75.0 %)", "weighted": "0.500"},
-        {"class": "Severe", "training images": "100 (25.0 %)", "weighted": "1.500"},
-    ]
-
-
-def test_a_name_with_markup_in_it_is_text():
-    html = table_html(published_table([row("<b>", PUBLISHED | {"data": "a < b"})], "qwk"))
-    assert "&lt;b&gt;" in html and "a &lt; b" in html and "<b>" not in html

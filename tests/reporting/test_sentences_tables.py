@@ -3,15 +3,9 @@
 import pandas as pd
 
 from labkit.models.describe import architecture_table
-from labkit.reporting.exhibits.blocks import blocks_sentence, depth_sentence
-from labkit.reporting.exhibits.classes import weights_sentence
+from labkit.reporting.exhibits.blocks import depth_sentence
 from labkit.reporting.exhibits.sensitivity import found_sentence, trust_sentence
 from labkit.reporting.tables import runs_sentence, variants_sentence
-
-
-def test_a_bottleneck_carries_four_times_the_channels_with_fewer_weights():
-    said = blocks_sentence()
-    assert "69,632" in said and "fewer than the 73,728" in said
 
 
 def test_depth_is_told_in_parameters():
@@ -23,11 +17,6 @@ def test_variants_differ_in_what_their_table_shows():
     table = pd.DataFrame({"variant": ["a", "b"], "arch": ["x", "y"], "batch_size": ["1", "2"]})
     assert variants_sentence(table) == "Two variants differ in arch and batch size."
     assert "nothing is compared" in variants_sentence(table.head(1))
-
-
-def test_weights_are_those_of_the_rarest_class_that_there_is():
-    said = weights_sentence(["a", "b", "c"], [10, 2, 0], {"r": [1.0, 3.0, 9.0]})
-    assert said == "An image of b weighs 3.00 times in r what one of a does."
 
 
 def test_classes_are_found_most_and_least_often_on_average():

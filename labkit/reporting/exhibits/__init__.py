@@ -26,32 +26,3 @@ def _of_training(exhibit):
 
 architecture, costs, curves = map(_of_training, (architecture, costs, curves))
 deviations, published_scores, saliency = map(_of_training, (deviations, published_scores, saliency))
-
-__all__ = [
-    "architecture",
-    "by_class",
-    "class_curves",
-    "class_tables",
-    "confusions",
-    "costs",
-    "curves",
-    "deviations",
-    "differences",
-    "errors",
-    "further_scores",
-    "leaks",
-    "limits",
-    "page_one",
-    "provenance",
-    "published_scores",
-    "references",
-    "reliability",
-    "review",
-    "saliency",
-    "scores",
-    "screening",
-    "subgroups",
-    "trust",
-    "unfinished",
-    "variants",
-]

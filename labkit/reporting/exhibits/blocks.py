@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from labkit.format import millions, times, whole
+from labkit.format import millions, times
 from labkit.models.describe import architecture_table
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
@@ -19,6 +19,14 @@ ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9, "linewidth": 
 HEIGHT = 0.5  # of a box, in units of the drawing
 SHORTCUT = Palette("ab")["b"].ink
 WORDS = "shortcut:\nidentity, or\n1×1 convolution\nand batch norm\nwhere the shape\nchanges"
+WEIGHTS = (  # 2 · 256 · 64 + 9 · 64² and 2 · 9 · 64²
+    "The convolutions of a Bottleneck on 256 channels have 69,632 weights, fewer than the 73,728 of a BasicBlock on 64."
+)
+LITE = (
+    "EfficientNet-Lite0 (Tan and Le 2019) is made of inverted residual blocks: a 1×1 convolution widens its input, a "
+    "3×3 or 5×5 convolution filters each channel by itself, and another 1×1 convolution narrows the result; the input "
+    "is added where the shape stays the same."
+)
 BASIC = [("3×3 convolution, 64", True), ("3×3 convolution, 64", False)]
 BOTTLENECK = [("1×1 convolution, 64", True), ("3×3 convolution, 64", True), ("1×1 convolution, 256", False)]
 
@@ -72,22 +80,6 @@ def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color
     ax.add_patch(FancyArrowPatch(start, end, color=color, **ARROW))
 
 
-def blocks_sentence() -> str:
-    """Weights of the convolutions of `residual_blocks`, whose channels are those of `layer1` (He et al. 2016)."""
-    bottleneck, basic = 2 * 256 * 64 + 9 * 64**2, 2 * 9 * 64**2
-    text = f"The convolutions of a Bottleneck on 256 channels have {whole(bottleneck)} weights"
-    return f"{text}, fewer than the {whole(basic)} of a BasicBlock on 64."
-
-
-def lite_sentence() -> str:
-    """What EfficientNet-Lite0 is made of, in place of the drawing of ResNet's blocks."""
-    return (
-        "EfficientNet-Lite0 (Tan and Le 2019) is made of inverted residual blocks: a 1×1 convolution widens its input, "
-        "a 3×3 or 5×5 convolution filters each channel by itself, and another 1×1 convolution narrows the "
-        "result; the input is added where the shape stays the same."
-    )
-
-
 def depth_sentence(architectures: pd.DataFrame) -> str:
     """How parameters grow with depth; `architectures`: `models.describe.architecture_table`."""
     written = architectures.set_index("layer name").filter(like="-layer").loc["parameters"]
@@ -104,9 +96,9 @@ def architecture(results: StudyResults) -> Iterator[Exhibit]:
         alt = "Diagram of a BasicBlock of two 3×3 convolutions and a Bottleneck of 1×1, 3×3 and 1×1 convolutions, each "
         alt += "with a shortcut that adds its input to its output."
         caption = "The two building blocks: BasicBlock and Bottleneck"
-        yield Exhibit(figure=residual_blocks(), caption=caption, alt=alt, text=blocks_sentence())
+        yield Exhibit(figure=residual_blocks(), caption=caption, alt=alt, text=WEIGHTS)
         table = architecture_table(params.input_size, len(results.classes))
         caption = f"Architectures for images of {params.input_size} px; FLOPs are multiply-adds of one image"
         yield Exhibit(table=table, caption=caption, text=depth_sentence(table))
     if any("efficientnet" in arch for arch in archs):
-        yield Exhibit(text=lite_sentence())
+        yield Exhibit(text=LITE)

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.evaluation.calibration import BINS, LOG_T, Calibration
 from labkit.evaluation.intervals import TOO_FEW, too_few
-from labkit.format import DASH, fixed, percent, plural, whole, word
+from labkit.format import fixed, percent, plural, word
 from labkit.reporting.exhibits.worth import worth
 from labkit.reporting.frames import floats, only, parts
 from labkit.reporting.labels import wrap
@@ -26,8 +25,7 @@ CLOSE = 0.01  # a mean confidence this near the accuracy is neither over- nor un
 def reliability_diagrams(found: Mapping[str, Calibration], palette: Palette) -> Figure:
     """One panel per variant: accuracy in each bin of confidence, and below it the number of images in each bin.
 
-    Hollow: as predicted; filled: with the temperature fitted on validation, where there is one. A perfectly calibrated
-    model lies on the grey diagonal. Bins of fewer than 30 images are small dots that no line joins.
+    Hollow: as predicted; filled: with the temperature. Bins of fewer than 30 images are small dots without a line.
     """
     names = palette.ordered(found)
     columns = min(COLUMNS, len(names))
@@ -102,17 +100,16 @@ def calibration_sentence(name: str, found: Calibration) -> str:
     verdict = f"{'over' if gap > 0 else 'under'}confident"
     if abs(gap) <= max(CLOSE, random):
         verdict = "neither clearly over- nor underconfident"
-    before = _scores(found, "before")
-    old = fixed(before["ece"], 3)
-    text = f"{name} is {verdict}: its mean confidence is {percent(confidence)}, its accuracy {percent(accuracy)}. "
-    text += f"Its ECE of {old} is {_against_random(before)}"
+    old, brier = (fixed(found.scores.loc["before", score], 3) for score in ("ece", "brier"))
+    text = f"{name} is {verdict}: its mean confidence is {percent(confidence)}, its accuracy {percent(accuracy)} "
+    text += f"(Brier score {brier}). Its ECE of {old} is {_against_random(found, 'before')}"
     if found.temperature is None:
         return f"{text}. No temperature is fitted: {found.reason}."
-    after = _scores(found, "after")
-    new = fixed(after["ece"], 3)
-    moved = "leaves it at" if old == new else "lowers it to" if after["ece"] < before["ece"] else "raises it to"
+    before, after = found.scores["ece"]
+    new = fixed(after, 3)
+    moved = "leaves it at" if old == new else "lowers it to" if after < before else "raises it to"
     fitted = ", where none fits best," if "bound" in _temperature(found) else ""
-    return f"{text}; a temperature of {_temperature(found)}{fitted} {moved} {new}, {_against_random(after)}."
+    return f"{text}; a temperature of {_temperature(found)}{fitted} {moved} {new}, {_against_random(found, 'after')}."
 
 
 def _temperature(one: Calibration) -> str:
@@ -120,41 +117,21 @@ def _temperature(one: Calibration) -> str:
     return fixed(one.temperature, 2) + (" (bound)" if at_bound else "")
 
 
-def _scores(found: Calibration, when: str) -> dict[str, float]:
-    return {str(name): float(value) for name, value in found.scores.loc[when].items()}
-
-
-def _against_random(scores: dict[str, float]) -> str:
-    more = scores["ece"] > scores["reference_high"]
+def _against_random(found: Calibration, when: str) -> str:
+    more = found.scores.loc[when, "ece"] > found.scores.loc[when, "reference_high"]
     return "more than random variation explains" if more else "no more than random variation"
-
-
-def calibration_table(found: Mapping[str, Calibration]) -> pd.DataFrame:
-    """One row per variant: temperature, Brier score, ECE and that of a perfectly calibrated model, before and after."""
-    rows = []
-    for name, one in found.items():
-        row = {"variant": name, "n": whole(one.n), "temperature": _temperature(one)}
-        for key, head in (("brier", "Brier"), ("ece", "ECE"), ("reference", "ECE if perfect")):
-            both = [fixed(float(value), 3) for value in one.scores[key]]
-            row[f"{head}, before"], row[f"{head}, after"] = both[0], both[1] if len(both) > 1 else DASH
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def reliability(results: StudyResults) -> Iterator[Exhibit]:
     """Whether a probability of 80 % is right in 80 % of cases."""
     found = worth(results).calibrations
     if found:
-        lines = {name: calibration_sentence(name, one) for name, one in found.items()}
         results.shown.add("calibration")
         fitted = any(one.temperature for one in found.values())
         filled = ", filled with a temperature fitted on validation" if fitted else ""
         figure = reliability_diagrams(found, results.palette)
-        caption = f"Reliability: hollow as predicted{filled}{results.once}"
+        caption = f"Reliability: hollow as predicted{filled}; ECE over {word(BINS)} bins{results.once}"
         alt = "Line plots, one per variant: share of right predictions (y) against confidence (x), and the diagonal of "
         alt += "perfect calibration; below each a histogram of the confidence."
-        text = "\n".join(f"- {line}" for line in lines.values())
+        text = "\n".join(f"- {calibration_sentence(name, one)}" for name, one in found.items())
         yield Exhibit(figure=figure, caption=caption, alt=alt, text=text)
-        caption = "Calibration on the test images before and after the temperature, which is fitted on validation"
-        caption += f"; ECE over {word(BINS)} bins, and that of a perfectly calibrated model"
-        yield Exhibit(table=calibration_table(found), caption=f"{caption}{results.once}")

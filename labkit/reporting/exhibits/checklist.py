@@ -13,7 +13,8 @@ import pandas as pd
 from labkit.data.catalog import CATALOG, facts
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.metrics import metric, with_interval
-from labkit.format import listing, millions, plural, whole
+from labkit.format import listing, millions, plural
+from labkit.reporting.exhibits.summary import trust
 from labkit.reporting.exhibits.worth import Worth, worth
 from labkit.reporting.learning import choice_in_words
 from labkit.reporting.results import StudyResults, intervals_over_seeds
@@ -26,6 +27,7 @@ NOT_REPORTED = "not reported"
 # Items that sections report, and where.
 SHOWN = {"decision threshold": "Screening", "calibration": "Calibration", "subgroups": "Subgroups"}
 SHOWN |= {"explanation": "Mistakes", "failure analysis": "Mistakes"}
+SOFTWARE = ("python", "torch")
 AUDITED = ("groups", "duplicates")  # keys of a run's audit
 ITEMS = {  # and the guidelines that ask for them
     "objective": "CLAIM; STARD-AI; TRIPOD+AI",
@@ -63,22 +65,11 @@ ITEMS = {  # and the guidelines that ask for them
 SPLIT = {"group": "by {group}", "image": "by image, whichever {group} it is of", "given": "as the data came"}
 
 
-def checklist(results: StudyResults, also: Mapping[str, str | None]) -> pd.DataFrame:
-    """Columns item, guideline, reported; about thirty rows.
-
-    `also`: what the report shows besides and only its notebook knows, by item, such as {"failure analysis": "…"}; None
-    and "" mean not reported. Raises ValueError on an unknown item.
-    """
-    if unknown := set(also) - set(ITEMS):
-        raise ValueError(f"also: there is no item {', '.join(sorted(unknown))}; items: {', '.join(ITEMS)}")
+def checklist(results: StudyResults, also: Mapping[str, str]) -> pd.DataFrame:
+    """Columns item, guideline, reported; about thirty rows. `also`: what the report shows besides, by item."""
     known = _results(results) | (_data(results) | _model(results) if results.trained else _of_predictions(results))
     rows = [(item, asked, also.get(item) or known.get(item) or NOT_REPORTED) for item, asked in ITEMS.items()]
     return pd.DataFrame(rows, columns=["item", "guideline", "reported"])
-
-
-def checklist_sentence(table: pd.DataFrame) -> str:
-    """How many items are reported."""
-    return f"{whole(list(table['reported'] != NOT_REPORTED).count(True))} of {plural(len(table), 'item')} are reported."
 
 
 def by_variant(results: StudyResults, of_run: Callable[[Run], object]) -> str:
@@ -158,8 +149,7 @@ def _parts(run: Run) -> str:
 
 def _model(results: StudyResults) -> Known:
     sizes = {r["params"].arch: f"{r['params'].arch} ({millions(r['parameters'])} parameters)" for r in results.runs}
-    software = [by_variant(results, lambda run, name=name: _version(run, name)) for name in ("python", "torch")]
-    software.append(by_variant(results, _machine))
+    software = [by_variant(results, of_run) for of_run in (_versions, _machine)]
     keys = ("loss", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay", "rotation")
     keys += ("horizontal_flip", "vertical_flip")
     training = ", ".join(f"{key.replace('_', ' ')} {_all(results, key)}" for key in keys)
@@ -196,13 +186,12 @@ def _results(results: StudyResults) -> Known:
     }
 
 
+def _versions(run: Run) -> str | None:
+    return ", ".join(f"{key} {value}" for key, value in run.get("versions", {}).items() if key in SOFTWARE) or None
+
+
 def _machine(run: Run) -> str | None:
     return ", ".join(str(run[key]) for key in ("device", "precision") if run.get(key)) or None
-
-
-def _version(run: Run, name: str) -> str | None:
-    version = run.get("versions", {}).get(name)
-    return version and f"{name} {version}"
 
 
 def _all(results: StudyResults, key: str) -> str:
@@ -260,21 +249,13 @@ def review(results: StudyResults) -> Exhibit:
     """The reporting checklist, filled from the runs' manifests and from what the report has shown above it."""
     table = checklist(results, {item: f"section {SHOWN[item]}" for item in results.shown})
     caption = "Reporting checklist, filled from the runs' manifests and from this report"
-    return Exhibit(table=table, caption=caption, text=checklist_sentence(table))
+    text = f"{(table['reported'] != NOT_REPORTED).sum()} of {plural(len(table), 'item')} are reported."
+    return Exhibit(table=table, caption=caption, text=text)
 
 
 def limits(results: StudyResults) -> Exhibit:
-    """What the numbers cannot say."""
-    single = [name for name in results.tests if len(results.seeds(name)) == 1]
-    unknown = f": what another seed of {', '.join(single)} would change is not known" if single else ""
-    lines = [f"{results.n_seeds} per variant{unknown}."]
-    lines.append("Training and test images are of one data set: nothing is known of others, other cameras or clinics.")
-    if not results.trained:
-        lines = ["How the models were trained is not known, so what another training would change is not, either."]
-    if results.rare_classes:
-        lines.append(f"Too few test images of {listing(results.rare_classes)} to say how well these are found.")
-    if results.runs[0]["params"].data in PHANTOMS:
-        lines.append("The images are synthetic: the numbers show that the report works and say nothing about patients.")
+    """What the numbers cannot say: what does not hold on page one, and what guidelines miss."""
+    lines = [f"{text[:1].upper()}{text[1:]}." for holds, text in trust(results) if not holds]
     table = checklist(results, SHOWN)
     lacking = table.loc[table["reported"] == NOT_REPORTED, "item"]
     lines.append(f"Guidelines ask for more than is known here: {'; '.join(lacking)}.")

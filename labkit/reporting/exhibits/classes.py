@@ -1,6 +1,6 @@
 """How many images each class has, what oversampling makes of that, and what a class weighs in the loss."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,30 +15,24 @@ from labkit.reporting.style import COLORS, WIDTH, new_figure, row_axis, styled, 
 
 @styled
 def class_histogram(counts: pd.DataFrame) -> Figure:
-    """Images per class and split: a bar for each class's share of its split, with its count and percentage.
+    """A bar for each class's share of its split, with its count and percentage.
 
-    `counts`: integers, one row per class (index: class names), a column for each of at most three splits, of which
-    those without labelled images are left out; raises ValueError when that leaves none.
+    `counts`: a row per class, a column per split, of which at least one has labelled images; others are left out.
     """
     numbers = {str(split): floats(counts, split) for split in counts.columns}
     numbers = {split: values for split, values in numbers.items() if values.sum() > 0}
-    if not numbers:
-        raise ValueError("class_histogram got no labelled image in any split")
     columns = len(numbers)
-    fig = new_figure(height=0.85 + (0.32 if columns == 3 else 0.28) * len(counts))
+    fig = new_figure(height=0.85 + 0.32 * len(counts))
     axes = fig.subplots(1, columns, sharex=True, sharey=True, squeeze=False)[0]
     for ax, (split, values) in zip(axes, numbers.items(), strict=True):
         shares = values / values.sum()
         bars = ax.barh(range(len(counts)), shares, height=0.62, color=COLORS[5])
-        form = "{}\n{}" if columns == 3 else "{} ({})"
-        texts = [form.format(whole(count), percent(share)) for count, share in zip(values, shares, strict=True)]
+        texts = [f"{whole(count)}\n{percent(share)}" for count, share in zip(values, shares, strict=True)]
         ax.bar_label(bars, texts, padding=3, fontsize=8.5)
         ax.set_title(f"{split}: {plural(values.sum(), 'image')}")
         row_axis(ax, [wrap(str(name)) for name in counts.index])
         ax.grid(visible=False)
-    # The text at the end of the longest bar needs this many inches.
-    text_width = 0.55 if columns == 3 else 1.15
-    panel = (WIDTH - 1.3) / columns
+    text_width, panel = 0.55, (WIDTH - 1.3) / columns  # inches: the text at the end of the longest bar, and its panel
     top = max(float(values.max() / values.sum()) for values in numbers.values())
     first = axes[0]
     first.set_xlim(0, top * panel / (panel - text_width))
@@ -95,39 +89,17 @@ def oversampling_sentence(before: Sequence[int], after: Sequence[int], classes: 
     return f"{text}; there is no image of {listing(absent, 'or')} to repeat." if absent else f"{text}."
 
 
-def class_weights_table(
-    classes: Sequence[str], counts: Sequence[int], weights_by_run: Mapping[str, Sequence[float]]
-) -> pd.DataFrame:
-    """One row per class: its training images with their share, and its weight in the loss of each run."""
-    shares = [f"{whole(n)} ({percent(n / sum(counts))})" for n in counts]
-    table = {"class": list(classes), "training images": shares}
-    table |= {run: [fixed(weight, 3) for weight in weights] for run, weights in weights_by_run.items()}
-    return pd.DataFrame(table)
-
-
-def weights_sentence(classes: Sequence[str], counts: Sequence[int], weights: Mapping[str, Sequence[float]]) -> str:
-    """What the rarest class weighs beside the most frequent one; `weights`: run -> weight per class."""
-    held = [place for place, count in enumerate(counts) if count]
-    rare, common = min(held, key=counts.__getitem__), max(held, key=counts.__getitem__)
-    if counts[rare] == counts[common]:
-        return "The classes have equally many training images."
-    texts = [f"{fixed(of[rare] / of[common], 2)} times in {run}" for run, of in weights.items() if of[common]]
-    return f"An image of {classes[rare]} weighs {listing(texts)} what one of {classes[common]} does."
-
-
 def class_balance(results: StudyResults) -> Iterator[Exhibit]:
     """What class weights and oversampling do to rare classes, where a variant uses them."""
     weighted = {name: run["class_weights"] for name, run in results.firsts.items() if run.get("class_weights")}
     if weighted:
-        first, classes = results.runs[0], results.classes
-        table = class_weights_table(classes, first["train_counts"], weighted)
+        first = results.runs[0]
+        counts = [f"{whole(n)} ({percent(n / sum(first['train_counts']))})" for n in first["train_counts"]]
+        table = {"class": results.classes, "training images": counts}
+        table |= {run: [fixed(weight, 3) for weight in weights] for run, weights in weighted.items()}
         caption = f"Weight of each class in the loss (images: {first['run']}); other variants weigh all equally"
-        yield Exhibit(table=table, caption=caption, text=weights_sentence(classes, first["train_counts"], weighted))
+        yield Exhibit(table=pd.DataFrame(table), caption=caption)
     for name, run in results.firsts.items():
         before, drawn = run["train_counts"], run["drawn_counts"]
         if drawn != before:
-            text = oversampling_sentence(before, drawn, results.classes)
-            counts = pd.DataFrame({"as they are": before, "as drawn": drawn}, index=results.classes)
-            caption = f"Training images of an epoch before and after oversampling, {name}"
-            alt = "Bar charts: share of each class (rows) in the images as they are, and in those drawn for an epoch."
-            yield Exhibit(figure=class_histogram(counts), caption=caption, alt=alt, text=text)
+            yield Exhibit(text=f"{name}: {oversampling_sentence(before, drawn, results.classes)}")

@@ -8,7 +8,6 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.evaluation.intervals import TOO_FEW
 from labkit.format import fixed, percent, plural, some, whole
 from labkit.reporting.labels import wrap
 from labkit.reporting.results import StudyResults
@@ -30,10 +29,8 @@ CELLS = "in a cell: images, percent of the row"
 def confusion_matrices(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
     """Small multiples, one matrix (C, C) of counts per variant, all on one colour scale (share of the row).
 
-    Each cell shows the count and below it the percentage of its row; several panels have the variant's name as title.
-    Columns are named by their class's number where its name has no room. Rows of panels wrap so that the text stays
-    readable; of more than a page holds, make one figure for each of `matrix_pages`. Of more classes than a page holds
-    (`is_written`) the cells are coloured only, and only every second, third … class is named.
+    Columns are named by their class's number where its name has no room. Of more panels than a page holds, make one
+    figure for each of `matrix_pages`; of more classes (`is_written`) cells are coloured only, and some classes named.
     """
     n, written, alone = len(classes), is_written(matrices), len(matrices) == 1
     panel, fit = _panel(matrices, WIDTH - 1.5)
@@ -92,15 +89,10 @@ def _panel(matrices: Mapping[str, np.ndarray], width: float) -> tuple[float, int
     return min(width / columns, panel), columns
 
 
-def row_shares(matrix: np.ndarray) -> np.ndarray:
-    """Counts (C, C) -> share of each row; a row without images is all zero."""
-    totals = matrix.sum(axis=1, keepdims=True)
-    return np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
-
-
 def _heatmap(ax: Axes, matrix: np.ndarray, written: bool, size: float) -> None:
     """`written`: with count and percentage in the cells, in points of `size`, else in colours alone."""
-    shares = row_shares(matrix)
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)  # 0 in a row without images
     both = zip(matrix.flat, shares.flat, strict=True)
     texts = [f"{int(count)}\n{fixed(share * 100, 0)}" if count else "0" for count, share in both]
     sns.heatmap(
@@ -124,7 +116,7 @@ def _heatmap(ax: Axes, matrix: np.ndarray, written: bool, size: float) -> None:
 
 
 def confusion_sentence(matrix: np.ndarray, classes: Sequence[str], name: str = "") -> str:
-    """The most confused pair and the hardest class; `matrix` (C, C): counts, rows true, columns predicted."""
+    """The most confused pair; `matrix` (C, C): counts, rows true, columns predicted."""
     total, who = int(matrix.sum()), name or "The model"
     wrong = matrix - np.diag(np.diag(matrix))
     if wrong.sum() == 0:
@@ -141,24 +133,7 @@ def confusion_sentence(matrix: np.ndarray, classes: Sequence[str], name: str = "
         for true, predicted in np.argwhere(wrong == count).tolist()
     ]
     errors = f"The most frequent error{whose} is" if len(pairs) == 1 else f"The most frequent errors{whose} are"
-    return f"{constant}{errors} {some(pairs, 3, joint='; ')}{_hardest(np.diag(matrix), rows, classes)}."
-
-
-def _hardest(found: np.ndarray, rows: np.ndarray, classes: Sequence[str]) -> str:
-    """Which of the classes with enough images is found least often; empty where there are not two of these."""
-    enough = rows >= TOO_FEW
-    if enough.sum() < 2:
-        return ""
-    sensitivity = np.divide(found, rows, out=np.full(len(rows), np.nan), where=enough)
-    hardest = [int(place) for place in np.flatnonzero(sensitivity == np.nanmin(sensitivity))]
-    share = percent(float(sensitivity[hardest[0]]))
-    if len(hardest) == 1:
-        place = hardest[0]
-        part = f"{whole(found[place])} of {whole(rows[place])} {'is' if found[place] == 1 else 'are'}"
-        return f"; hardest is {classes[place]}, of which {part} found ({share})"
-    if len(hardest) == enough.sum():
-        return f"; all classes with {TOO_FEW} images are equally hard ({share} found)"
-    return f"; hardest are {some([classes[place] for place in hardest], 3, 'and')} (of each, {share} found)"
+    return f"{constant}{errors} {some(pairs, 3, joint='; ')}."
 
 
 def confusions(results: StudyResults) -> Iterator[Exhibit]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from labkit.evaluation.metrics import metric
-from labkit.format import fixed, listing, missing, plural, times, word
+from labkit.format import fixed, missing, plural, times, word
 from labkit.reporting.frames import means, only
 from labkit.reporting.labels import label_line_ends, named_glyph
 from labkit.reporting.learning import micro_batch_sentence, processes_sentence
@@ -24,8 +24,6 @@ COST = {  # key of a run -> header, divisor, digits
     "milliseconds": ("ms per image, CPU", 1, 1),
     "file_mb": ("file (MB)", 1, 1),
 }
-AT_PREDICTION = {"flops": "multiply-adds", "parameters": "parameters", "milliseconds": "milliseconds per image"}
-AT_PREDICTION |= {"file_mb": "MB on disk"}
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -99,28 +97,17 @@ def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
 
 
 def light_sentence(runs: Runs, score: str) -> str:
-    """The best variants, and which are worth their cost, both as printed; '' where no score is known."""
-    named, table = metric(score), pd.DataFrame([run for run in runs if not missing(run.get(score))])
-    if table.empty:
+    """The best variant and the lightest one, seeds averaged; '' where no score is known."""
+    named, known = metric(score), pd.DataFrame([run for run in runs if not missing(run.get(score))])
+    if known.empty:
         return ""
-    scores = means(table, "run", score)
-    costs = pd.DataFrame({key: means(table, "run", key) for key in AT_PREDICTION})
-    # Networks with the same printed size and multiply-adds compute the same: their times are pooled.
-    alike = [(costs[key] / COST[key][1]).round(COST[key][2]) for key in ("flops", "parameters")]
-    costs["milliseconds"] = costs.groupby(alike)["milliseconds"].transform("mean")
-    printed = costs.apply(lambda of: [round(value / COST[str(of.name)][1], COST[str(of.name)][2]) for value in of])
-    # As printed, and so that more is better.
-    goodness = {run: round(value if named.higher_is_better else -value, 3) for run, value in scores.items()}
-    best = [run for run in scores if goodness[run] == max(goodness.values())]
-    top = f"the {'highest' if named.higher_is_better else 'lowest'} {named.name} on test, {named.text(scores[best[0]])}"
-    losses = printed.assign(loss=-pd.Series(goodness)).to_numpy()
-    beaten = [bool(((losses <= mine).all(axis=1) & (losses < mine).any(axis=1)).any()) for mine in losses]
-    front = [run for run, worse in zip(goodness, beaten, strict=True) if not worse]
-    return (
-        f"{listing(best)} {'has' if len(best) == 1 else 'share'} {top}. {listing(front)} "
-        f"{'is' if len(front) == 1 else 'are'} on the Pareto front: no variant is better in one of {named.name}, "
-        f"{listing(list(AT_PREDICTION.values()))} without being worse in another."
-    )
+    scores, flops = means(known, "run", score), means(known, "run", "flops")
+    best, light = max(scores, key=scores.__getitem__), min(flops, key=flops.__getitem__)
+    text = f"{best} has the best {named.name} on test, {named.text(scores[best])}"
+    if light == best:
+        return f"{text}, and the fewest multiply-adds."
+    factor, least = times(flops[best] / flops[light]), f"{light} has {named.text(scores[light])} with the fewest"
+    return f"{text}; {least} multiply-adds, {best} needs {factor} as many."
 
 
 def costs(results: StudyResults) -> Iterator[Exhibit]:

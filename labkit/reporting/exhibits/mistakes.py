@@ -63,10 +63,10 @@ def cuts_sentence(cuts: Cuts, classes: Sequence[str]) -> str:
     return f"The network predicts a number: {listing(places)}, below that {classes[0]}; {how}."
 
 
-def top_losses_sentence(costly: pd.DataFrame, classes: Sequence[str], tenth: float = 0.1) -> str:
-    """The test image with the highest loss, and what share of all loss the highest `tenth` of the images make up."""
+def top_losses_sentence(costly: pd.DataFrame, classes: Sequence[str]) -> str:
+    """The test image with the highest loss, and what share of all loss the highest tenth of the images make up."""
     first, losses = costly.iloc[0].to_dict(), floats(costly, "loss")
-    some = max(1, round(tenth * len(costly)))
+    some = max(1, round(0.1 * len(costly)))
     share = losses[:some].sum() / max(losses.sum(), 1e-12)
     said = f"{first['image_id']} has the highest loss, {fixed(first['loss'], 2)} ({classes[first['label']]}, taken for"
     of_all = f"the {plural(some, 'image')} with the highest loss of {plural(len(costly), 'test image')}"
@@ -88,19 +88,6 @@ def mistakes_sentence(wrong: pd.DataFrame, n: int, classes: Sequence[str]) -> st
     of_them = f", {whole(sure)} of them with a probability above {percent(0.9, 0)}" if sure else ""
     how = f"{classes[first['label']]} taken for {classes[first['prediction']]} ({percent(first['confidence'], 0)})"
     return f"{share}{of_them}; the most confident is {first['image_id']}, {how}."
-
-
-def missed_sentence(test: pd.DataFrame, classes: Sequence[str], label: int) -> str:
-    """How much of one class is missed and what it is taken for; `test`: decided."""
-    mine = test.loc[(test["label"] == label).fillna(False).to_numpy(bool)]
-    missed = mine.loc[mine["prediction"] != label, "prediction"]
-    if mine.empty:
-        return f"No test image is {classes[label]}."
-    if missed.empty:
-        return f"All {plural(len(mine), 'test image')} of {classes[label]} are found."
-    taken = [f"{classes[int(k)]} ({whole(count)})" for k, count in missed.value_counts(sort=True).items()]
-    share = f"{whole(len(missed))} of {plural(len(mine), 'test image')} ({percent(len(missed) / len(mine))})"
-    return f"{share} of {classes[label]} are missed: taken for {listing(taken)}."
 
 
 def predicted_grades(test: pd.DataFrame) -> np.ndarray:
@@ -137,13 +124,20 @@ def grade_strip(test: pd.DataFrame, classes: Sequence[str], cuts: Sequence[float
     return fig
 
 
-def grades_sentence(test: pd.DataFrame, classes: Sequence[str], label: int, cuts: Sequence[float]) -> str:
-    """Where the predicted grades of a class lie beside those of its neighbours, and where it would be predicted."""
-    grades, near = predicted_grades(test), [k for k in (label - 1, label, label + 1) if k in set(test["label"])]
-    middles = [f"{fixed(float(np.median(grades[test['label'] == k])), 2)} for {classes[k]}" for k in near]
-    ends = [fixed(cut, 2) for cut in cuts[label - 1 : label + 1]]
-    where = f"; {classes[label]} is predicted from {' to '.join(ends)}{' on' if len(ends) == 1 else ''}" if ends else ""
-    return f"The median of the predicted grades is {listing(middles)}{where}."
+def mildest_sentence(test: pd.DataFrame, classes: Sequence[str], cuts: Sequence[float]) -> str:
+    """How much of grade 1, often the hardest to find, is missed, and where it lies between its neighbours."""
+    name, mine = classes[1], test.loc[test["label"] == 1, "prediction"]
+    if mine.empty:
+        return f"No test image is {name}."
+    missed = mine.loc[mine != 1].value_counts()
+    taken = listing([f"{classes[int(grade)]} ({whole(count)})" for grade, count in missed.items()])
+    share = f"{whole(missed.sum())} of {plural(len(mine), 'test image')} ({percent(missed.sum() / len(mine))})"
+    said = f"{share} of {name} are missed" + f": taken for {taken}" * bool(len(missed))
+    grades, labels = predicted_grades(test), test["label"].to_numpy(int)
+    near = [k for k in range(3) if k in labels]
+    middles = listing([f"{fixed(float(np.median(grades[labels == k])), 2)} for {classes[k]}" for k in near])
+    where = f"; {name} is predicted from {' to '.join(fixed(cut, 2) for cut in cuts[:2])}" if len(cuts) else ""
+    return f"{said}. The median of the predicted grades is {middles}{where}."
 
 
 def errors(results: StudyResults) -> Iterator[Exhibit]:
@@ -159,17 +153,21 @@ def errors(results: StudyResults) -> Iterator[Exhibit]:
     if wrong.empty:
         return
     if facts_of(results.runs[0]["params"]).task == "grades" and ranks(test):
-        mildest = 1  # often the hardest to find
         cuts = grade_cuts(results.firsts[results.chosen]["val"], len(classes)).values if is_ordinal(test) else ()
         caption = "Predicted by true grade: dots are right, crosses wrong"
         caption += "; dashed: the cuts between the grades that are predicted (on top)" if cuts else ""
         alt = f"Strip plot, a row for each of {len(classes)} true grades: the predicted grade (x) of each image."
-        text = f"{missed_sentence(test, classes, mildest)} {grades_sentence(test, classes, mildest, cuts)}"
+        text = mildest_sentence(test, classes, cuts)
         yield Exhibit(figure=grade_strip(test, classes, cuts), caption=f"{caption}{name}", alt=alt, text=text)
     if pixels is None:
         titles = [title.split("\n") for title in mistake_titles(wrong.head(10), classes)]
         table = pd.DataFrame(titles, columns=["image", "true", "predicted", "how sure"])
         yield Exhibit(table=table, caption=f"The worst mistakes{name}; their pictures: images, a folder of them")
         return
+    if not results.trained:  # without a network there is no `saliency`
+        alt = "Test images in a row, the worst mistake first; above each its file name, true class and prediction."
+        yield Exhibit(
+            figure=mistakes_gallery(wrong.head(5), pixels, classes), caption=f"The worst mistakes{name}", alt=alt
+        )
     alt = "Test images in rows, one row for each pair of a true and a predicted class; above each its file name."
     yield Exhibit(figure=pairs_gallery(wrong, pixels, classes), caption=f"The most confused pairs{name}", alt=alt)

@@ -24,10 +24,9 @@ Run = Mapping[str, Any]
 def protocol_rows(results: StudyResults, published: Published | None) -> list[Row]:
     """One row per variant of the study, for the table and the sentences of this file.
 
-    `run`; `published`, `course`, `honest`: a cell (`estimate`, `low`, `high`, `n`, `majority`, `data`, …) or None;
-    `gap`: course minus honest at one class mix (difference, low, high) or None; `same_data`: whether the published
-    number is of our test images. The metric is the published one, else the study's score. A run that keeps patients
-    apart and does not choose on test is honest itself, whatever its name.
+    `run`; `published`, `course`, `honest`: a cell (`_cell`) or None; `gap`: course minus honest at one class mix
+    (difference, low, high) or None; `same_data`: whether the published number is of our test images. A run that keeps
+    patients apart and does not choose on test is honest itself, whatever its name.
     """
     score = published.metric if published else results.score
     rows = []
@@ -46,10 +45,9 @@ def protocol_rows(results: StudyResults, published: Published | None) -> list[Ro
         if published and slug in published.scores:
             theirs = published.model_dump(include={"data", "n", "majority"}) | {"estimate": published.scores[slug]}
         cells = {"published": theirs, "course": course, "honest": honest}
-        same = params and params.data not in PHANTOMS and params.split == "given"
-        same = bool(
-            same and theirs and abs(mine[0]["n"] - theirs["n"]) <= 1
-        )  # the course lost one row to a CSV's header
+        same = bool(theirs and params and params.data not in PHANTOMS and params.split == "given")
+        if same and theirs:  # the course lost one row to a CSV's header
+            same = abs(mine[0]["n"] - theirs["n"]) <= 1
         rows.append({"run": name, "gap": gap, "same_data": same} | cells)
     return rows
 

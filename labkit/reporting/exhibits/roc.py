@@ -53,7 +53,7 @@ def ranking_curves(
         said = {run: ", ".join(f"{name} {fixed(area.get(run), 3)}" for name, area in areas) for run in runs}
         keys = {run: f"{text}\n{said[run]}" for run, text in keys.items()}
     needed = LINE * sum(text.count("\n") + 1 for text in keys.values()) + 0.05 * len(keys) + 0.5
-    fig = new_figure(height=max(2.45, needed) * high, width=WIDTH if columns == 3 else 5.2)
+    fig = new_figure(height=max(2.3, needed) * high, width=WIDTH if columns == 3 else 5.2)
     axes = fig.subplots(high, columns, squeeze=False)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
@@ -110,20 +110,20 @@ def class_curves_sentence(curves: pd.DataFrame, classes: list[str]) -> str:
     """Which class is ranked worst and which best by AUROC, as the mean over the variants; rare classes are left out."""
     table = only(curves, "kind", "roc")
     of_class = {name: part for name, part in parts(table, "of").items() if name in classes}
-    missing = [name for name in classes if name not in of_class]
     few = [name for name, part in of_class.items() if floats(part, "images")[0] < TOO_FEW]
     areas = {name: mean(means(part, "run", "area").values()) for name, part in of_class.items() if name not in few}
-    left = f" {listing(missing)} cannot be drawn: all images are, or none is, of this kind." if missing else ""
-    left += f" Not ranked, for fewer than {TOO_FEW} test images: {listing(few)}." if few else ""
-    if not areas:
-        return left.strip()
-    worst, best = min(areas, key=areas.__getitem__), max(areas, key=areas.__getitem__)
-    of = "mean over the variants that give probabilities" if len(parts(table, "run")) > 1 else "one variant"
-    lowest, highest = fixed(areas[worst], 3), fixed(areas[best], 3)
-    if lowest == highest:
-        return f"AUROC ({of}) of {listing(list(areas))}: {highest}.{left}"
-    text = f"By AUROC ({of}) {best} is told from the other classes best ({highest})"
-    return f"{text}, {worst} worst ({lowest}).{left}"
+    said = ""
+    if areas:
+        worst, best = min(areas, key=areas.__getitem__), max(areas, key=areas.__getitem__)
+        of = "mean over the variants that give probabilities" if len(parts(table, "run")) > 1 else "one variant"
+        lowest, highest = fixed(areas[worst], 3), fixed(areas[best], 3)
+        said = f"By AUROC ({of}) {best} is told from the other classes best ({highest}), {worst} worst ({lowest})."
+        if lowest == highest:
+            said = f"AUROC ({of}) of {listing(list(areas))}: {highest}."
+    if missing := [name for name in classes if name not in of_class]:
+        said += f" {listing(missing)} cannot be drawn: all images are, or none is, of this kind."
+    said += f" Not ranked, for fewer than {TOO_FEW} test images: {listing(few)}." if few else ""
+    return said.strip()
 
 
 def screened(points: pd.DataFrame) -> dict[str, int]:

@@ -43,10 +43,9 @@ def saliency_maps(folder: Path, pixels: Pixels, rows: pd.DataFrame, n_classes: i
 
 
 def saliency_rows(test: pd.DataFrame, wrong: pd.DataFrame, each: int = 4) -> pd.DataFrame:
-    """Of a decided test table: the `each` most confident mistakes, and right predictions of as many classes.
+    """Of a decided test table, with the column `outcome`: the `each` most confident mistakes, and right predictions.
 
-    Right predictions: the first of each class by image_id, the rarest class first, so that not all of them are healthy.
-    Column `outcome` is right or wrong.
+    The latter are the first of each class by image_id, the rarest class first, so that not all of them are healthy.
     """
     right = test.loc[(test["prediction"] == test["label"]).fillna(False).to_numpy(bool)].sort_values("image_id")
     turn = right.groupby("prediction").cumcount()

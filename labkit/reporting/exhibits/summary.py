@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -151,10 +150,9 @@ def page_one(results: StudyResults) -> Iterator[Exhibit]:
     alt = f"Forest plot, one row per variant ({len(results.tests)}); x axis: {named.name}, with intervals; highest: "
     alt += f"{best} with {named.text(value)}."
     alt += f" Right: {plural(min(pairs, MOST_PAIRS), 'difference')} between variants." if pairs else ""
-    yield Exhibit(figure=forest(results), alt=shorten(alt, 200, placeholder=" …"), caption=caption)
+    yield Exhibit(figure=forest(results), alt=alt, caption=caption)
     matrix = results.matrices[results.chosen]
     alt = f"Confusion matrix. {confusion_sentence(matrix, results.classes, results.chosen)}"
-    alt = shorten(alt, 200, placeholder=" …")
     caption = f"Confusion matrix, by {who}: rows are true, columns predicted{results.once}"
     yield Exhibit(figure=confusion_matrices({results.chosen: matrix}, results.classes), alt=alt, caption=caption)
 

@@ -123,16 +123,6 @@ def points_sentence(points: pd.DataFrame, question: Question) -> str:
     )
 
 
-def joined_sentence(joined: list[dict[str, Any]], results: StudyResults) -> str:
-    """How much each variant gains by the other eye, in the study's score."""
-    named, first, lines = metric(results.score), results.firsts, []
-    for one in joined:
-        name = one["run"].removesuffix(BOTH_EYES)
-        before, after = (named.text(run[results.score]) for run in (first[name], one))
-        lines.append(f"{name} {before}{NBSP}→{NBSP}{after}")
-    return f"With the other eye's output, {named.name} becomes: {'; '.join(lines)}."
-
-
 def leak_table(effects: Mapping[str, LeakEffect], score: str) -> pd.DataFrame:
     """One row per variant (`StudyResults.leak_effects`): both parts' scores and how far they are apart."""
     rows = []
@@ -147,15 +137,14 @@ def leak_table(effects: Mapping[str, LeakEffect], score: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def further_scores(results: StudyResults) -> Iterator[Exhibit]:
+def further_scores(results: StudyResults) -> Exhibit:
     """Scores that few ask for, and those of both eyes joined."""
     found, first = worth(results), results.runs[0]
     wanted = [results.score, *FURTHER]
     baseline, told = results.baseline | {"n": first["n"]}, (results.score, "referable_auroc")
     table = results_table([*results.runs, *found.joined], baseline, wanted, told, results.over_seeds())
     joint = f"; both eyes joined: a model fitted on validation predictions{results.of_first}" if found.joined else ""
-    text = joined_sentence(found.joined, results) if found.joined else ""
-    yield Exhibit(table=table, caption=f"Further scores{joint}{results.stamp}", text=text)
+    return Exhibit(table=table, caption=f"Further scores{joint}{results.stamp}")
 
 
 def leaks(results: StudyResults) -> Iterator[Exhibit]:
