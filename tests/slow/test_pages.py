@@ -181,7 +181,7 @@ def test_runs_are_filtered_by_words_and_by_a_column(chromium, pages):
     dropdown.locator("select").select_option("greater")
     dropdown.locator("input").fill("45")
     visit.page.wait_for_function("document.querySelectorAll('table.runs tbody tr').length === 2")
-    assert visit.column("Accuracy, test") == ["50.0 %", "81.5 %"]
+    assert visit.column("Accuracy, test") == ["81.5 %", "50.0 %"]
 
 
 def test_runs_are_all_there_without_a_script_and_failed_ones_say_why(chromium, pages):

@@ -77,7 +77,9 @@ def join(notebooks: list[tuple[Path, NotebookNode]]) -> NotebookNode:
     inserted: dict[str, list[NotebookNode]] = {}
     for path, nb in notebooks[1:]:
         depth = slots.get(path.stem, 0)
-        below = _lowered(_with_folder(path, nb), depth - 1) if depth else _with_folder(path, nb)
+        below = copy.deepcopy(_with_folder(path, nb))
+        for cell in (cell for cell in below if depth and cell.cell_type == "markdown"):  # H1 is a section there
+            cell.source = re.sub(r"^(#{1,5}) ", rf"{'#' * (depth - 1)}\1 ", cell.source, flags=re.MULTILINE)
         for cell, whole in zip(below, nb.cells, strict=True):
             slot = next((tag for tag in _tags(cell) if tag in slots), None)
             inserted.setdefault(slot or path.stem, []).append(whole if slot else cell)
@@ -104,14 +106,6 @@ def _with_folder(path: Path, nb: NotebookNode) -> list[NotebookNode]:
 def _level(cell: NotebookNode) -> int:
     """1 for a Markdown cell that begins with "# ", 2 for "## "…; 0 for one that does not begin with a heading."""
     return len(cell.source) - len(cell.source.lstrip("#")) if cell.cell_type == "markdown" else 0
-
-
-def _lowered(cells: list[NotebookNode], levels: int) -> list[NotebookNode]:
-    """Cells whose H1 is a section of another notebook now: every heading some levels down."""
-    lowered = copy.deepcopy(cells)
-    for cell in (cell for cell in lowered if cell.cell_type == "markdown"):
-        cell.source = re.sub(r"^(#{1,5}) ", rf"{'#' * levels}\1 ", cell.source, flags=re.MULTILINE)
-    return lowered
 
 
 def clean(nb: NotebookNode) -> NotebookNode:

@@ -26,7 +26,6 @@ from labkit.runs.files import write_whole
 TEMPLATE, BUNDLE = Path(__file__).resolve().parent / "template", files("itables") / "html"
 STYLES = (BUNDLE / "dt_bundle.css", TEMPLATE / "report.css", TEMPLATE / "compare.css")
 WIDTH, HEIGHT, EDGE = 132, 30, 4  # of a small curve, CSS pixels
-LONG = 28  # characters: a longer cell may wrap
 Curves = Mapping[str, Sequence[float]]
 N = {"test_images": "n, test", "val_images": "n, validation"}
 OF_THE_DATA = [*DataParams.model_fields, "split", "split_seed", "test_fraction"]  # what decides the test images
@@ -120,17 +119,12 @@ def _rows(table: pd.DataFrame, shown: Sequence[str], curves: Curves) -> list[dic
         chosen = 0 if missing(row.get("best_epoch")) else int(row["best_epoch"])
         reached = values[chosen - 1] if values else None  # in the last epoch until one is chosen
         curve = sparkline(values, epochs, min(drawn), max(drawn), "validation score", chosen) if values else DASH
-        cells = [_cell(name, row.get(name)) for name in shown]
+        cells = [(_text(name, row.get(name)), row.get(name)) for name in shown]
         page = row["notebook"] if isinstance(row.get("notebook"), str) else None
+        # What is shown, and what is sorted by; '' comes first.
+        cells = [(text, text if not _is_number(of) else "" if missing(of) else of) for text, of in cells]
         rows.append(row | {"notebook": page, "curve": curve, "reached": reached, "cells": cells})
     return rows
-
-
-def _cell(name: str, value: Any) -> dict[str, Any]:
-    """What is shown, what is sorted by ('' sorts first), and whether it stands right."""
-    text = _text(name, value)
-    order = text if not _is_number(value) else "" if missing(value) else value
-    return {"text": text, "order": order, "number": _is_number(value), "long": len(text) > LONG}
 
 
 def _is_number(value: Any) -> bool:

@@ -164,21 +164,20 @@ def _explore_params(runner: StudyRunner, names: Sequence[str]) -> dict[str, Any]
 
 def title_facts(study_file: str, params: RunParams, manifests: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """What stands under the title; `params` are those of one compared run. The date is the last run's."""
+
+    def listed(key: str) -> str:
+        return ", ".join(dict.fromkeys(str(manifest[key]) for manifest in manifests if manifest.get(key)))
+
     found = {"Study": study_file}
     if dates := sorted(manifest["finished_at"][:10] for manifest in manifests if manifest.get("finished_at")):
         found["Date"] = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    if commits := _listed(manifests, "git_commit"):
+    if commits := listed("git_commit"):
         found["Commit"] = commits
     images = max((sum(manifest["n_images"].values()) for manifest in manifests if "n_images" in manifest), default=0)
     data = PHANTOMS.get(params.data, f"“{Path(params.data).name}”, {params.dataset}")
     found["Data"] = f"{data}, {plural(whole(images), 'labelled image')}" if images else data
-    if devices := _listed(manifests, "device"):
+    if devices := listed("device"):
         found["Device"] = devices
     minutes = sum(float(manifest.get("seconds", 0)) for manifest in manifests) / 60
     found["Runs"] = f"{whole(len(manifests))}, {plural(fixed(minutes, 1), 'minute')} added up"
     return found
-
-
-def _listed(manifests: Sequence[Mapping[str, Any]], key: str) -> str:
-    """The values that occur, in the order of the runs."""
-    return ", ".join(dict.fromkeys(str(manifest[key]) for manifest in manifests if manifest.get(key)))

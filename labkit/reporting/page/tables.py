@@ -55,14 +55,10 @@ def place_captions(soup: BeautifulSoup, main: Tag) -> None:
         label = soup.new_tag("strong")
         label.string = f"{word} {numbers[word]}."
         caption.insert(0, label, " ")
-        _name(caption, frame, f"{word.lower()}-{numbers[word]}")
-
-
-def _name(caption: Tag, frame: Tag | None, name: str) -> None:
-    """An id for the figure, to link to, and the caption as the name of its table."""
-    whole = caption if frame is None else frame
-    whole["id"] = name
-    if whole is not caption:
-        caption["id"] = f"{name}-caption"
-    if frame is not None and isinstance(table := frame.find("table"), Tag):
-        table["aria-labelledby"] = caption["id"]
+        # An id for the figure, to link to, and the caption as the name of its table.
+        whole = caption if frame is None else frame
+        whole["id"] = f"{word.lower()}-{numbers[word]}"
+        if whole is not caption:
+            caption["id"] = f"{whole['id']}-caption"
+        if frame is not None and isinstance(table := frame.find("table"), Tag):
+            table["aria-labelledby"] = caption["id"]
