@@ -115,9 +115,7 @@ class DataParams(Parameters):
     suffix: str | None = Field(None, pattern=SUFFIX, description="ending put behind the listed names, such as .png")
     class_names: list[str] | None = Field(None, description="the classes in their order; another label is refused")
     positive_class: str | None = Field(None, min_length=1, description="of two classes the one that is screened for")
-    task: Literal["grades", "classes"] | None = Field(
-        None, description="grades: the classes are ordered, as stages are; None: as the catalog says, else classes"
-    )
+    task: Literal["grades", "classes"] | None = Field(None, description="grades: ordered; None: as the catalog says")
     follow_links: bool = Field(False, description="links may lead out of the data folder")
 
     @property
@@ -166,9 +164,7 @@ class ExploreParams(DataParams):
     """What explore.ipynb looks at: the parameters that concern the data."""
 
     study: str = Field("adhoc", pattern=STUDY, description="study it belongs to; a folder under reports/")
-    split: Literal["group", "image", "given"] = Field(
-        "group", description="group: by patient; image: by image, ignoring patients; given: the data's own split"
-    )
+    split: Literal["group", "image", "given"] = Field("group", description="by patient, by image, or the data's own")
     split_seed: int = Field(0, ge=0, le=2**31 - 1, description="of the split: runs of several seeds share test images")
     val_fraction: float = Field(0.15, gt=0, lt=0.5, description="share of the images used for validation")
     test_fraction: float = Field(0.2, gt=0, lt=0.8, description="share used for test, unless split: given")
@@ -246,9 +242,7 @@ class RunParams(ExploreParams):
         "none", description="of the loss: balanced: N / (C n_c); complement: 1 - n_c / N, the first class 1; or a list"
     )
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="auto: CUDA, MPS or CPU; a finished run keeps the one it was trained on"
-    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, MPS or CPU; a run keeps it")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on CUDA, else fp32")
     compile: bool = Field(False, description="torch.compile: takes minutes at the start; needs a C compiler")
     num_processes: int = Field(1, ge=1, le=64, description="that share each batch, with one GPU each or a CPU's cores")

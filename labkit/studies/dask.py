@@ -76,10 +76,7 @@ class Cluster:
 
 
 def work(job: Job, topic: str, places: dict[str, str]) -> str | None:
-    """Called on a worker: `train`, whose lines are sent to the machine that started the study.
-
-    Raises RuntimeError if the kernel died, so that Dask retries; Reschedule if the run should continue elsewhere.
-    """
+    """`train` on a worker; RuntimeError if the kernel died, so that Dask retries, Reschedule to go on elsewhere."""
     from distributed import Reschedule, get_worker
 
     worker = get_worker()

@@ -1,7 +1,6 @@
 """Executing a notebook through Papermill, from the project's root; its kernel's lines are shown while it runs.
 
-Each kernel is in its own session: Ctrl-C and SIGTERM reach only us, and `stop_kernels` passes them on. It also ends
-when its parent process does; ipykernel checks that every second.
+Each kernel is in a session of its own, where Ctrl-C and SIGTERM do not reach, and ends with its parent process.
 """
 
 import os

@@ -40,7 +40,7 @@ def launch(run: Run, model: nn.Module, made: Sequence[Any], cuda: bool, watch: W
         told = f"num_processes: other processes cannot see {name}, which a cell of this notebook defines"
         raise ParameterError(f"{told}; move it into a file that is imported, or set num_processes to 1")
     count, spawn = run.params.num_processes, multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as place:
+    with stop_requests(), tempfile.TemporaryDirectory() as place:
         handed = extract_model_from_parallel(model, keep_fp32_wrapper=False), *made
         write_whole(Path(place, "handed.pt"), lambda path: torch.save(handed, path))
         store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # pyright: ignore

@@ -150,10 +150,7 @@ def begin(network: nn.Module, first: TrainStep, recorder: Recorder) -> tuple[Tra
 def train_one_epoch(
     step: TrainStep, batches: Iterable[Batch], step_count: int, epoch: int, progress: Progress | None = None
 ) -> dict[str, float]:
-    """One pass: its ``train_loss`` (mean per image) and, of classes, ``train_accuracy``; copies nothing to the host.
-
-    ``progress``: which of the epoch's ``step_count`` steps are done, before and afterwards, also after Stopped.
-    """
+    """``train_loss`` per image and, of classes, ``train_accuracy`` of the steps that ``progress`` has not done yet."""
     progress = progress or Progress()
     params, device = step.params, step.accelerator.device
     totals = torch.tensor(progress.sums, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)

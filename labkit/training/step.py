@@ -1,7 +1,6 @@
 """One training step: the gradient of a batch, in as few parts as memory allows, and one update of the weights.
 
-Nothing in it waits for the device: no value is copied to the host, and only the batch is copied to the device. Of
-several processes each computes the gradient on its share of the batch, and DistributedDataParallel averages them.
+Nothing in it waits for the device. Each of several processes has a share of the batch; DDP averages their gradients.
 """
 
 import gc
