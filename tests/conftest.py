@@ -56,7 +56,8 @@ QUICK = (  # tests of every room that take milliseconds; make check runs them
 )
 
 
-LONGEST = ("slow", "smoke", "faults", "cluster", "faults_disk", "faults_stale")  # of the slow files
+LONGEST = [f"slow/test_{name}" for name in ("slow", "smoke", "faults", "cluster", "faults_disk", "faults_stale")]
+LONGEST += ["slow/test_pages", "studies/test_stopping", "training/test_processes", "slow/test_jupyterlab"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     At the end of two workers' tests one would else have a long file left, and the other none.
     """
-    place = {f"tests/slow/test_{name}.py": number for number, name in enumerate(LONGEST)}
+    place = {f"tests/{name}.py": number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
     for item in items:
         name = item.nodeid.removeprefix("tests/")
