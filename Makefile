@@ -78,7 +78,7 @@ test: tools
 	LABKIT_REPORTS="$(CURDIR)/reports/.test" $(BIN)/python -m pytest --nbval notebooks
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile  # a file makes its study once
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder  # a file makes its study once
 
 smoke: $(READY)  # a part of test-slow
 	$(BIN)/python -m pytest -m slow tests/slow/test_smoke.py

@@ -57,8 +57,17 @@ QUICK = (  # tests of every room that take milliseconds; make check runs them
 )
 
 
+LONGEST = [f"slow/test_{name}" for name in ("slow", "smoke", "faults", "cluster", "faults_disk", "faults_stale")]
+LONGEST += ["slow/test_pages", "studies/test_stopping", "training/test_processes", "slow/test_jupyterlab"]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow by its folder, and what is quick by the list above."""
+    """Mark what is slow by its folder and what is quick by the list above; the longest files come first.
+
+    At the end of two workers' tests one would else have a long file left, and the other none.
+    """
+    place = {f"tests/{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
     for item in items:
         name = item.nodeid.removeprefix("tests/")
         if name.startswith("slow/"):

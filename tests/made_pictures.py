@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
-from labkit.data.phantoms.make import VERSION, draw_patient, fundus
+from labkit.data.phantoms.make import VERSION, Patient, fundus
 
 CLASSES = 5
 QUALITY = 92  # of JPEG, as phantoms and prepared crops have it
@@ -26,7 +26,7 @@ def eyes(folder: Path, count: int, size: int) -> pd.DataFrame:
         for number in range(count):
             path = unfinished / str(number % CLASSES) / f"{number}_left.jpeg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            patient = draw_patient(np.random.default_rng([2, number]))
+            patient = Patient(np.random.default_rng([2, number]))
             pixels = fundus(number % CLASSES, "left", np.random.default_rng([1, number]), patient, size)
             Image.fromarray(pixels).save(path, quality=QUALITY)
         unfinished.rename(there)

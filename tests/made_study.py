@@ -65,19 +65,19 @@ class Lab:
             return [*self.prefix, "make", "-o", ".venv/.ready", f"BIN={where}", "PDF=0", *arguments[1:]]
         return [*self.prefix, sys.executable, "-m", "labkit.cli", *arguments]
 
-    def _where(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         places = {"LABKIT_REPORTS": str(self.reports), "LABKIT_CACHE": str(self.cache)}
         return os.environ | {"PYTHONPATH": str(self.project)} | places | self.environment
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         command = self.command(*arguments)
-        return subprocess.run(command, cwd=self.project, env=self._where(), capture_output=True, text=True)
+        return subprocess.run(command, cwd=self.project, env=self.variables(), capture_output=True, text=True)
 
     def papermill(self, *arguments: str) -> None:
         """Execute a notebook of the project; an error where a cell fails."""
         command = [sys.executable, "-m", "papermill", "--no-progress-bar", *arguments]
-        subprocess.run(command, cwd=self.project, env=self._where(), check=True, capture_output=True)
+        subprocess.run(command, cwd=self.project, env=self.variables(), check=True, capture_output=True)
 
     def start(self, *arguments: str) -> "Call":
         """Begin a command, to be watched and killed."""
@@ -87,7 +87,7 @@ class Lab:
             process = subprocess.Popen(
                 self.command(*arguments),
                 cwd=self.project,
-                env=self._where(),
+                env=self.variables(),
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -181,11 +181,6 @@ def _files(folder: Path) -> set[tuple[str, int, int]]:
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------
-
-
-def after_lines(count: int) -> Moment:
-    """As soon as it has printed so many lines."""
-    return lambda call: call.until(lambda: len(call.lines()) >= count)
 
 
 def at_word(word: str) -> Moment:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bs4 import BeautifulSoup
 from check_report import axe_finds
 from made_pages import compare_page, report_page
 from made_study import Lab
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from labkit.reporting.page.browser import INSTALL, find_browser, require_browser
 from labkit.reporting.page.exporter import render_report
+from labkit.runs.files import read_csv
 
 pytestmark = pytest.mark.skipif(find_browser() is None, reason=f"no browser; {INSTALL}")
 
@@ -23,6 +25,8 @@ SCREENS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    if find_browser() is None:
+        pytest.skip(f"no browser; {install_hint()}")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=str(require_browser()), args=["--no-sandbox"])
         yield launched
@@ -219,11 +223,13 @@ def hostile(tmp_path_factory) -> Lab:
     rows.append(f"images/{SCRIPT.replace('/', '_')}.png,{TAG},p,left")  # a file that is not there: in the notes
     (data / "labels.csv").write_text("\n".join(rows) + "\n")
     made = Lab.made(root)
-    runs = {"good": {}, "broken": {"weights": f"{TAG}.pt"}}
+    runs = {"good": {}, "broken": {"weights": f"{TAG}.pt"}, "waits": {"weights": "run:broken"}}
     words = {"title": f"A study {TAG}", "question": f"Who? {SCRIPT}"}
     made.study("hostile", runs, defaults={"dataset": "custom", "data": str(data)}, **words)
     done = made.call("report", "hostile", "--no-pdf")
     assert done.returncode == 1 and "report.html" in done.stdout, done.stderr  # 1: the run that fails
+    assert "[3/3] waits: FAILED: starts from broken-seed0, which failed" in done.stderr
+    assert "labkit: broken-seed0 failed: WeightsError" in done.stderr
     notebook = made.reports / "predict.ipynb"
     given = ["-p", "study", "hostile", "-p", "run", "good-seed0", "-p", "images", str(data / "images")]
     made.papermill("notebooks/predict.ipynb", str(notebook), *given)
@@ -250,3 +256,20 @@ def test_a_failed_runs_error_and_last_lines_are_read_in_the_report(chromium, hos
     assert "61 images" in text or "60 images" in text
     head = page.locator("header").inner_text()
     assert f"A study {TAG}" in head and f"Who? {SCRIPT}" in head
+
+
+def test_a_failed_run_stops_only_its_children_and_the_report_says_why_with_its_last_lines(hostile):
+    folder = hostile.reports / "hostile"
+    page = BeautifulSoup((folder / "report.html").read_text("utf-8"), "html.parser")
+    text = " ".join(page.get_text(" ").split())
+    assert "broken-seed0 failed WeightsError" in text
+    assert "waits not run starts from broken, which is not finished" in text
+    log = next(pre for pre in page.select("pre.stdout") if "- Layout: " in pre.get_text())
+    assert ": 60 images" in log.get_text() and TAG in log.get_text()
+    rows = read_csv(folder / "runs.csv")
+    assert list(rows["run"]) == ["good", "broken", "waits"]  # in its place
+    assert list(rows["status"]) == ["finished", "failed", "not run"] and TAG in rows["error"][1]
+    study = hostile.project / "params" / "hostile.yaml"
+    study.write_text(study.read_text().replace(f"weights: {TAG}.pt", "epochs: 1"))
+    done = hostile.call("run", "hostile")
+    assert done.returncode == 0 and "[1/3] good: up to date" in done.stdout, done.stderr
