@@ -18,15 +18,13 @@ from labkit.reporting.page.browser import INSTALL, find_browser, require_browser
 from labkit.reporting.page.exporter import render_report
 from labkit.runs.files import read_csv
 
-pytestmark = pytest.mark.skipif(find_browser() is None, reason=f"no browser; {INSTALL}")
-
 SCREENS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     if find_browser() is None:
-        pytest.skip(f"no browser; {install_hint()}")
+        pytest.skip(f"no browser; {INSTALL}")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=str(require_browser()), args=["--no-sandbox"])
         yield launched
