@@ -227,11 +227,12 @@ def _defaults(draft: Draft) -> list[str]:
         time = f"About {hours:.0f} hours per run on two CPU cores, so use a GPU; {small}."
     dataset, title = draft.params.dataset, draft.images.facts.title
     why = draft.images.reading["dataset"].partition("; ")[2]
-    capped = draft.size == LARGEST[draft.images.facts.task]
-    size = "larger images cost time and gain little" if capped else "the next lower of the usual sizes"
-    size = "a network needs at least 16" if draft.size > draft.side else size
-    size = f"the images' shorter side is {draft.side:,} px (median); {size}"
-    size = "the size of the images (median of their shorter sides)" if draft.size == draft.side else size
+    size = "the size of the images (median of their shorter sides)"
+    if draft.size != draft.side:
+        capped = draft.size == LARGEST[draft.images.facts.task]
+        usual = "larger images cost time and gain little" if capped else "the next lower of the usual sizes"
+        usual = usual if draft.size < draft.side else "a network needs at least 16"
+        size = f"the images' shorter side is {draft.side:,} px (median); {usual}"
     rows = [
         ("dataset", dataset, "" if dataset == CUSTOM else f"{title}; {why}"),
         ("data", _yaml(draft.params.data), f"replaced by --data; {draft.images.layout}"),
