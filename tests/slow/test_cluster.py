@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def wait_for(process: subprocess.Popen, pattern: str) -> re.Match:
 
 
 def start(dask: Dask, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "labkit.cli", *CALL, *CHOSEN, *arguments, "--scheduler", dask.address]
+    command = [sys.executable, "-m", "labkit.cli", *CALL, *(arguments or CHOSEN), "--scheduler", dask.address]
     return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -153,8 +153,8 @@ def test_jobs_of_slurm_are_workers_and_a_cancelled_one_costs_nothing(alone, same
     assert_same_bytes(alone)
 
 
-def assert_same_bytes(alone: Lab) -> None:
-    for run in CHOSEN[1:]:
+def assert_same_bytes(alone: Lab, runs: Sequence[str] = CHOSEN[1:]) -> None:
+    for run in runs:
         assert not list(same_results(folder_of(run), folder_of(run, alone.reports))), run
 
 
@@ -185,19 +185,21 @@ def test_runs_spread_over_the_workers_and_one_that_is_killed_costs_nothing(dask,
 
 
 def test_ctrl_c_lets_the_runs_on_the_workers_save_and_stop(dask, alone, same_cache):
-    study = start(dask)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it, and so would ours
+    two = "--runs", *CHOSEN[1:4:2]  # one a worker
+    study = start(dask, *two)
     for line in study.stdout:
         if "epoch 1/3" in line:
             break
     study.send_signal(signal.SIGINT)
     _, errors = study.communicate()
     assert study.returncode == 130 and "run the same command again" in errors
-    states = {run: state(folder_of(run)) for run in CHOSEN[1:]}
+    states = {run: state(folder_of(run)) for run in two[1:]}
     assert "running" not in states.values() and "interrupted" in states.values(), states
-    again = start(dask)
+    again = start(dask, *two)
     said, errors = again.communicate()
     assert again.returncode == 0, said + errors
-    assert_same_bytes(alone)
+    assert_same_bytes(alone, two[1:])
 
 
 def test_a_worker_without_the_shared_folder_says_what_is_needed(dask):
