@@ -200,7 +200,8 @@ def test_papermill_commands_in_the_readme_have_valid_parameters():
     for words in commands:
         assert (PROJECT / words[1]).is_file()
         pairs = [words[i + 1 : i + 3] for i, word in enumerate(words) if word == "-p"]
-        RunParams.of(dict(pairs))
+        of_notebook = {"train": RunParams, "analysis": AnalysisParams, "predict": PredictParams}
+        of_notebook[Path(words[1]).stem].of(dict(pairs))
 
 
 def test_every_path_in_the_readme_exists():

@@ -348,7 +348,7 @@ def test_a_study_of_ordinal_runs_alone_has_every_exhibit_that_needs_no_probabili
     results = study_results("s")
     shown = [one for of in (screening, class_curves, reliability, scores) for one in of(results)]
     assert len(shown) >= 3 and "ROC curve" not in "".join(one.caption for one in shown)
-    assert "an ordinal run gives a grade and no probabilities" in "".join(one.text for one in shown)
+    assert "a grade or a prediction alone is no probability" in "".join(one.text for one in shown)
     assert said()[-1].startswith("good (best on validation) has a quadratic weighted kappa of 1")
 
 
