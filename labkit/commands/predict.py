@@ -4,6 +4,7 @@ Not a medical device. Exit code 1 if an image cannot be read. predict.ipynb uses
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -242,7 +243,7 @@ def as_csv_path(text: str | None, where: Path = Path()) -> Path | None:
         raise ParameterError(f"csv: got {text!r}; the table is written to a file whose name ends in .csv")
     path = where / Path(text).expanduser()
     _refuse_run("csv", path.parent)
-    if path.is_file() and not path.read_bytes().startswith(b"image,prediction,"):
+    if path.is_file() and not re.match(rb"image,prediction,.*,unreadable\r?\n", path.read_bytes()):
         raise ParameterError(f"csv: got {text!r}, which exists and holds something else; name another file")
     return path
 

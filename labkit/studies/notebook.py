@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import weakref
+from itertools import count
 from pathlib import Path
 from subprocess import Popen
 from typing import Any, TextIO
@@ -14,13 +15,14 @@ from typing import Any, TextIO
 from jupyter_client.manager import AsyncKernelManager, KernelManager
 
 from labkit.params import PROJECT
-from labkit.runs.files import CURES, NotWritten
+from labkit.runs.files import CURES, NotWritten, read_json
 from labkit.training.progress import Lines, Say
 
 # No notebook needs a grammar of URIs, which nbformat has jsonschema build: a second of every command.
 sys.modules.setdefault("rfc3987_syntax", None)  # pyright: ignore[reportArgumentType]  # None: cannot be imported
 
 NOTEBOOKS = PROJECT / "notebooks"
+PAPERMILLS = {"injected-parameters", "papermill-error-cell-tag"}  # tags of the cells that Papermill adds
 DIED = "the kernel died; was it killed, or out of memory?"
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "allocate memory")  # torch's, Python's, and torch's on a CPU
 
@@ -33,6 +35,7 @@ def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None 
     from traitlets.config import Config
 
     target.parent.mkdir(parents=True, exist_ok=True)
+    _keep_edits(source, target)
     watched = os.environ.pop("JPY_SESSION_NAME", None)  # JupyterLab's, where this is called from: nobody looks here
     _executing.append(target)
     try:
@@ -67,6 +70,22 @@ def execute(source: Path, target: Path, params: dict[str, Any], say: Say | None 
         if watched is not None:
             os.environ["JPY_SESSION_NAME"] = watched
     return None
+
+
+def _keep_edits(source: Path, target: Path) -> None:
+    """Move a notebook with cells that a person has added out of the way of the one that takes its place."""
+    try:
+        shipped = {cell["id"] for cell in read_json(source)["cells"]}
+        cells = read_json(target).get("cells", [])
+        added = [
+            cell for cell in cells if cell["id"] not in shipped and not PAPERMILLS & {*cell["metadata"].get("tags", [])}
+        ]
+    except (ValueError, KeyError):  # cut short while it was written
+        return
+    if added:
+        number = next(number for number in count(1) if not target.with_stem(f"{target.stem}-edited{number}").exists())
+        kept = target.rename(target.with_stem(f"{target.stem}-edited{number}"))
+        print_line(f"{target.name} has cells that are not labkit's: kept as {kept.name}")
 
 
 def print_line(text: str, file: TextIO | None = None) -> None:

@@ -206,6 +206,7 @@ def test_a_run_of_a_gpu_answers_on_a_machine_without_one(finished, photos):
 def test_wrong_use_is_one_line_with_the_cure(finished, photos, capsys):
     (photos / "empty").mkdir()
     (photos / "labels.csv").write_text("image,level\na,1\n")
+    (photos / "ours.csv").write_text("image,prediction,probability,unreadable,my notes\na,No DR,0.9,,look again\n")
     for arguments, words in (
         (["--run", "b", "PHOTOS"], "run: got 'b', which is not in {reports}; there are: a-seed0 (study tiny)"),
         (["--study", "tiny", "--run", "b", "PHOTOS"], "got 'b', which is not in {reports}/tiny; there are: a-seed0"),
@@ -220,6 +221,7 @@ def test_wrong_use_is_one_line_with_the_cure(finished, photos, capsys):
         (["--run", "a", "PHOTOS", "--cam", "{run}"], "cam: {run} is the folder of a run"),
         (["--run", "a", "--submission", "{run}"], "submission: {run} is the folder of a run"),
         (["--run", "a", "PHOTOS", "--csv", "PHOTOS/labels.csv"], "which exists and holds something else"),
+        (["--run", "a", "PHOTOS", "--csv", "PHOTOS/ours.csv"], "which exists and holds something else"),
         (["--run", "a", "--submission", "PHOTOS/out"], "no list of unlabelled test images, so nothing to hand in"),
     ):
         arguments = [argument.replace("PHOTOS", str(photos)).format(run=finished) for argument in arguments]

@@ -1,6 +1,7 @@
 """Kernels of a study: each starts afresh, is stopped with time to save, and ends with the process that started it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,3 +106,20 @@ def test_a_kernel_ends_with_the_process_that_started_it(tmp_path):
 
 def kernels_below(process: psutil.Process) -> list[psutil.Process]:
     return [child for child in process.children(recursive=True) if "ipykernel_launcher" in child.cmdline()]
+
+
+def test_cells_that_a_person_added_are_kept_when_their_notebook_is_executed_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("papermill.execute_notebook", lambda source, target, *_, **options: shutil.copy(source, target))
+    source, target = notebook(tmp_path, "a = 1"), tmp_path / "out.ipynb"
+    execute(source, target, {})
+    made = nbformat.read(target, as_version=4)
+    made.cells.append(nbformat.v4.new_code_cell("a = 2", metadata={"tags": ["injected-parameters"]}))
+    nbformat.write(made, target)
+    execute(source, target, {})  # Papermill's own cells are nobody's
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.ipynb", "out.ipynb"]
+    for number in (1, 2):
+        made.cells.append(nbformat.v4.new_markdown_cell(f"my note {number}"))
+        nbformat.write(made, target)
+        execute(source, target, {})
+        assert f"my note {number}" in (tmp_path / f"out-edited{number}.ipynb").read_text()
+        assert f"kept as out-edited{number}.ipynb" in capsys.readouterr().out and "note" not in target.read_text()
