@@ -29,7 +29,7 @@ HEADINGS = (
     "Is the data sound?",
     "What was compared",
     "Results",
-    "What each setting changes",
+    "Differences between variants",
     "Confusion matrices",
     "Learning curves",
     "Mistakes",

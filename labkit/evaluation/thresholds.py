@@ -1,8 +1,7 @@
 """The threshold of the yes-or-no question behind the classes: chosen on validation predictions, applied to test.
 
-A threshold that is chosen on the images it is evaluated on makes the results look too good. There are two rules: the
-highest threshold that finds at least 90 % of the diseased images (for screening, as Gulshan et al. 2016 did), and the
-one with the highest sensitivity + specificity - 1 (Youden 1950). An image at the threshold is positive.
+A threshold that is chosen on the images it is evaluated on makes the results look too good. It is the highest one that
+finds at least 90 % of the diseased images (for screening, as Gulshan et al. 2016 did). An image at it is positive.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ from labkit.evaluation.ranking import Question, question
 
 WANTED = 0.90  # sensitivity
 AS_WANTED = "specificity at the wanted sensitivity"
-RULES = (f"sensitivity ≥ {WANTED:.2f}", "Youden")
 _OF_POSITIVE, _OF_NEGATIVE = sensitivity(1), sensitivity(0)
 TWO_BY_TWO = {
     "sensitivity": _OF_POSITIVE,
@@ -30,19 +28,16 @@ TWO_BY_TWO = {
 }
 
 
-def choose_threshold(truth: NDArray[np.bool_], scores: Floats, rule: str) -> float:
-    """The threshold by `rule`, one of RULES; if several are equally good the highest, which refers the fewest images.
+def choose_threshold(truth: NDArray[np.bool_], scores: Floats) -> float:
+    """The highest threshold with the sensitivity WANTED, which refers the fewest images.
 
     `truth` and `scores` (n,) are of validation images. Raises NotFitted unless there are positives and negatives.
     """
     if not truth.any() or truth.all():
         kind = "negative" if truth.all() else "positive"
         raise NotFitted(f"no {kind} image among the {len(truth)} of the validation split")
-    false, found, thresholds = (part[1:] for part in roc_curve(truth, scores, drop_intermediate=False))  # [0] is inf
-    if rule == RULES[0]:
-        return float(thresholds[np.argmax(found >= WANTED)])
-    n, negative = truth.sum(), (~truth).sum()  # whole numbers: shares would part equals by rounding
-    return float(thresholds[np.argmax(np.rint(found * n) * negative - np.rint(false * negative) * n)])
+    _, found, thresholds = roc_curve(truth, scores, drop_intermediate=False)
+    return float(thresholds[np.argmax(found >= WANTED)])
 
 
 def at_threshold(
@@ -84,27 +79,26 @@ def specificity_as_wanted(
 
 
 def operating_points(decided: pd.DataFrame, question: Question, **options: int) -> pd.DataFrame:
-    """Both rules' thresholds, chosen on the `val` rows of a decided predictions table, applied to its `test` rows.
+    """The threshold, chosen on the `val` rows of a decided predictions table, applied to its `test` rows.
 
-    Columns rule, threshold, metric, validation (the metric there), estimate, low, high, groups, n; four rows per rule
-    after one of the metric AS_WANTED, `specificity_as_wanted` of test. NotFitted if there is nothing to choose on.
+    Columns threshold, metric, validation (the metric there), estimate, low, high, groups, n; four rows after one of the
+    metric AS_WANTED, `specificity_as_wanted` of test. NotFitted if there is nothing to choose on.
     """
     truth, scores = question.of(validation_of(decided))
     test = labelled_test(decided)
     fair = specificity_as_wanted(*question.of(test), test["group"], **options)
-    tables = [pd.DataFrame([fair], columns=["estimate", "low", "high"]).assign(rule=RULES[0], metric=AS_WANTED)]
-    for rule in RULES:
-        threshold = choose_threshold(truth, scores, rule)
-        on_validation = at_threshold(truth, scores, threshold, draws=1)["estimate"]
-        table = at_threshold(*question.of(test), threshold, test["group"], **options)
-        tables.append(table.assign(rule=rule, threshold=threshold, validation=on_validation).reset_index())
-    columns = ["rule", "threshold", "metric", "validation", "estimate", "low", "high", "groups", "n"]
-    return pd.concat(tables, ignore_index=True).loc[:, columns]
+    first = pd.DataFrame([fair], columns=["estimate", "low", "high"]).assign(metric=AS_WANTED)
+    threshold = choose_threshold(truth, scores)
+    on_validation = at_threshold(truth, scores, threshold, draws=1)["estimate"]
+    table = at_threshold(*question.of(test), threshold, test["group"], **options)
+    table = table.assign(threshold=threshold, validation=on_validation).reset_index()
+    columns = ["threshold", "metric", "validation", "estimate", "low", "high", "groups", "n"]
+    return pd.concat([first, table], ignore_index=True).loc[:, columns]
 
 
 @dataclass(frozen=True)
 class ScreeningPoint:
-    """The threshold for new images, by the first of RULES; without one it is None, and `reason` says why.
+    """The threshold for new images; without one it is None, and `reason` says why.
 
     `n`: validation images that it was chosen on; `on_test`: metric -> its value on the labelled test images and their
     number, empty without such images.
@@ -128,7 +122,7 @@ def screening_point(decided: pd.DataFrame, classes: Sequence[str], task: str) ->
         return ScreeningPoint(None, reason=f"none of the {len(classes)} classes is known to be worse than another")
     try:
         truth, scores = asked.of(validation_of(decided))
-        threshold = choose_threshold(truth, scores, RULES[0])
+        threshold = choose_threshold(truth, scores)
     except NotFitted as error:
         return ScreeningPoint(asked, reason=str(error))
     test = labelled_test(decided)

@@ -18,7 +18,7 @@ from labkit.commands.predict import for_people, open_predictor, own_photographs,
 from labkit.data.images import find_images
 from labkit.data.phantoms.make import phantom
 from labkit.evaluation.decide import decide
-from labkit.evaluation.thresholds import RULES, choose_threshold, screening_point
+from labkit.evaluation.thresholds import choose_threshold, screening_point
 from labkit.params import PROJECT
 from labkit.runs import folder as runs
 from labkit.runs.files import read_json, write_json
@@ -114,7 +114,7 @@ def test_the_threshold_is_the_one_that_validation_chose(finished):
     chance = val[["p_2", "p_3", "p_4"]].to_numpy().sum(axis=1)
     truth = val["label"].to_numpy(np.int64) >= 2
     predictor = open_predictor(finished)
-    assert predictor.point.threshold == choose_threshold(truth, chance, RULES[0])
+    assert predictor.point.threshold == choose_threshold(truth, chance)
     assert (chance[truth] >= predictor.point.threshold).mean() >= 0.9 and predictor.point.n == len(val)
     path = finished / "predictions.csv"
     kept = pd.read_csv(path)

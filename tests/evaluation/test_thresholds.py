@@ -8,7 +8,6 @@ from sklearn import metrics as sk
 
 from labkit.evaluation.decide import NotFitted, decide
 from labkit.evaluation.thresholds import (
-    RULES,
     at_threshold,
     choose_threshold,
     operating_points,
@@ -22,13 +21,10 @@ REFERABLE = question(GRADES, "grades")
 
 
 def test_the_highest_threshold_that_finds_enough_is_chosen():
-    assert choose_threshold(TRUTH, SCORES, RULES[0]) == 0.5  # below it nothing more is found
-    assert choose_threshold(TRUTH, SCORES, RULES[1]) == 0.5  # 3/3 + 6/7 - 1 against 2/3 + 7/7 - 1
+    assert choose_threshold(TRUTH, SCORES) == 0.5  # below it nothing more is found
     many = np.repeat(TRUTH, 4)
     scores = np.repeat(SCORES, 4) + np.tile([0, 0.01, 0.02, 0.03], 10)
-    assert choose_threshold(many, scores, RULES[0]) == 0.51  # eleven of twelve
-    truth, scores = np.array([0, 0, 1, 0, 1, 1], dtype=bool), np.array([0.7, 0.3, 0.4, 0.1, 1, 0.9])
-    assert choose_threshold(truth, scores, RULES[1]) == 0.9  # 2/3 + 3/3 - 1 is 3/3 + 2/3 - 1, but not as floats
+    assert choose_threshold(many, scores) == 0.51  # eleven of twelve
 
 
 def test_a_known_table_at_a_threshold():
@@ -45,7 +41,7 @@ def test_what_is_called_by_nobody_is_unknown_not_zero():
     assert np.isnan(found.loc["ppv", ["estimate", "low", "high"]].astype(float)).all()
     assert found.loc["sensitivity", "estimate"] == 0 and found.loc["npv", "estimate"] == pytest.approx(0.7)
     constant = np.full(10, 0.3)
-    assert choose_threshold(TRUTH, constant, RULES[0]) == 0.3  # at the threshold every image is positive
+    assert choose_threshold(TRUTH, constant) == 0.3  # at the threshold every image is positive
     assert at_threshold(TRUTH, constant, 0.3).loc["specificity", "estimate"] == 0
 
 
@@ -56,10 +52,10 @@ def test_a_threshold_depends_on_validation_alone():
     is_test = changed["split"] == "test"
     changed.loc[is_test, "label"] = changed.loc[is_test, "label"].to_numpy()[::-1]
     again = operating_points(changed, REFERABLE)
-    assert list(found["rule"]) == [RULES[0]] * 5 + [RULES[1]] * 4
+    assert list(found["metric"])[1:] == ["sensitivity", "specificity", "ppv", "npv"]
     assert found["threshold"].equals(again["threshold"]) and found["validation"].equals(again["validation"])
     assert (found["estimate"] != again["estimate"]).any()
-    first = found.set_index(["rule", "metric"]).loc[(RULES[0], "sensitivity")]
+    first = found.set_index("metric").loc["sensitivity"]
     assert 0.9 <= first["validation"] < 0.93
     truth, scores = REFERABLE.of(table[is_test])
     assert first["estimate"] == pytest.approx((scores[truth] >= first["threshold"]).mean())
@@ -73,7 +69,7 @@ def test_specificity_is_compared_at_the_wanted_sensitivity():
     estimate, low, high = specificity_as_wanted(truth, scores, test["group"])
     false, found, _ = sk.roc_curve(truth, scores, drop_intermediate=False)
     assert estimate == pytest.approx(1 - false[np.argmax(found >= 0.9)]) and low < estimate < high
-    given = at_threshold(truth, scores, choose_threshold(truth, scores, RULES[0]), test["group"]).loc["specificity"]
+    given = at_threshold(truth, scores, choose_threshold(truth, scores), test["group"]).loc["specificity"]
     assert high - low > given["high"] - given["low"]  # the threshold's own uncertainty is in it
     assert specificity_as_wanted(truth, np.zeros(len(truth)))[0] == 0
     perfect = specificity_as_wanted(np.arange(50) >= 40, np.arange(50.0))  # 40 of 40 left alone
@@ -85,9 +81,9 @@ def test_two_classes_are_asked_for_the_second():
     labels = [0, 0, 1, 1]
     logits = [[2, 0], [0, 1], [0, 2], [0, 3]]
     table = pd.concat([table_of(labels, logits, split=split, name=split) for split in ("val", "test")])
-    found = operating_points(decide(table), question(CELLS, "classes")).set_index(["rule", "metric"])
-    assert found.loc[("Youden", "sensitivity"), "estimate"] == 1
-    assert found.loc[("Youden", "specificity"), "estimate"] == 1  # the cell called ALL at 0.73 is below the threshold
+    found = operating_points(decide(table), question(CELLS, "classes")).set_index("metric")
+    assert found.loc["sensitivity", "estimate"] == 1
+    assert found.loc["specificity", "estimate"] == 1  # the cell called ALL at 0.73 is below the threshold
 
 
 def test_without_validation_or_without_a_positive_there_the_reason_is_said():

@@ -12,10 +12,10 @@ import pytest
 from made_study import Lab, same_results
 from playwright.sync_api import Page, sync_playwright
 
-from labkit.reporting.page.browser import find_browser, install_hint, require_browser
+from labkit.reporting.page.browser import INSTALL, find_browser, require_browser
 from labkit.runs.folder import state
 
-pytestmark = pytest.mark.skipif(find_browser() is None, reason=f"no browser; {install_hint()}")
+pytestmark = pytest.mark.skipif(find_browser() is None, reason=f"no browser; {INSTALL}")
 SMALL = {"epochs": 6, "image_size": 32, "batch_size": 16, "threads": 1}
 OWN = ("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--IdentityProvider.token=lab", "--no-browser", "--allow-root")
 OWN += ("--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None")

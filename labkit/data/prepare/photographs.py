@@ -67,8 +67,10 @@ def prepare(
         raise ValueError(f"{source}: there is no such folder; give the folder of the raw photographs")
     if source.is_relative_to(target):
         raise ValueError(f"{target}: the photographs lie there themselves; give another folder to write the crops to")
-    if not (target / LOCK).is_file() and (own := [name for name in COURSE_FILES if (target / name).exists()]):
-        raise ValueError(f"{target}: {own[0]} lies there and would be overwritten; give another folder to write to")
+    there = [path for name in (*COURSE_FILES, FAILURES, LEDGER, "images/*.jpeg") for path in target.glob(name)]
+    if there and not (target / LOCK).is_file():
+        own = there[0].relative_to(target).as_posix()
+        raise ValueError(f"{target}: {own} lies there and would be overwritten; give another folder to write to")
     if not 16 <= size <= 2048:
         raise ValueError(f"--size is {size}; it can be 16 to 2048 pixels")
     if workers is not None and workers < 1:

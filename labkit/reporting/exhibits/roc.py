@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.evaluation.intervals import TOO_FEW
-from labkit.evaluation.thresholds import RULES, WANTED
+from labkit.evaluation.thresholds import WANTED
 from labkit.format import fixed, listing, percent, plural, whole
 from labkit.reporting.exhibits.worth import thresholds, worth
 from labkit.reporting.frames import floats, mean, means, only, parts
@@ -127,8 +127,8 @@ def class_curves_sentence(curves: pd.DataFrame, classes: list[str]) -> str:
 
 
 def screened(points: pd.DataFrame) -> dict[str, int]:
-    """Test images of each kind of MARKS at the first of RULES; `points`: the `operating_points` of one variant."""
-    at = points.loc[points["rule"] == RULES[0]].set_index("metric")
+    """Test images of each kind of MARKS at the threshold; `points`: the `operating_points` of one variant."""
+    at = points.set_index("metric")
     share, n = at["estimate"].astype(float), at["n"].fillna(0).astype(int)
     ill, well = n["sensitivity"], n["specificity"]
     found, spared = round(share["sensitivity"] * ill), round(share["specificity"] * well)

@@ -19,7 +19,7 @@ from labkit.evaluation.eyes import OTHER_SIDE, join_eyes
 from labkit.evaluation.intervals import bootstrap_by_group
 from labkit.evaluation.metrics import evaluate, metric, signed_difference, with_interval
 from labkit.evaluation.ranking import curves
-from labkit.evaluation.thresholds import AS_WANTED, RULES, WANTED, Question, operating_points, question
+from labkit.evaluation.thresholds import AS_WANTED, WANTED, Question, operating_points, question
 from labkit.format import NBSP, fixed, listing, percent, whole
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
@@ -80,13 +80,13 @@ def worth(results: StudyResults) -> Worth:
 
 
 def points_table(points: pd.DataFrame) -> pd.DataFrame:
-    """One row per variant: its threshold by the first of RULES, sensitivity on validation, four shares on test.
+    """One row per variant: its threshold, sensitivity on validation, four shares on test.
 
     The number of positive and negative test images is in the headers; that of predicted ones in a cell, where they are
     too few.
     """
-    rows, wanted = [], (points["metric"] != AS_WANTED) & (points["rule"] == RULES[0])
-    for run, part in points.loc[wanted].groupby("run", sort=False):
+    rows = []
+    for run, part in points.loc[points["metric"] != AS_WANTED].groupby("run", sort=False):
         first, *_ = shares = part.to_dict("records")
         row = {"variant": run, "threshold": fixed(first["threshold"], 3)}
         row["sensitivity on validation"] = percent(first["validation"])
@@ -103,7 +103,7 @@ def points_table(points: pd.DataFrame) -> pd.DataFrame:
 
 def points_sentence(points: pd.DataFrame, question: Question) -> str:
     """Whether the sensitivity asked for on validation is kept on test, and how the variants compare at it."""
-    rows = points.loc[points["rule"] == RULES[0]].set_index("run")
+    rows = points.set_index("run")
     found, fair = (rows.loc[rows["metric"] == name] for name in ("sensitivity", AS_WANTED))
     wanted, random = percent(WANTED, 0), percent(1 - WANTED, 0)
     if fair["estimate"].isna().any():
