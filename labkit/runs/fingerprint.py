@@ -16,7 +16,8 @@ from labkit.runs.files import read_json, sha256
 
 # Code that decides a run's numbers, with the scores that choose its epoch; other evaluation only describes them.
 CODE = ("params.py", "data", "models", "training")
-CATALOG = "catalog.py"  # no code of a run: it has facts, of which those of the run's own data set count as data
+# Of data/, what counts as data: facts (those of the run's own data set), and what made its images, which are hashed.
+AS_DATA = {"catalog.py", "phantoms", "prepare"}
 CODE += tuple(f"evaluation/{name}.py" for name in ("matrices", "decide", "ordinal"))
 # Cells of train.ipynb that decide nothing. One without a tag counts: it may be a student's, and change the network.
 NOT_COUNTED = {"parameters", "look"}
@@ -43,7 +44,7 @@ def code_fingerprint(*names: str, words: bool = True) -> str:
     for name in names:
         path = PROJECT / "labkit" / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix == ".py" and (words or file.name != CATALOG):
+            if file.suffix == ".py" and (words or AS_DATA.isdisjoint(file.relative_to(PROJECT / "labkit").parts)):
                 code = code_of(file.read_text(encoding="utf-8"), words)
                 digest.update(f"{file.relative_to(PROJECT)}\n{code}\n".encode())
             elif file.is_file() and file.suffix in {".j2", ".css", ".js"}:

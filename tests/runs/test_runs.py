@@ -386,6 +386,17 @@ def test_a_cell_that_was_changed_and_run_counts_before_it_is_saved_and_as_it_doe
     assert changed == fingerprint("", *([one] for one in (cells[0], "opt = SGD(model)", cells[2])))
 
 
+def test_what_makes_images_or_holds_facts_counts_as_data_and_not_as_code(fingerprint, tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprints, "CODE", ("data",))
+    found = {fingerprint("")}
+    for name in ("catalog.py", "phantoms/cells.py", "prepare/crops.py", "store.py"):
+        file = tmp_path / "labkit" / "data" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x = 1\n")
+        found.add(fingerprints.run_code())
+        assert len(found) == 1 + (name == "store.py")
+
+
 def test_the_scores_that_choose_the_epoch_are_fingerprinted_with_what_they_call():
     rooms = {name for name in fingerprints.CODE if name.startswith("evaluation/")}
     assert "evaluation/matrices.py" in rooms
