@@ -128,9 +128,10 @@ def reliability(results: StudyResults) -> Iterator[Exhibit]:
     if found:
         results.shown.add("calibration")
         fitted = any(one.temperature for one in found.values())
-        filled = ", filled with a temperature fitted on validation" if fitted else ""
+        filled = ", filled: with a temperature fitted on validation" if fitted else ""
         figure = reliability_diagrams(found, results.palette)
-        caption = f"Reliability: hollow as predicted{filled}; ECE over {word(BINS)} bins{results.once}"
+        caption = f"Reliability: accuracy by confidence, and the number of images; hollow: as predicted{filled}; "
+        caption += f"ECE over {word(BINS)} bins{results.once}"
         alt = "Line plots, one per variant: share of right predictions (y) against confidence (x), and the diagonal of "
         alt += "perfect calibration; below each a histogram of the confidence."
         text = "\n".join(f"- {calibration_sentence(name, one)}" for name, one in found.items())

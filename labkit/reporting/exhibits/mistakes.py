@@ -170,4 +170,4 @@ def errors(results: StudyResults) -> Iterator[Exhibit]:
             figure=mistakes_gallery(wrong.head(5), pixels, classes), caption=f"The worst mistakes{name}", alt=alt
         )
     alt = "Test images in rows, one row for each pair of a true and a predicted class; above each its file name."
-    yield Exhibit(figure=pairs_gallery(wrong, pixels, classes), caption=f"The most confused pairs{name}", alt=alt)
+    yield Exhibit(figure=pairs_gallery(wrong, pixels, classes), caption=f"The most confused classes{name}", alt=alt)

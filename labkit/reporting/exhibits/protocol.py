@@ -111,11 +111,11 @@ def provenance(results: StudyResults) -> Iterator[Exhibit]:
         return
     ignored = [name for name in IGNORED if name != "weights"]
     table = parameters_table(_with_sources(results), type(first["params"])().model_dump(), ignored)
-    caption = "Parameters that differ from their defaults: the value of most runs, then others by run"
+    caption = "Parameters that differ from their defaults: the value of most runs, then other values with their runs"
     yield Exhibit(table=table, caption=f"{caption}{results.of_first}")
     columns = ["slug", "seed", "best_epoch", "attempts", "test_predictions", "fingerprint"]
     table = pd.DataFrame(results.runs)[columns].assign(fingerprint=lambda rows: rows["fingerprint"].str[:12])
-    caption = "Runs: the chosen epoch, how often each was started and test was predicted, and what it was made from"
+    caption = "Runs: the chosen epoch, how often each was started and test was predicted, and its fingerprint"
     table = table.rename(columns=lambda name: name.replace("_", " ").replace("slug", "run"))
     yield Exhibit(table=table, caption=caption, text=runs_sentence(results.runs))
     machine = {name: first[name] for name in ("machine", "device", "precision", "threads", "git_commit")}

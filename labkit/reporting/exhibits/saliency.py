@@ -127,7 +127,7 @@ def saliency(results: StudyResults) -> Exhibit:
     maps, agreement = saliency_maps(folder, pixels, rows, len(results.classes))
     text = saliency_sentence(agreement, maps, pixels.of(rows["image_id"].tolist()))
     results.shown.add("explanation")
-    caption = f"Right predictions and the worst mistakes, and what spoke for them (Grad-CAM){results.by_chosen}"
+    caption = f"Right predictions, the worst mistakes, and heat maps of what spoke for them{results.by_chosen}"
     figure = saliency_gallery(rows, maps, pixels, results.classes)
     alt = "Test images in rows, right predictions first, then wrong ones; below each row the same images under their "
     return Exhibit(figure=figure, caption=f"{caption}{results.once}", alt=f"{alt}Grad-CAM heat maps.", text=text)

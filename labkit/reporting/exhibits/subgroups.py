@@ -74,7 +74,7 @@ def subgroups(results: StudyResults) -> Exhibit:
     if parts.empty:
         return Exhibit(text=text)
     results.shown.add("subgroups")
-    caption = f"{metric(results.score).title} by subgroup, with the range that each spans; 95 % intervals by "
+    caption = f"{metric(results.score).title} by subgroup, with the range of what is measured; 95 % intervals by "
     caption += f"{results.unit}; dashed: all test images{results.by_chosen}{results.once}"
     figure = subgroup_dots(parts, results.score, run[results.score])
     alt = f"Dot plots with intervals: {metric(results.score).name} (x) of each subgroup (rows), a panel per factor."

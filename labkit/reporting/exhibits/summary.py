@@ -144,7 +144,7 @@ def page_one(results: StudyResults) -> Iterator[Exhibit]:
     named, pairs, who = metric(results.score), len(_pairs(results)), results.by_chosen.removeprefix(", by ")
     tested = plural(results.runs[0]["n"], f"{results.scored} image")
     caption = f"{named.title} on {tested}, 95 % intervals by {results.unit}; dashed: always “{results.majority_class}”"
-    caption += f"; blue: {who}" + "; right: differences, whose intervals hold for all pairs together" * bool(pairs)
+    caption += f"; blue: {who}" + "; right: differences, with intervals for all pairs together" * bool(pairs)
     caption += (f"; the {MOST_PAIRS} largest of {pairs} pairs" if pairs > MOST_PAIRS else "") + results.stamp
     value, best = max((results.mean(name, results.score), name) for name in results.tests)
     alt = f"Forest plot, one row per variant ({len(results.tests)}); x axis: {named.name}, with intervals; highest: "

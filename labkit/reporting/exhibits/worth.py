@@ -143,7 +143,9 @@ def further_scores(results: StudyResults) -> Exhibit:
     wanted = [results.score, *FURTHER]
     baseline, told = results.baseline | {"n": first["n"]}, (results.score, "referable_auroc")
     table = results_table([*results.runs, *found.joined], baseline, wanted, told, results.over_seeds())
-    joint = f"; both eyes joined: a model fitted on validation predictions{results.of_first}" if found.joined else ""
+    joint = (
+        f"; both eyes: predicted from both, by a model fitted on validation{results.of_first}" if found.joined else ""
+    )
     return Exhibit(table=table, caption=f"Further scores{joint}{results.stamp}")
 
 
