@@ -53,7 +53,7 @@ def fellow_eye_sentence(eyes: Mapping[str, Any], name: str) -> str:
     """What copying the other eye's label scores, beside the majority class; `name` is what one group is."""
     always = f"always predicting “{eyes['majority']}” scores {percent(eyes['majority_accuracy'])} accuracy"
     if eyes["n_copied"] == 0:
-        return f"No test image has the other eye of its {name} in train to copy from; {always}."
+        return f"No test image has the other eye of its {name} in train, so there is no label to copy."
     return (
         f"Without looking at any image, copying the train label of the {name}'s other eye ({eyes['n_copied']:,} of "
         f"{eyes['n_test']:,} test images) and else predicting “{eyes['majority']}” scores "
@@ -111,8 +111,8 @@ def shortcut_sentence(baseline: Mapping[str, Any]) -> str:
     score = f", {article(metric(baseline['score_name']).name)} of {fixed(baseline['score'], 3)}"
     return (
         f"Colour and brightness alone (a logistic regression on the means, spreads and quantiles of the channels) "
-        f"score {percent(baseline['accuracy'])} accuracy; fitted with all classes weighing alike, they score "
-        f"{percent(baseline['balanced_accuracy'])} balanced accuracy{score}; always predicting "
-        f"“{baseline['majority']}” scores {percent(baseline['majority_accuracy'])} and "
-        f"{percent(baseline['majority_balanced_accuracy'])}."
+        f"score {percent(baseline['accuracy'])} accuracy (always “{baseline['majority']}”: "
+        f"{percent(baseline['majority_accuracy'])}); fitted with equal weights of all classes, they score "
+        f"{percent(baseline['balanced_accuracy'])} balanced accuracy (always “{baseline['majority']}”: "
+        f"{percent(baseline['majority_balanced_accuracy'])}){score}."
     )

@@ -149,7 +149,7 @@ def _losses_sentence(run: str, part: pd.DataFrame) -> str:
     """Of an ordinal run: why it has no training accuracy, and its losses in the last epoch."""
     losses = {split: _end(part, f"{split}_loss") for split in PANELS}
     told = [f"{fixed(loss, 3)} ({PANELS[split]})" for split, loss in losses.items() if not missing(loss)]
-    text = f"{run} has no training accuracy, since cuts between grades are fitted on validation images"
+    text = f"{run} has no training accuracy, as its grades need cuts, which are fitted on validation, later"
     return f"{text}; its loss in the last epoch is {listing(told)}."
 
 
@@ -179,10 +179,10 @@ def _gaps_sentence(table: pd.DataFrame, some: bool) -> str:
     who += f" (the widest gap is that of {widest})" if len(printed) > 1 else ""
     split = listing([word for column, word in SPLITS.items() if column in map(beside.get, gaps)], "or")
     if printed == {POINTS(0.0)}:
-        return f"At the last epoch training and {split} accuracy agree for {who}: {numbers}, no sign of over-fitting."
+        return f"At the last epoch training and {split} accuracy agree for {who}: {numbers}."
     side = f"at most {points} above" if gaps[widest] >= 0 else f"at least {POINTS(-gaps[widest])} below"
     text = f"At the last epoch training accuracy is {side} {split} accuracy for {who}: {numbers}"
-    return f"{text}, no sign of over-fitting."
+    return f"{text}; too small a gap to call over-fitting."
 
 
 def _chosen_sentence(table: pd.DataFrame) -> str:

@@ -155,7 +155,7 @@ def test_settings_that_show_a_difference_come_first_and_those_left_out_are_named
     }
     start, loss, _ = answer(compared(monkeypatch, **kinds))
     assert "trained weights scored higher" in start and loss.startswith("Variants that differ in loss")
-    assert loss.endswith(" Other settings compared: network, sampling, choice of the epoch and network design.")
+    assert loss.endswith(" Also compared, below: network, sampling, choice of the epoch and network design.")
 
 
 def test_what_else_differs_and_which_variants_have_one_seed_is_said(study):

@@ -92,7 +92,7 @@ def differences(results: StudyResults) -> Iterator[Exhibit]:
     caption = f"Differences between variants, {tested}; intervals hold for all pairs together{results.stamp}"
     text = "p is that of an exact McNemar test on accuracy"
     text += " (of the first seeds)" * results.trained + ", Holm's corrected for the pairs of this table; it takes the "
-    text += "images as independent of each other, which the intervals do not."
+    text += "images as independent of each other, which the intervals do not; where the two disagree, trust these."
     yield Exhibit(table=comparison_table(pairs), caption=caption, text=text)
     lines = [also_sentence(one) for one in pairs if one.metric == results.score and one.also]
     yield Exhibit(text="\n".join(f"- {line}" for line in lines))

@@ -37,9 +37,9 @@ def cost_table(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cost_sentence(costs: pd.DataFrame, score: str) -> str:
-    """What the most expensive variant buys over the cheapest; `costs`: columns run, minutes, and the score, [seed]."""
-    minutes, scores = (means(costs, "run", name) for name in ("minutes", score))
+def cost_sentence(costs: pd.DataFrame) -> str:
+    """The slowest variant beside the fastest; `costs`: columns run, minutes, [seed]."""
+    minutes = means(costs, "run", "minutes")
     slow, fast = (best(minutes, key=minutes.__getitem__) for best in (max, min))
     longest, shortest = _duration(minutes[slow]), _duration(minutes[fast])
     if len(minutes) == 1:
@@ -48,13 +48,7 @@ def cost_sentence(costs: pd.DataFrame, score: str) -> str:
         return f"{'Both' if len(minutes) == 2 else f'All {word(len(minutes))}'} variants took {longest} to train."
     factor = times(minutes[slow] / minutes[fast])
     text = f"{slow} took the longest to train, {longest}, {factor} as long as {fast} ({shortest})"
-    gain = scores[slow] - scores[fast]
-    if missing(gain):
-        return f"{text}."
-    named = metric(score)
-    if named.difference(gain) == named.difference(0.0):
-        return f"{text}, for the same {named.name}."
-    return f"{text}, and its {named.name} is {named.difference(gain)} {'higher' if gain > 0 else 'lower'}."
+    return f"{text}; such times depend on what else the machine did, multiply-adds do not."
 
 
 def _duration(minutes: float) -> str:
@@ -105,7 +99,7 @@ def light_sentence(runs: Runs, score: str) -> str:
     best, light = max(scores, key=scores.__getitem__), min(flops, key=flops.__getitem__)
     text = f"{best} has the best {named.name} on test, {named.text(scores[best])}"
     if light == best:
-        return f"{text}, and the fewest multiply-adds."
+        return f"{text}; no variant needs fewer multiply-adds."
     factor, least = times(flops[best] / flops[light]), f"{light} has {named.text(scores[light])} with the fewest"
     return f"{text}; {least} multiply-adds, {best} needs {factor} as many."
 
@@ -113,7 +107,7 @@ def light_sentence(runs: Runs, score: str) -> str:
 def costs(results: StudyResults) -> Iterator[Exhibit]:
     """Time, memory and size of each variant, and what the expensive ones buy."""
     caption = "Cost of each variant, without that of a source run; times as measured, with whatever ran beside"
-    text = cost_sentence(pd.DataFrame(results.runs), results.score)
+    text = cost_sentence(pd.DataFrame(results.runs))
     yield Exhibit(table=cost_table(results.runs), caption=caption, text=text)
     for name, run in results.firsts.items():
         size, together = run["params"].batch_size, run["params"].num_processes

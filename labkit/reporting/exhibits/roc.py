@@ -103,7 +103,7 @@ def question_sentence(curves: pd.DataFrame, of: str) -> str:
         random = fixed(0.5 if kind == "roc" else share, 3)
         said.append(f"the highest {name} is {best} ({who}), where a random score has {random}")
     text = f"Of the test images {percent(share)} ({plural(images, 'image')}) are positive for {of}"
-    return f"{text}: {'; '.join(said)}."
+    return f"{text}. Each image by itself, {'; '.join(said)}."
 
 
 def class_curves_sentence(curves: pd.DataFrame, classes: list[str]) -> str:

@@ -37,7 +37,7 @@ def answer(results: StudyResults) -> list[str]:
     told = sorted(by_factor, key=lambda factor: not any(one.verdict in SEEN for one in by_factor[factor]))
     lines = [_factor_line(factor, by_factor[factor], results) for factor in told[:2]]
     if rest := [factor_in_words(factor) for factor in told[2:]]:
-        lines[1] += f" Other settings compared: {some(rest, 3, 'and')}."
+        lines[1] += f" Also compared, below: {some(rest, 3, 'and')}."
     if not lines and len(results.tests) > 1:
         lines = ["No two variants differ in one setting only, so what a setting does is not known."]
     return [*lines, _best_line(results)]
@@ -103,8 +103,11 @@ def _turned(one: Comparison, results: StudyResults) -> Comparison:
 def _factor_line(factor: str, pairs: list[Comparison], results: StudyResults) -> str:
     """'Deeper networks scored lower in 1 of 2 pairs (accuracy, one seed each): b scores 1.2 points lower than a …'."""
     n, verdicts = len(pairs), [one.verdict for one in pairs]
-    up, down, unjudged = (verdicts.count(side) for side in (*SEEN, "too few"))
     names = {name for one in pairs for name in (one.a, one.b)}
+    blind = {name for name in names if all(run["majority_share"] >= CONSTANT for run in results.of(name))}
+    empty = [one for one in pairs if one.verdict == "equal" and {one.a, one.b} <= blind]  # nothing was learnt
+    up, down, unjudged = (verdicts.count(side) for side in (*SEEN, "too few"))
+    unjudged += len(empty)
     counts = {"higher": up, "lower": down}
     if factor == "model":  # of predictions from elsewhere nothing more is known
         subject, counts = "The models", {"differently": up + down}
@@ -120,19 +123,18 @@ def _factor_line(factor: str, pairs: list[Comparison], results: StudyResults) ->
     said = f"{'scored' if up + down else 'showed'} {sides}" + f" of {plural(n, 'pair')}" * (n > 1)
     said += f"; {unjudged} cannot be judged" if unjudged else ""
     pairs = sorted(pairs, key=lambda one: one.verdict not in SEEN)
-    clauses = [compare_clause(one) + " (other settings differ, too)" * bool(one.also) for one in pairs]
+    clauses = [
+        f"{one.b} and {one.a} both predict one class"
+        if one in empty
+        else compare_clause(one) + " (other settings differ, too)" * bool(one.also)
+        for one in pairs
+    ]
     notes, once = metric(results.score).name, [name for name in names if len(results.of(name)) == 1]
-    notes += (
-        ""
-        if not results.trained
-        else ", one seed each"
-        if len(once) == len(names)
-        else ", some with one seed"
-        if once
-        else ""
-    )
+    seeds = ", one seed each" if len(once) == len(names) else ", some with one seed" if once else ""
+    notes += seeds * results.trained
     if unjudged == n:
-        said, notes = "cannot be judged", f"{TOO_SMALL}; {notes}"
+        said = "cannot be judged"
+        notes = f"{TOO_SMALL}; {notes}" if len(empty) < n else notes
         clauses = [clause.replace(f", {TOO_SMALL}", "") for clause in clauses]
     more = f"; {plural(n - MOST_CLAUSES, 'more pair')} below" if n > MOST_CLAUSES else ""
     return f"{subject} {said} ({notes}): {'; '.join(clauses[:MOST_CLAUSES])}{more}."

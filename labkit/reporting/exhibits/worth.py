@@ -91,7 +91,9 @@ def points_table(points: pd.DataFrame) -> pd.DataFrame:
         row = {"variant": run, "threshold": fixed(first["threshold"], 3)}
         row["sensitivity on validation"] = percent(first["validation"])
         for one in shares:
-            name, n = metric(one["metric"]).short, f" (n{NBSP}={NBSP}{counted(one['n'], one['groups'])})"
+            few = counted(one["n"], one["groups"])
+            few = few if few == whole(one["n"]) else few.replace(",", f" in {whole(one['groups'])} groups,", 1)
+            name, n = metric(one["metric"]).short, f" (n{NBSP}={NBSP}{few})"
             text = with_interval(one["metric"], one["estimate"], one["low"], one["high"])
             if one["metric"] in ("sensitivity", "specificity"):
                 row[name + n] = text
