@@ -1,6 +1,7 @@
 """ROC and precision-recall curves, one panel per class with all variants; whom the chosen variant finds and misses."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -128,7 +129,7 @@ def class_curves_sentence(curves: pd.DataFrame, classes: list[str]) -> str:
 
 def screened(points: pd.DataFrame) -> dict[str, int]:
     """Test images of each kind of MARKS at the threshold; `points`: the `operating_points` of one variant."""
-    at = points.set_index("metric")
+    at: Any = points.set_index("metric")
     share, n = at["estimate"].astype(float), at["n"].fillna(0).astype(int)
     ill, well = n["sensitivity"], n["specificity"]
     found, spared = round(share["sensitivity"] * ill), round(share["specificity"] * well)
