@@ -129,7 +129,7 @@ def test_a_report_leaves_out_what_was_made_from_something_else_and_says_so(lab):
     assert table.loc["child", "status"] == "out of date" and table["test_accuracy"].isna()["child"]
 
 
-@pytest.mark.parametrize("name", ["evaluation/metrics.py", "training/step.py"])
+@pytest.mark.parametrize("name", ["evaluation/matrices.py", "training/step.py"])
 def test_changed_code_of_training_or_of_the_scores_that_choose_its_epoch_repeats_every_run(lab, name):
     path = lab.project / "labkit" / name
     before = path.read_text()
