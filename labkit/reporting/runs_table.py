@@ -58,7 +58,8 @@ def runs_table(study: str, failed: Mapping[str, str] | None = None) -> pd.DataFr
         rows.append({"run": run, "seed": int(seed), "status": "not run", "error": (failed or {}).get(name, "")})
     order = {name: place for place, name in enumerate(planned)}
     rows.sort(key=lambda row: order.get(f"{row['run']}-seed{row['seed']}", len(order)))
-    sets = list(dict.fromkeys(row["test_set"] for row in rows if "test_set" in row))
+    tested = [row["test_set"] for row in rows if "test_set" in row]
+    sets = sorted(dict.fromkeys(tested), key=tested.count, reverse=True)  # that of most runs is the first
     rows = [row | ({"test_set": sets.index(row["test_set"]) + 1} if "test_set" in row else {}) for row in rows]
     found = {name for row in rows for name in row}
     scores = [f"{part}{name}" for part in (TEST, VAL) for name in METRICS if f"{part}{name}" in found]
