@@ -218,9 +218,8 @@ def _defaults(draft: Draft) -> list[str]:
     seen, schedule = draft.training * draft.epochs, "of AdamW with a cosine schedule"
     rate = ("1e-3", schedule) if draft.tiny else ("3e-4", f"{schedule}: low, since half of the runs are fine-tuned")
     kept = f"{seen:,} images seen in all epochs; the best epoch on validation is kept."
-    hours = (
-        seen * draft.size**2 * (16 if draft.tiny else 1) / CPU_SPEED / 3600
-    )  # a small stem keeps 4 times as many a side
+    more = 16 if draft.tiny else 1  # pixels: the small stem keeps four times as many per side
+    hours = seen * draft.size**2 * more / CPU_SPEED / 3600
     time = f"About {plural(max(1, round(60 * hours)), 'minute')} per run on two CPU cores."
     if hours >= 1.5:
         small = "to try it on a CPU: -p image_size 64 -p epochs 5 at the end of the command below"

@@ -34,7 +34,7 @@ Column: TypeAlias = ArrayLike | pd.Series
 LEVEL = 0.95
 TOO_FEW = 30  # images: a share of fewer says little
 FEW_GROUPS = 20  # an interval of fewer groups is not reliable
-MANY = 100_000  # images; of more, scores that look at each image in each draw are drawn 200 times
+MANY = 100_000  # images; of more, what looks at each image in each draw has a formula or fewer draws
 WEIGHTS_AT_ONCE = 4_000_000  # numbers held in memory at a time (32 MB); the draws do not depend on it
 AT_ONCE = 100  # draws of areas held in memory at a time; the result does not depend on it
 DRAWN = {name: one.of for name, one in METRICS.items() if one.of and one.interval}
@@ -73,11 +73,6 @@ def bootstrap_by_group(
             low = high = float("nan")
         rows[name] = {"estimate": estimate, "low": low, "high": high, "groups": of}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
-
-
-def draws_of(n_images: int) -> int:
-    """How often groups are drawn for a score of the images themselves, not of their confusion matrix."""
-    return 2000 if n_images <= MANY else 200
 
 
 def exact(share: float, n: int) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from labkit.evaluation.decide import Floats, NotFitted, labelled_test, severity, validation_of
-from labkit.evaluation.intervals import Column, bootstrap_by_group, draws_of, exact, group_numbers, middle
+from labkit.evaluation.intervals import MANY, Column, bootstrap_by_group, exact, group_numbers, middle
 from labkit.evaluation.matrices import sensitivity
 from labkit.evaluation.ranking import Question, question
 
@@ -66,7 +66,7 @@ def specificity_as_wanted(
     kinds, numbers = np.stack([truth, ~truth])[:, order], group_numbers(groups, len(scores))[order]
     last = np.append(np.diff(scores[order]) != 0, True)  # the last image at each threshold
     n_groups, generator, values = int(numbers.max()) + 1, np.random.default_rng(seed), []
-    for draw in range((draws or draws_of(len(scores))) + 1):
+    for draw in range((draws or (2000 if len(scores) <= MANY else 200)) + 1):
         drawn = generator.integers(0, n_groups, n_groups) if draw else np.arange(n_groups)  # the first: all images
         found, false = np.cumsum(kinds * np.bincount(drawn, minlength=n_groups)[numbers], axis=1)[:, last]
         place = np.argmax(found >= WANTED * found[-1] - 1e-9)

@@ -77,12 +77,10 @@ def _keep_edits(source: Path, target: Path) -> None:
     try:
         shipped = {cell["id"] for cell in read_json(source)["cells"]}
         cells = read_json(target).get("cells", [])
-        added = [
-            cell for cell in cells if cell["id"] not in shipped and not PAPERMILLS & {*cell["metadata"].get("tags", [])}
-        ]
+        own = [cell.get("id") in shipped or PAPERMILLS & {*cell["metadata"].get("tags", [])} for cell in cells]
     except (ValueError, KeyError):  # cut short while it was written
         return
-    if added:
+    if not all(own):
         number = next(number for number in count(1) if not target.with_stem(f"{target.stem}-edited{number}").exists())
         kept = target.rename(target.with_stem(f"{target.stem}-edited{number}"))
         print_line(f"{target.name} has cells that are not labkit's: kept as {kept.name}")

@@ -76,6 +76,15 @@ def test_a_calibrated_model_of_few_images_has_an_error_too_and_the_reference_say
     assert ece_reference(np.tile(confidence, 100)).mean() < 0.01
 
 
+def test_of_very_many_images_the_reference_is_drawn_from_the_normal_limit(monkeypatch):
+    confidence = np.random.default_rng(0).uniform(0.3, 1, 4000)
+    drawn = ece_reference(confidence)
+    monkeypatch.setattr("labkit.evaluation.calibration.MANY", 100)
+    limit = ece_reference(confidence)
+    assert limit.mean() == pytest.approx(drawn.mean(), rel=0.03) and (limit != drawn).any()
+    assert np.quantile(limit, 0.95) == pytest.approx(np.quantile(drawn, 0.95), rel=0.05)
+
+
 def test_only_validation_labels_decide_the_temperature():
     table = sharpened(3)
     is_test = table["split"] == "test"

@@ -210,6 +210,12 @@ def test_intervals_are_those_of_drawing_whole_groups_one_by_one():
         assert found.loc[name, "estimate"] == METRICS[name].of(matrices.matrix_of(labels, predicted, 3))
 
 
+def test_equal_groups_are_counted_as_numpy_counts_them():
+    rows = np.random.default_rng(0).integers(0, 3, (5000, 9)).astype(float)
+    for found, expected in zip(intervals._distinct(rows), np.unique(rows, axis=0, return_counts=True), strict=True):
+        assert (found == expected).all()
+
+
 def test_an_image_without_a_group_is_its_own_group():
     labels, predicted, _ = clustered(np.random.default_rng(5), n_groups=50)
     unknown = pd.Series([pd.NA] * len(labels), dtype="string")

@@ -62,7 +62,7 @@ def test_a_threshold_depends_on_validation_alone():
     assert first["low"] < first["estimate"] < first["high"]
 
 
-def test_specificity_is_compared_at_the_wanted_sensitivity():
+def test_specificity_is_compared_at_the_wanted_sensitivity(monkeypatch):
     table = both(300)
     test = table[table["split"] == "test"]
     truth, scores = REFERABLE.of(test)
@@ -75,6 +75,8 @@ def test_specificity_is_compared_at_the_wanted_sensitivity():
     perfect = specificity_as_wanted(np.arange(50) >= 40, np.arange(50.0))  # 40 of 40 left alone
     assert perfect == pytest.approx((1, 0.9119, 1), abs=1e-4)
     assert np.isnan(specificity_as_wanted(np.ones(9, dtype=bool), np.arange(9.0))).all()
+    monkeypatch.setattr("labkit.evaluation.thresholds.MANY", 100)  # of more, 200 draws
+    assert specificity_as_wanted(truth, scores, test["group"]) == pytest.approx((estimate, low, high), abs=0.03)
 
 
 def test_two_classes_are_asked_for_the_second():

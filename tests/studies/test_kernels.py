@@ -1,6 +1,7 @@
 """Kernels of a study: each starts afresh, is stopped with time to save, and ends with the process that started it."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -120,6 +121,8 @@ def test_cells_that_a_person_added_are_kept_when_their_notebook_is_executed_agai
     for number in (1, 2):
         made.cells.append(nbformat.v4.new_markdown_cell(f"my note {number}"))
         nbformat.write(made, target)
+        if number == 2:  # an older Jupyter gives cells no ids
+            target.write_text(re.sub(r'"id": "\w+",', "", target.read_text()))
         execute(source, target, {})
         assert f"my note {number}" in (tmp_path / f"out-edited{number}.ipynb").read_text()
         assert f"kept as out-edited{number}.ipynb" in capsys.readouterr().out and "note" not in target.read_text()

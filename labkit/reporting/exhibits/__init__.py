@@ -1,5 +1,7 @@
 """What a report shows, a file a topic: each function takes `StudyResults` and returns `Exhibit`s for `show`."""
 
+from functools import wraps
+
 from labkit.reporting.exhibits.blocks import architecture
 from labkit.reporting.exhibits.calibration import reliability
 from labkit.reporting.exhibits.checklist import limits, references, review
@@ -21,7 +23,7 @@ from labkit.reporting.exhibits.worth import further_scores, leaks
 
 def _of_training(exhibit):
     """The exhibit; of predictions that were made elsewhere nothing, since nothing is known of their training."""
-    return lambda results: exhibit(results) if results.trained else ()
+    return wraps(exhibit)(lambda results: exhibit(results) if results.trained else ())
 
 
 architecture, costs, curves = map(_of_training, (architecture, costs, curves))
