@@ -295,7 +295,7 @@ class AnalysisParams(Parameters):
     study: str | None = Field(None, pattern=STUDY, description="study whose runs are compared; None: the last one run")
     runs: list[str] | None = Field(None, description="runs with the same test images; None: all of the study")
     predictions: list[str] | None = Field(
-        None, min_length=1, description="in place of a study: tables of predictions, one CSV or Parquet file a model"
+        None, min_length=1, description="in place of a study: tables of predictions, one CSV or Parquet file per model"
     )
     labels: str | None = Field(None, description="a table of image_id and label, where the predictions have none")
     images: str | None = Field(None, description="folder of the predicted images; None: mistakes without pictures")

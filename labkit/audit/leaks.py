@@ -157,7 +157,7 @@ def _named(groups: pd.Series, source: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class LeakEffect:
-    """`scores`, at one class mix: a row a metric with clean, leaked, difference (leaked - clean), low, high (95 %)."""
+    """`scores`, at one class mix: one row per metric: clean, leaked, difference (leaked - clean), low, high (95 %)."""
 
     n_leaked: int
     n_clean: int

@@ -19,7 +19,7 @@ EXAMPLE = "labkit judge resnet.csv vit.csv --labels test.csv --task grades --ima
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """An option for every parameter of the analysis but the study, and how to print."""
-    parser.add_argument("predictions", nargs="+", help="CSV or Parquet, a file a model, a row an image")
+    parser.add_argument("predictions", nargs="+", help="CSV or Parquet: one file per model, one row per image")
     parser.add_argument("--name", help="folder of the report below reports/judged (default: the first file's name)")
     add_options(parser, AnalysisParams, "study", "predictions")
     parser.add_argument("--title", help="of the report")
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """A table that cannot be believed is refused with its file, row and cure."""
+    """Raises ParameterError that names file, row and cure of an invalid table."""
     from labkit.reporting.judged import QUESTION, model_name  # these take seconds
     from labkit.reporting.page.browser import BrowserMissing
     from labkit.reporting.page.cells import failed

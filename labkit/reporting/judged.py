@@ -1,7 +1,7 @@
-"""Results from tables of predictions that were made elsewhere: a file is a model, a row an image.
+"""Results from tables of predictions that were made elsewhere: one file per model, one row per image.
 
-Only what stands in the tables is known. Of training nothing is, so `StudyResults.trained` is False and the exhibits
-about it are empty. What cannot be believed is refused with its file, row and cure.
+Only what the tables say is known. They say nothing about training, so `StudyResults.trained` is False and the exhibits
+about it are empty. An invalid table is refused with file, row and cure.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ OFF = 1e-3  # how far the sum of a row's probabilities may be from 1
 
 
 class PredictionsError(OneLine, ValueError):
-    """A table of predictions that cannot be believed: the message names the file, the row and the cure."""
+    """An invalid table of predictions: the message names the file, the row and the cure."""
 
 
 @dataclass
@@ -112,7 +112,7 @@ def _result(name: str, table: Table, common: set[str], data: DataParams) -> dict
 
 
 def _open(path: Path, needed: Sequence[str]) -> Table:
-    """A CSV or Parquet file with these columns, ids and labels as text, one row an image."""
+    """A CSV or Parquet file with these columns, ids and labels as text, one row per image."""
     text: Any = dict.fromkeys((*COLUMNS, "prediction"), "string")
     try:
         if path.suffix == ".parquet":
@@ -138,7 +138,7 @@ def _open(path: Path, needed: Sequence[str]) -> Table:
     table.refuse(ids.isna(), "no image_id")
     if (twice := ids.duplicated()).any():
         first = int(np.argmax(ids == ids[twice].iloc[0]))
-        table.refuse(twice, f"image_id {ids[twice].iloc[0]!r} stands in row {first + 2}, too; keep one row an image")
+        table.refuse(twice, f"image_id {ids[twice].iloc[0]!r} stands in row {first + 2}, too; keep one row per image")
     return table
 
 

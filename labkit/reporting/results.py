@@ -211,7 +211,7 @@ class StudyResults:
         return float(np.mean([run[key] for run in self.of(name)]))
 
     def over_seeds(self) -> dict[str, pd.DataFrame]:
-        """Of each variant with several seeds: low and high of its mean scores, a row a metric."""
+        """Of each variant with several seeds: low and high of its mean scores, one row per metric."""
         return {name: intervals_over_seeds(mine) for name in self.tests if len(mine := self.of(name)) > 1}
 
     def of(self, name: str) -> list[dict[str, Any]]:
@@ -234,7 +234,7 @@ class StudyResults:
 
     @cached_property
     def against_majority(self) -> dict[str, pd.DataFrame]:
-        """Of each variant, how it differs from always predicting train's most frequent class, a row a metric."""
+        """Of each variant, how it differs from always predicting train's most frequent class, one row per metric."""
         answer, n_classes = self.baseline["class"], len(self.classes)
         return {name: compare.against_constant(self.seeds(name), answer, n_classes) for name in self.tests}
 

@@ -157,7 +157,7 @@ def test_what_the_tables_do_not_say_is_called_unknown_and_what_they_say_is_used(
         (lambda t: t.assign(label=""), "no image of test has a label"),
     ],
 )
-def test_what_cannot_be_believed_is_refused_with_file_row_and_cure(change, message, write):
+def test_an_invalid_table_is_refused_with_file_row_and_cure(change, message, write):
     table = made().assign(**scores("prob_{}", made()))
     with pytest.raises(PredictionsError, match=r"model\.csv") as error:
         judged(write(change(table)))

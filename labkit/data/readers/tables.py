@@ -160,7 +160,7 @@ def split_column(file: LabelFile, rows: pd.DataFrame, params: DataParams, listin
 
 
 def without_repeats(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """One row an image: a repeat with the same label is dropped with a note, one with another label is a DataError.
+    """One row per image: a repeat with the same label is dropped with a note, one with another label is a DataError.
 
     An image listed in several splits stays in the last of train, val, test: what is judged must not be trained on.
     """

@@ -1,4 +1,4 @@
-"""What a report shows, a file a topic: each function takes `StudyResults` and returns `Exhibit`s for `show`."""
+"""What a report shows, one file per topic: each function takes `StudyResults` and returns `Exhibit`s for `show`."""
 
 from functools import wraps
 
