@@ -214,7 +214,7 @@ def trust(results: StudyResults) -> list[tuple[bool, str]]:
     rare, absent = results.rare_classes, [kind for kind, row in held if not row.any()]
     blind = not results.trained
     checks = [  # whether there is anything to say, whether it holds, and in words
-        (blind, False, "predictions from elsewhere: how often test was predicted and how epochs were chosen is not known"),
+        (blind, False, "from elsewhere: how often test was predicted and how epochs were chosen is not known"),
         (run.get("unseen"), False, f"training images not listed: a test {group} may have been seen in training"),
         (tested and not seen and not unknown and not run.get("unseen"), True, f"no {group} in both training and test"),
         (seen, False, f"{seen:,} of {plural(n, 'test image')} {show}"),

@@ -169,7 +169,8 @@ def thresholds(results: StudyResults) -> Iterator[Exhibit]:
     if (asked := found.question) and len(found.points):
         caption = f"Thresholds for {percent(WANTED, 0)} sensitivity to {asked.name} on validation; the intervals take "
         caption += "them as given, although they were estimated"
-        caption += f"; at {percent(WANTED, 0)} sensitivity on test: 200 draws" * (results.runs[0]["n"] > MANY) + results.once
+        few = f"; at {percent(WANTED, 0)} sensitivity on test: 200 draws"
+        caption += few * (results.runs[0]["n"] > MANY) + results.once
         text = points_sentence(found.points, asked)
         results.shown.add("decision threshold")
         yield Exhibit(table=points_table(found.points), caption=caption, text=text)
