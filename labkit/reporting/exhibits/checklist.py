@@ -248,7 +248,8 @@ def references(results: StudyResults) -> Exhibit:
 def review(results: StudyResults) -> Exhibit:
     """The reporting checklist, filled from the runs' manifests and from what the report has shown above it."""
     table = checklist(results, {item: f"section {SHOWN[item]}" for item in results.shown})
-    caption = "Reporting checklist, filled from the runs' manifests and from this report"
+    source = "the runs' manifests" if results.trained else "the tables of predictions"
+    caption = f"Reporting checklist, filled from {source} and from this report"
     text = f"{(table['reported'] != NOT_REPORTED).sum()} of {plural(len(table), 'item')} are reported."
     return Exhibit(table=table, caption=caption, text=text)
 

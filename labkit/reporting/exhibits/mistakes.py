@@ -76,7 +76,7 @@ def top_losses_sentence(costly: pd.DataFrame, classes: Sequence[str]) -> str:
 def mistakes_sentence(wrong: pd.DataFrame, n: int, classes: Sequence[str]) -> str:
     """How many of `n` test images are wrong, and the most confident of them; `wrong` as `decide.mistakes`."""
     if wrong.empty:
-        return f"All {plural(n, 'test image')} are predicted correctly."
+        return f"All {plural(n, 'test image')} are predicted correctly." if n > 1 else "The only test image is right."
     first = wrong.iloc[0].to_dict()
     share = f"{whole(len(wrong))} of {plural(n, 'test image')} ({percent(len(wrong) / n)}) are predicted wrongly"
     if not ranks(wrong):

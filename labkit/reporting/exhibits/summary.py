@@ -40,11 +40,21 @@ def answer(results: StudyResults) -> list[str]:
         lines[1] += f" Also compared, below: {some(rest, 3, 'and')}."
     if not lines and len(results.tests) > 1:
         lines = ["No two variants differ in one setting only, so what a setting does is not known."]
+    if only := _only_class(results):
+        told = f"All {results.scored} images are of one class, “{only}”: kappa is then 0 whatever is predicted"
+        lines = [f"{told}, and compares no variants."]
     return [*lines, _best_line(results)]
 
 
+def _only_class(results: StudyResults) -> str:
+    """The class of all scored images, where there is one and the score is a kappa; else empty."""
+    held = np.flatnonzero(results.matrices[results.chosen].any(axis=1))
+    return results.classes[held[0]] if results.score == "qwk" and len(held) == 1 else ""
+
+
 def _best_line(results: StudyResults) -> str:
-    name, key, part = results.chosen, results.score, results.scored
+    name, part = results.chosen, results.scored
+    key = "accuracy" if _only_class(results) else results.score
     who, score = results.by_chosen.removeprefix(", by "), _value(results.of(name), key)
     text = f"{who} has {article(metric(key).name)} of {score} on {part}{_beside(results, key)}"
     if key != "accuracy":
