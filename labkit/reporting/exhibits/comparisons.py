@@ -87,7 +87,7 @@ def differences(results: StudyResults) -> Iterator[Exhibit]:
     text = f"{which}, on the same test images{'; what else differs is said' * results.trained}. The intervals hold "
     text += "together: the probability that any of them misses its true difference is at most about 5 %."
     alone = " With one seed each they tell which of two trained networks is better, not which setting."
-    yield Exhibit(text=text + alone * results.trained)
+    yield Exhibit(text=text + alone * (results.trained and results.n_seeds.startswith("1 ")))
     tested = plural(results.runs[0]["n"], "test image")
     caption = f"Differences between variants, {tested}; intervals hold for all pairs together{results.stamp}"
     text = "p is that of an exact McNemar test on accuracy"
