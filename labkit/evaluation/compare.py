@@ -96,16 +96,13 @@ def simultaneous_differences(
     Of 80 patients and 2, 4, 7 and 12 equally good variants, a study makes any false claim in 4.2, 3.8, 2.8 and 3.2 % of
     2,000, 1,500, 800 and 500 simulations; of 300 patients and 4 and 12 variants in 5.0 and 6.0 % of 800 and 400.
     """
-    tests = [one for of_one in variants.values() for one in of_one]
+    tests, owners = _flat(variants)
     found, whole, n_groups = _drawn(tests, n_classes, draws, seed)
     groups = group_numbers(tests[0].get("group"), len(tests[0]))
-    owners = np.repeat(list(variants), [len(of_one) for of_one in variants.values()])
     rows, drawn, of_patients = {}, [], []
     for key in metrics:
         means, answers = DRAWN[key](whole), _answers(tests, key)
-        of_draws = {name: DRAWN[key](found[:, owners == name]) for name in variants}
-        fixed = {name: values.mean(axis=1) for name, values in of_draws.items()}  # with all seeds
-        both = {name: _mean(values, seed, student=False) for name, values in of_draws.items()}
+        fixed, both = _scores(DRAWN[key](found), owners, seed)
         for a, b in permutations(variants, 2):
             row = {"difference": means[owners == b].mean() - means[owners == a].mean(), "groups": n_groups}
             row["differing"] = _differing(answers[owners == a], answers[owners == b], groups)
@@ -113,12 +110,42 @@ def simultaneous_differences(
             drawn.append(both[b] - both[a])
             of_patients.append((fixed[b] - fixed[a]).var())
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["a", "b", "metric"])
-    half = _half_widths(np.array(drawn), np.array(of_patients), table)
+    half = half_widths(np.array(drawn), np.array(of_patients), table)
     return table.assign(low=table["difference"] - half, high=table["difference"] + half)
 
 
-def _half_widths(drawn: Floats, of_patients: Floats, table: pd.DataFrame) -> Floats:
-    """Of simultaneous intervals (pairs,); `drawn`: differences (pairs, draws), `of_patients`: variance of patients."""
+def score_draws(
+    variants: Mapping[str, Tests], metric: str, n_classes: int, draws: int = 2000, seed: int = 0
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Each variant's mean score in the draws of `simultaneous_differences` (draws,): with all seeds, with drawn ones.
+
+    Both are scaled to the unbiased variance of G groups: sqrt(G / (G - 1)) times as far from their mean.
+    """
+    tests, owners = _flat(variants)
+    found, _, n_groups = _drawn(tests, n_classes, draws, seed)
+    scores, factor = _scores(DRAWN[metric](found), owners, seed), np.sqrt(n_groups / max(n_groups - 1, 1))
+    fixed, both = ({name: of.mean() + factor * (of - of.mean()) for name, of in one.items()} for one in scores)
+    return fixed, both
+
+
+def _flat(variants: Mapping[str, Tests]) -> tuple[list[pd.DataFrame], NDArray[Any]]:
+    """All tables, and the variant of each."""
+    tests = [one for of_one in variants.values() for one in of_one]
+    return tests, np.repeat(list(variants), [len(of_one) for of_one in variants.values()])
+
+
+def _scores(values: Floats, owners: NDArray[Any], seed: int) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Scores (draws, S) -> each variant's mean (draws,): with all its seeds, and with drawn ones."""
+    of_draws = {name: values[:, owners == name] for name in dict.fromkeys(owners.tolist())}
+    fixed = {name: of.mean(axis=1) for name, of in of_draws.items()}
+    return fixed, {name: _mean(of, seed, student=False) for name, of in of_draws.items()}
+
+
+def half_widths(drawn: Floats, of_patients: Floats, table: pd.DataFrame) -> Floats:
+    """Of simultaneous intervals (pairs,); `drawn`: differences (pairs, draws), `of_patients`: variance of patients.
+
+    `table`: columns groups, differing and seeds; how they are used: `simultaneous_differences`.
+    """
     n_groups, variances = table["groups"].iloc[0], drawn.var(axis=1)
     moving = variances > 1e-24
     if n_groups < 2 or not moving.any():

@@ -82,14 +82,15 @@ def exact(share: float, n: int) -> tuple[float, float]:
 
 
 def draw_groups(
-    seeds: Sequence[tuple[Column, Column]], groups: Column | None, n_classes: int, draws: int, seed: int
+    seeds: Sequence[tuple[Column, ...]], groups: Column | None, n_classes: int, draws: int, seed: int
 ) -> tuple[Floats, Floats, int]:
     """Draw all groups with replacement, `draws` times; all networks get the same draws.
 
-    `seeds`: labels and predictions of S networks on the same images. Returns the confusion matrices of the draws
-    (draws, S, C, C), those of all images (S, C, C), and the number of groups.
+    `seeds`: labels and predictions of S networks on the same images, and, of a part of them, which count (0 or 1).
+    Returns the confusion matrices of the draws (draws, S, C, C), those of all images (S, C, C), and the number of
+    groups.
     """
-    of_groups = [_group_matrices(labels, predicted, groups, n_classes) for labels, predicted in seeds]
+    of_groups = [_group_matrices(labels, predicted, groups, n_classes, *part) for labels, predicted, *part in seeds]
     matrices, counts = _distinct(np.concatenate(of_groups, axis=1))
     rng = np.random.default_rng(seed)
     n_groups = int(counts.sum())
@@ -108,13 +109,16 @@ def _distinct(rows: Floats) -> tuple[Floats, NDArray[np.int64]]:
     return rows[first][order], counts[order]
 
 
-def _group_matrices(labels: Column, predicted: Column, groups: Column | None, n_classes: int) -> Floats:
-    """Every group's confusion matrix, flat: (G, C·C)."""
+def _group_matrices(
+    labels: Column, predicted: Column, groups: Column | None, n_classes: int, counted: Column | None = None
+) -> Floats:
+    """Every group's confusion matrix, flat: (G, C·C); of the images that are `counted` only, if given."""
     columns = as_labels(predicted, n_classes)
     cells = as_labels(labels, n_classes, len(columns)) * n_classes + columns
     numbers, size = group_numbers(groups, len(cells)), n_classes**2
     n_groups = int(numbers.max()) + 1
-    return np.bincount(numbers * size + cells, minlength=n_groups * size).reshape(n_groups, size).astype(np.float64)
+    found = np.bincount(numbers * size + cells, counted, minlength=n_groups * size)
+    return found.reshape(n_groups, size).astype(np.float64)
 
 
 def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:

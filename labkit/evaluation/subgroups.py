@@ -1,13 +1,15 @@
 """Scores of subgroups of the test images: by eye side, by thirds of brightness and sharpness, by any column."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from labkit.evaluation.intervals import DRAWN, bootstrap_by_group
+from labkit.evaluation.compare import half_widths
+from labkit.evaluation.intervals import DRAWN, bootstrap_by_group, draw_groups, group_numbers, too_few
 
 THIRDS = {"brightness": ("dark", "medium", "bright"), "sharpness": ("blurred", "medium", "sharp")}
 MOST_PARTS = 10  # values of a column that are parts of their own; of more numbers there are thirds
@@ -53,6 +55,48 @@ def by_subgroup(
         share = of_part["label"].eq(most).mean()
         rows.append(row | {"factor": factor, "part": part, "n": len(of_part), "range": span, "share": share})
     return pd.DataFrame(rows, columns=["factor", "part", "n", "groups", "range", "share", "estimate", "low", "high"])
+
+
+def gaps(
+    test: pd.DataFrame, quality: pd.DataFrame, n_classes: int, metric: str, columns: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A row per pair of parts of one factor: factor, best, worst, difference, low, high; the widest difference first.
+
+    Arguments as `by_subgroup`, without parts that are `too_few`. The 95 % intervals hold together for all pairs (max-T,
+    as `compare.simultaneous_differences`): all parts are scored in the same draws of groups, so a patient whose images
+    are in two parts is in both or in neither. Degrees of freedom: the groups of the smaller part, less one. Where no
+    draw differs low and high are NaN.
+
+    Of 85 patients with two images, compared by side, thirds of brightness and a column of two values without any true
+    difference, 5 % of 4,500 simulated studies show one in accuracy and in macro F1, but 7 % in kappa.
+    """
+    kept, left = [], ["groups", "differing", "seeds"]  # of the table, for `half_widths`
+    for factor, part, _, of_part in _parts(test, quality, columns):
+        groups = int(group_numbers(of_part["group"], len(of_part)).max()) + 1
+        if not too_few(len(of_part), groups):
+            kept.append((factor, part, groups, test["image_id"].isin(of_part["image_id"])))
+    heads = ["factor", "best", "worst", "difference", "low", "high", *left]
+    if not kept:
+        return pd.DataFrame(columns=heads).drop(columns=left)
+    scored = [(test["label"], test["prediction"], inside) for *_, inside in kept]
+    found, whole, n_groups = draw_groups(scored, test["group"], n_classes, 2000, 0)
+    with np.errstate(invalid="ignore"):  # of a draw without an image of a part
+        of_draws, scores = DRAWN[metric](found), DRAWN[metric](whole)
+    rows, drawn = [], []
+    for a, b in combinations(range(len(kept)), 2):
+        if kept[a][0] == kept[b][0]:
+            best, worst = (a, b) if scores[a] >= scores[b] else (b, a)
+            row = {"factor": kept[a][0], "best": kept[best][1], "worst": kept[worst][1]}
+            counts = {"groups": n_groups, "differing": min(kept[a][2], kept[b][2]), "seeds": 1}
+            rows.append(row | {"difference": scores[best] - scores[worst]} | counts)
+            drawn.append(of_draws[:, best] - of_draws[:, worst])
+    table = pd.DataFrame(rows, columns=heads)
+    if rows:
+        defined = np.array(drawn)[:, ~np.isnan(drawn).any(axis=0)]
+        half = half_widths(defined, defined.var(axis=1), table)
+        half[half == 0] = np.nan
+        table = table.assign(low=table["difference"] - half, high=table["difference"] + half)
+    return table.drop(columns=left).sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 
 
 def _parts(

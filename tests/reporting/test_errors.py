@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import t
 from torch import nn
 
 from labkit.data.loaders import make_loaders
@@ -13,7 +14,7 @@ from labkit.data.source import open_data
 from labkit.data.splits import assign_splits
 from labkit.evaluation.decide import decide, mistakes, top_losses
 from labkit.evaluation.gradcam import agreement, explained_block, grad_cam, heat, on_background
-from labkit.evaluation.subgroups import brightness_and_sharpness, by_subgroup, thirds
+from labkit.evaluation.subgroups import brightness_and_sharpness, by_subgroup, gaps, thirds
 from labkit.models.build import build_model
 from labkit.params import RunParams
 from labkit.reporting.exhibits.mistakes import (
@@ -158,14 +159,15 @@ def test_a_score_by_subgroup_is_that_of_its_images():
     assert found["part"].tolist() == ["left", "right", "dark", "medium", "bright"]  # sharpness is the same for all
     assert found["estimate"].tolist() == pytest.approx([2 / 3, 2 / 3, 0, 1, 1])
     assert found["n"].tolist() == [30, 30, 20, 20, 20] and found["range"].tolist()[2] == "0 to 19"
-    said = subgroup_sentence(found, "accuracy").replace("\u00a0", " ")
+    said = subgroup_sentence(found, gaps(table, quality, 2, "accuracy"), "accuracy").replace("\u00a0", " ")
     assert found["groups"].tolist() == [30, 30, 10, 10, 10]  # thirds of ten groups are too few to speak of
     assert said == "Accuracy does not differ by eye."
     large = pd.concat([table.assign(image_id=table["image_id"] + x, group=table["group"] + x) for x in "abc"])
     bright = pd.concat([quality.set_axis(quality.index + x) for x in "abc"])
-    said = subgroup_sentence(by_subgroup(large, bright, 2, "accuracy"), "accuracy").replace("\u00a0", " ")
-    assert "by brightness: 100.0 % [88.4–100.0] on bright images against 0.0 % [0.0–11.6] on dark images" in said
-    assert "do not overlap" in said and "(most frequent class: 50.0 % against 50.0 %)" in said
+    asked = (large, bright, 2, "accuracy")
+    said = subgroup_sentence(by_subgroup(*asked), gaps(*asked), "accuracy").replace("\u00a0", " ")
+    assert "by brightness: 100.0 % [88.4–100.0] on medium images against 0.0 % [0.0–11.6] on dark images" in said
+    assert "a gap of 100.0 points, without an interval." in said  # no draw differs
     eye, brightness = subgroup_dots(found, "accuracy", 2 / 3).axes
     assert eye.get_yticklabels()[0].get_text() == "left (n = 30)"
     assert brightness.get_yticklabels()[0].get_text() == "dark, 0 to 19 (n = 20, too few)"
@@ -176,7 +178,41 @@ def test_a_score_by_subgroup_is_that_of_its_images():
 def test_without_sides_and_with_equal_images_there_is_nothing_to_compare():
     table, quality = subgroup_data()
     found = by_subgroup(table.assign(side=pd.NA), quality.assign(brightness=1.0), 2, "qwk")
-    assert found.empty and "no two subgroups" in subgroup_sentence(found, "qwk")
+    nothing = gaps(table.assign(side=pd.NA), quality.assign(brightness=1.0), 2, "qwk")
+    assert found.empty and "no two subgroups" in subgroup_sentence(found, nothing, "qwk")
+
+
+def drawn_subgroups(lost: float, patients: int = 100) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two eyes a patient of which seven in ten are right together; of left eyes a share `lost` is wrong besides."""
+    generator, groups = np.random.default_rng(0), np.repeat(np.arange(patients), 2)
+    wrong = (generator.random(patients) < 0.3)[groups] | (
+        (np.arange(len(groups)) % 2 == 0) & (lost > groups / patients)
+    )
+    table = pd.DataFrame({"image_id": groups.astype(str), "group": groups.astype(str), "label": groups % 2})
+    table["image_id"], table["side"] = table["image_id"] + np.tile(["l", "r"], patients), ["left", "right"] * patients
+    return table.assign(prediction=np.where(wrong, 1 - table["label"], table["label"])), pd.DataFrame()
+
+
+def test_two_eyes_of_one_patient_are_drawn_together_so_that_a_small_gap_between_them_is_seen():
+    table, _ = drawn_subgroups(0.2)
+    (row,) = gaps(table, pd.DataFrame(), 2, "accuracy").to_dict("records")
+    left, right = ((one["prediction"] == one["label"]).to_numpy(float) for _, one in table.groupby("side"))
+    error = np.std(right - left, ddof=1) / np.sqrt(len(left))  # of a paired difference
+    assert row["difference"] == pytest.approx(np.mean(right - left))
+    assert (row["high"] - row["low"]) / 2 == pytest.approx(t.isf(0.025, 99) * error, rel=0.06)
+    said = subgroup_sentence(by_subgroup(table, pd.DataFrame(), 2, "accuracy"), pd.DataFrame([row]), "accuracy")
+    assert "more than random variation" in said and "most frequent class" in said
+
+
+def test_a_gap_is_random_variation_if_the_interval_for_all_pairs_holds_0():
+    table, _ = drawn_subgroups(0.02)
+    table["sex"] = np.repeat(["f", "m"], 100)
+    found = gaps(table, pd.DataFrame(), 2, "accuracy", ["sex"])
+    assert set(found["factor"]) == {"eye", "sex"} and (found["low"] < 0).all() and (found["high"] > 0).all()
+    asked = by_subgroup(table, pd.DataFrame(), 2, "accuracy", ["sex"])
+    assert "(simultaneous interval of 2 pairs of subgroups): this may be" in subgroup_sentence(
+        asked, found, "accuracy"
+    ).replace("\u00a0", " ")
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """Scores by subgroup."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
-from labkit.evaluation.intervals import too_few
-from labkit.evaluation.metrics import metric, with_interval
-from labkit.evaluation.subgroups import by_subgroup
-from labkit.format import listing, percent
+from labkit.evaluation.metrics import metric, signed_difference, with_interval
+from labkit.evaluation.subgroups import by_subgroup, gaps
+from labkit.format import listing, missing, percent, plural
 from labkit.reporting.frames import floats, parts
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
@@ -37,26 +38,30 @@ def subgroup_dots(table: pd.DataFrame, score: str, overall: float) -> Figure:
     return fig
 
 
-def subgroup_sentence(table: pd.DataFrame, score: str) -> str:
-    """The widest gap among the parts of one factor that are not too few, and whether anything else may explain it."""
-    enough = [not too_few(*counts) for counts in zip(table["n"], table["groups"], strict=True)]
-    gaps = []
-    for factor, part in parts(table.loc[enough].dropna(subset=["estimate"]), "factor").items():
-        if len(part) > 1:
-            ordered = part.sort_values("estimate")
-            gaps.append((factor, ordered.iloc[-1].to_dict(), ordered.iloc[0].to_dict()))
-    if not gaps:
+def subgroup_sentence(table: pd.DataFrame, gaps: pd.DataFrame, score: str) -> str:
+    """The widest gap among the parts of one factor that are not too few, and whether anything else may explain it.
+
+    `table`: of `by_subgroup`; `gaps`: of the function of this name.
+    """
+    gaps = gaps.dropna(subset=["difference"])
+    if gaps.empty:
         return "There are no two subgroups with enough images to compare."
-    factor, best, worst = max(gaps, key=lambda gap: gap[1]["estimate"] - gap[2]["estimate"])
-    if metric(score).text(best["estimate"]) == metric(score).text(worst["estimate"]):
-        return f"{metric(score).title} does not differ by {listing([factor for factor, *_ in gaps], 'or')}."
-    noun, keys = "eyes" if factor == "eye" else "images", ("estimate", "low", "high")
-    high, low = (f"{with_interval(score, *map(row.get, keys))} on {row['part']} {noun}" for row in (best, worst))
-    verdict = "the intervals overlap, so this may be random variation"
-    if best["low"] > worst["high"]:
-        verdict = "the intervals do not overlap, but this is the widest gap of several, and the class mix matters, too"
-        verdict += f" (most frequent class: {percent(best['share'])} against {percent(worst['share'])})"
-    return f"{metric(score).title} differs most by {factor}: {high} against {low}; {verdict}."
+    gap: Any = gaps.iloc[0]
+    if metric(score).difference(gap["difference"]) == metric(score).difference(0):
+        return f"{metric(score).title} does not differ by {listing(list(dict.fromkeys(gaps['factor'])), 'or')}."
+    ends = table.set_index(["factor", "part"])[["estimate", "low", "high", "share"]]
+    high, low = (ends.loc[(gap["factor"], gap[side])].tolist() for side in ("best", "worst"))
+    noun = "eyes" if gap["factor"] == "eye" else "images"
+    told = [f"{with_interval(score, *row[:3])} on {gap[side]} {noun}" for row, side in ((high, "best"), (low, "worst"))]
+    text = f"{metric(score).title} differs most by {gap['factor']}: {told[0]} against {told[1]}, a gap of "
+    text += signed_difference(score, *gap[["difference", "low", "high"]]).removeprefix("+")
+    if missing(gap["low"]):
+        return f"{text}, without an interval."
+    together = f" (simultaneous interval of {plural(len(gaps), 'pair')} of subgroups)"
+    if gap["low"] > 0:
+        mix = f"most frequent class: {percent(high[3])} against {percent(low[3])}"
+        return f"{text}{together}: more than random variation, but the class mix matters, too ({mix})."
+    return f"{text}{together}: this may be random variation."
 
 
 MEASURED = (
@@ -69,8 +74,9 @@ def subgroups(results: StudyResults) -> Exhibit:
     """The chosen variant's score by side, brightness and sharpness of the image."""
     test, run = results.tests[results.chosen], results.firsts[results.chosen]
     quality = results.pixels.quality(test["image_id"].tolist()) if results.pixels else pd.DataFrame()
-    parts = by_subgroup(test, quality, len(results.classes), results.score, run.get("further", ()))
-    text = MEASURED * (results.pixels is not None) + subgroup_sentence(parts, results.score)
+    asked = (test, quality, len(results.classes), results.score, run.get("further", ()))
+    parts = by_subgroup(*asked)
+    text = MEASURED * (results.pixels is not None) + subgroup_sentence(parts, gaps(*asked), results.score)
     if parts.empty:
         return Exhibit(text=text)
     results.shown.add("subgroups")
