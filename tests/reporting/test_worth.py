@@ -1,5 +1,7 @@
 """What a study's predictions are worth, from run folders: all of it moves with them, and nothing is made up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,8 @@ from labkit.format import NBSP
 from labkit.params import RunParams
 from labkit.reporting import results as collect_room
 from labkit.reporting import tables
+from labkit.reporting.exhibits.checklist import NOT_REPORTED, checklist, review
+from labkit.reporting.exhibits.power import about, power
 from labkit.reporting.exhibits.worth import further_scores, points_sentence, points_table, worth
 from labkit.reporting.results import study_results
 from labkit.runs.folder import run_folder
@@ -47,6 +51,41 @@ def test_every_part_is_there_for_every_variant(study):
     assert list(found.calibrations) == ["good", "deep"]
     assert "referable disease (grade 2 or worse) on validation" in points_sentence(found.points, found.question)
     assert further_scores(results).table["variant"].str.contains("both eyes").sum() == 2
+
+
+def test_what_the_test_images_can_show_is_told_of_each_variant_and_fills_the_checklist(study):
+    results = study_results("s")
+    assert checklist(results, {}).set_index("item").loc["sample size calculation", "reported"] == NOT_REPORTED
+    shown = power(results)
+    text, table = shown.text.replace(NBSP, " "), shown.table.set_index("variant")
+    assert list(table.index) == ["deep", "good"] and table.loc["deep", "first in"] == f"100{NBSP}%"
+    assert "deep has the highest macro F1 on test" in text or "deep has the highest quadratic" in text
+    assert "another variant is first in 0 % of 2,000 draws" in text and "of 200 patients" in text
+    assert "half as wide takes about 800 patients" in text and "What another seed would change is not known." in text
+    said = review(results).table.set_index("item")["reported"]
+    assert said["sample size calculation"].startswith("section Further scores and sample size")
+
+
+def test_a_single_variant_equal_ones_and_few_patients_have_a_table_too(study):
+    results = study_results("s")
+    (run, other), few = results.runs, results.runs[0]["test"].head(40)
+    alone = power(replace(results, runs=[run]))
+    assert len(alone.table.columns) == 3 and len(alone.table) == 1 and "highest" not in alone.text
+    same = power(replace(results, runs=[run, other | {"test": run["test"]} | {"qwk": run["qwk"]}]))
+    assert "(deep predicts the same): no other variant predicts anything else." in same.text
+    assert same.table["80 % power from"].tolist() == ["–", "equal predictions"]
+    small = {"n_groups": 20, "n": 40}
+    runs = [one | small | {"test": part} for one, part in ((run, few), (other, other["test"].head(40)))]
+    text = power(replace(results, runs=runs)).text.replace(NBSP, " ")
+    assert "too few images or patients for a verdict." in text and "too few to say how many would be enough" in text
+    constant = run | {"test": run["test"].assign(prediction=0), "intervals": run["intervals"].assign(low=0.0, high=0.0)}
+    assert "has no interval with a width" in power(replace(results, runs=[constant])).text
+
+
+def test_extrapolated_numbers_have_two_digits_and_are_rounded_up():
+    assert [about(one) for one in (30, 101, 1234, 2000, np.nan, np.inf)] == [
+        *["30", "110", "1,300", "2,000", "–", "none would do"]
+    ]
 
 
 def test_a_model_that_leaves_nearly_everybody_alone_is_not_praised():

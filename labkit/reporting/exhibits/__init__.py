@@ -10,6 +10,7 @@ from labkit.reporting.exhibits.confusion import confusions
 from labkit.reporting.exhibits.cost import costs
 from labkit.reporting.exhibits.deviations import deviations
 from labkit.reporting.exhibits.mistakes import errors
+from labkit.reporting.exhibits.power import power
 from labkit.reporting.exhibits.protocol import curves, provenance, unfinished, variants
 from labkit.reporting.exhibits.published import published_scores
 from labkit.reporting.exhibits.roc import class_curves, screening

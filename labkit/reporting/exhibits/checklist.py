@@ -27,6 +27,7 @@ NOT_REPORTED = "not reported"
 # Items that sections report, and where.
 SHOWN = {"decision threshold": "Screening", "calibration": "Calibration", "subgroups": "Subgroups"}
 SHOWN |= {"explanation": "Mistakes", "failure analysis": "Mistakes"}
+SHOWN |= {"sample size calculation": "Further scores and sample size (after the fact)"}
 SOFTWARE = ("python", "torch")
 AUDITED = ("groups", "duplicates")  # keys of a run's audit
 ITEMS = {  # and the guidelines that ask for them
