@@ -36,6 +36,7 @@ class Published(BaseModel):
     n: int = Field(gt=0)  # test images
     metric: str = "accuracy"
     majority: float | None = None  # score of the majority-class baseline there
+    margin: float | None = Field(default=None, gt=0)  # a difference from ours that is too small to matter
     scores: dict[str, float | None]
 
 

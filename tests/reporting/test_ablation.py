@@ -71,22 +71,48 @@ def test_a_difference_between_protocols_is_told_with_its_interval():
     assert "c −0.050 [−0.090 to −0.010], below zero." in text and UNPAIRED in text
 
 
-def test_a_published_value_is_inside_our_interval_or_not():
-    rows = [protocol(run, 0.5, None, 0.5, ends=ends) for run, ends in (("a", (0.4, 0.6)), ("b", (0.1, 0.4)))]
-    rows.append(protocol("c", 0.5, None, None, ends=(0.4, 0.6)))
-    assert plain(published_sentence(rows, "qwk")) == (
-        "The published quadratic weighted kappa against our interval: "
-        "0.500 of a lies inside [0.400–0.600]; 0.500 of b lies above [0.100–0.400]."
+def beside(run: str, ours: float, half: float, theirs: float, **more) -> dict:
+    """A row of 400 patients; the published score is of 7,000 images. `more`: its margin, and of ours spread, seeds."""
+    row = protocol(run, ours, None, theirs, ends=(ours - half, ours + half))
+    row["published"] |= {"n": 7000, "margin": more.pop("margin", None)}
+    row["course"] |= {"groups": 400} | more
+    return row
+
+
+def test_ours_is_equivalent_to_a_published_score_different_from_it_or_undecided():
+    rows = [beside("a", 0.80, 0.02, 0.79, margin=0.04), beside("b", 0.80, 0.02, 0.70), beside("c", 0.80, 0.04, 0.79)]
+    rows.append(protocol("d", 0.5, None, None, ends=(0.4, 0.6)))
+    assert plain(published_sentence(rows, "accuracy")) == (
+        "Ours minus the published accuracy, with 95 % intervals: "
+        "a +1.0 points [−0.9 to +2.9], equivalent within ± 4.0 points; "
+        "b +10.0 points [+7.7 to +12.3], different; "
+        "c +1.0 points [−3.1 to +5.1], undecided (no number of patients would decide). "
+        "Of an equivalent score the interval is one of 90 %, and lies within the margin (two one-sided tests at 5 %). "
+        "Without a margin in the study nothing is called equivalent. "
+        "The published number's own sampling error is included."
     )
-    assert published_sentence(rows[2:], "qwk") == ""
+    assert published_sentence(rows[3:], "accuracy") == ""
+
+
+def test_without_a_stated_margin_the_spread_over_seeds_gives_one():
+    said = plain(published_sentence([beside("a", 0.80, 0.03, 0.79, spread=0.02, seeds=3)], "qwk"))
+    assert "equivalent within ± 0.055. " in said and "The margin is 2.8 standard deviations over seeds" in said
+    assert said.endswith("own sampling error is not known and left out.")
+    few = beside("a", 0.80, 0.03, 0.70, spread=0.02, seeds=3)
+    few["course"]["groups"] = 20
+    assert "undecided for a margin of ± 0.055 (too few patients)" in plain(published_sentence([few], "qwk"))
+    constant = beside("a", 0.1, 0.0, 0.2)  # predictions of one class have no interval with a width
+    assert published_sentence([constant], "qwk") == ""
 
 
 def test_published_values_of_other_data_are_not_comparable_and_those_of_the_same_are_not_called_so():
-    same = protocol("a", 0.5, 0.45, 0.6, ends=(0.4, 0.6))
+    same = beside("a", 0.5, 0.1, 0.6)
     other = protocol("b", 0.5, 0.45, 0.6, same_data=False, ends=(0.4, 0.6))
     unknown = protocol("c", 0.5, 0.45, None, same_data=False)
     said = published_sentence([same, other, unknown], "qwk")
-    assert said.endswith("The published value of b is on other data: not comparable with ours.") and "of a lies" in said
+    assert (
+        said.endswith("The published value of b is on other data: not comparable with ours.") and ": a −0.100" in said
+    )
     both = published_sentence([other, other | {"run": "d"}], "qwk")
     assert both.startswith("The published values of b and d are on")
     assert "comparable with ours" not in published_sentence([same, unknown], "qwk")

@@ -9,8 +9,10 @@ import pandas as pd
 
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import unpaired_difference
-from labkit.evaluation.metrics import interval, metric, signed_difference, with_interval
+from labkit.evaluation.metrics import metric, signed_difference, with_interval
+from labkit.evaluation.power import REPEATED, Equivalence, equivalence
 from labkit.format import DASH, NBSP, listing, missing, percent, plural, whole
+from labkit.reporting.exhibits.power import about, unit_of
 from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.reporting.show import Exhibit
 from labkit.studies.file import Published
@@ -43,7 +45,9 @@ def protocol_rows(results: StudyResults, published: Published | None) -> list[Ro
             course, honest, gap = None, course, None
         theirs = None
         if published and slug in published.scores:
-            theirs = published.model_dump(include={"data", "n", "majority"}) | {"estimate": published.scores[slug]}
+            theirs = published.model_dump(include={"data", "n", "majority", "margin"}) | {
+                "estimate": published.scores[slug]
+            }
         cells = {"published": theirs, "course": course, "honest": honest}
         same = bool(theirs and params and params.data not in PHANTOMS and params.split == "given")
         if same and theirs:  # the course lost one row to a CSV's header
@@ -66,6 +70,7 @@ def _cell(mine: Sequence[Run], score: str) -> Row | None:
         "low": low,
         "high": high,
         "n": first["n"],
+        "groups": first["n_groups"] + first["n_without_group"],
         "majority": first["majority"]["test"],
         "data": data_in_words(first),
         "seeds": len(mine),
@@ -132,21 +137,53 @@ def _apart(row: Row, score: str) -> str:
     return f"{text}, {'above zero' if low > 0 else 'below zero' if high < 0 else 'which includes zero'}"
 
 
-def published_sentence(rows: Sequence[Row], score: str) -> str:
-    """Whether each published value lies inside our interval, and which are of other data; empty where none is known."""
+def published_sentence(rows: Sequence[Row], score: str, group: str = "patient") -> str:
+    """Whether ours is equivalent to each published value, and which are of other data; empty where none is known."""
     rows = [row for row in rows if row["published"] and row["published"]["estimate"] is not None]
-    clauses = []
-    for row in rows:
-        ours, value = row["course"] or row["honest"], row["published"]["estimate"]
-        if row["same_data"] and ours and not missing(ours["low"]):
-            place = "above" if value > ours["high"] else "below" if value < ours["low"] else "inside"
-            ends = interval(score, ours["low"], ours["high"])
-            clauses.append(f"{metric(score).text(value)} of {row['run']} lies {place} {ends}")
-    text = f"The published {metric(score).name} against our interval: {'; '.join(clauses)}." if clauses else ""
+    judged = [(row, *found) for row in rows if row["same_data"] and (found := _judged(row, score))]
+    text, margins = "", [margin for *_, margin in judged]
+    if clauses := [_verdict(row["run"], found, margin, score, group) for row, found, margin in judged]:
+        text = f"Ours minus the published {metric(score).name}, with 95 % intervals: {'; '.join(clauses)}."
+        if any(margins):
+            text += " Of an equivalent score the interval is one of 90 %, and lies within the margin (two one-sided "
+            text += "tests at 5 %)."
+        if any(margin and not row["published"].get("margin") for row, _, margin in judged):
+            text += " The margin is 2.8 standard deviations over seeds: 1 in 20 pairs of trainings differs by more."
+        if not all(margins):
+            text += " Without a margin in the study nothing is called equivalent."
+        known = metric(score).interval == "share"
+        text += f" The published number's own sampling error is {'included' if known else 'not known and left out'}."
     if foreign := [row["run"] for row in rows if not row["same_data"]]:
         values = "value of {} is" if len(foreign) == 1 else "values of {} are"
         text += f" The published {values.format(listing(foreign))} on other data: not comparable with ours."
     return text.strip()
+
+
+def _judged(row: Row, score: str) -> tuple[Equivalence, float | None] | None:
+    """The verdict and its margin (the study's, else that of the seeds); None where ours has no interval of a width.
+
+    The two errors are taken as independent, although both are of the same images: the interval is rather too wide.
+    """
+    ours, theirs = row["course"] or row["honest"], row["published"]
+    if not ours or missing(ours["low"]) or ours["high"] - ours["low"] < 1e-9:
+        return None
+    value, spread = theirs["estimate"], ours.get("spread") or 0.0
+    margin = theirs.get("margin") or REPEATED * spread or None
+    error = np.sqrt(value * (1 - value) / theirs["n"]) if metric(score).interval == "share" else 0.0
+    ends, of_seeds = (ours["estimate"], ours["low"], ours["high"]), spread / np.sqrt(ours.get("seeds", 1))
+    return equivalence(ends, value, ours["groups"], margin, error, of_seeds), margin
+
+
+def _verdict(run: str, found: Equivalence, margin: float | None, score: str, group: str) -> str:
+    """'a +1.0 points [+0.1 to +1.9], equivalent within ± 2.0 points'."""
+    text = f"{run} {signed_difference(score, found.difference, found.low, found.high)}, {found.verdict}"
+    how = {"equivalent": "within", "undecided": "for a margin of"}.get(found.verdict)
+    text += f" {how} ± {metric(score).difference(margin)}" if margin and how else ""
+    if found.verdict != "undecided":
+        return text
+    if missing(found.needed) or np.isinf(found.needed):
+        return f"{text} ({f'too few {group}s' if missing(found.needed) else f'no number of {group}s would decide'})"
+    return f"{text} (about {about(found.needed)} {group}s would decide)"
 
 
 def published_scores(results: StudyResults) -> Iterator[Exhibit]:
@@ -159,5 +196,5 @@ def published_scores(results: StudyResults) -> Iterator[Exhibit]:
         source = f"; published: {published.source}" if published else ""
         caption = f"{metric(judged).title} of each variant, with its images in the same cell{source}{results.stamp}"
         against = protocol_sentence(rows, judged) if results.honest else ""
-        text = f"{published_sentence(rows, judged)} {against}".strip()
+        text = f"{published_sentence(rows, judged, unit_of(results))} {against}".strip()
         yield Exhibit(table=published_table(rows, judged), caption=caption, text=text)
