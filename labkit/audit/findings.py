@@ -158,7 +158,7 @@ def stamps(findings: Findings, select_on: str, inherited: int = 0, augment_test:
     if select_on == "test":
         found.append("the epoch was chosen on the test images")
     if augment_test:
-        found.append("the test images were cropped, flipped and rotated at random, as in training")
+        found.append("the test images were augmented at random, as in training")
     return found
 
 

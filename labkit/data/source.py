@@ -48,6 +48,9 @@ def open_data(params: DataParams, cache: Path) -> tuple[ImageData, pd.Series]:
         images = replace(images, facts=facts, notes=[note for note in images.notes if RELEASE not in note])
     else:
         images = read(params, (PROJECT / Path(data).expanduser()).resolve())
+        if any(RELEASE in note for note in images.notes):  # a part of the release, or other images in its form
+            source = f"not checked; read in the form of {images.facts.source}"
+            images = replace(images, facts=replace(images.facts, source=source, course_split_note=""))
     hashes = file_hashes(images.table, cache)
     images = with_release_index(images, hashes)
     images.table.attrs["made_from"] = params.model_dump(include=set(DataParams.model_fields))

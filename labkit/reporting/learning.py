@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.evaluation.metrics import metric, signed_difference
-from labkit.format import fixed, listing, missing, percent, rate, whole
+from labkit.format import fixed, listing, missing, percent, rate, some, whole
 from labkit.reporting.frames import floats, joined, known, mean, only, parts
 from labkit.reporting.labels import label_line_ends, named_glyph
 from labkit.reporting.show import figure_output
@@ -87,10 +87,10 @@ def _draw_run(ax: Axes, history: pd.DataFrame, column: str, palette: Palette, ru
         ax.plot(epochs[chosen], values[chosen], "o", color=style.color, zorder=5, **ring)
 
 
-def _end(run: pd.DataFrame, column: str) -> float:
-    """Mean over seeds of the last value that is there."""
+def _end(run: pd.DataFrame, column: str, place: int = -1) -> float:
+    """Mean over seeds of the last value that is there; of the first at `place` 0."""
     seeds = parts(known(run, column), "seed").values()
-    return mean(floats(seed, column)[-1] for seed in seeds)
+    return mean(floats(seed, column)[place] for seed in seeds)
 
 
 def curve_quantities(history: pd.DataFrame, chosen_by: Iterable[str]) -> list[str]:
@@ -149,7 +149,7 @@ def _losses_sentence(run: str, part: pd.DataFrame) -> str:
     """Of an ordinal run: why it has no training accuracy, and its losses in the last epoch."""
     losses = {split: _end(part, f"{split}_loss") for split in PANELS}
     told = [f"{fixed(loss, 3)} ({PANELS[split]})" for split, loss in losses.items() if not missing(loss)]
-    text = f"{run} has no training accuracy, as its grades need cuts, which are fitted on validation, later"
+    text = f"{run} has no training accuracy, because its cuts between grades are fitted only after training"
     return f"{text}; its loss in the last epoch is {listing(told)}."
 
 
@@ -163,17 +163,13 @@ def _gaps_sentence(table: pd.DataFrame, some: bool) -> str:
     gaps = {run: train - held_out for run, (train, held_out) in ends.items() if not missing(train - held_out)}
     if not gaps:
         return "There is no validation or test curve beside a training curve, so over-fitting cannot be read."
+    apart = [run for run, gap in gaps.items() if gap > OVERFIT]
+    if apart:
+        worse = [run for run in apart if ends[run][0] < _end(of_run[run], "train_accuracy", 0)]
+        return _apart_sentence({run: (*ends[run], SPLITS[beside[run]]) for run in apart}, worse)
     widest = max(gaps, key=lambda run: gaps[run])
     train, held_out = ends[widest]
-    numbers, split = f"{percent(train)} against {percent(held_out)}", SPLITS[beside[widest]]
-    points = POINTS(gaps[widest])
-    over = [run for run, gap in gaps.items() if gap > OVERFIT]
-    if over:
-        most = " the most" if len(over) > 1 else ""
-        text = f"{widest} over-fits{most}: at the last epoch its training accuracy is {points} above the {split} one"
-        others = [run for run in over if run != widest]
-        rest = f"; so {'does' if len(others) == 1 else 'do'} {listing(others)}" if others else ""
-        return f"{text} ({numbers}){rest}."
+    numbers, points = f"{percent(train)} against {percent(held_out)}", POINTS(gaps[widest])
     printed = {POINTS(gap) for gap in gaps.values()}
     who = widest if len(gaps) == 1 else "all variants" if len(gaps) == len(of_run) and not some else listing(list(gaps))
     who += f" (the widest gap is that of {widest})" if len(printed) > 1 else ""
@@ -185,15 +181,40 @@ def _gaps_sentence(table: pd.DataFrame, some: bool) -> str:
     return f"{text}; too small a gap to call over-fitting."
 
 
+def _apart_sentence(ends: dict[str, tuple[float, float, str]], worse: list[str]) -> str:
+    """Of variants (training accuracy, held-out accuracy, its split) that are far apart: over-fitting, or `worse`."""
+    told = {
+        run: f"{run} by {POINTS(train - held_out)} ({percent(train)} against {percent(held_out)} in {split})"
+        for run, (train, held_out, split) in sorted(ends.items(), key=lambda item: item[1][1] - item[1][0])
+    }
+    over = [text for run, text in told.items() if run not in worse]
+    text = f"At the last epoch training accuracy is higher than on held-out images: {some(over, 3, 'and')}"
+    lines = [f"{text}. That is a sign of over-fitting."] if over else []
+    if worse:
+        text = "Training accuracy fell during training, and ends above that of held-out images: "
+        text += some([told[run] for run in told if run in worse], 3, "and")
+        lines.append(f"{text}. That is unstable training rather than over-fitting.")
+    return " ".join(lines)
+
+
 def _chosen_sentence(table: pd.DataFrame) -> str:
     marked = table.loc[floats(table, "chosen") > 0]
     if len(marked) == 1:
-        return f" The chosen epoch is {marked['epoch'].item()} of {whole(floats(table, 'epoch').max())}."
+        text = f" The chosen epoch is {marked['epoch'].item()} of {whole(floats(table, 'epoch').max())}."
+        return text + _frozen_sentence(marked)
     named = []
     for run in parts(table, "run"):
         epochs = only(marked, "run", run).sort_values("seed", kind="stable")["epoch"]
         named += [f"{', '.join(map(str, epochs))} ({run})"] * (len(epochs) > 0)
-    return f" The chosen epochs are {listing(named)}." if named else ""
+    text = f" The chosen epochs are {listing(named)}." if named else ""
+    return text + _frozen_sentence(marked)
+
+
+def _frozen_sentence(marked: pd.DataFrame) -> str:
+    """Whose chosen epoch lies in the frozen phase, so that its backbone is still that of the weights it starts from."""
+    if "phase" not in marked or not (who := list(dict.fromkeys(marked.loc[marked["phase"] == "head", "run"]))):
+        return ""
+    return f" Of {listing(who)} it lies in the frozen phase: only the last layer of that network was trained."
 
 
 def phase_sentences(history: pd.DataFrame) -> list[str]:

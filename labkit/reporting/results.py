@@ -17,7 +17,7 @@ from labkit.evaluation.decide import decide
 from labkit.evaluation.intervals import DRAWN, TOO_FEW, auroc_draws, auroc_intervals, bootstrap_by_group
 from labkit.evaluation.matrices import sensitivity
 from labkit.evaluation.metrics import as_frequent, confusion, evaluate, majority_baseline, majority_share
-from labkit.format import missing, plural
+from labkit.format import listing, missing, plural
 from labkit.params import RunParams
 from labkit.reporting.images import Pixels, open_pixels, pictures
 from labkit.reporting.runs_table import unfinished
@@ -177,8 +177,10 @@ class StudyResults:
     @property
     def by_chosen(self) -> str:
         """', by a (best on validation)', for captions about one variant; ', by a' where there is no other."""
-        blind = missing(self.mean(self.chosen, "val_score"))
-        how = "first row of the table, not chosen by validation" if blind else "best on validation"
+        best = self.mean(self.chosen, "val_score")
+        equal = sum(self.mean(name, "val_score") == best for name in self.tests) > 1
+        how = "the first of equally good ones on validation" if equal else "best on validation"
+        how = "shown because it is the first: no validation images to choose by" if missing(best) else how
         return f", by {self.chosen}" + (f" ({how})" if len(self.tests) > 1 else "")
 
     @property
@@ -358,9 +360,19 @@ def _results(study: Study, done: Sequence[Path], folders: pd.DataFrame) -> Study
             read_json(folder / "run.json")["fingerprint"]: read_params(folder)
             for folder in folders.loc[folders["state"] == "finished", "folder"]
         },
-        stamps=(out_of_date(study.name) if len(folders) else [])
-        + list(dict.fromkeys(stamp for run in results for stamp in run["stamps"])),
+        stamps=(out_of_date(study.name) if len(folders) else []) + _stamps(results),
     )
+
+
+def _stamps(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The stamps of all runs; one that not all variants bear names those that do, or the few that do not."""
+    names, found = list(dict.fromkeys(run["run"] for run in runs)), []
+    for stamp in dict.fromkeys(stamp for run in runs for stamp in run["stamps"]):
+        of = dict.fromkeys(run["run"] for run in runs if stamp in run["stamps"])
+        free = [name for name in names if name not in of]
+        who = f"all variants but {listing(free)}" if len(free) < len(of) else listing(list(of))
+        found.append(f"{stamp} ({who})" if free else stamp)
+    return found
 
 
 def _read_run(folder: Path, study: Study) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:

@@ -23,6 +23,8 @@ HONEST_PROTOCOL = {"split": "group", "select_on": "val", "train_on": "train", "a
 
 OF_THE_STUDY = {"sources", "honest", "seeds", "without"}  # keys of ``small`` that are no parameters
 
+IN_SMALL = "This is the small form, with less training: numbers in the question are those of the full study."
+
 Row = dict[str, Any]
 
 
@@ -164,7 +166,8 @@ class Study(BaseModel):
                 row.pop("data", None)
         scores = [{name: score for name, score in one.scores.items() if name in runs} for one in self.published]
         return Study(
-            **self.model_dump(include={"question", "seeds", "honest"}) | own,
+            **self.model_dump(include={"seeds", "honest"}) | own,
+            question=f"{self.question.strip()} {IN_SMALL}",
             name=self.name + SMALL,
             title=f"{self.title}, in small",
             defaults={} if data is None else {"data": data},

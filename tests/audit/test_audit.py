@@ -233,7 +233,7 @@ def test_stamps_name_a_leak_and_a_selection_on_test_and_nothing_on_an_honest_pro
         "the weights it starts from were trained on 50.0\u00a0% of the test images or on their patients"
     ]
     (shaken,) = stamps(sound, "val", augment_test=True)
-    assert shaken == "the test images were cropped, flipped and rotated at random, as in training"
+    assert shaken == "the test images were augmented at random, as in training"
     untested = audit(eyes("1_left train 0\n1_right val 1"), None, GRADES, "patient")
     assert stamps(untested, "last", augment_test=True) == []  # without a test image nothing is wrong with it
     assert in_caption(stamps(sound, "test")) == " ⚠ The epoch was chosen on the test images."

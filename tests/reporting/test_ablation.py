@@ -48,14 +48,14 @@ def protocols(*rows: dict) -> str:
     return plain(protocol_sentence(rows, "qwk"))
 
 
-UNPAIRED = "The test images differ between the protocols, so the difference is not paired"
+UNPAIRED = "The test images differ between the protocols, so part of a difference may be which images were tested"
 
 
 def test_protocols_are_told_by_variant_and_those_known_under_one_are_named():
     rows = [protocol("a", 0.5, 0.45), protocol("b", 0.4, 0.42), protocol("c", None, 0.4)]
     assert protocols(*rows).startswith(
         "Quadratic weighted kappa as the data came minus that with patients kept apart: a +0.050 (no interval); "
-        f"b −0.020 (no interval). Of c it is not known under both. {UNPAIRED}"
+        f"b −0.020 (no interval). Only a and b were run under both. {UNPAIRED}"
     )
     assert "apart: a +5.0 points (no interval)." in plain(protocol_sentence(rows[:1], "accuracy"))
 

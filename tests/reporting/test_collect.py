@@ -102,7 +102,8 @@ def test_augmented_or_not_is_one_thing_however_many_parameters_it_takes(study):
 def test_a_stamp_of_one_run_stands_on_every_caption(study):
     assert study_results("s").stamp == ""
     make_run("good", labels(), stamps=["80.0% of the test images share a patient with the training images"])
-    assert "80.0% of the test images share a patient" in study_results("s").stamp
+    (stamp,) = study_results("s").stamps
+    assert stamp.startswith("80.0% of the test images share a patient") and stamp.endswith(" (good)")
 
 
 def test_a_study_without_a_finished_run_says_what_to_do(study, monkeypatch):

@@ -99,8 +99,8 @@ def test_chance_is_the_agreement_with_maps_of_other_images():
     assert same == pytest.approx(others, abs=0.01) and others > 0.33  # independent places would have 0.206
     assert np.mean([one.same > one.highest for one in found]) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)
     dark = np.zeros((8, 32, 32, 3), np.uint8)
-    assert "no sign that the maps show only the image" in said_of(*maps_of_eyes(0, own=0.0), dark)
-    assert "in part the image, in part what was learnt" in said_of(*maps_of_eyes(0, own=1.5), dark)
+    assert "no sign that the maps show the image alone" in said_of(*maps_of_eyes(0, own=0.0), dark)
+    assert "in part on the image alone; what the rest shows is not known" in said_of(*maps_of_eyes(0, own=1.5), dark)
     same, others = (np.broadcast_to(np.arange(16.0).reshape(4, 4) * k, (8, 4, 4)) for k in (1, -1))
     assert "mostly what these images have in common" in said_of(same, [others], dark)
 

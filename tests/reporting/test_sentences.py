@@ -68,7 +68,10 @@ def test_each_variant_lands_on_its_side_of_the_baseline():
     other = pd.concat([ALIKE, beside(0.1, 0, 0.2).set_axis(["qwk"])])  # others of the wrong images
     text = majority(1, a=other, b=ABOVE, c=NOISE, d=BELOW, e=ALIKE, f=FEW)
     assert "on the 1 test image. e does no better: it predicts just this for every image." in text
-    assert "a does no better: it is right on the same images. b (+7.5 points [+1.3 to +14.4]) is above it. c (" in text
+    assert (
+        "a does no better: the same images are right and wrong. b (+7.5 points [+1.3 to +14.4]) is above it. c ("
+        in text
+    )
     assert "cannot be told apart from it. f (+0.3 points [+0.1 to +0.6]) has too few images or patients" in text
     assert text.endswith(
         "d (−10.0 points [−20.0 to −5.0]) is below it. Each interval is of one "
@@ -85,8 +88,8 @@ def curves(train: list[float], val: list[float], run: str = "a") -> pd.DataFrame
 
 def test_curves_tell_over_fitting_and_the_chosen_epoch():
     assert plain(curves_sentence(curves([0.7, 0.8, 0.95], [0.7, 0.78, 0.76]))) == (
-        "a over-fits: at the last epoch its training accuracy is 19.0 points above the validation one "
-        "(95.0 % against 76.0 %). The chosen epoch is 2 of 3."
+        "At the last epoch training accuracy is higher than on held-out images: a by 19.0 points (95.0 % against "
+        "76.0 % in validation). That is a sign of over-fitting. The chosen epoch is 2 of 3."
     )
 
 
@@ -97,7 +100,7 @@ def test_curves_name_the_worst_of_several_and_the_others():
         curves([0.7, 0.7], [0.7, 0.72], "c"),
     ]
     text = plain(curves_sentence(pd.concat(tables)))
-    assert text.startswith("a over-fits the most") and "; so does b." in text
+    assert "held-out images: a by 15.0 points" in text and " and b by 10.0 points" in text and " c by" not in text
     assert text.endswith("The chosen epochs are 2 (a), 2 (b) and 2 (c).")
 
 
@@ -107,12 +110,28 @@ def test_curves_without_over_fitting_say_on_which_side_they_end(val, words):
     assert words in text and ("too small a gap" in text) == (words != "agree")
 
 
+def test_a_gap_that_opens_because_training_got_worse_is_not_called_over_fitting():
+    fell = curves([0.66, 0.63], [0.6, 0.1], "a")
+    text = plain(curves_sentence(pd.concat([fell, curves([0.7, 0.9], [0.7, 0.8], "b")])))
+    assert (
+        "held-out images: b by 10.0 points (90.0 % against 80.0 % in validation). That is a sign of over-fitting."
+        in text
+    )
+    assert "a by 53.0 points (63.0 % against 10.0 % in validation). That is unstable training rather than" in text
+
+
+def test_an_epoch_of_the_frozen_phase_is_called_so():
+    frozen = curves([0.7, 0.8, 0.8], [0.7, 0.78, 0.76]).assign(phase=["head", "head", "all"])
+    assert "Of a it lies in the frozen phase: only the last layer of that network" in curves_sentence(frozen)
+    assert "frozen" not in curves_sentence(frozen.assign(phase=["head", "all", "all"]))
+
+
 def test_one_epoch_and_missing_validation_are_not_over_read():
     assert "one epoch only" in curves_sentence(curves([0.7], [0.7]))
     alone = curves([0.7, 0.9], [NAN, NAN])
     assert "no validation or test curve" in curves_sentence(alone)
     tested = plain(curves_sentence(alone.assign(test_accuracy=[0.7, 0.75])))
-    assert "its training accuracy is 15.0 points above the test one (90.0 % against 75.0 %)" in tested
+    assert "a by 15.0 points (90.0 % against 75.0 % in test)" in tested
     both = pd.concat([curves([0.7, 0.72], [0.7, 0.71], "b"), alone.assign(test_accuracy=[0.9, 0.9])])
     assert "at most 1.0\xa0points above validation or test accuracy for all variants" in curves_sentence(both)
 
@@ -140,11 +159,11 @@ def test_a_run_that_predicts_grades_has_no_training_accuracy_and_says_why():
     ordinal = curves([NAN, NAN], [0.7, 0.8], "o").assign(**losses)
     text = plain(curves_sentence(ordinal.drop(columns="train_accuracy")))
     assert text == (
-        "o has no training accuracy, as its grades need cuts, which are fitted on validation, later; its loss in the "
+        "o has no training accuracy, because its cuts between grades are fitted only after training; its loss in the "
         "last epoch is 0.500 (training) and 0.600 (validation). The chosen epoch is 2 of 2."
     )
     both = plain(curves_sentence(pd.concat([curves([0.7, 0.95], [0.7, 0.8]), ordinal])))
-    assert both.startswith("a over-fits: ") and "o has no training accuracy" in both
+    assert "a by 15.0 points" in both and "o has no training accuracy" in both
     assert curve_quantities(ordinal, ["val_qwk"]) == ["accuracy", "loss"]  # there is no kappa in this history
     assert curve_quantities(curves([0.5], [0.5]).assign(val_qwk=0.1), ["val_qwk", "last_qwk"]) == ["accuracy", "qwk"]
 

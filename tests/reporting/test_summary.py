@@ -51,8 +51,9 @@ def test_a_single_variant_that_always_predicts_alike_is_called_so(study):
     (best,) = said()
     assert best == (
         "blind has a quadratic weighted kappa of 0 (constant predictions) on test; always predicting “a” scores the "
-        "same (the same images are right). Its accuracy is 66.7 %; always predicting “a” scores the same (the same "
-        "images are right). blind finds no test image of b (n = 12) or c (n = 8). blind predicts one class for every "
+        "same (the same images are right and wrong). Its accuracy is 66.7 %; always predicting “a” scores the same "
+        "(the same images are right and wrong). blind finds no test image of b (n = 12) or c (n = 8). "
+        "blind predicts one class for every "
         "image."
     )
 
@@ -86,7 +87,7 @@ def test_the_answer_begins_with_what_each_setting_does_and_ends_with_the_best(st
     factor, best = said()
     assert factor.startswith("Variants that differ in weight decay scored differently (quadratic weighted kappa, one s")
     assert best.startswith("good (best on validation) has a quadratic weighted kappa of 1")
-    assert "always predicting “a” has 0.000 (the difference is more than noise)." in best
+    assert "always predicting “a” has 0.000 (taken alone, the difference is more than noise)." in best
     assert "finds any" not in best  # what one variant finds is found
 
 
@@ -130,14 +131,14 @@ def compared(monkeypatch, **factors: str) -> StudyResults:
         ("arch", "up up down noise", f"Deeper networks scored higher in 2, lower in 1 of 4 pairs {KAPPA}: good"),
         ("arch", "few up noise", f"Deeper networks scored higher in 1 of 3 pairs; 1 cannot be judged {KAPPA}: good"),
         ("arch", "noise equal", f"Deeper networks showed no difference beyond noise in 2 of 2 pairs {KAPPA}: good"),
-        ("arch", "few few", f"Deeper networks {FEW} 0.200 higher than blind [+0.100 to +0.300]; good"),
+        ("arch", "few few", f"Deeper networks {FEW} 0.200 higher than blind [+0.100 to +0.300] (blind predicts"),
         ("arch", "unknown", f"The deeper network {FEW} 0.200 higher than blind, without an interval"),
         ("start", "down", f"The network that starts from trained weights scored lower {KAPPA}: good scores 0.200"),
         ("start", "equal up", f"Networks that start from trained weights scored higher in 1 of 2 pairs {KAPPA}"),
         ("deviation", "up down", f"Variants that differ in network design scored differently in 2 of 2 pairs {KAPPA}"),
         ("select_by", "equal", "Variants that differ in choice of the epoch showed no difference beyond noise ("),
         ("loss", "noise", f"Variants that differ in loss showed no difference beyond noise {KAPPA}: good scores the "
-         "same as blind [−0.100 to +0.100], within noise."),
+         "same as blind [−0.100 to +0.100], within noise (blind predicts one class)."),
     ],
 )  # fmt: skip
 def test_a_line_says_of_a_setting_what_its_pairs_show_and_no_more(factor, kinds, begins, study, monkeypatch):
@@ -155,7 +156,9 @@ def test_settings_that_show_a_difference_come_first_and_those_left_out_are_named
     }
     start, loss, _ = answer(compared(monkeypatch, **kinds))
     assert "trained weights scored higher" in start and loss.startswith("Variants that differ in loss")
-    assert loss.endswith(" Also compared, below: network, sampling, choice of the epoch and network design.")
+    assert loss.endswith(
+        " Also compared, in the table of differences: network, sampling, choice of the epoch and network design."
+    )
 
 
 def test_what_else_differs_and_which_variants_have_one_seed_is_said(study):
@@ -163,7 +166,10 @@ def test_what_else_differs_and_which_variants_have_one_seed_is_said(study):
         make_run("good", labels(), val=labels(), arch="resnet50", epochs=2, seed=seed)
     (deeper, best), found = said(), checks()
     assert "(quadratic weighted kappa, some with one seed): good scores 1.000 higher" in deeper
-    assert deeper.endswith("(other settings differ, too).") and "blind predicts one class for every image." in best
+    assert (
+        deeper.endswith("(blind predicts one class; other settings differ, too).")
+        and "blind predicts one class for every image." in best
+    )
     assert found["1 to 2 seeds per variant: nothing is known of another seed of blind"] is False
     assert "With one seed each" in "".join(one.text for one in differences(study_results("s")))
 
@@ -225,7 +231,7 @@ def test_a_class_without_a_test_image_is_named(study):
 def test_figures_of_page_one_are_told_in_a_few_words(study, monkeypatch):
     _, forest, matrix = page_one(compared(monkeypatch, loss="up " * 12))
     assert forest.alt.endswith("highest: good with 1.000. Right: 10\u00a0differences between variants.")
-    assert "dashed: always “a”; blue: blind (first row of the table" in forest.caption
+    assert "dashed: always “a”; blue: blind (shown because it is the first" in forest.caption
     assert matrix.alt.startswith("Confusion matrix. blind predicts “a” for every image.")
     monkeypatch.setattr(StudyResults, "comparisons", lambda _: ())
     _, forest, _ = page_one(study_results("s"))
@@ -267,7 +273,7 @@ def test_without_validation_images_the_first_row_is_told_of_and_stamped(study):
     make_run("good", labels())
     results = study_results("s")
     assert results.chosen == "blind"
-    assert results.by_chosen == ", by blind (first row of the table, not chosen by validation)"
+    assert results.by_chosen == ", by blind (shown because it is the first: no validation images to choose by)"
     assert f"kappa{results.by_chosen}: 0 (constant predictions)" in " ".join(checklist(results, {})["reported"])
 
 
@@ -294,8 +300,10 @@ def test_of_one_test_image_or_one_class_no_more_is_said_than_can_be_known(kept, 
     kappas = next(scores(results)).table.set_index("variant")["QWK"]
     assert kappas["blind"] == kappas["majority class"] == "0 (constant predictions)"
     only = "c" if kept == "one image" else "a"
-    assert said()[0] == (
-        f"All test images are of one class, “{only}”: kappa is then 0 whatever is predicted, and compares no variants."
+    images = "The only test image is" if kept == "one image" else "All test images are"
+    assert (
+        said()[0]
+        == f"{images} of one class, “{only}”: kappa is then 0 or undefined (shown as 0), and compares no variants."
     )
     assert "kappa" not in said()[1] and "has an accuracy of 100.0 %" in said()[1]
     if kept == "one image":

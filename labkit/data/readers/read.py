@@ -25,7 +25,7 @@ READING = {"dataset": "Data set", "layout": "Layout", "labels": "Labels from", "
 READING |= {"split": "Own split", "classes": "Classes", "task": "Task"}
 SIDES = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
 ENOUGH = 0.9  # of the file names must have a data set's form for it to be guessed
-RELEASE = "the full release"  # how a note speaks of it
+RELEASE = "the known data set"  # how a note speaks of it
 LAYOUTS = """  a table (csv, tsv, txt, jsonl) with a path and a label column, there or one folder down
   such a table for each split (train.csv, valid.csv, test.csv); lists of test images may have no label column
   train_img.csv, train_label.csv, test_img.csv, test_label.csv (no header row) and a folder of .jpeg files

@@ -107,7 +107,7 @@ def _data(results: StudyResults) -> Known:
     run, group = results.runs[0], results.group_name
     params = run["params"]
     known = CATALOG.get(params.dataset)
-    source = f"{known.source}; licence: {known.licence}" if known and known.source else None
+    source = f"as the study names it: {known.source}; licence: {known.licence}" if known and known.source else None
     if params.data in PHANTOMS:
         source = f"{PHANTOMS[params.data]}, drawn by labkit; they depict nobody"
     unreadable = by_variant(results, lambda run: run.get("unreadable"))
@@ -157,7 +157,7 @@ def _model(results: StudyResults) -> Known:
     imbalance = f"class weights {_all(results, 'class_weights')}, sampling {_all(results, 'sampling')}"
     looks = sorted({r["test_predictions"] for r in results.runs if "test_predictions" in r})
     often = ["once" if count == 1 else plural(count, "time") for count in looks]
-    looked = f"each run predicted the test images {listing(often, 'or')}"
+    looked = f"each variant predicted the test images {listing(often, 'or')}"
     return {
         "network": listing(list(sizes.values())),
         "software and machine": ", ".join(filter(None, software)),

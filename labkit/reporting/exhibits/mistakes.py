@@ -78,7 +78,9 @@ def mistakes_sentence(wrong: pd.DataFrame, n: int, classes: Sequence[str]) -> st
     if wrong.empty:
         return f"All {plural(n, 'test image')} are predicted correctly." if n > 1 else "The only test image is right."
     first = wrong.iloc[0].to_dict()
-    share = f"{whole(len(wrong))} of {plural(n, 'test image')} ({percent(len(wrong) / n)}) are predicted wrongly"
+    are = "is" if len(wrong) == 1 else "are"
+    share = f"{whole(len(wrong))} of {plural(n, 'test image')} ({percent(len(wrong) / n)}) {are} predicted wrongly"
+    share = "The only test image is predicted wrongly" if n == 1 else share
     if not ranks(wrong):
         return f"{share}."
     if is_ordinal(wrong):

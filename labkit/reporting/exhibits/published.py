@@ -13,6 +13,7 @@ from labkit.evaluation.metrics import metric, signed_difference, with_interval
 from labkit.evaluation.power import REPEATED, Equivalence, equivalence
 from labkit.format import DASH, NBSP, listing, missing, percent, plural, whole
 from labkit.reporting.exhibits.power import about, unit_of
+from labkit.reporting.learning import choice_in_words
 from labkit.reporting.results import StudyResults, intervals_over_seeds
 from labkit.reporting.show import Exhibit
 from labkit.studies.file import Published
@@ -52,8 +53,19 @@ def protocol_rows(results: StudyResults, published: Published | None) -> list[Ro
         same = bool(theirs and params and params.data not in PHANTOMS and params.split == "given")
         if same and theirs:  # the course lost one row to a CSV's header
             same = abs(mine[0]["n"] - theirs["n"]) <= 1
-        rows.append({"run": name, "gap": gap, "same_data": same} | cells)
+        also = _also(mine[0], results.honest[name][0]) if course and honest else []
+        rows.append({"run": name, "gap": gap, "same_data": same, "also": also} | cells)
     return rows
+
+
+def _also(mine: Run, honest: Run) -> list[str]:
+    """In what else than the split the two protocols differ, in words."""
+    a, b = mine["params"], honest["params"]
+    rules = [choice_in_words([of["params"].chosen_by(of["score"])]) for of in (mine, honest)]
+    found = [f"the final network is that of {listing(rules)}"] if rules[0] != rules[1] else []
+    found += ["test images are augmented in the first alone"] if a.augment_test and not b.augment_test else []
+    sizes = [whole(of["n_images"]["train"]) for of in (mine, honest)]
+    return found + [f"{listing(sizes)} training images"] * (sizes[0] != sizes[1])
 
 
 def _cell(mine: Sequence[Run], score: str) -> Row | None:
@@ -121,11 +133,12 @@ def protocol_sentence(rows: Sequence[Row], score: str) -> str:
     gaps = {row["run"]: _apart(row, score) for row in both}
     text = f"{metric(score).title} as the data came minus that with patients kept apart: {'; '.join(gaps.values())}."
     if any(row["gap"] for row in both):
-        text += " Differences with an interval are at one class mix."
-    if without := [row["run"] for row in rows if row["run"] not in gaps]:
-        text += f" Of {listing(without)} it is not known under both."
-    text += " The test images differ between the protocols, so the difference is not paired, "
-    return f"{text}and part of it may be which images were tested."
+        text += " These differences are re-weighted to one class mix, so they are not the plain ones of the table."
+    if len(gaps) < len(rows):
+        text += f" Only {listing(list(gaps))} {'was' if len(gaps) == 1 else 'were'} run under both."
+    text += " The test images differ between the protocols, so part of a difference may be which images were tested"
+    also = dict.fromkeys(what for row in both for what in row.get("also", ()))
+    return text + (f"; and more than the split differs: {'; '.join(also)}." if also else ".")
 
 
 def _apart(row: Row, score: str) -> str:
@@ -194,7 +207,8 @@ def published_scores(results: StudyResults) -> Iterator[Exhibit]:
     for judged, published in compared.items():
         rows = protocol_rows(results, published)
         source = f"; published: {published.source}" if published else ""
-        caption = f"{metric(judged).title} of each variant, with its images in the same cell{source}{results.stamp}"
+        caption = f"{metric(judged).title} of each variant, with its images in the same cell{source}"
+        caption += (f"; of “{AS_IT_CAME}”:" if results.honest and results.stamp else "") + results.stamp
         against = protocol_sentence(rows, judged) if results.honest else ""
         text = f"{published_sentence(rows, judged, unit_of(results))} {against}".strip()
         yield Exhibit(table=published_table(rows, judged), caption=caption, text=text)

@@ -11,7 +11,7 @@ from torch import nn
 
 from labkit.evaluation.decide import mistakes
 from labkit.evaluation.gradcam import Agreement, agreement, enlarged, grad_cam, heat, on_background
-from labkit.format import fixed, missing, percent, plural, whole, word
+from labkit.format import fixed, listing, missing, percent, plural, whole, word
 from labkit.models.build import build_model, load_trained
 from labkit.reporting.images import Pixels, image_grid, open_pixels
 from labkit.reporting.results import StudyResults
@@ -97,16 +97,23 @@ def saliency_sentence(agreement: Agreement, maps: np.ndarray, images: np.ndarray
     else:
         text += f"As a check, {word(UNTRAINED)} networks with random weights drew maps of the same images: their mean "
         text += f"rank correlation with these is {fixed(same, 2)} (1: the same order of places)."
-        chance = f" Maps of different images have {fixed(others, 2)}, and 95 % of random pairings at most "
+        chance = f" Paired at random with maps of other images, they have {fixed(others, 2)}, and in 95 % of such "
+        chance += "pairings at most "
         if n < LEAST_MAPS:
             text += f" {plural(n, 'map')} {'is' if n == 1 else 'are'} too few to say what it would be by chance."
         elif same > ALIKE:
             shown = "the image" if same > highest else "what these images have in common"
             text += f"{chance}{fixed(highest, 2)}. So the maps show mostly {shown}, not what was learnt."
         elif same > highest:
-            text += f"{chance}{fixed(highest, 2)}. So the maps show in part the image, in part what was learnt."
+            text += (
+                f"{chance}{fixed(highest, 2)}. So the maps depend in part on the image alone; what the rest shows is "
+            )
+            text += "not known."
         else:
-            text += f"{chance}{fixed(highest, 2)}. So there is no sign that the maps show only the image."
+            text += (
+                f"{chance}{fixed(highest, 2)}. So this check finds no sign that the maps show the image alone, which "
+            )
+            text += "proves little."
     text += " A map shows which places speak for the prediction, not why; it does not prove a sign of disease."
     found = on_background(maps, images)
     if found.n and found.pixels >= LEAST_BACKGROUND:
@@ -127,7 +134,9 @@ def saliency(results: StudyResults) -> Exhibit:
     maps, agreement = saliency_maps(folder, pixels, rows, len(results.classes))
     text = saliency_sentence(agreement, maps, pixels.of(rows["image_id"].tolist()))
     results.shown.add("explanation")
-    caption = f"Right predictions, the worst mistakes, and heat maps of what spoke for them{results.by_chosen}"
+    kinds = {"right": "right predictions", "wrong": "the worst mistakes"}
+    shown = listing([kinds[outcome] for outcome in rows["outcome"].unique()])
+    caption = f"{shown[0].upper()}{shown[1:]}, with heat maps of what spoke for them{results.by_chosen}"
     figure = saliency_gallery(rows, maps, pixels, results.classes)
-    alt = "Test images in rows, right predictions first, then wrong ones; below each row the same images under their "
+    alt = f"Test images in rows: {shown}; below each row the same images under their "
     return Exhibit(figure=figure, caption=f"{caption}{results.once}", alt=f"{alt}Grad-CAM heat maps.", text=text)

@@ -17,7 +17,10 @@ ENDS = ["difference", "low", "high"]
 TOO_SMALL = "too few images or patients for a verdict"
 BESIDE = {  # a verdict against the baseline -> what it says of one variant, and of several
     "constant": ("does no better: it predicts just this for every image", "do no better: each predicts just this"),
-    "equal": ("does no better: it is right on the same images", "do no better: each is right on the same images"),
+    "equal": (
+        "does no better: the same images are right and wrong",
+        "do no better: the same images are right and wrong",
+    ),
     "higher": ("is above it", "are above it"),
     "noise": ("cannot be told apart from it", "cannot be told apart from it"),
     "too few": (f"has {TOO_SMALL}", f"have {TOO_SMALL}"),

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.compare import verdict
+from labkit.evaluation.decide import is_ordinal
 from labkit.evaluation.intervals import FEW_GROUPS
 from labkit.evaluation.metrics import metric, with_interval
 from labkit.format import article, listing, percent, plural, signed, some
@@ -25,7 +26,11 @@ from labkit.reporting.tables import BASELINE
 MOST_PAIRS = 10  # rows of the forest plot
 MOST_CLAUSES = 2  # pairs that one line of the answer tells of
 SCRATCH = "from scratch"
-BESIDE = {"noise": "the difference is within noise", "too few": TOO_SMALL, "equal": "the same images are right"}
+BESIDE = {
+    "noise": "the difference is within noise",
+    "too few": TOO_SMALL,
+    "equal": "the same images are right and wrong",
+}
 SEEN = ("higher", "lower")  # verdicts: the difference is more than noise
 
 
@@ -37,11 +42,14 @@ def answer(results: StudyResults) -> list[str]:
     told = sorted(by_factor, key=lambda factor: not any(one.verdict in SEEN for one in by_factor[factor]))
     lines = [_factor_line(factor, by_factor[factor], results) for factor in told[:2]]
     if rest := [factor_in_words(factor) for factor in told[2:]]:
-        lines[1] += f" Also compared, below: {some(rest, 3, 'and')}."
+        lines[1] += f" Also compared, in the table of differences: {some(rest, 3, 'and')}."
     if not lines and len(results.tests) > 1:
         lines = ["No two variants differ in one setting only, so what a setting does is not known."]
     if only := _only_class(results):
-        told = f"All {results.scored} images are of one class, “{only}”: kappa is then 0 whatever is predicted"
+        images = (
+            f"All {results.scored} images are" if results.runs[0]["n"] > 1 else f"The only {results.scored} image is"
+        )
+        told = f"{images} of one class, “{only}”: kappa is then 0 or undefined (shown as 0)"
         lines = [f"{told}, and compares no variants."]
     return [*lines, _best_line(results)]
 
@@ -56,11 +64,14 @@ def _best_line(results: StudyResults) -> str:
     name, part = results.chosen, results.scored
     key = "accuracy" if _only_class(results) else results.score
     who, score = results.by_chosen.removeprefix(", by "), _value(results.of(name), key)
-    text = f"{who} has {article(metric(key).name)} of {score} on {part}{_beside(results, key)}"
+    seeds = f" (mean of {plural(len(results.of(name)), 'seed')})" if len(results.of(name)) > 1 else ""
+    text = f"{who} has {article(metric(key).name)} of {score} on {part}{seeds}{_beside(results, key)}"
     if key != "accuracy":
         text += f" Its accuracy is {percent(results.mean(name, 'accuracy'))}{_beside(results, 'accuracy')}"
     if repeated := results.honest.get(name):
         text += f" Trained again with {results.group_name}s kept apart, it has {_value(repeated, key)} on other images."
+    if is_ordinal(results.tests[name]) and "best" in who:
+        text += " It was chosen on the images that its cuts between grades were fitted on, which favours it."
     held = results.matrices[name].sum(axis=1)
     found = np.array([run["sensitivity"] for run in results.runs], float)  # NaN where a class has no test image
     if never := [f"{kind} (n = {held[at]})" for at, kind in enumerate(results.classes) if (found[:, at] == 0).all()]:
@@ -80,7 +91,9 @@ def _beside(results: StudyResults, key: str) -> str:
     row = results.against_majority[results.chosen].loc[key]
     baseline, found = (metric(key).text(row[of]) for of in "ab")
     scores = f"“{results.majority_class}” {'scores the same' if baseline == found else f'has {baseline}'}"
-    return f"; always predicting {scores} ({BESIDE.get(verdict(row), 'the difference is more than noise')})."
+    return (
+        f"; always predicting {scores} ({BESIDE.get(verdict(row), 'taken alone, the difference is more than noise')})."
+    )
 
 
 def _constant(results: StudyResults) -> str:
@@ -134,9 +147,7 @@ def _factor_line(factor: str, pairs: list[Comparison], results: StudyResults) ->
     said += f"; {unjudged} cannot be judged" if unjudged else ""
     pairs = sorted(pairs, key=lambda one: one.verdict not in SEEN)
     clauses = [
-        f"{one.b} and {one.a} both predict one class"
-        if one in empty
-        else compare_clause(one) + " (other settings differ, too)" * bool(one.also)
+        f"{one.b} and {one.a} both predict one class" if one in empty else compare_clause(one) + _aside(one, blind)
         for one in pairs
     ]
     notes, once = metric(results.score).name, [name for name in names if len(results.of(name)) == 1]
@@ -146,8 +157,15 @@ def _factor_line(factor: str, pairs: list[Comparison], results: StudyResults) ->
         said = "cannot be judged"
         notes = f"{TOO_SMALL}; {notes}" if len(empty) < n else notes
         clauses = [clause.replace(f", {TOO_SMALL}", "") for clause in clauses]
-    more = f"; {plural(n - MOST_CLAUSES, 'more pair')} below" if n > MOST_CLAUSES else ""
+    more = f"; {plural(n - MOST_CLAUSES, 'more pair')} in the table of differences" if n > MOST_CLAUSES else ""
     return f"{subject} {said} ({notes}): {'; '.join(clauses[:MOST_CLAUSES])}{more}."
+
+
+def _aside(one: Comparison, blind: set[str]) -> str:
+    """What weakens a comparison, in brackets: a variant that predicts one class, other settings that differ."""
+    notes = [f"{name} predicts one class" for name in (one.b, one.a) if name in blind]
+    notes += ["other settings differ, too"] if one.also else []
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def page_one(results: StudyResults) -> Iterator[Exhibit]:
@@ -159,8 +177,9 @@ def page_one(results: StudyResults) -> Iterator[Exhibit]:
     caption += f"; blue: {who}" + "; right: differences, with intervals for all pairs together" * bool(pairs)
     caption += (f"; the {MOST_PAIRS} largest of {pairs} pairs" if pairs > MOST_PAIRS else "") + results.stamp
     value, best = max((results.mean(name, results.score), name) for name in results.tests)
+    alone = sum(results.mean(name, results.score) == value for name in results.tests) == 1
     alt = f"Forest plot, one row per variant ({len(results.tests)}); x axis: {named.name}, with intervals; highest: "
-    alt += f"{best} with {named.text(value)}."
+    alt += f"{best} with {named.text(value)}." if alone else f"{named.text(value)}, of several."
     alt += f" Right: {plural(min(pairs, MOST_PAIRS), 'difference')} between variants." if pairs else ""
     yield Exhibit(figure=forest(results), alt=alt, caption=caption)
     matrix = results.matrices[results.chosen]
