@@ -136,7 +136,7 @@ def compared(monkeypatch, **factors: str) -> StudyResults:
         ("start", "down", f"The network that starts from trained weights scored lower {KAPPA}: good scores 0.200"),
         ("start", "equal up", f"Networks that start from trained weights scored higher in 1 of 2 pairs {KAPPA}"),
         ("deviation", "up down", f"Variants that differ in network design scored differently in 2 of 2 pairs {KAPPA}"),
-        ("select_by", "equal", "Variants that differ in choice of the epoch showed no difference beyond noise ("),
+        ("select_by", "equal", "Variants that differ in choice of the epoch gave the same predictions ("),
         ("loss", "noise", f"Variants that differ in loss showed no difference beyond noise {KAPPA}: good scores the "
          "same as blind [−0.100 to +0.100], within noise (blind predicts one class)."),
     ],

@@ -99,6 +99,8 @@ def architecture(results: StudyResults) -> Iterator[Exhibit]:
         yield Exhibit(figure=residual_blocks(), caption=caption, alt=alt, text=WEIGHTS)
         table = architecture_table(params.input_size, len(results.classes))
         caption = f"Architectures for images of {params.input_size} px; FLOPs are multiply-adds of one image"
+        if any(run["params"].loss == "ordinal" for run in results.runs):
+            caption += "; of an ordinal variant the last layer is 1-d, without softmax"
         yield Exhibit(table=table, caption=caption, text=depth_sentence(table))
     if any("efficientnet" in arch for arch in archs):
         yield Exhibit(text=LITE)

@@ -144,6 +144,7 @@ def _factor_line(factor: str, pairs: list[Comparison], results: StudyResults) ->
         counts = {"no difference beyond noise": n - unjudged}
     sides = ", ".join(f"{side} in {count}" if n > 1 else side for side, count in counts.items() if count)
     said = f"{'scored' if up + down else 'showed'} {sides}" + f" of {plural(n, 'pair')}" * (n > 1)
+    said = "gave the same predictions" if set(verdicts) == {"equal"} and not empty else said
     said += f"; {unjudged} cannot be judged" if unjudged else ""
     pairs = sorted(pairs, key=lambda one: one.verdict not in SEEN)
     clauses = [
