@@ -26,7 +26,7 @@ from labkit.reporting.exhibits.mistakes import (
     top_losses_sentence,
 )
 from labkit.reporting.exhibits.saliency import saliency_gallery, saliency_maps, saliency_rows, saliency_sentence
-from labkit.reporting.exhibits.subgroups import subgroup_dots, subgroup_sentence
+from labkit.reporting.exhibits.subgroups import constant_sentence, one_class_sentence, subgroup_dots, subgroup_sentence
 from labkit.reporting.images import open_pixels
 from labkit.runs.folder import cache_root, open_run
 from labkit.training.checkpoint import save_weights
@@ -180,6 +180,23 @@ def test_without_sides_and_with_equal_images_there_is_nothing_to_compare():
     found = by_subgroup(table.assign(side=pd.NA), quality.assign(brightness=1.0), 2, "qwk")
     nothing = gaps(table.assign(side=pd.NA), quality.assign(brightness=1.0), 2, "qwk")
     assert found.empty and "no two subgroups" in subgroup_sentence(found, nothing, "qwk")
+
+
+def test_a_part_of_one_true_class_has_no_kappa_and_is_named_instead_of_compared():
+    table, _ = drawn_subgroups(0.2)
+    table.loc[table["side"] == "left", ["label", "prediction"]] = 0  # all right: kappa would be 0 / 0
+    asked = (table.assign(sex=np.repeat(["f", "m"], 100)), pd.DataFrame(), 2, "qwk", ["sex"])
+    found = by_subgroup(*asked).set_index("part")
+    assert (
+        np.isnan(found.loc["left", ["estimate", "low", "high"]].astype(float)).all() and found.loc["left", "only"] == 0
+    )
+    assert set(gaps(*asked)["factor"]) == {"sex"}  # the other eye alone is nothing to compare
+    said = one_class_sentence(by_subgroup(*asked), "qwk", ["No DR", "Mild"])
+    assert said == "Left eyes are all No DR, so quadratic weighted kappa says nothing there. "
+    assert one_class_sentence(by_subgroup(*asked[:3], "accuracy"), "accuracy", ["No DR", "Mild"]) == ""
+    subgroup_dots(by_subgroup(*asked), "qwk", 0.5)
+    said = constant_sentence(by_subgroup(*asked), "qwk", "a", "No DR")
+    assert said == "a predicts “No DR” for every image, so its quadratic weighted kappa is 0 in every other subgroup."
 
 
 def drawn_subgroups(lost: float, patients: int = 100) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,7 +1,9 @@
 """Scores by subgroup."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -51,17 +53,42 @@ def subgroup_sentence(table: pd.DataFrame, gaps: pd.DataFrame, score: str) -> st
         return f"{metric(score).title} does not differ by {listing(list(dict.fromkeys(gaps['factor'])), 'or')}."
     ends = table.set_index(["factor", "part"])[["estimate", "low", "high", "share"]]
     high, low = (ends.loc[(gap["factor"], gap[side])].tolist() for side in ("best", "worst"))
-    noun = "eyes" if gap["factor"] == "eye" else "images"
+    noun = _noun(gap["factor"])
     told = [f"{with_interval(score, *row[:3])} on {gap[side]} {noun}" for row, side in ((high, "best"), (low, "worst"))]
     text = f"{metric(score).title} differs most by {gap['factor']}: {told[0]} against {told[1]}, a gap of "
     text += signed_difference(score, *gap[["difference", "low", "high"]]).removeprefix("+")
     if missing(gap["low"]):
         return f"{text}, without an interval."
-    together = f" (simultaneous interval of {plural(len(gaps), 'pair')} of subgroups)"
+    together = f" (simultaneous interval of {plural(len(gaps), 'pair')} of subgroups)" if len(gaps) > 1 else ""
     if gap["low"] > 0:
         mix = f"most frequent class: {percent(high[3])} against {percent(low[3])}"
         return f"{text}{together}: more than random variation, but the class mix matters, too ({mix})."
     return f"{text}{together}: this may be random variation."
+
+
+def one_class_sentence(table: pd.DataFrame, score: str, classes: Sequence[str]) -> str:
+    """Which parts have no kappa because all their images are of one class; `table`: of `by_subgroup`."""
+    undefined = table.loc[table["estimate"].isna() & table["only"].notna()]
+    said = [
+        f"{row['part']} {_noun(row['factor'])} are all {classes[int(row['only'])]}"
+        for row in undefined.to_dict("records")
+    ]
+    where = "there" if len(said) == 1 else "in these subgroups"
+    text = f"{listing(said)}, so {metric(score).name} says nothing {where}. "
+    return f"{text[:1].upper()}{text[1:]}" if said else ""
+
+
+def constant_sentence(table: pd.DataFrame, score: str, name: str, predicted: str) -> str:
+    """What is said in place of a gap, of a model that predicts one class for every image."""
+    text = f"{name} predicts “{predicted}” for every image, so "
+    if score == "qwk":
+        other = "other " if np.isnan(floats(table, "estimate")).any() else ""
+        return f"{text}its {metric(score).name} is 0 in every {other}subgroup."
+    return f"{text}its {metric(score).name} depends only on the class mix of a subgroup."
+
+
+def _noun(factor: str) -> str:
+    return "eyes" if factor == "eye" else "images"
 
 
 MEASURED = (
@@ -76,7 +103,13 @@ def subgroups(results: StudyResults) -> Exhibit:
     quality = results.pixels.quality(test["image_id"].tolist()) if results.pixels else pd.DataFrame()
     asked = (test, quality, len(results.classes), results.score, run.get("further", ()))
     parts = by_subgroup(*asked)
-    text = MEASURED * (results.pixels is not None) + subgroup_sentence(parts, gaps(*asked), results.score)
+    predicted = test["prediction"].unique()
+    said = one_class_sentence(parts, results.score, results.classes)
+    if len(parts) and len(predicted) == 1:
+        said += constant_sentence(parts, results.score, results.chosen, results.classes[predicted[0]])
+    else:
+        said += subgroup_sentence(parts, gaps(*asked), results.score)
+    text = MEASURED * (results.pixels is not None) + said
     if parts.empty:
         return Exhibit(text=text)
     results.shown.add("subgroups")
