@@ -66,7 +66,8 @@ def ranking(
         rows[name] = {"difference": float(row["difference"]), "verdict": verdict(row)}
         error, of_groups = (float(np.std(of[name] - of[best])) for of in (both, fixed))
         if rows[name]["verdict"] in ("higher", "lower", "noise") and error > 0:
-            reach = (row["high"] - row["low"]) / (2 * error) + GOOD
+            half = max(row["high"] - row["difference"], row["difference"] - row["low"])  # an end may have been cut
+            reach = half / error + GOOD
             apart = (reach, -row["difference"], of_groups**2, max(error**2 - of_groups**2, 0))
             rows[name] |= {"shown": reach * error, "needed": max(groups_needed(row["groups"], *apart), FEWEST)}
     compared = [name for name in variants if rows[name]["verdict"] != "equal"]

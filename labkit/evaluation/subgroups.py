@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from labkit.evaluation.compare import half_widths
+from labkit.evaluation.compare import half_widths, largest_difference
 from labkit.evaluation.intervals import DRAWN, bootstrap_by_group, draw_groups, group_numbers, too_few
 
 THIRDS = {"brightness": ("dark", "medium", "bright"), "sharpness": ("blurred", "medium", "sharp")}
@@ -101,7 +101,8 @@ def gaps(
         defined = np.array(drawn)[:, ~np.isnan(drawn).any(axis=0)]
         half = half_widths(defined, defined.var(axis=1), table)
         half[half == 0] = np.nan
-        table = table.assign(low=table["difference"] - half, high=table["difference"] + half)
+        low, high = table["difference"] - half, table["difference"] + half
+        table = table.assign(low=low, high=high.clip(upper=largest_difference(metric)))
     return table.drop(columns=left).sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 
 

@@ -171,6 +171,17 @@ def test_simultaneous_intervals_are_mirrored_wider_and_still_find_what_is_there(
     assert verdict(few.loc[("v0", "right", "accuracy")]) == "too few"
 
 
+def test_no_difference_has_an_end_that_no_two_scores_can_be_apart():
+    labels, groups = np.tile([0, 1], 40), np.arange(80)
+    right, wrong = predicted(labels, labels, groups), predicted(labels, 1 - labels, groups)
+    variants = {"a": [wrong, right], "b": [right, wrong], "c": [right, right]}
+    found = simultaneous_differences(variants, ["accuracy", "qwk"], 2)
+    for key, most in (("accuracy", 1), ("qwk", 2)):
+        rows = found.loc[found.index.get_level_values("metric") == key]
+        assert rows["low"].min() == -most and rows["high"].max() == most
+        assert paired_difference(variants["a"], variants["b"], 2).loc[key, "high"] == most
+
+
 def test_an_interval_over_three_seeds_covers_their_noise():
     generator, labels = np.random.default_rng(3), np.zeros(400, int)
     covered = 0
