@@ -25,7 +25,7 @@ from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
 from labkit.evaluation.decide import Floats, as_labels
-from labkit.evaluation.intervals import DRAWN, LEVEL, draw_groups, group_numbers, middle, one_class_mix
+from labkit.evaluation.intervals import DRAWN, LEVEL, draw_groups, exact, group_numbers, middle, one_class_mix
 
 Tests = Sequence[pd.DataFrame]  # one decided predictions table per seed: image_id, label, prediction, [group]
 Verdict = Literal["equal", "too few", "noise", "higher", "lower"]
@@ -39,13 +39,22 @@ def mean_of_seeds(
     """A row per metric: low and high (a 95 % interval) of the mean over seeds.
 
     `aurocs`: one `ranking.auroc_draws` per seed, with as many draws; its metrics get rows, too. NaN with fewer than two
-    groups. Raises ValueError if the seeds have other images or another order.
+    groups, and where no draw differs; but an accuracy that is 0 or 1 in all has the exact interval of one seed, and a
+    kappa of constant predictions 0 and 0, as in `bootstrap_by_group`. Raises ValueError if the seeds have other images
+    or another order.
     """
     found, _, n_groups = _drawn(tests, n_classes, draws, seed)
     means = {name: _mean(metric(found), seed) for name, metric in DRAWN.items()}
     for name in aurocs[0].index if len(aurocs) else ():
         means[str(name)] = _mean(np.stack([of_seed[name] for of_seed in aurocs], axis=1), seed)
     ends = {name: middle(np.clip(of, -1.0 if name == "qwk" else 0.0, 1.0), n_groups) for name, of in means.items()}
+    for name in [name for name, (low, high) in ends.items() if high - low < 1e-9]:  # that would claim certainty
+        low = ends[name][0]
+        ends[name] = float("nan"), float("nan")
+        if name == "accuracy" and min(low, 1 - low) < 1e-9:
+            ends[name] = exact(round(low), n_groups)
+        elif name == "qwk" and all(one["prediction"].nunique() == 1 for one in tests):
+            ends[name] = 0.0, 0.0
     return pd.DataFrame.from_dict(ends, orient="index", columns=["low", "high"]).rename_axis("metric")
 
 

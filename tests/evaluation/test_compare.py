@@ -73,7 +73,22 @@ def test_the_mean_of_seeds_has_an_interval_of_its_auroc_too():
     table = predicted([0, 0, 1, 1] * 10, [0, 0, 1, 1] * 10, None).assign(p_0=[0.9, 0.8, 0.2, 0.1] * 10)
     table["p_1"] = 1 - table["p_0"]
     found = auroc_draws(table, ["a", "b"], draws=200)
-    assert (mean_of_seeds([table, table], 2, [found, found], draws=200).loc["macro_auroc"] == 1).all()
+    generator = np.random.default_rng(0)
+    noisy = table.assign(p_1=generator.random(40)).assign(p_0=lambda one: 1 - one["p_1"])
+    mixed = [found, auroc_draws(noisy, ["a", "b"], draws=200)]
+    low, high = mean_of_seeds([table, table], 2, mixed, draws=200).loc["macro_auroc"]
+    assert low < high
+
+
+def test_seeds_that_are_all_perfect_have_no_interval_of_width_0():
+    labels = [0, 0, 1, 1] * 10
+    right = predicted(labels, labels, None).assign(p_0=[0.9, 0.8, 0.2, 0.1] * 10)
+    right["p_1"] = 1 - right["p_0"]
+    found = mean_of_seeds([right] * 3, 2, [auroc_draws(right, ["a", "b"], draws=200)] * 3, draws=200)
+    assert found.loc[["qwk", "macro_f1", "macro_auroc"]].isna().all(axis=None)
+    assert found.loc["accuracy"].tolist() == pytest.approx([0.025 ** (1 / 40), 1])  # Clopper and Pearson
+    constant = mean_of_seeds([right.assign(prediction=0)] * 2, 2, draws=200)
+    assert constant.loc["qwk"].tolist() == [0, 0] and constant.loc["accuracy", "low"] < constant.loc["accuracy", "high"]
 
 
 def test_the_same_networks_on_two_sets_of_images_are_drawn_together():
