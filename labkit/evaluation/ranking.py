@@ -1,7 +1,7 @@
 """How well probabilities rank the images, before any threshold is set: AUROC, average precision, and their curves.
 
-With several classes, each is compared with all others, and the mean is over the classes that have images (for AUROC,
-also images of other classes); the other classes are listed as left out. Average precision is scikit-learn's sum over
+With several classes, each is compared with all others, and the mean is over the classes of which and not of which there
+are images; the other classes are listed as left out. Average precision is scikit-learn's sum over
 thresholds without interpolation, which would be too optimistic (Davis and Goadrich 2006); a random ranking has the
 share of positives, not one half.
 
@@ -54,8 +54,11 @@ def auroc(positive: Flags, scores: Floats) -> float | None:
 
 
 def average_precision(positive: Flags, scores: Floats) -> float | None:
-    """Mean precision over the thresholds, weighted by the gain in recall; None without a positive."""
-    return float(sk.average_precision_score(positive, scores)) if positive.any() else None
+    """Mean precision over the thresholds, weighted by the gain in recall; None without both positives and negatives.
+
+    Without a negative any ranking, the worst included, would have 1.
+    """
+    return float(sk.average_precision_score(positive, scores)) if positive.any() and not positive.all() else None
 
 
 MEASURES = {"auroc": auroc, "average_precision": average_precision}

@@ -68,6 +68,12 @@ def test_a_class_that_does_not_occur_is_left_out_and_named_and_the_result_is_jso
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_where_all_images_are_of_one_kind_no_ranking_has_a_score_not_even_a_wrong_one():
+    found = evaluate(table_of([2] * 6, np.eye(5)[[0] * 6]), GRADES, "grades")
+    assert found["accuracy"] == 0 and found["average_precision_left_out"] == GRADES
+    assert all(found[f"{what}_{name}"] is None for what in ("macro", "referable") for name in NAMES)
+
+
 def test_a_table_without_probabilities_has_no_ranking(some):
     found = evaluate(decide(some)[["label", "prediction"]], GRADES, "grades")
     assert all(found[f"{what}_{name}"] is None for what in ("macro", "referable") for name in NAMES)
