@@ -137,6 +137,16 @@ def test_the_best_and_the_lightest_are_named_and_seeds_are_averaged():
     )
 
 
+def test_equal_costs_and_equal_scores_are_not_called_more():
+    plain, turned, deeper = network("plain", 0.4), network("turned", 0.9), network("deeper", 0.7, 2)
+    assert light(plain, turned, deeper) == (
+        "turned has the best quadratic weighted kappa on test, 0.900; no variant needs fewer multiply-adds."
+    )
+    assert light(plain, network("near", 0.9, 1.02)).endswith("near needs 2.0 % more.")
+    assert light(plain, turned, network("large", 0.9, 2)).startswith("turned and large have the best")
+    assert light(network("plain", 0.0), network("deeper", 0.0, 2)) == ""  # nothing is compared
+
+
 def test_repeated_images_are_counted_by_class():
     text = plain(oversampling_sentence([80, 20, 0], [80, 80, 0], ["No DR", "Mild", "Severe"]))
     assert text == (

@@ -215,6 +215,11 @@ def test_cost_of_one_and_of_equal():
     assert plain(cost_sentence(table)) == "Both variants took 20.0 minutes to train."
 
 
+def test_a_few_seconds_have_a_decimal_so_that_their_ratio_can_be_checked():
+    text = plain(cost_sentence(pd.DataFrame({"run": ["a", "b"], "minutes": [1.4 / 60, 2.6 / 60]})))
+    assert "2.6 seconds, 1.9 times as long as a (1.4 seconds)" in text
+
+
 def test_numbers_are_written_as_the_report_wants_them():
     assert plain(numbers.percent(0.73357)) == "73.4 %"
     assert numbers.whole(28100) == "28,100"

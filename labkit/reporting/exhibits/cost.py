@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from labkit.evaluation.metrics import metric
-from labkit.format import fixed, missing, plural, times, word
+from labkit.format import fixed, listing, missing, percent, plural, times, word
 from labkit.reporting.frames import means, only
 from labkit.reporting.labels import label_line_ends, named_glyph
 from labkit.reporting.learning import micro_batch_sentence, processes_sentence
@@ -53,7 +53,7 @@ def cost_sentence(costs: pd.DataFrame) -> str:
 
 def _duration(minutes: float) -> str:
     if minutes < 1:
-        return plural(fixed(minutes * 60, 0), "second")
+        return plural(fixed(minutes * 60, 1 if minutes * 60 < 9.95 else 0), "second")
     return plural(fixed(minutes, 1), "minute") if minutes < 120 else plural(fixed(minutes / 60, 1), "hour")
 
 
@@ -91,17 +91,22 @@ def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
 
 
 def light_sentence(runs: Runs, score: str) -> str:
-    """The best variant and the lightest one, seeds averaged; '' where no score is known."""
+    """The best variants and the lightest one, seeds averaged; '' where no score is known, or all have the same."""
     named, known = metric(score), pd.DataFrame([run for run in runs if not missing(run.get(score))])
     if known.empty:
         return ""
     scores, flops = means(known, "run", score), means(known, "run", "flops")
-    best, light = max(scores, key=scores.__getitem__), min(flops, key=flops.__getitem__)
-    text = f"{best} has the best {named.name} on test, {named.text(scores[best])}"
-    if light == best:
-        return f"{text}; no variant needs fewer multiply-adds."
-    factor, least = times(flops[best] / flops[light]), f"{light} has {named.text(scores[light])} with the fewest"
-    return f"{text}; {least} multiply-adds, {best} needs {factor} as many."
+    highest = named.text(max(scores.values()))
+    winners = [name for name, score in scores.items() if named.text(score) == highest]  # compared as printed
+    if len(winners) == len(scores) > 1:
+        return ""
+    best, light = (min(names, key=flops.__getitem__) for names in (winners, flops))
+    text = f"{listing(winners)} {'has' if len(winners) == 1 else 'have'} the best {named.name} on test, {highest}"
+    if flops[best] == flops[light]:
+        return f"{text}; no variant needs fewer multiply-adds{'' if len(winners) == 1 else f' than {best}'}."
+    more = flops[best] / flops[light]
+    factor = f"{times(more)} as many" if more >= 1.05 else f"{percent(more - 1)} more"
+    return f"{text}; {light} has {named.text(scores[light])} with the fewest multiply-adds, {best} needs {factor}."
 
 
 def costs(results: StudyResults) -> Iterator[Exhibit]:
@@ -119,4 +124,5 @@ def costs(results: StudyResults) -> Iterator[Exhibit]:
         caption = f"{metric(results.score).title} against the multiply-adds of one image{results.stamp}"
         figure = light_figure(results.runs, results.palette, score=results.score)
         alt = f"Scatter plot: {metric(results.score).name} (y) against multiply-adds on a logarithmic scale (x), one "
-        yield Exhibit(figure=figure, caption=caption, alt=f"{alt}marker with its interval per variant.", text=text)
+        ends = " with its interval" * (not results.of_first)
+        yield Exhibit(figure=figure, caption=caption, alt=f"{alt}marker{ends} per variant.", text=text)
