@@ -101,7 +101,11 @@ def test_a_model_that_leaves_nearly_everybody_alone_is_not_praised():
         table["split"] = np.where(np.arange(300) < 100, "val", "test")
         tables.append(operating_points(table, asked).assign(run=run))
     said = points_sentence(pd.concat(tables), asked).replace(NBSP, " ")
-    assert "30.0 % to 91.0 % (with an interval below 90 %: blind)" in said and "97.0 %" not in said
+    assert "30.0 % to 91.0 %. The interval of blind lies wholly below 90 %. To" in said and "97.0 %" not in said
+    said_of = {n: points_sentence(pd.concat(tables).assign(groups=n), asked).replace(NBSP, " ") for n in (19, 20)}
+    assert "too few images or patients to say whether" in said_of[19] and "wholly" not in said_of[19]
+    assert "wholly below 90 %" in said_of[20]
+    assert "No interval lies wholly below 90 %." in points_sentence(tables[1], asked).replace(NBSP, " ")
     assert "specificity is: useful 80.0 % [" in said and "blind 0.0 % [" in said
     assert said.endswith("a random score has 10 %, and blind cannot be told apart from that.")
 

@@ -16,7 +16,7 @@ from labkit.data.catalog import facts_of
 from labkit.evaluation.calibration import Calibration, calibration
 from labkit.evaluation.decide import NotFitted, ranks
 from labkit.evaluation.eyes import OTHER_SIDE, join_eyes
-from labkit.evaluation.intervals import MANY, bootstrap_by_group
+from labkit.evaluation.intervals import MANY, bootstrap_by_group, too_few
 from labkit.evaluation.metrics import evaluate, metric, signed_difference, with_interval
 from labkit.evaluation.ranking import curves
 from labkit.evaluation.thresholds import AS_WANTED, WANTED, Question, operating_points, question
@@ -111,16 +111,19 @@ def points_sentence(points: pd.DataFrame, question: Question) -> str:
     if fair["estimate"].isna().any():
         return f"Test images of one kind only cannot show sensitivity to {question.name} beside specificity."
     ends = dict.fromkeys(percent(end) for end in (found["estimate"].min(), found["estimate"].max()))
-    missed = listing([str(run) for run in found.index[found["high"] < WANTED]])
+    below = [str(run) for run in found.index[found["high"] < WANTED]]
+    kept = f"The interval{'s' if len(below) > 1 else ''} of {listing(below)} lie{'s' if len(below) == 1 else ''} wholly"
+    kept = f"{kept} below {wanted}" if below else f"No interval lies wholly below {wanted}"
+    if any(too_few(n, groups) for n, groups in zip(found["n"], found["groups"], strict=True)):
+        kept = f"These are too few images or patients to say whether that is below {wanted}"
     fair = fair.sort_values("estimate", ascending=False, kind="stable")
     each = zip(fair.index, fair["estimate"], fair["low"], fair["high"], strict=True)
     each = listing([f"{run} {with_interval('specificity', *share)}" for run, *share in each])
     useless = [str(run) for run in fair.index[fair["low"] <= 1 - WANTED]]
     return (
         f"At thresholds set for {wanted} sensitivity to {question.name} on validation, sensitivity on test is "
-        f"{' to '.join(ends)} (with an interval below {wanted}: {missed}). To compare the variants, thresholds are "
-        f"also set for {wanted} sensitivity on test, anew in each bootstrap draw. There "
-        f"specificity is: {each}; a random score has {random}"
+        f"{' to '.join(ends)}. {kept}. To compare the variants, thresholds are also set for {wanted} sensitivity on "
+        f"test, anew in each bootstrap draw. There specificity is: {each}; a random score has {random}"
         + (f", and {listing(useless)} cannot be told apart from that." if useless else ".")
     )
 
@@ -167,8 +170,8 @@ def thresholds(results: StudyResults) -> Iterator[Exhibit]:
     """Where each variant says yes to the question that its classes ask, and what it finds there."""
     found = worth(results)
     if (asked := found.question) and len(found.points):
-        caption = f"Thresholds for {percent(WANTED, 0)} sensitivity to {asked.name} on validation; the intervals take "
-        caption += "them as given, although they were estimated"
+        caption = f"Thresholds for {percent(WANTED, 0)} sensitivity to {asked.name} on validation; the intervals "
+        caption += "ignore that the thresholds are estimates"
         few = f"; at {percent(WANTED, 0)} sensitivity on test: 200 draws"
         caption += few * (results.runs[0]["n"] > MANY) + results.once
         text = points_sentence(found.points, asked)
