@@ -40,6 +40,13 @@ def pair(metric: str, difference: float, low: float = NAN, high: float = NAN, **
     return plain(compare_clause(Comparison("a", "b", "arch", metric, difference, low, high, **counts)))
 
 
+def test_what_is_said_of_intervals_stands_only_where_there_are_several():
+    assert "Each interval" not in majority(a=ABOVE, b=ALIKE) and "taken alone" not in majority(a=ABOVE, b=ALIKE)
+    text = majority(a=ABOVE, b=ABOVE, c=beside(0.1, 0.1, 0.1))
+    assert "are above it, each taken alone." in text and text.count("[no spread]") == 1
+    assert "Each interval" not in majority(a=ABOVE, b=beside(0.1, 0.1, 0.1))
+
+
 def test_a_difference_has_its_side_its_interval_and_its_verdict():
     assert pair("accuracy", 0.012, 0.004, 0.02) == "b scores 1.2 points higher than a [+0.4 to +2.0]"
     assert pair("qwk", -0.012, -0.02, -0.004) == "b scores 0.012 lower than a [−0.020 to −0.004]"
@@ -75,9 +82,11 @@ def test_each_variant_lands_on_its_side_of_the_baseline():
     assert "cannot be told apart from it. f (+0.3 points [+0.1 to +0.6]) has too few images or patients" in text
     assert text.endswith(
         "d (−10.0 points [−20.0 to −5.0]) is below it. Each interval is of one "
-        "difference alone; those for all pairs of variants together are wider."
+        "difference alone; intervals that hold for all variants together are wider."
     )
-    assert majority(a=ABOVE, b=ABOVE).count("are above it.") == 1 and "by itself" not in majority(a=ABOVE)
+    assert majority(a=ABOVE, b=ABOVE).count("are above it, each taken alone.") == 1 and "by itself" not in majority(
+        a=ABOVE
+    )
 
 
 def curves(train: list[float], val: list[float], run: str = "a") -> pd.DataFrame:

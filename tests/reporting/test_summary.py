@@ -172,6 +172,7 @@ def test_what_else_differs_and_which_variants_have_one_seed_is_said(study):
     )
     assert found["1 to 2 seeds per variant: nothing is known of another seed of blind"] is False
     assert "With one seed each" in "".join(one.text for one in differences(study_results("s")))
+    assert "All intervals" not in "".join(one.text for one in differences(study_results("s")))  # of one pair
 
 
 def test_seeds_that_predict_one_class_are_counted(study):
@@ -373,7 +374,7 @@ def test_what_is_of_one_seed_or_of_a_fitted_threshold_says_so_and_equal_predicti
     results = study_results("s")
     of_one_seed = [one.caption for of in (confusions, screening, reliability) for one in of(results) if one.figure]
     assert len(of_one_seed) >= 3 and all(", first seed" in caption for caption in of_one_seed)
-    assert any("as given, although they were estimated" in one.caption for one in screening(results))
+    assert any("ignore that the thresholds are estimates" in one.caption for one in screening(results))
     assert "With one seed each" not in "".join(one.text for one in differences(results))
     table = next(one.table for one in differences(results) if one.table is not None)
     equal = table.loc[table[["variant", "against"]].isin(["good", "alike"]).all(axis=1), "95 % interval"]

@@ -84,15 +84,19 @@ def differences(results: StudyResults) -> Iterator[Exhibit]:
         yield Exhibit(text="No two variants differ in one setting only.")
         return
     which = "Pairs of models" if not results.trained else "Pairs of variants that differ in one setting"
-    text = f"{which}, on the same test images{'; what else differs is said' * results.trained}. The intervals hold "
-    text += "together: the probability that any of them misses its true difference is at most about 5 %."
+    text = f"{which}, on the same test images{'; what else differs is said' * results.trained}."
+    table = comparison_table(pairs)
+    drawn = int(table["95 % interval"].str.contains(" to ").sum())
+    together = drawn > 1 and len(pairs) > 2  # a pair has two rows
+    text += " All intervals of this table are right at the same time with about 95 % probability." * together
     alone = " With one seed each they tell which of two trained networks is better, not which setting."
     yield Exhibit(text=text + alone * (results.trained and results.n_seeds.startswith("1 ")))
-    tested = plural(results.runs[0]["n"], "test image")
-    caption = f"Differences between variants, {tested}; intervals hold for all pairs together{results.stamp}"
+    caption = f"Differences between variants, {plural(results.runs[0]['n'], 'test image')}"
+    caption += "; intervals hold for all pairs together" * together + results.stamp
     text = "p is that of an exact McNemar test on accuracy"
     text += " (of the first seeds)" * results.trained + ", Holm's corrected for the pairs of this table; it takes the "
-    text += "images as independent of each other, which the intervals do not; where the two disagree, trust these."
-    yield Exhibit(table=comparison_table(pairs), caption=caption, text=text)
+    text += "images as independent of each other"
+    text += (", which the intervals do not; where the two disagree, trust these" if drawn else "") + "."
+    yield Exhibit(table=table, caption=caption, text=text)
     lines = [also_sentence(one) for one in pairs if one.metric == results.score and one.also]
     yield Exhibit(text="\n".join(f"- {line}" for line in lines))

@@ -45,9 +45,14 @@ def majority_sentence(
         key = verdict(row) if sum(against[name]["differing"]) else "constant"
         text = name if verdict(row) == "equal" else f"{name} ({signed_difference('accuracy', *row[ENDS])})"
         found.setdefault(key, []).append(text)
-    said += [f"{listing(found[key])} {words[len(found[key]) > 1]}." for key, words in BESIDE.items() if key in found]
-    if len(rows) > 1:
-        said.append("Each interval is of one difference alone; those for all pairs of variants together are wider.")
+    for key, words in BESIDE.items():
+        if key in found:
+            alone = ", each taken alone" * (key in ("higher", "lower") and len(found[key]) > 1)
+            said.append(f"{listing(found[key])} {words[len(found[key]) > 1]}{alone}.")
+    if sum(text.count("[") - text.count("[no spread]") for texts in found.values() for text in texts) > 1:
+        said.append(
+            "Each interval is of one difference alone; intervals that hold for all variants together are wider."
+        )
     return " ".join(said)
 
 
