@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from scipy.stats import t
 
 from labkit.evaluation.decide import (
     Floats,
@@ -27,7 +28,7 @@ from labkit.evaluation.decide import (
     softmax,
     validation_of,
 )
-from labkit.evaluation.intervals import MANY
+from labkit.evaluation.intervals import MANY, group_numbers
 
 BINS = 10
 DRAWS = 1000
@@ -40,7 +41,8 @@ class Calibration:
 
     `scores`: rows before, after; columns nll, brier, ece, reference, reference_high (mean and upper limit of the ECE
     of a perfectly calibrated model). `bins`: the table of `reliability` before and after, told apart by the column
-    `when`. Without a validation split there is no temperature and no `after`, and `reason` says so.
+    `when`. Without a validation split there is no temperature and no `after`, and `reason` says so. `gap_half`: of
+    `gap_half_width` before.
     """
 
     scores: pd.DataFrame
@@ -48,6 +50,7 @@ class Calibration:
     n: int
     temperature: float | None = None
     reason: str = ""
+    gap_half: float = 0.0
 
 
 def nll(logits: Floats, labels: Labels) -> float:
@@ -114,6 +117,20 @@ def ece_reference(confidence: ArrayLike) -> Floats:
     return gaps / len(confidence)
 
 
+def gap_half_width(confidence: Floats, right: ArrayLike, groups: NDArray[np.int64]) -> float:
+    """Half a 95 % interval of mean confidence - accuracy, from its standard error clustered by group.
+
+    Columns (n,). sqrt(G / (G - 1) * sum of squared group sums) / n, with Student's quantile of G - 1 degrees of freedom
+    (Liang and Zeger 1986, Biometrika 73); infinite for one group.
+    """
+    apart = confidence - np.asarray(right, dtype=np.float64)
+    sums = np.bincount(groups, apart - apart.mean())
+    if len(sums) < 2:
+        return float("inf")
+    error = np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(apart)
+    return float(t.isf(0.025, len(sums) - 1) * error)
+
+
 def calibration(decided: pd.DataFrame) -> Calibration:
     """Of decided predictions on test, before and after scaling by T from validation. NotFitted for an ordinal run."""
     if "p_0" not in decided:
@@ -125,12 +142,13 @@ def calibration(decided: pd.DataFrame) -> Calibration:
         tables["after"] = with_temperature(test, temperature)
     except NotFitted as error:
         reason = str(error)
-    rows, binned = {}, []
+    rows, binned, half, groups = {}, [], 0.0, group_numbers(test.get("group"), len(test))
     for when, table in tables.items():
         logits = logits_of(table)
         probabilities, labels = softmax(logits), as_labels(table["label"], logits.shape[1])
         confidence, right = probabilities.max(axis=1), logits.argmax(axis=1) == labels
         perfect = ece_reference(confidence)
+        half = gap_half_width(confidence, right, groups) if when == "before" else half
         rows[when] = {
             "nll": nll(logits, labels),
             "brier": brier(probabilities, labels),
@@ -140,7 +158,7 @@ def calibration(decided: pd.DataFrame) -> Calibration:
         }
         binned.append(reliability(confidence, right).assign(when=when))
     scores = pd.DataFrame.from_dict(rows, orient="index").rename_axis("when")
-    return Calibration(scores, pd.concat(binned, ignore_index=True), len(test), temperature, reason)
+    return Calibration(scores, pd.concat(binned, ignore_index=True), len(test), temperature, reason, half)
 
 
 def _bin(confidence: Floats) -> NDArray[np.int64]:

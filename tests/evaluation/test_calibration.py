@@ -1,9 +1,12 @@
 """Calibration on tables whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from made_tables import GRADES, both, table_of
+from scipy.stats import t
 from sklearn import metrics as sk
 
 from labkit.evaluation.calibration import (
@@ -13,6 +16,7 @@ from labkit.evaluation.calibration import (
     ece,
     ece_reference,
     fit_temperature,
+    gap_half_width,
     reliability,
     with_temperature,
 )
@@ -120,6 +124,19 @@ def calibrated(before: float, after: float | None = None, sure: float = 0.9, rig
     bins = pd.DataFrame({"n": [0, 40], "confidence": [np.nan, sure], "accuracy": [np.nan, right], "when": "before"})
     scores = pd.DataFrame(columns, index=list(rows))
     return Calibration(scores, bins, 40, None if after is None else 2.0, "there is no validation split")
+
+
+def test_over_and_underconfidence_are_tested_by_group():
+    generator = np.random.default_rng(0)
+    right = np.repeat(generator.random(60) < 0.8, 4)  # four images of a patient are right or wrong together
+    half = gap_half_width(np.full(240, 0.9), right, np.repeat(np.arange(60), 4))
+    assert half == pytest.approx(t.isf(0.025, 59) * np.std(right[::4], ddof=1) / np.sqrt(60))
+    assert gap_half_width(np.full(240, 0.9), right, np.arange(240)) == pytest.approx(half / 2, rel=0.03)
+    found = calibrated(0.02, 0.02)
+    assert "is overconfident" in calibration_sentence(
+        "a", found
+    ) and "ECE of 0.020 alone is no" in calibration_sentence("a", found)
+    assert "neither clearly" in calibration_sentence("a", replace(found, gap_half=0.11))
 
 
 def test_calibration_says_whether_its_error_is_more_than_chance():

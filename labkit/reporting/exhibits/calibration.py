@@ -98,11 +98,12 @@ def calibration_sentence(name: str, found: Calibration) -> str:
     confidence, accuracy = (float(np.nansum(column * n) / n.sum()) for column in (said, true))
     gap, random = confidence - accuracy, 1.96 * np.sqrt(np.nansum(n * said * (1 - said))) / n.sum()
     verdict = f"{'over' if gap > 0 else 'under'}confident"
-    if abs(gap) <= max(CLOSE, random):
-        verdict = "neither clearly over- nor underconfident"
+    if abs(gap) <= max(CLOSE, random, found.gap_half):
+        verdict = "neither clearly over- nor underconfident on average"
     old, brier = (fixed(found.scores.loc["before", score], 3) for score in ("ece", "brier"))
     text = f"{name} is {verdict}: its mean confidence is {percent(confidence)}, its accuracy {percent(accuracy)} "
-    text += f"(Brier score {brier}). Its ECE of {old} is {_against_random(found, 'before')}"
+    alone = " alone" * ("neither" not in verdict and not _is_more(found, "before"))  # the mean shows more than ten bins
+    text += f"(Brier score {brier}). Its ECE of {old}{alone} is {_against_random(found, 'before')}"
     if found.temperature is None:
         return f"{text}. No temperature is fitted: {found.reason}."
     before, after = found.scores["ece"]
@@ -118,8 +119,11 @@ def _temperature(one: Calibration) -> str:
 
 
 def _against_random(found: Calibration, when: str) -> str:
-    more = found.scores.loc[when, "ece"] > found.scores.loc[when, "reference_high"]
-    return "more than random variation explains" if more else "no more than random variation"
+    return "more than random variation explains" if _is_more(found, when) else "no more than random variation"
+
+
+def _is_more(found: Calibration, when: str) -> bool:
+    return bool(found.scores.loc[when, "ece"] > found.scores.loc[when, "reference_high"])
 
 
 def reliability(results: StudyResults) -> Iterator[Exhibit]:
@@ -135,4 +139,8 @@ def reliability(results: StudyResults) -> Iterator[Exhibit]:
         alt = "Line plots, one per variant: share of right predictions (y) against confidence (x), and the diagonal of "
         alt += "perfect calibration; below each a histogram of the confidence."
         text = "\n".join(f"- {calibration_sentence(name, one)}" for name, one in found.items())
+        text += (
+            f"\n\nOver- and underconfidence are tested on the mean confidence, by {results.unit}; random variation of "
+        )
+        text += "the ECE is that of independent images in ten bins, which shows less than a mean does."
         yield Exhibit(figure=figure, caption=caption, alt=alt, text=text)
