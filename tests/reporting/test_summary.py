@@ -374,6 +374,7 @@ def test_what_is_of_one_seed_or_of_a_fitted_threshold_says_so_and_equal_predicti
     results = study_results("s")
     of_one_seed = [one.caption for of in (confusions, screening, reliability) for one in of(results) if one.figure]
     assert len(of_one_seed) >= 3 and all(", first seed" in caption for caption in of_one_seed)
+    assert any("± is the standard deviation over seeds" in one.text for one in scores(results))
     assert any("ignore that the thresholds are estimates" in one.caption for one in screening(results))
     assert "With one seed each" not in "".join(one.text for one in differences(results))
     table = next(one.table for one in differences(results) if one.table is not None)

@@ -65,4 +65,8 @@ def scores(results: StudyResults) -> Iterator[Exhibit]:
     baseline, told = results.baseline | {"n": first["n"]}, ("accuracy", results.score)
     table = results_table(results.runs, baseline, with_intervals=told, over_seeds=results.over_seeds())
     text = majority_sentence(results.against_majority, results.majority_class, first["n"], results.as_frequent)
+    if results.of_first:
+        text += " Of a variant with several seeds, ± is the standard deviation over seeds, and the interval is of "
+        text += f"their mean: each draw takes {results.group_name}s and seeds with replacement, and ends beyond what "
+        text += "is possible are cut."
     yield Exhibit(table=table, caption=caption, text=text)
