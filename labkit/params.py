@@ -302,10 +302,26 @@ class AnalysisParams(Parameters):
     class_names: list[str] | None = Field(None, description="the classes of the predictions in their order")
     task: Literal["grades", "classes"] | None = Field(None, description="grades: ordered, scored by kappa; or classes")
     common: bool = Field(False, description="compare on the images that all tables of predictions have")
+    prevalence: float | None = Field(
+        None, gt=0, lt=1, description="share of positives for PPV, NPV and net benefit; None: that of the test images"
+    )
+    cost_matrix: list[list[float]] | None = Field(
+        None, description="cost of each error, rows true, columns predicted: [[0, 1], [5, 0]]; None: no costs are shown"
+    )
+
+    @field_validator("cost_matrix")
+    @classmethod
+    def _square(cls, value: Any) -> Any:
+        if value is not None and not all(len(row) == len(value) > 1 for row in value):
+            raise ValueError("as many rows as columns, one for each class")
+        if value is not None and not all(0 <= cost < float("inf") for row in value for cost in row):
+            raise ValueError("costs are numbers from 0 on")
+        return value
 
     @model_validator(mode="after")
     def _of_predictions(self) -> Self:
-        of_tables = [name for name in type(self).model_fields if name not in ("study", "runs") and getattr(self, name)]
+        of_all = ("study", "runs", "prevalence", "cost_matrix")
+        of_tables = [name for name in type(self).model_fields if name not in of_all and getattr(self, name)]
         if of_tables and not self.predictions:
             raise ValueError(f"{of_tables[0]}: belongs to predictions, which are not given")
         if self.study and self.predictions:
@@ -397,6 +413,7 @@ def _type_in_words(annotation: Any) -> str:
         return "one of " + ", ".join(map(str, get_args(annotation)))
     names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}
     names |= {list[str]: "a list of names", list[float]: "a list of numbers"}
+    names |= {list[list[float]]: "a list of rows of numbers"}
     return names.get(annotation) or " or ".join(map(_type_in_words, get_args(annotation)))
 
 

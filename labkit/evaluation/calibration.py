@@ -8,6 +8,7 @@ correct exactly as often as their confidences say (and independent, which two ey
 *Brier score* is the squared distance of the probabilities from the truth, summed over classes: 0 to 2 (Brier 1950).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from labkit.evaluation.decide import (
     decide,
     labelled_test,
     logits_of,
+    probabilities_of,
     softmax,
     validation_of,
 )
@@ -159,6 +161,26 @@ def calibration(decided: pd.DataFrame) -> Calibration:
         binned.append(reliability(confidence, right).assign(when=when))
     scores = pd.DataFrame.from_dict(rows, orient="index").rename_axis("when")
     return Calibration(scores, pd.concat(binned, ignore_index=True), len(test), temperature, reason, half)
+
+
+def class_calibration(decided: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """A row per class: class, images, groups, share, probability (its mean), difference, low, high.
+
+    The 95 % interval of probability less share is from the variance of the groups' sums; NaN for a class without images
+    and with fewer than two groups. `groups`: those with an image of the class.
+    """
+    probabilities, groups = probabilities_of(decided), group_numbers(decided["group"], len(decided))
+    labels, n_groups, rows = as_labels(decided["label"], len(classes)), int(groups.max()) + 1, []
+    for number, name in enumerate(classes):
+        mine, p = labels == number, probabilities[:, number]
+        off = p - mine
+        sums = np.bincount(groups, off - off.mean())
+        half = 1.96 * np.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / len(p) if n_groups > 1 else np.nan
+        half = half if mine.any() else np.nan
+        counts = int(mine.sum()), len(np.unique(groups[mine]))
+        rows.append((name, *counts, mine.mean(), p.mean(), off.mean(), off.mean() - half, off.mean() + half))
+    columns = ["class", "images", "groups", "share", "probability", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _bin(confidence: Floats) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from labkit.evaluation import matrices
-from labkit.evaluation.decide import Floats, as_labels, decide
+from labkit.evaluation.decide import Floats, as_labels, decide, probabilities_of
 from labkit.evaluation.ranking import MEASURES, auroc, average_precision, left_out, macro, referable
 from labkit.format import DASH, MINUS, NBSP, fixed, missing, percent, plural, signed
 
@@ -61,6 +61,17 @@ class Metric:
         return plural(f"{size * 100:.1f}", "point") if self.percent else fixed(size, 3)
 
 
+def ranked_probability_score(decided: pd.DataFrame, classes: Sequence[str]) -> float | None:
+    """Mean squared distance of cumulated probabilities and truth, over the C - 1 cuts between grades (Epstein 1969).
+
+    0 is perfect, 1 the worst: all on one end and the truth on the other. None without probabilities.
+    """
+    if "p_0" not in decided:
+        return None
+    labels, below = decided["label"].to_numpy(np.int64), np.cumsum(probabilities_of(decided), axis=1)[:, :-1]
+    return float(((below - (labels[:, None] <= np.arange(len(classes) - 1))) ** 2).mean())
+
+
 METRICS = {
     "accuracy": Metric("accuracy", "Accuracy", of=matrices.accuracy, interval="share", table="main", percent=True),
     "balanced_accuracy": Metric(
@@ -82,6 +93,9 @@ METRICS = {
         "Referable AP",
         ranks=partial(referable, average_precision),
         **OF_GRADES,
+    ),
+    "rps": Metric(
+        "ranked probability score", "RPS", ranks=ranked_probability_score, **OF_GRADES, higher_is_better=False
     ),
     # Computed elsewhere: of one class or question, of curves, of training.
     "auroc": Metric("AUROC", "AUROC"),

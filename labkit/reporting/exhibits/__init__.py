@@ -2,6 +2,7 @@
 
 from functools import wraps
 
+from labkit.reporting.exhibits.benefit import benefit
 from labkit.reporting.exhibits.blocks import architecture
 from labkit.reporting.exhibits.calibration import reliability
 from labkit.reporting.exhibits.checklist import limits, references, review

@@ -3,19 +3,22 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from labkit.evaluation.calibration import BINS, LOG_T, Calibration
+from labkit.evaluation.calibration import BINS, LOG_T, Calibration, class_calibration
 from labkit.evaluation.intervals import TOO_FEW, too_few
+from labkit.evaluation.metrics import signed_difference
 from labkit.format import fixed, percent, plural, word
-from labkit.reporting.exhibits.worth import worth
+from labkit.reporting.exhibits.worth import probable, worth
 from labkit.reporting.frames import floats, only, parts
 from labkit.reporting.labels import wrap
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.style import GREY, Palette, VariantStyle, new_figure, styled
+from labkit.reporting.tables import counted
 
 COLUMNS = 4
 CLOSE = 0.01  # a mean confidence this near the accuracy is neither over- nor underconfident, nor is one within chance
@@ -126,6 +129,17 @@ def _is_more(found: Calibration, when: str) -> bool:
     return bool(found.scores.loc[when, "ece"] > found.scores.loc[when, "reference_high"])
 
 
+def class_table(found: pd.DataFrame) -> pd.DataFrame:
+    """`class_calibration` in words: a probability above the share is too high."""
+    rows = []
+    for one in found.to_dict("records"):
+        row = {"class": one["class"], "images": counted(one["images"], one["groups"])}
+        row |= {"share": percent(one["share"]), "mean probability": percent(one["probability"])}
+        ends = one["difference"], one["low"], one["high"]
+        rows.append(row | {"difference": signed_difference("accuracy", *ends)})
+    return pd.DataFrame(rows)
+
+
 def reliability(results: StudyResults) -> Iterator[Exhibit]:
     """Whether a probability of 80 % is right in 80 % of cases."""
     found = worth(results).calibrations
@@ -144,3 +158,7 @@ def reliability(results: StudyResults) -> Iterator[Exhibit]:
         )
         text += "the ECE is that of independent images in ten bins, which shows less than a mean does."
         yield Exhibit(figure=figure, caption=caption, alt=alt, text=text)
+    if (told := probable(results)) in found:
+        table = class_table(class_calibration(results.tests[told], results.classes))
+        caption = "Mean probability of each class less its share of the test images, with 95 % intervals by "
+        yield Exhibit(table=table, caption=f"{caption}{results.unit}, of {told}{results.once}")

@@ -20,7 +20,7 @@ from labkit.evaluation.intervals import MANY, bootstrap_by_group, too_few
 from labkit.evaluation.metrics import evaluate, metric, signed_difference, with_interval
 from labkit.evaluation.ranking import curves
 from labkit.evaluation.thresholds import AS_WANTED, WANTED, Question, operating_points, question
-from labkit.format import NBSP, fixed, listing, percent, whole
+from labkit.format import NBSP, fixed, listing, missing, percent, whole
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
 from labkit.reporting.tables import FURTHER, counted, results_table
@@ -77,6 +77,13 @@ def worth(results: StudyResults) -> Worth:
         joined=joined,
         reasons=reasons,
     )
+
+
+def probable(results: StudyResults) -> str | None:
+    """The chosen variant; where it gives no probabilities, the best on validation that does; None if none does."""
+    named = {name: results.mean(name, "val_score") for name, test in results.tests.items() if "p_0" in test}
+    best = {name: float("-inf") if missing(score) else score for name, score in named.items()}
+    return results.chosen if results.chosen in named else max(best, key=best.__getitem__, default=None)
 
 
 def points_table(points: pd.DataFrame) -> pd.DataFrame:
