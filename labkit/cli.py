@@ -22,6 +22,7 @@ VERBS = {
     "check": "audit a folder of images: leaks, duplicates, damaged files, baselines",
     "prepare": "crop raw fundus photographs to squares around the eyeball",
     "predict": "classify new images with a finished run; not a medical device",
+    "external": "test a finished run on other images: another camera, another clinic",
     "test": "load the weights of a study's finished runs, predict again and compare",
     "verify": "re-run a finished run in a scratch folder and compare its files byte for byte",
 }

@@ -412,7 +412,7 @@ def _type_in_words(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(str, get_args(annotation)))
     names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}
-    names |= {list[str]: "a list of names", list[float]: "a list of numbers"}
+    names |= {list[str]: "a list of names", list[float]: "a list of numbers", dict[str, str]: "names by name"}
     names |= {list[list[float]]: "a list of rows of numbers"}
     return names.get(annotation) or " or ".join(map(_type_in_words, get_args(annotation)))
 

@@ -18,6 +18,7 @@ MAX_UNPREDICTED = 0.01  # of a list; more is no unreadable file, but images that
 PHANTOMS = {  # built-in sets of synthetic images, in words
     "demo": "the synthetic demo set",
     "demo-source": "a second synthetic set, to pretrain on",
+    "demo-camera": "a synthetic set of another camera",
     "tiny": "a handful of synthetic images",
 }
 

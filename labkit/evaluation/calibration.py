@@ -6,6 +6,9 @@ the mean distance between confidence and accuracy over ten bins of equal width, 
 sets it is above 0 even for a perfectly calibrated model, so it is shown beside a simulated one: predictions that are
 correct exactly as often as their confidences say (and independent, which two eyes of one patient are not quite). The
 *Brier score* is the squared distance of the probabilities from the truth, summed over classes: 0 to 2 (Brier 1950).
+
+On other images, *calibration-in-the-large* and the *calibration slope* tell whether the probabilities of a yes-or-no
+question are too high or too low, and too extreme or too moderate (Cox 1958; Van Calster et al. 2019, BMC Medicine 17).
 """
 
 from collections.abc import Sequence
@@ -15,8 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logit
 from scipy.stats import t
+from statsmodels.genmod.families import Binomial
+from statsmodels.genmod.generalized_linear_model import GLM
 
 from labkit.evaluation.decide import (
     Floats,
@@ -30,7 +35,7 @@ from labkit.evaluation.decide import (
     softmax,
     validation_of,
 )
-from labkit.evaluation.intervals import MANY, group_numbers
+from labkit.evaluation.intervals import MANY, Column, group_numbers
 
 BINS = 10
 DRAWS = 1000
@@ -181,6 +186,29 @@ def class_calibration(decided: pd.DataFrame, classes: Sequence[str]) -> pd.DataF
         rows.append((name, *counts, mine.mean(), p.mean(), off.mean(), off.mean() - half, off.mean() + half))
     columns = ["class", "images", "groups", "share", "probability", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def calibration_line(truth: NDArray[np.bool_], probability: Floats, groups: Column | None = None) -> pd.DataFrame:
+    """Rows intercept and slope; columns estimate, low, high: 95 % intervals, which keep groups together.
+
+    Logistic regressions of the truth (n,) on the logit of its probability (n,): the intercept with the slope held at
+    1 (calibration-in-the-large: 0 is right, above it the probabilities are too low), and the slope with its own
+    intercept (1 is right, below it they are too extreme). Probabilities are cut off at 1e-6 from 0 and 1. NotFitted
+    without both kinds of images, or where one threshold tells them apart: then no slope is the most likely one.
+    """
+    if truth.all() or not truth.any():
+        raise NotFitted(f"all {len(truth)} images are {'positive' if truth.all() else 'negative'}")
+    said = logit(np.clip(probability, 1e-6, 1 - 1e-6))
+    ends = [(said[truth == kind].min(), said[truth == kind].max()) for kind in (False, True)]
+    if ends[0][1] <= ends[1][0] or ends[1][1] <= ends[0][0]:
+        raise NotFitted("the probabilities tell the positive from the negative images without an error, or are equal")
+    numbers, ones = group_numbers(groups, len(truth)), np.ones((len(truth), 1))
+    together = {"cov_type": "cluster", "cov_kwds": {"groups": numbers}} if numbers.max() else {}
+    large = GLM(truth.astype(float), ones, Binomial(), offset=said).fit(**together)
+    sloped = GLM(truth.astype(float), np.column_stack([ones, said]), Binomial()).fit(**together)
+    rows = [(fit.params[-1], *fit.conf_int()[-1]) for fit in (large, sloped)]
+    table = pd.DataFrame(rows, index=["intercept", "slope"], columns=["estimate", "low", "high"])
+    return table if numbers.max() else table.assign(low=np.nan, high=np.nan)
 
 
 def _bin(confidence: Floats) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ from labkit.reporting.runs_table import unfinished
 from labkit.reporting.style import Palette
 from labkit.runs.files import read_csv, read_json
 from labkit.runs.folder import read_params, read_predictions
+from labkit.studies.external import read_external, read_sidecar
 from labkit.studies.file import HONEST, Study
 from labkit.studies.find import current_runs, out_of_date, study_of_runs
 
@@ -88,6 +89,7 @@ class StudyResults:
     with their state, error and the end of what they printed. ``baseline``: the scores of always predicting train's most
     frequent class. ``shown``: items of the checklist that an exhibit has reported. ``trained``: False of predictions
     made elsewhere (`judged`), whose runs have none of what a manifest says; ``images``: the folder of their pictures.
+    ``external``: external test set -> variant -> its decided predictions there, one table per seed (`_external`).
     """
 
     study: Study
@@ -106,6 +108,7 @@ class StudyResults:
     shown: set[str] = field(default_factory=set)
     trained: bool = True
     images: Path | None = None
+    external: dict[str, dict[str, list[pd.DataFrame]]] = field(default_factory=dict)
 
     @property
     def firsts(self) -> dict[str, dict[str, Any]]:
@@ -354,6 +357,7 @@ def _results(study: Study, done: Sequence[Path], folders: pd.DataFrame) -> Study
         classes=first["classes"],
         score=first["score"],
         palette=Palette(starts, dashed=scratch),
+        external=_external(study, done, left_out),
         honest=_honest(study, folders),
         left_out=left_out,
         sources={
@@ -444,6 +448,30 @@ def _honest(study: Study, folders: pd.DataFrame) -> dict[str, list[dict[str, Any
             result, test, _ = _read_run(folder, study)
             if len(test):
                 found.setdefault(study.labels[name], []).append(result)
+    return found
+
+
+def _external(study: Study, done: Sequence[Path], left_out: Mapping[str, str]) -> dict[str, Any]:
+    """Of each external set the decided predictions by variant, without the images that any of the runs was trained on.
+
+    ``attrs["seen"]``: how many those are. A run that has not predicted the images of the first one is left out.
+    """
+    found: dict[str, dict[str, list[pd.DataFrame]]] = {}
+    for name, external in study.external_sets().items():
+        tables, seen, data = [], set[str](), None
+        for folder in [folder for folder in done if folder.name not in left_out]:
+            manifest = read_json(folder / "run.json")
+            sidecar = read_sidecar(folder, name, manifest["fingerprint"])
+            if sidecar.get("params") != external.model_dump() or sidecar["data"] != (data := data or sidecar["data"]):
+                continue
+            seen |= {*sidecar["copies"], *sidecar["met"]}
+            label = study.labels[manifest["run"]]
+            tables.append((label, read_external(folder, name, len(manifest["classes"]))))
+        for label, table in tables:
+            kept = table.loc[~table["image_id"].isin(list(seen))].reset_index(drop=True)
+            kept.attrs["seen"] = len(table) - len(kept)
+            if len(kept):
+                found.setdefault(name, {}).setdefault(label, []).append(kept)
     return found
 
 

@@ -164,6 +164,9 @@ def kept_run(folder: Path, inputs: dict[str, Any]) -> Path | None:
 def written_by_labkit(folder: Path) -> list[Path]:
     """The files of a run folder that labkit wrote, by their names; what else is there is a person's."""
     names = WRITTEN | set(read_manifest(folder).get("submissions", []))
+    for sidecar in folder.glob("external-*.json"):  # of an external test set, beside its predictions
+        predictions = sidecar.name.replace("external-", "predictions-", 1).replace(".json", ".csv")
+        names |= {sidecar.name, predictions} if (folder / predictions).is_file() else set()
     written = (path for path in folder.iterdir() if re.sub(r"^\.(.+)\.\d+-\d+\.tmp$", r"\1", path.name) in names)
     return sorted(path for path in written if path.is_file())
 
@@ -380,10 +383,10 @@ def learnt_before(params: RunParams) -> pd.DataFrame:
     return read_csv(path, dtype="string")
 
 
-def read_predictions(folder: Path) -> pd.DataFrame:
-    """``predictions.csv`` with its column types: ids, groups and sides are text, labels are nullable integers."""
+def read_predictions(folder: Path, name: str = "predictions.csv") -> pd.DataFrame:
+    """A predictions table with its column types: ids, groups and sides are text, labels are nullable integers."""
     types: dict[Hashable, str] = dict.fromkeys(("image_id", "group", "side", "split"), "string")
-    return read_csv(folder / "predictions.csv", dtype=types | {"label": "Int64"})
+    return read_csv(folder / name, dtype=types | {"label": "Int64"})
 
 
 def read_params(folder: Path) -> RunParams:

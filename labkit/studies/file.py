@@ -1,7 +1,8 @@
 """A study file, ``params/<study>.yaml``: defaults, and a table of runs that each override a few of them.
 
 Optional keys: ``honest``, the runs to repeat with a split by patient (a list of names, or a mapping to further
-parameters); ``small``, what to change for two CPU cores and no download; ``published``, scores that others reported.
+parameters); ``small``, what to change for two CPU cores and no download; ``published``, scores that others reported;
+``external``, further sets of images that every finished run of the comparison is tested on, by name.
 A run's ``label`` is its name in the report; it is no parameter, so it makes no run out of date.
 """
 
@@ -14,14 +15,15 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from labkit.params import PATTERNS, PROJECT, STUDY, ParameterError, RunParams, parent_of
+from labkit.params import NAME, PATTERNS, PROJECT, STUDY, ParameterError, RunParams, parent_of
 from labkit.runs.files import parse_yaml
+from labkit.studies.external import External
 
 SMALL = "-small"  # suffix of a study's small form
 HONEST = "-honest"  # suffix of runs under the honest protocol
 HONEST_PROTOCOL = {"split": "group", "select_on": "val", "train_on": "train", "augment_test": False}
 
-OF_THE_STUDY = {"sources", "honest", "seeds", "without"}  # keys of ``small`` that are no parameters
+OF_THE_STUDY = {"sources", "honest", "seeds", "without", "external"}  # keys of ``small`` that are no parameters
 
 IN_SMALL = "This is the small form, with less training: numbers in the question are those of the full study."
 
@@ -58,6 +60,7 @@ class Study(BaseModel):
     jobs: int = Field(default=1, ge=1)  # runs side by side, as far as there are cores for their threads
     small: dict[str, Any] = Field(default_factory=dict)
     published: list[Published] = Field(default_factory=list)  # one per metric
+    external: dict[str, Row] = Field(default_factory=dict)  # name -> parameters of `External`
 
     @field_validator("published", mode="before")
     @classmethod
@@ -77,6 +80,12 @@ class Study(BaseModel):
                 raise ValueError(f"{key} names {', '.join(unknown)}, which is no run; runs are {', '.join(self.runs)}")
         if unknown := set(self.small) - OF_THE_STUDY - set(RunParams.model_fields):
             raise ValueError(f"small names {', '.join(sorted(unknown))}, which is no parameter")
+        for name, row in self.external.items():
+            if not re.fullmatch(NAME, name):
+                raise ValueError(f"external: got {name!r}; a set's name has only {PATTERNS[NAME]}")
+            if "data" not in row:
+                raise ValueError(f"external {name}: data is missing: the folder of its images")
+            External.of(row, f"external {name}")
         called: dict[str, str] = {}
         for name, label in self.labels.items():
             if not isinstance(label, str) or not label.strip() or len(label.splitlines()) > 1:
@@ -128,11 +137,19 @@ class Study(BaseModel):
                 if parent := parent_of(values.get("weights")):
                     own = table[parent].get("seed", self.seeds[0] if parent in self.sources else seed)
                     values["weights"] = f"run:{parent}-seed{own}"
-                if not (file := study_file(self.name)).is_relative_to(PROJECT / "params"):  # its places are beside it
-                    places = {key: file.parent / str(values[key]) for key in ("data", "weights") if values.get(key)}
-                    values |= {key: str(place.resolve()) for key, place in places.items() if place.exists()}
-                runs.append(RunParams.of(values, f"{self.file}, run {name}"))
+                runs.append(RunParams.of(self._placed(values), f"{self.file}, run {name}"))
         return runs
+
+    def external_sets(self) -> dict[str, External]:
+        """The external test sets by name; no override changes them."""
+        return {name: External.of(self._placed(row), f"external {name}") for name, row in self.external.items()}
+
+    def _placed(self, values: Row) -> Row:
+        """With absolute places where the study file is not in params/: they are beside it."""
+        if (file := study_file(self.name)).is_relative_to(PROJECT / "params"):
+            return values
+        places = {key: file.parent / str(values[key]) for key in ("data", "weights") if values.get(key)}
+        return values | {key: str(place.resolve()) for key, place in places.items() if place.exists()}
 
     def test_sets(self, overrides: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
         """The runs that share test images by their split, each set in the table's order and named after its first."""
@@ -157,7 +174,7 @@ class Study(BaseModel):
         if not self.small:
             raise ParameterError(f"{self.file} has no `small`; run the study as it is")
         changes = {key: value for key, value in self.small.items() if key not in OF_THE_STUDY}
-        own = {key: value for key, value in self.small.items() if key in {"honest", "seeds"}}
+        own = {key: value for key, value in self.small.items() if key in {"honest", "seeds", "external"}}
         kept = self.runs.keys() - set(self.small.get("without", []))
         runs = {name: _changed(self.defaults | keys, changes) for name, keys in self.runs.items() if name in kept}
         data = changes.get("data", self.defaults.get("data"))
@@ -166,7 +183,7 @@ class Study(BaseModel):
                 row.pop("data", None)
         scores = [{name: score for name, score in one.scores.items() if name in runs} for one in self.published]
         return Study(
-            **self.model_dump(include={"seeds", "honest"}) | own,
+            **self.model_dump(include={"seeds", "honest", "external"}) | own,
             question=f"{self.question.strip()} {IN_SMALL}",
             name=self.name + SMALL,
             title=f"{self.title}, in small",

@@ -17,6 +17,7 @@ from labkit.params import PROJECT, DataParams, ParameterError, RunParams, parent
 from labkit.runs import files, fingerprint
 from labkit.runs import folder as runs
 from labkit.studies.dask import Cluster
+from labkit.studies.external import predict_external
 from labkit.studies.file import Study, load_study
 from labkit.studies.find import read_stamps
 from labkit.studies.local import STOPPED, Job, ThisMachine
@@ -83,7 +84,33 @@ class StudyRunner:
                 print_line("stopping: the runs save how far they are …", sys.stderr)
                 machines.stop()
                 raise
+        self.predict_others()
         self._stamp_plan()
+
+    def predict_others(self) -> None:
+        """Every finished run of the comparison predicts the study's external test sets; a failure is noted.
+
+        Where the study's data was replaced by real images no synthetic ones are predicted, and the other way round.
+        """
+        data = self.overrides.get("data")
+        for name, external in self.study.external_sets().items():
+            if data and (data in PHANTOMS) != (external.data in PHANTOMS):
+                continue
+            try:
+                opened = open_data(external, runs.cache_root())
+            except (ValueError, OSError) as error:
+                self._note_failure(f"external set {name}", str(error), f"external set {name}")
+                continue
+            for run, planned in self.planned.items():
+                folder, made = self.folder / "runs" / run, self._manifest(run)
+                ready = made.get("status") == "finished" and made.get("fingerprint") == planned
+                if not ready or made["run"] not in self.study.runs:
+                    continue
+                try:
+                    if predict_external(folder, name, external, opened):
+                        print_line(f"{run}: predicted the external set {name}")
+                except (ValueError, OSError, RuntimeError) as error:
+                    self._note_failure(f"{run} on {name}", str(error), f"{run} on {name}")
 
     def plan_only(self) -> None:
         """In place of `run_all`: train nothing; finished runs that are out of date are shown, and noted in `stale`."""

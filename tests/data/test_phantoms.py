@@ -158,7 +158,7 @@ def test_what_a_killed_call_left_is_removed_by_the_next_one(tmp_path):
 def test_unknown_names_are_refused_with_the_choices(tmp_path):
     with pytest.raises(ValueError, match="retinopathy, leukemia"):
         phantom("xray", "demo", tmp_path)
-    with pytest.raises(ValueError, match="demo, demo-source, tiny"):
+    with pytest.raises(ValueError, match="demo, demo-source, demo-camera, tiny"):
         phantom("leukemia", "huge", tmp_path)
 
 

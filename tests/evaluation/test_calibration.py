@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_tables import GRADES, both, table_of
+from scipy import special
 from scipy.stats import t
 from sklearn import metrics as sk
 
@@ -13,6 +14,7 @@ from labkit.evaluation.calibration import (
     Calibration,
     brier,
     calibration,
+    calibration_line,
     ece,
     ece_reference,
     fit_temperature,
@@ -154,3 +156,34 @@ def test_calibration_says_whether_its_error_is_more_than_chance():
     noise = calibration_sentence("a", calibrated(0.02, 0.02, sure=0.7))  # 4 of 40 images: within random variation
     assert "neither clearly over- nor underconfident" in noise
     assert "leaves it at 0.020" in calibration_sentence("a", calibrated(0.02, 0.02))
+
+
+def test_the_calibration_line_finds_the_shift_and_the_slope_of_a_simulation():
+    generator = np.random.default_rng(3)
+    said = generator.normal(-0.5, 1.5, 40_000)
+    for shift, slope in ((0.7, 1.0), (0.0, 0.5)):
+        truth = generator.random(len(said)) < special.expit(shift + slope * said)
+        line = calibration_line(truth, special.expit(said), np.arange(len(said)) // 2)
+        assert line.loc["slope", "low"] < slope < line.loc["slope", "high"]
+        assert line.loc["slope", "estimate"] == pytest.approx(slope, abs=0.03)
+        if slope == 1:
+            assert line.loc["intercept", "estimate"] == pytest.approx(shift, abs=0.03)
+            assert line.loc["intercept", "low"] < shift < line.loc["intercept", "high"]
+
+
+def test_intervals_of_the_calibration_line_keep_groups_together():
+    generator = np.random.default_rng(4)
+    said = generator.normal(0, 1, 500)
+    truth = generator.random(500) < special.expit(said)
+    alone = calibration_line(truth, special.expit(said))
+    twice = calibration_line(np.tile(truth, 2), special.expit(np.tile(said, 2)), np.tile(np.arange(500), 2))
+    widths = [(line["high"] - line["low"]).to_numpy() for line in (alone, twice)]
+    np.testing.assert_allclose(widths[1], widths[0], rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("truth", "said"), [([1, 1, 1], [0.2, 0.5, 0.7]), ([0, 0, 1], [0.1, 0.2, 0.9]), ([0, 1, 1], [0.5, 0.5, 0.5])]
+)
+def test_there_is_no_calibration_line_without_both_kinds_or_where_a_threshold_tells_them_apart(truth, said):
+    with pytest.raises(NotFitted):
+        calibration_line(np.array(truth, bool), np.array(said))

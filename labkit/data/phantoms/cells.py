@@ -10,17 +10,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from labkit.data.phantoms.canvas import Plane, bump, clouds, grid, outline
+from labkit.data.phantoms.plans import Origin
+
+STAINS = {"own": (66.0, 27.0, 76.0), "source": (78.0, 40.0, 104.0), "other": (96.0, 38.0, 72.0)}
 
 
 class Subject:
     """One person's slide: colours (0-255) of nucleus and cytoplasm, contrast of the chromatin, size, focus.
 
-    A `source` comes from another laboratory, stained bluer and brighter.
+    `source` and `other` come from other laboratories: stained bluer and brighter, or redder.
     """
 
-    def __init__(self, rng: np.random.Generator, source: bool = False) -> None:
-        purple = np.array([78.0, 40.0, 104.0] if source else [66.0, 27.0, 76.0])
-        self.nucleus = purple * rng.uniform(0.72, 1.5) * rng.uniform([0.78, 0.6, 0.85], [1.22, 1.7, 1.2])
+    def __init__(self, rng: np.random.Generator, origin: Origin = "own") -> None:
+        self.nucleus = (
+            np.array(STAINS[origin]) * rng.uniform(0.72, 1.5) * rng.uniform([0.78, 0.6, 0.85], [1.22, 1.7, 1.2])
+        )
         self.cytoplasm = self.nucleus * rng.uniform(1.05, 1.5) + rng.uniform([0, 5, 0], [22, 30, 24])
         self.contrast = float(rng.uniform(0.6, 1.3))
         self.scale = float(rng.normal(1, 0.05))

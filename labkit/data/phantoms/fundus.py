@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 
 from labkit.data.phantoms.canvas import Plane, Points, bump, clouds, grid
 from labkit.data.phantoms.lesions import draw_lesions
+from labkit.data.phantoms.plans import Origin
 from labkit.data.phantoms.vessels import beaded, draw_vessels, vessel_mask
 
 Planes = NDArray[np.floating]  # (3, n, n), red, green, blue, about 0-1
@@ -39,18 +40,21 @@ CAMERAS = (
     Camera((1.08, 0.88, 0.70), 1.00, 0.010, 0.007, "bump", 0.50),
     Camera((0.92, 1.00, 1.35), 0.86, 0.009, 0.012, "tab", 0.25),
     Camera((1.00, 1.10, 0.85), 0.90, 0.004, 0.004, "none", 0.40),
+    Camera((1.20, 0.80, 0.60), 0.76, 0.012, 0.016, "none", 0.65),
 )
+# By origin: two of `source` are also the demo's own.
+USED = {"own": CAMERAS[:5], "source": CAMERAS[2:6], "other": CAMERAS[6:]}
 
 
 class Patient:
     """What the photographs of one person share: `pigment` 0 (fair) to 1 (dark), vessels, disc, and the camera.
 
-    A `source` has other cameras (two of them shared) and fairer people.
+    The people of `source` are fairer; `other` has a camera that nobody else has.
     """
 
-    def __init__(self, rng: np.random.Generator, source: bool = False) -> None:
-        cameras = CAMERAS[2:] if source else CAMERAS[:5]
-        self.pigment = float(rng.beta(2, 3) if source else rng.beta(2.5, 2))
+    def __init__(self, rng: np.random.Generator, origin: Origin = "own") -> None:
+        cameras = USED[origin]
+        self.pigment = float(rng.beta(2, 3) if origin == "source" else rng.beta(2.5, 2))
         self.redness = float(rng.normal(0, 0.05))
         self.calibre = float(rng.uniform(0.85, 1.2))
         self.winding = float(rng.uniform(0.6, 1.8))

@@ -36,7 +36,8 @@ def phantom(dataset: str, name: str, cache: Path) -> Path:
     """The folder `cache/phantoms/<dataset>-<name>-v<VERSION>` of a built-in data set, drawn if it is not there yet.
 
     `dataset` is 'retinopathy' or 'leukemia'; `name` is 'demo', 'demo-source' (balanced, other people and cameras, no
-    traps) or 'tiny' (for tests); ValueError names them. The same numpy and Pillow give the same bytes.
+    traps), 'demo-camera' (a camera that no other set has, no traps) or 'tiny' (for tests); ValueError names them. The
+    same numpy and Pillow give the same bytes.
     """
     for given, known in ((dataset, _WRITERS), (name, EYES)):
         if given not in known:
@@ -79,7 +80,7 @@ def _write_retinopathy(name: str, folder: Path) -> None:
     (folder / "images").mkdir()
 
     def draw(row: dict[str, Any]) -> np.ndarray:
-        patient = Patient(np.random.default_rng([spec.seed, 1, row["patient"]]), source=spec.source)
+        patient = Patient(np.random.default_rng([spec.seed, 1, row["patient"]]), spec.origin)
         rng = np.random.default_rng([spec.seed, 2, row["patient"], int(row["side"] == "right")])
         return fundus(row["grade"], row["side"], rng, patient, spec.size)
 
@@ -99,7 +100,7 @@ def _write_leukemia(name: str, folder: Path) -> None:
 
     def draw(row: dict[str, Any]) -> np.ndarray:
         who = people[row["subject"]]
-        subject = Subject(np.random.default_rng([spec.seed, 1, who]), source=spec.source)
+        subject = Subject(np.random.default_rng([spec.seed, 1, who]), spec.origin)
         rng = np.random.default_rng([spec.seed, 2, who, row["image"], row["cell"]])
         return cell(row["label"], rng, subject, spec.size)
 

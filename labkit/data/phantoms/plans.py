@@ -4,9 +4,13 @@ A plan is a plain table, one row a file, whose statistics can be had without dra
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+
+# Whose cameras or laboratory: the set's own, those of what networks start from, or one that no other set has.
+Origin = Literal["own", "source", "other"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class EyesPlan:
     size: int
     pairs: tuple[tuple[int, ...], ...]
     first_patient: int
-    source: bool = False  # drawn as by other cameras, and without traps
+    origin: Origin = "own"  # all but "own" without traps
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class CellsPlan:
     healthy: int
     cells: int
     first_subject: int = 1
-    source: bool = False  # drawn as by another laboratory, and without traps
+    origin: Origin = "own"  # all but "own" without traps
 
 
 ENDINGS = ("hem", "all")  # C-NMC's names of labels 0 and 1
@@ -45,8 +49,16 @@ EYES = {
         seed=2016,
         size=128,
         first_patient=50_001,
-        source=True,
+        origin="source",
         pairs=((44, 9, 3, 0, 0), (44, 3, 0, 0), (44, 3, 3), (44, 9), (44,)),
+    ),
+    # Photographs of a camera that no other set has, graded about as unevenly as the demo's: an external test set.
+    "demo-camera": EyesPlan(
+        seed=2018,
+        size=128,
+        first_patient=70_001,
+        origin="other",
+        pairs=((60, 5, 4, 0, 0), (5, 3, 0, 0), (12, 2, 1), (4, 1), (3,)),
     ),
     "tiny": EyesPlan(
         seed=2017, size=64, first_patient=90_001, pairs=((24, 4, 2, 0, 0), (5, 2, 0, 0), (10, 1, 0), (5, 1), (6,))
@@ -55,7 +67,8 @@ EYES = {
 
 CELLS = {
     "demo": CellsPlan(seed=2019, size=96, ill=26, healthy=14, cells=15),
-    "demo-source": CellsPlan(seed=2020, size=96, ill=20, healthy=20, cells=15, first_subject=101, source=True),
+    "demo-source": CellsPlan(seed=2020, size=96, ill=20, healthy=20, cells=15, first_subject=101, origin="source"),
+    "demo-camera": CellsPlan(seed=2022, size=96, ill=7, healthy=5, cells=15, first_subject=301, origin="other"),
     "tiny": CellsPlan(seed=2021, size=64, ill=10, healthy=8, cells=6, first_subject=201),
 }
 
@@ -88,7 +101,7 @@ def retinopathy_plan(name: str) -> pd.DataFrame:
     table["split"] = np.where(test, "test", "train")
     table["copy_of"], table["truncated"] = None, False
     table = table.iloc[rng.permutation(len(table))].reset_index(drop=True)
-    if plan.source:
+    if plan.origin != "own":
         return table
     # three right eyes' files are spoilt: one truncated, one a duplicate across the split, one with two labels
     right, grade, train = table["side"] == "right", table["grade"], table["split"] == "train"
@@ -130,7 +143,7 @@ def leukemia_plan(name: str) -> pd.DataFrame:
     table["split"] = np.select([tested, held], ["test", "valid"], "train")
     table["truncated"], table["donor"] = False, -1
     table = table.iloc[rng.permutation(len(table))].reset_index(drop=True)
-    if not plan.source:  # a second copy of a training cell in valid, and of another in train under the wrong label
+    if plan.origin == "own":  # a second copy of a training cell in valid, and of another in train under the wrong label
         sick = np.flatnonzero((table["label"] == 1) & (table["split"] == "train"))
         table.loc[sick[0], "truncated"] = True
         copies = table.loc[sick[1:3]].assign(donor=sick[1:3], split=["valid", "train"], label=[1, 0])

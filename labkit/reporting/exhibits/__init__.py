@@ -10,6 +10,7 @@ from labkit.reporting.exhibits.comparisons import differences
 from labkit.reporting.exhibits.confusion import confusions
 from labkit.reporting.exhibits.cost import costs
 from labkit.reporting.exhibits.deviations import deviations
+from labkit.reporting.exhibits.external import external
 from labkit.reporting.exhibits.mistakes import errors
 from labkit.reporting.exhibits.power import power
 from labkit.reporting.exhibits.protocol import curves, provenance, unfinished, variants

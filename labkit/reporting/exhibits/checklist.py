@@ -14,6 +14,7 @@ from labkit.data.catalog import CATALOG, facts
 from labkit.data.source import PHANTOMS
 from labkit.evaluation.metrics import metric, with_interval
 from labkit.format import listing, millions, plural
+from labkit.reporting.exhibits.external import performance
 from labkit.reporting.exhibits.summary import trust
 from labkit.reporting.exhibits.worth import Worth, worth
 from labkit.reporting.learning import choice_in_words
@@ -182,7 +183,7 @@ def _results(results: StudyResults) -> Known:
         "measures and baseline": measures,
         "uncertainty": uncertainty,
         "performance": f"{score}{results.by_chosen}: {value}",
-        "external test": "none: the test images are of the data set of training",
+        "external test": performance(results) or "none: the test images are of the data set of training",
         "code": code if commit else None,
     }
 

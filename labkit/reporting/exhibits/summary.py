@@ -262,6 +262,7 @@ def trust(results: StudyResults) -> list[tuple[bool, str]]:
         (absent, False, f"no {part} image of {some(absent, 3, 'or')}"),
         (twice, False, f"{plural(twice, 'image')} labelled in two ways"),
         (run["params"].data in PHANTOMS, False, "synthetic images: nothing is said about patients"),
-        (True, False, "one data set: other cameras and clinics are unknown"),
+        (results.external, True, f"also tested on {listing([*results.external])}"),
+        (not results.external, False, "one data set: other cameras and clinics are unknown"),
     ]
     return [(holds, text) for told, holds, text in checks if told]

@@ -25,7 +25,8 @@ from labkit.studies.notebook import NOTEBOOKS, execute, print_line, stop_kernels
 from labkit.studies.runner import StudyRunner, folder_name
 
 # Everything that decides what the report says; the rest of studies/ decides only when and where it is made.
-REPORT_CODE = ("params.py", "format.py", "runs", "studies/file.py", "studies/find.py")
+REPORT_CODE = ("params.py", "format.py", "runs", "studies/file.py", "studies/find.py", "studies/external.py")
+OF_EXTERNAL = ("predictions-{}.csv", "external-{}.json")
 REPORT_CODE += ("audit", "data", "models", "training", "evaluation", "reporting")
 
 
@@ -59,7 +60,8 @@ def _write_report(runner: StudyRunner, page: str, pages: Mapping[str, list[str]]
     data = runner.data_fingerprint(ExploreParams.of(explore))
     study = study_file(runner.study.name).read_text(encoding="utf-8")
     # What is read of a run, too: re-run elsewhere, it may differ under the same fingerprint.
-    read = [folder / file for folder in folders for file in ("run.json", "history.csv", "predictions.csv")]
+    of_others = [file.format(name) for name in runner.study.external for file in OF_EXTERNAL]
+    read = [folder / file for folder in folders for file in ("run.json", "history.csv", "predictions.csv", *of_others)]
     inputs = [code, study, runner.planned, runner.stale, [sha256(file) if file.is_file() else None for file in read]]
     with ThreadPoolExecutor(2) as pool:  # both notebooks beside our own work: each keeps one core busy, no more
         try:
