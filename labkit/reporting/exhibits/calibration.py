@@ -153,10 +153,11 @@ def reliability(results: StudyResults) -> Iterator[Exhibit]:
         alt = "Line plots, one per variant: share of right predictions (y) against confidence (x), and the diagonal of "
         alt += "perfect calibration; below each a histogram of the confidence."
         text = "\n".join(f"- {calibration_sentence(name, one)}" for name, one in found.items())
-        text += (
-            f"\n\nOver- and underconfidence are tested on the mean confidence, by {results.unit}; random variation of "
-        )
-        text += "the ECE is that of independent images in ten bins, which shows less than a mean does."
+        if "ECE" in text:
+            text += (
+                f"\n\nOver- and underconfidence are tested on the mean confidence, by {results.unit}; random variation "
+            )
+            text += "of the ECE is that of independent images in ten bins, which shows less than a mean does."
         yield Exhibit(figure=figure, caption=caption, alt=alt, text=text)
     if (told := probable(results)) in found:
         table = class_table(class_calibration(results.tests[told], results.classes))
