@@ -35,7 +35,7 @@ from labkit.evaluation.decide import (
     softmax,
     validation_of,
 )
-from labkit.evaluation.intervals import MANY, Column, group_numbers
+from labkit.evaluation.intervals import MANY, Column, clustered_error, group_numbers
 
 BINS = 10
 DRAWS = 1000
@@ -124,18 +124,12 @@ def ece_reference(confidence: ArrayLike) -> Floats:
     return gaps / len(confidence)
 
 
-def gap_half_width(confidence: Floats, right: ArrayLike, groups: NDArray[np.int64]) -> float:
-    """Half a 95 % interval of mean confidence - accuracy, from its standard error clustered by group.
+def gap_half_width(gaps: Floats, groups: NDArray[np.int64]) -> float:
+    """Half a 95 % interval of the mean of `gaps` (n,), such as confidence - correctness, which keeps groups together.
 
-    Columns (n,). sqrt(G / (G - 1) * sum of squared group sums) / n, with Student's quantile of G - 1 degrees of freedom
-    (Liang and Zeger 1986, Biometrika 73); infinite for one group.
+    Student's quantile of G - 1 degrees of freedom times `clustered_error`; infinite for one group.
     """
-    apart = confidence - np.asarray(right, dtype=np.float64)
-    sums = np.bincount(groups, apart - apart.mean())
-    if len(sums) < 2:
-        return float("inf")
-    error = np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(apart)
-    return float(t.isf(0.025, len(sums) - 1) * error)
+    return float(t.isf(0.025, n) * clustered_error(gaps, groups)) if (n := int(groups.max())) else float("inf")
 
 
 def calibration(decided: pd.DataFrame) -> Calibration:
@@ -155,7 +149,7 @@ def calibration(decided: pd.DataFrame) -> Calibration:
         probabilities, labels = softmax(logits), as_labels(table["label"], logits.shape[1])
         confidence, right = probabilities.max(axis=1), logits.argmax(axis=1) == labels
         perfect = ece_reference(confidence)
-        half = gap_half_width(confidence, right, groups) if when == "before" else half
+        half = gap_half_width(confidence - right, groups) if when == "before" else half
         rows[when] = {
             "nll": nll(logits, labels),
             "brier": brier(probabilities, labels),
@@ -171,17 +165,15 @@ def calibration(decided: pd.DataFrame) -> Calibration:
 def class_calibration(decided: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """A row per class: class, images, groups, share, probability (its mean), difference, low, high.
 
-    The 95 % interval of probability less share is from the variance of the groups' sums; NaN for a class without images
+    The 95 % interval of probability less share is that of `gap_half_width`; NaN for a class without images
     and with fewer than two groups. `groups`: those with an image of the class.
     """
     probabilities, groups = probabilities_of(decided), group_numbers(decided["group"], len(decided))
-    labels, n_groups, rows = as_labels(decided["label"], len(classes)), int(groups.max()) + 1, []
+    labels, rows = as_labels(decided["label"], len(classes)), []
     for number, name in enumerate(classes):
         mine, p = labels == number, probabilities[:, number]
         off = p - mine
-        sums = np.bincount(groups, off - off.mean())
-        half = 1.96 * np.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / len(p) if n_groups > 1 else np.nan
-        half = half if mine.any() else np.nan
+        half = gap_half_width(off, groups) if mine.any() and groups.max() else np.nan
         counts = int(mine.sum()), len(np.unique(groups[mine]))
         rows.append((name, *counts, mine.mean(), p.mean(), off.mean(), off.mean() - half, off.mean() + half))
     columns = ["class", "images", "groups", "share", "probability", "difference", "low", "high"]

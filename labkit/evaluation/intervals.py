@@ -134,6 +134,17 @@ def group_numbers(groups: Column | None, n: int) -> NDArray[np.int64]:
     return numbers
 
 
+def clustered_error(values: Floats, groups: NDArray[np.int64]) -> float:
+    """Standard error of the mean of `values` (n,), clustered by group number (Liang and Zeger 1986, Biometrika 73).
+
+    sqrt(G / (G - 1) * sum of squared group sums) / n, of values less their mean; NaN for one group.
+    """
+    sums = np.bincount(groups, values - values.mean())
+    return (
+        float(np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(values)) if len(sums) > 1 else float("nan")
+    )
+
+
 def one_class_mix(parts: Sequence[Floats], mix: Floats) -> list[Floats]:
     """Confusion matrices of different images, reweighted to one class mix, in the classes that all parts have.
 
@@ -185,8 +196,7 @@ def _analytic_intervals(decided: pd.DataFrame, classes: Sequence[str], task: str
         means["referable_auroc"] = list(_placements(*referable.of(decided)))
     rows = {}
     for name, (area, influence) in means.items():
-        of_groups = np.bincount(groups, influence)
-        half = 1.96 * np.sqrt((of_groups**2).sum() * len(of_groups) / (len(of_groups) - 1))
+        half = 1.96 * clustered_error(len(groups) * influence, groups)
         rows[name] = {"low": float(area - half), "high": float(area + half)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
 

@@ -131,9 +131,9 @@ def calibrated(before: float, after: float | None = None, sure: float = 0.9, rig
 def test_over_and_underconfidence_are_tested_by_group():
     generator = np.random.default_rng(0)
     right = np.repeat(generator.random(60) < 0.8, 4)  # four images of a patient are right or wrong together
-    half = gap_half_width(np.full(240, 0.9), right, np.repeat(np.arange(60), 4))
+    half = gap_half_width(0.9 - right, np.repeat(np.arange(60), 4))
     assert half == pytest.approx(t.isf(0.025, 59) * np.std(right[::4], ddof=1) / np.sqrt(60))
-    assert gap_half_width(np.full(240, 0.9), right, np.arange(240)) == pytest.approx(half / 2, rel=0.03)
+    assert gap_half_width(0.9 - right, np.arange(240)) == pytest.approx(half / 2, rel=0.03)
     found = calibrated(0.02, 0.02)
     assert "is overconfident" in calibration_sentence(
         "a", found
