@@ -70,7 +70,7 @@ def test_a_leaking_split_is_told_in_words_and_by_the_exit_code(image_folder, cap
     assert text.splitlines()[2] == "What this is taken for, and why" and "- Layout: course image and label" in text
     assert report["read_as"][0] == "Data set: retinopathy; a guess by the names of the files (dataset sets another)"
     assert set(report["notes"]) <= set(report["read_as"])
-    assert "LEAK:" in text and "Leak: 2 patients are both" in text and "known data set has 28,100" in text
+    assert "LEAK:" in text and "Leak: 2 patients are both" in text and "labkit's catalog has 28,100" in text
 
 
 def test_unknown_groups_cannot_be_checked_and_that_is_the_verdict(classes, capsys):

@@ -376,7 +376,7 @@ def test_medmnist_arrays_are_read_from_the_file_or_its_folder(tmp_path, as_file)
         ("train/2", 2, "train"),
     ]
     assert data.table["path"][2] == f"{file.as_posix()}#train/1"
-    assert "0 val images here, the known data set has 120" in data.notes
+    assert "0 val images here, labkit's catalog has 120" in data.notes
 
 
 @pytest.mark.parametrize(

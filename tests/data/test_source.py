@@ -19,14 +19,14 @@ def test_built_in_images_say_that_they_are_synthetic_and_are_not_held_against_th
     images, hashes = open_data(DataParams(data="tiny"), tmp_path)
     assert images.facts.title.startswith(f"Synthetic images ({PHANTOMS['tiny']})")
     assert "drawn by labkit" in images.facts.source and "Kaggle" not in images.facts.source
-    assert not [note for note in images.notes if "known data set" in note]
+    assert not [note for note in images.notes if "labkit's catalog" in note]
     assert hashes.index.equals(images.table.set_index("image_id").index) and hashes.notna().all()
 
 
 def test_a_folder_of_ones_own_keeps_its_origin_and_what_is_missing_of_it(image_folder, tmp_path):
     images, _ = open_data(DataParams(data=str(image_folder)), tmp_path)
     assert "Kaggle" in images.facts.source
-    assert [note for note in images.notes if "the known data set has 28,100" in note]
+    assert [note for note in images.notes if "labkit's catalog has 28,100" in note]
 
 
 def test_a_relative_folder_is_relative_to_the_project(image_folder, tmp_path, monkeypatch):
@@ -72,7 +72,7 @@ def write_index(path: Path, rows: list[tuple[str, str, str]]) -> None:
 
 def opened(root: Path, cache: Path):
     images, _ = open_data(DataParams(dataset="leukemia", data=str(root)), cache)
-    notes = [note for note in images.notes if "known data set" not in note]
+    notes = [note for note in images.notes if "labkit's catalog" not in note]
     return images.table.set_index("image_id").rename(lambda name: name[12:-4]), notes
 
 

@@ -25,7 +25,7 @@ READING = {"dataset": "Data set", "layout": "Layout", "labels": "Labels from", "
 READING |= {"split": "Own split", "classes": "Classes", "task": "Task"}
 SIDES = {"l": "left", "left": "left", "os": "left", "r": "right", "right": "right", "od": "right"}
 ENOUGH = 0.9  # of the file names must have a data set's form for it to be guessed
-RELEASE = "the known data set"  # how a note speaks of it
+RELEASE = "labkit's catalog"  # how a note speaks of it
 LAYOUTS = """  a table (csv, tsv, txt, jsonl) with a path and a label column, there or one folder down
   such a table for each split (train.csv, valid.csv, test.csv); lists of test images may have no label column
   train_img.csv, train_label.csv, test_img.csv, test_label.csv (no header row) and a folder of .jpeg files
@@ -235,7 +235,7 @@ def _groups_by_name(
 
 
 def _unlike_the_release(table: pd.DataFrame, known: DatasetFacts) -> list[str]:
-    """How the counts differ from the full release's."""
+    """How the counts differ from those of the catalog."""
     totals = {split: sum(counts) for split, counts in known.counts.items()} | known.uncounted
     if totals and set(table["split"].dropna()) <= {"unlabeled"}:  # no split of its own
         total = sum(totals.values())
