@@ -139,6 +139,11 @@ class StudyResults:
         return ", first seed" if len(self.runs) > len(self.tests) else ""
 
     @property
+    def drawn_over(self) -> str:
+        """What the draws of intervals are over: `unit`, and seeds where there are several."""
+        return f"{self.unit} and seed" if self.of_first else self.unit
+
+    @property
     def once(self) -> str:
         """`of_first` and `stamp`."""
         return f"{self.of_first}{self.stamp}"

@@ -6,6 +6,7 @@ import pytest
 from made_runs import labels, make_run, without_sums
 
 from labkit.params import RunParams
+from labkit.reporting import exhibits
 from labkit.reporting import results as collect_room
 from labkit.reporting.results import UNLABELLED, study_results
 from labkit.runs.files import read_json
@@ -104,6 +105,20 @@ def test_a_stamp_of_one_run_stands_on_every_caption(study):
     make_run("good", labels(), stamps=["80.0% of the test images share a patient with the training images"])
     (stamp,) = study_results("s").stamps
     assert stamp.startswith("80.0% of the test images share a patient") and stamp.endswith(" (good)")
+
+
+def test_sentences_and_alternative_texts_about_one_of_several_seeds_say_so(study):
+    told = (exhibits.confusions, exhibits.class_tables, exhibits.screening, exhibits.reliability, exhibits.subgroups)
+
+    def shown():
+        return [one for exhibit in told for one in exhibit(study_results("s"))]
+
+    assert shown() and not [one for one in shown() if "first seed" in one.text + one.alt + one.caption]
+    make_run("good", labels(), seed=1)
+    assert study_results("s").drawn_over == "patient and seed"
+    for one in shown():
+        for said in filter(None, (one.text, one.alt)):
+            assert said.endswith("This is of the first seed alone."), said
 
 
 def test_a_study_without_a_finished_run_says_what_to_do(study, monkeypatch):

@@ -23,7 +23,6 @@ from labkit.reporting.exhibits.blocks import residual_blocks
 from labkit.reporting.exhibits.calibration import reliability_diagrams
 from labkit.reporting.exhibits.classes import class_histogram
 from labkit.reporting.exhibits.confusion import confusion_matrices, is_written, matrix_pages
-from labkit.reporting.exhibits.cost import light_figure
 from labkit.reporting.exhibits.roc import ranking_curves
 from labkit.reporting.exhibits.sensitivity import sensitivity_dots
 from labkit.reporting.images import image_grid
@@ -95,12 +94,6 @@ def curve_points(runs: list[str]) -> pd.DataFrame:
     return curves(tests, GRADES, question(GRADES, "grades"))
 
 
-def lights(runs: list[str]):
-    ends = pd.DataFrame({"low": 0.01, "high": 0.4}, index=["qwk"])
-    rows = [{"run": run, "qwk": 0.05 * k if k % 2 else 0.5, "flops": (1 + k // 2) * 1e9} for k, run in enumerate(runs)]
-    return light_figure([row | {"intervals": ends} for row in rows], Palette(runs, RUNS[1:2]), score="qwk")
-
-
 REFERABLE = "referable disease (grade 2 or worse)"
 PIXELS = np.random.default_rng(0).integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)
 FIGURES = {
@@ -126,8 +119,6 @@ FIGURES = {
     "ROC of 8, all classes": lambda: ranking_curves(curve_points(RUNS), Palette(RUNS), GRADES),
     "both of 8, one question": lambda: ranking_curves(curve_points(RUNS), Palette(RUNS), [REFERABLE], ["roc", "pr"]),
     "blocks": residual_blocks,
-    "score against cost of 9": lambda: lights([*RUNS, "lite0-finetuned"]),
-    "score against cost of 1": lambda: lights(RUNS[:1]),
 }
 
 

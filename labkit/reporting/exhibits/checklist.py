@@ -176,7 +176,7 @@ def _results(results: StudyResults) -> Known:
     ends = intervals_over_seeds(results.of(results.chosen)).loc[results.score, ["low", "high"]]
     value = with_interval(results.score, results.mean(results.chosen, results.score), *ends)
     measures = f"accuracy, {score} and others, beside always predicting {results.majority_class}"
-    uncertainty = f"95 % intervals by bootstrap, drawn by {results.unit}"
+    uncertainty = f"95 % intervals by bootstrap, drawn by {results.drawn_over}"
     uncertainty += f"; {results.n_seeds} per variant" * results.trained
     code = f"commit {commit}; parameters, predictions and weights of every run are kept"
     return {

@@ -4,17 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from labkit.evaluation.metrics import metric
 from labkit.format import fixed, listing, missing, percent, plural, times, word
-from labkit.reporting.frames import means, only
-from labkit.reporting.labels import label_line_ends, named_glyph
+from labkit.reporting.frames import means
 from labkit.reporting.learning import micro_batch_sentence, processes_sentence
 from labkit.reporting.results import StudyResults
 from labkit.reporting.show import Exhibit
-from labkit.reporting.style import Palette, new_figure, styled, value_axis
 
 COST = {  # key of a run -> header, divisor, digits
     "minutes": ("training (min)", 1, 1),
@@ -57,39 +53,6 @@ def _duration(minutes: float) -> str:
     return plural(fixed(minutes, 1), "minute") if minutes < 120 else plural(fixed(minutes / 60, 1), "hour")
 
 
-@styled
-def light_figure(runs: Runs, palette: Palette, *, score: str) -> Figure:
-    """Score against the multiply-adds of one image, which are logarithmic.
-
-    Run dicts with `run`, `flops`, the score and `intervals`; seeds are averaged and then have no interval.
-    """
-    known = pd.DataFrame([run for run in runs if not missing(run.get(score))])
-    scores, flops = (means(known, "run", name) for name in (score, "flops"))
-    names = palette.ordered(scores)
-    fig = new_figure(height=max(2.5, 0.9 + 0.3 * len(names)))
-    ax = fig.subplots()
-    for name in names:
-        style, cost, seeds = palette[name], flops[name] / COST["flops"][1], only(known, "run", name)
-        if len(seeds) == 1:  # a mean of ends would be no interval
-            ends = seeds["intervals"].iloc[0].loc[score, ["low", "high"]]
-            ax.plot([cost, cost], ends, color=style.color, linewidth=1.2, alpha=0.5, zorder=1)
-        ax.plot(cost, scores[name], **style.dot(7))
-    ax.set_xscale("log")
-    low, high = ax.get_xlim()
-    ax.set_xlim(low / 1.4, high * 1.4)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel(COST["flops"][0])
-    ax.set_ylabel(metric(score).name)
-    ax.margins(y=0.15)
-    ax.grid()
-    value_axis(ax.yaxis, metric(score).percent)
-    ends = [(scores[name], named_glyph(palette, name, 20), palette[name].ink) for name in names]
-    label_line_ends(ax, ends)
-    return fig
-
-
 def light_sentence(runs: Runs, score: str) -> str:
     """The best variants and the lightest one, seeds averaged; '' where no score is known, or all have the same."""
     named, known = metric(score), pd.DataFrame([run for run in runs if not missing(run.get(score))])
@@ -119,10 +82,5 @@ def costs(results: StudyResults) -> Iterator[Exhibit]:
         processes = processes_sentence(together, size, run.get("device", "cpu"))
         said = micro_batch_sentence(run.get("micro_batch"), size), processes
         yield Exhibit(text="\n".join(f"- {name}: {line}" for line in said if line))
-    archs = {run["params"].arch for run in results.runs}
-    if len(archs) > 1 and (text := light_sentence(results.runs, results.score)):
-        caption = f"{metric(results.score).title} against the multiply-adds of one image{results.stamp}"
-        figure = light_figure(results.runs, results.palette, score=results.score)
-        alt = f"Scatter plot: {metric(results.score).name} (y) against multiply-adds on a logarithmic scale (x), one "
-        ends = " with its interval" * (not results.of_first)
-        yield Exhibit(figure=figure, caption=caption, alt=f"{alt}marker{ends} per variant.", text=text)
+    if len({run["params"].arch for run in results.runs}) > 1:
+        yield Exhibit(text=light_sentence(results.runs, results.score))

@@ -188,6 +188,7 @@ def external(results: StudyResults) -> Iterator[Exhibit]:
         table = external_scores(results, name)
         first = filter(None, [drop_sentence(results, name, table, few), ranking_sentence(table, name)])
         caption = f"On other images, {name}: {metric(results.score).name}; 95 % intervals by {_unit(results, there)}"
+        caption += " and seed" * bool(results.of_first)
         shown = scores_to_show(table, results.score, name, counted(len(there), n_groups))
         text = f"{' '.join(first)}\n\n{MIX}. {mix_sentence(results, name, there)}"
         yield Exhibit(table=shown, caption=f"{caption}{results.stamp}", text=text)

@@ -60,7 +60,7 @@ def scores(results: StudyResults) -> Iterator[Exhibit]:
     """The scores of every variant beside the majority baseline."""
     first = results.runs[0]
     of = f" of {plural(first['n_groups'], results.group_name)}" if first["n_groups"] else ""
-    caption = f"Scores on {plural(first['n'], 'test image')}{of}; 95 % intervals by {results.unit}"
+    caption = f"Scores on {plural(first['n'], 'test image')}{of}; 95 % intervals by {results.drawn_over}"
     caption += "; those of AUROC by a formula (Obuchowski 1997)" * (first["n"] > MANY) + results.stamp
     baseline, told = results.baseline | {"n": first["n"]}, ("accuracy", results.score)
     table = results_table(results.runs, baseline, with_intervals=told, over_seeds=results.over_seeds())

@@ -174,7 +174,9 @@ def page_one(results: StudyResults) -> Iterator[Exhibit]:
     yield Exhibit(text="\n".join(f"- {line}" for line in answer(results)))
     named, pairs, who = metric(results.score), len(_pairs(results)), results.by_chosen.removeprefix(", by ")
     tested = plural(results.runs[0]["n"], f"{results.scored} image")
-    caption = f"{named.title} on {tested}, 95 % intervals by {results.unit}; dashed: always “{results.majority_class}”"
+    caption = (
+        f"{named.title} on {tested}, 95 % intervals by {results.drawn_over}; dashed: always “{results.majority_class}”"
+    )
     caption += f"; blue: {who}" + "; right: differences, with intervals for all pairs together" * bool(pairs)
     caption += (f"; the {MOST_PAIRS} largest of {pairs} pairs" if pairs > MOST_PAIRS else "") + results.stamp
     value, best = max((results.mean(name, results.score), name) for name in results.tests)
@@ -184,7 +186,7 @@ def page_one(results: StudyResults) -> Iterator[Exhibit]:
     alt += f" Right: {plural(min(pairs, MOST_PAIRS), 'difference')} between variants." if pairs else ""
     yield Exhibit(figure=forest(results), alt=alt, caption=caption)
     matrix = results.matrices[results.chosen]
-    alt = f"Confusion matrix. {confusion_sentence(matrix, results.classes, results.chosen)}"
+    alt = f"Confusion matrix{results.of_first}. {confusion_sentence(matrix, results.classes, results.chosen)}"
     caption = f"Confusion matrix, by {who}: rows are true, columns predicted{results.once}"
     yield Exhibit(figure=confusion_matrices({results.chosen: matrix}, results.classes), alt=alt, caption=caption)
 

@@ -158,7 +158,8 @@ def further_scores(results: StudyResults) -> Exhibit:
     joint = (
         f"; both eyes: predicted from both, by a model fitted on validation{results.of_first}" if found.joined else ""
     )
-    return Exhibit(table=table, caption=f"Further scores{joint}{results.stamp}")
+    shown = listing([metric(name).name for name in told if not missing(first.get(name))])
+    return Exhibit(table=table, caption=f"Further scores; intervals of {shown} alone{joint}{results.stamp}")
 
 
 def leaks(results: StudyResults) -> Iterator[Exhibit]:
