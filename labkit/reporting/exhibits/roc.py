@@ -182,10 +182,13 @@ def screening(results: StudyResults) -> Iterator[Exhibit]:
 def class_curves(results: StudyResults) -> Iterator[Exhibit]:
     """The ROC curve of each class against all others."""
     curves = worth(results).curves
-    if not (drawn := [name for name in results.drawn_classes if name in set(curves["of"])]):
+    if not (known := [name for name in results.drawn_classes if name in set(curves["of"])]):
         yield Exhibit(text="No ROC curve of a class: no variant gives probabilities, or test has one class alone.")
         return
     text = class_curves_sentence(curves, results.classes)
+    if not (drawn := [name for name in known if name not in results.rare_classes]):  # steps of a few images
+        yield Exhibit(text=text)
+        return
     caption = f"ROC curve of each class against all others{results.once}{results.of_classes}"
     figure = ranking_curves(curves, results.palette, drawn)
     alt = f"Line plots for {plural(len(drawn), 'class', 'classes')}, a curve per variant: sensitivity (y) against "
